@@ -76,15 +76,15 @@ class CommandContext:
         from digest.settings import load_settings
 
         settings = load_settings(self.settings_file)
-        leave_root(settings.home)
+        drop_root_privileges(settings.home)
         return settings
 
     def load_exposed_settings(self) -> None:
-        """Load settings whose `digest.env` other users can read, for a command that reports it."""
+        """Load settings even if other users can read `digest.env`, for a command that reports this."""
         from digest.settings import load_settings
 
         settings = load_settings(self.settings_file, may_be_exposed=True)
-        leave_root(settings.home)
+        drop_root_privileges(settings.home)
         vars(self)["settings"] = settings
 
     @property
@@ -98,8 +98,8 @@ class CommandContext:
         return self._opened[0]
 
     @property
-    def installation_as_it_is(self) -> "Installation":
-        """The installation for a read-only command, without a schema upgrade.
+    def installation_without_upgrade(self) -> "Installation":
+        """The installation, without a schema upgrade, for a read-only command.
 
         Raises:
             InstallationError: its folder or database is unavailable, or its schema is older than this version's.
@@ -177,14 +177,14 @@ class CommandContext:
         return self.moment_or_none(moment_option) or self.now()
 
     def moment_or_none(self, moment_option: datetime | None) -> datetime | None:
-        """Return the given time in UTC, or None."""
+        """Return the given time in UTC, or None if none is given."""
         if moment_option is not None and moment_option.tzinfo is None:
             moment_option = moment_option.replace(tzinfo=self.settings.zone)
         return moment_option and moment_option.astimezone(UTC)
 
 
-def leave_root(folder: Path) -> None:
-    """Continue a root process as the owner of an installation's folder, and say so.
+def drop_root_privileges(folder: Path) -> None:
+    """Continue as the owner of an installation's folder if the process is root's, and say so.
 
     Raises:
         FolderOwnerError: it can't.
@@ -214,7 +214,7 @@ def pick_json_fields(value: object, *names: str, **paths: str) -> dict[str, Any]
 
 
 def print_lines(lines: "Iterable[RenderableType]") -> None:
-    """Print an answer for people, consisting of sentences and tables."""
+    """Print sentences and tables."""
     for line in lines:
         if isinstance(line, str):
             click.echo(line)
@@ -235,7 +235,7 @@ def print_result(
 
 
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--settings` and `--as` to a group, and pass the resulting `CommandContext` to its commands."""
+    """Add `--settings` and `--as` to a group, whose commands then get a `CommandContext`."""
 
     @click.option(
         "--settings", "file", type=FILE_PATH, help="Settings file. [default: DIGEST_SETTINGS, else ./digest.toml]"
@@ -254,7 +254,7 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_system_user() -> str:
-    """Return the name of this process's user, or its number if it has no name, as in containers."""
+    """Return the name of this process's user, or the user ID if the user has no name, as in containers."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

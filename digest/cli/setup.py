@@ -20,7 +20,7 @@ from digest.app.setup.completion import (
     require_setup_permission,
 )
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
-from digest.cli.context import FILE_PATH, CommandContext, flag, leave_root, pass_command_context, yes_option
+from digest.cli.context import FILE_PATH, CommandContext, drop_root_privileges, flag, pass_command_context, yes_option
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.setup_form import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
@@ -81,7 +81,7 @@ def setup(
     configurations for nginx and Caddy, a container file, and a compose file. At the end, it lists your next steps.
     """
     settings_file = _find_settings_file(context, folder)
-    leave_root(settings_file.parent)
+    drop_root_privileges(settings_file.parent)
     settings = load_settings(settings_file, may_be_missing=True)
     if context.acting_email is not None:
         context.act(require_setup_permission, now=context.now())

@@ -39,6 +39,6 @@ def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpd
 
 
 def make_table_console() -> Console:
-    """Return a console for tables, as wide as the terminal, or a readable width without one."""
+    """Return a console for tables, as wide as the terminal, or 160 columns wide if the output isn't one."""
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

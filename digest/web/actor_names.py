@@ -17,7 +17,7 @@ def name_actor(actor: str, names: Mapping[str, str]) -> str:
 
 
 def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
-    """Return an edit with its author's name."""
+    """Return an edit with its author's display name as the actor."""
     return replace(edit, actor=name_actor(edit.actor, names))
 
 

@@ -191,13 +191,13 @@ class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
 
 def _publication_mark() -> Markup:
     settings = web_context().settings
-    return filters.write_publication_mark(
+    return filters.build_publication_mark(
         settings.file.publication.name, settings.logo, f"{request.script_root}/media/"
     )
 
 
 def _header_image() -> Markup:
-    return filters.write_header_image(web_context().settings.header, f"{request.script_root}/media/")
+    return filters.build_header_image(web_context().settings.header, f"{request.script_root}/media/")
 
 
 def _localize(moment: datetime) -> datetime:

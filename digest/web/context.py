@@ -72,7 +72,7 @@ class PublicFiles:
         return cls(names, texts)
 
     def text(self, name: str) -> str | None:
-        """Return a text by its public name, or None."""
+        """Return the text with a public name, or None."""
         return self.text_by_name.get(name)
 
 

@@ -42,17 +42,17 @@ from subscribers.subscriber_language import SubscriberLanguage
 _CODE = Markup("<code>{}</code>")
 
 
-def write_month(day: date) -> str:
+def format_month(day: date) -> str:
     """Return a date as "November 2026"."""
     return f"{day:%B %Y}"
 
 
-def write_short_date(day: date) -> str:
+def format_short_date(day: date) -> str:
     """Return a date as "Nov. 20, 2026"."""
     return f"{short_month_day(day)}, {day.year}"
 
 
-def write_day_and_hour(local: datetime) -> str:
+def format_day_and_hour(local: datetime) -> str:
     """Return a moment as "Friday, November 20, 6 a.m. ET"."""
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
@@ -69,7 +69,7 @@ def recent_moment(local: datetime, local_now: datetime) -> str:
 
 def day_without_current_year(day: date, today: date) -> str:
     """Return "Nov. 20", or "Nov. 20, 2025" if the year isn't the current one."""
-    return short_month_day(day) if day.year == today.year else write_short_date(day)
+    return short_month_day(day) if day.year == today.year else format_short_date(day)
 
 
 def parse_recorded_moment(text: str) -> datetime | None:
@@ -81,7 +81,7 @@ def parse_recorded_moment(text: str) -> datetime | None:
 
 
 def typeset(text: str) -> Markup:
-    """Return one of our texts for pages: with curly quotation marks, and with quoted code as a `code` element."""
+    """Return a text of this program as HTML, with curly quotation marks and with quoted code as `code` elements."""
     start, parts = 0, []
     for code in QUOTED_CODE.finditer(text):
         parts += [escape(curl_quotes(text[start : code.start()])), _CODE.format(code["ticked"] or code["quoted"])]
@@ -129,7 +129,7 @@ def word_mark(name: str) -> Markup:
 def format_block_dates(block: LabeledBlock) -> str:
     """Return the period of a labeled block: "from Dec. 20, 2026, to Jan. 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
-    return ", ".join(f"{word} {write_short_date(day)}" for word, day in parts if day)
+    return ", ".join(f"{word} {format_short_date(day)}" for word, day in parts if day)
 
 
 def groups_of_four(text: str) -> str:
@@ -142,13 +142,13 @@ MOMENT_FILTERS: Mapping[str, Callable[[datetime], str]] = {
     "long_day": weekday_date,
     "date_of": full_date,
     "month_day_of": month_day,
-    "month_of": write_month,
+    "month_of": format_month,
     "weekday_of": weekday_month_day,
-    "short_day": write_short_date,
+    "short_day": format_short_date,
     "hour_of": clock_hour,
     "clock_of": clock_time,
     "hour_with_zone": hour_in_zone,
-    "day_and_hour": write_day_and_hour,
+    "day_and_hour": format_day_and_hour,
 }
 PLAIN_FILTERS = (
     as_sentence,
@@ -209,10 +209,10 @@ def apply_branding(css: str, branding: BrandingSettings) -> str:
         css = css.replace("color-scheme: light dark", "color-scheme: dark", 1)
         # Paper is white, and the logo is made for a dark page.
         css += "@media print { .top .mark img { filter: invert(1) hue-rotate(180deg); } }\n"
-    return css + write_branding_styles(branding)
+    return css + build_branding_styles(branding)
 
 
-def write_branding_styles(branding: BrandingSettings) -> str:
+def build_branding_styles(branding: BrandingSettings) -> str:
     """Return a style sheet to follow base.css and reader.css; empty for the default branding."""
     if branding == BrandingSettings():
         return ""
@@ -231,7 +231,7 @@ def _write_palette(palette: Palette) -> str:
     return " ".join(f"--{name}: {color};" for name, color in asdict(palette).items())
 
 
-def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:
+def build_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path: str) -> Markup:
     """Return the header of subscriber pages: the logo for the color scheme, or the name as a word mark."""
     if logo is None:
         return word_mark(name)
@@ -241,7 +241,7 @@ def write_publication_mark(name: str, logo: LightAndDarkLogo | None, media_path:
     ).format(path=media_path, name=name, **logo.model_dump())
 
 
-def write_header_image(header: HeaderImage | None, media_path: str) -> Markup:
+def build_header_image(header: HeaderImage | None, media_path: str) -> Markup:
     """Return the image above the masthead of subscriber pages, or empty markup."""
     if header is None:
         return Markup("")

@@ -34,7 +34,7 @@ def report_readiness() -> Response:
 
 @health_pages.get("/metrics")
 def report_metrics() -> ResponseReturnValue:
-    """Return the metrics if the request has the token, wherever it comes from."""
+    """Return the metrics if the request has the token, or else 401, even for requests from this machine."""
     context = web_context()
     if not _has_metrics_token():
         refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)

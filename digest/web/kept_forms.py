@@ -83,8 +83,8 @@ def _is_old(form: KeptForm, now: datetime) -> bool:
     return now - form.kept_at >= CONFIRMATION_LIFETIME
 
 
-def read_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
-    """Return a form to be resubmitted later, or None if it has a file or a secret or is from another site."""
+def capture_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
+    """Return the submitted form, to be kept; None if it has a file or passphrase, or its form token is invalid."""
     if request.files or _SECRET_FIELD in request.form:
         return None
     try:

@@ -31,7 +31,7 @@ class SourceRow:
 
     @property
     def has_moved(self) -> bool:
-        """Whether it works, but at another URL than in the settings."""
+        """Whether the source works, but has moved from the URL in the settings."""
         return self.status == SourceHealth.GOOD and bool(self.source.moved_to)
 
 
@@ -59,7 +59,7 @@ class SentEditionRow:
 
     @property
     def started_late_at(self) -> datetime | None:
-        """The time sending began, if that was more than an hour after the send time."""
+        """The time sending began, if more than an hour after the send time; else None."""
         started_at = self.edition.planned_at
         return started_at if started_at and started_at > self.edition.release_at + PUNCTUALITY else None
 

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from digest.cli import context
-from digest.cli.context import leave_root
+from digest.cli.context import drop_root_privileges
 from digest.cli.lazy_group import ErrorReportingGroup
 from subscribers.errors import ApplicationError
 
@@ -27,7 +27,7 @@ def fail_with_message() -> None:
 
 def make_group(fail: object) -> ErrorReportingGroup:
     def run() -> None:
-        leave_root(Path("/srv/digest"))
+        drop_root_privileges(Path("/srv/digest"))
         assert callable(fail)
         fail()
 

@@ -9,7 +9,7 @@ from digest.edition.preflight.contrast_rules import check_contrast
 from digest.edition.preflight.rule_registry import PreflightInput
 from digest.edition.rendering.fragments import build_publication_context, create_mail_environment, render_edition
 from digest.settings import BrandingSettings, Settings
-from digest.web.filters import write_branding_styles
+from digest.web.filters import build_branding_styles
 from tests.settings.test_branding import TEAL
 
 OURS = {value for value in BrandingSettings().model_dump().values() if str(value).startswith("#")} - {"#FFFFFF"}
@@ -45,8 +45,8 @@ def test_a_notice_wears_it_too() -> None:
 
 
 def test_pages_get_it_as_variables_and_nothing_where_it_is_ours() -> None:
-    assert write_branding_styles(BrandingSettings()) == ""
-    shapes, light, dark = write_branding_styles(SETTINGS.file.branding).split("@media")
+    assert build_branding_styles(BrandingSettings()) == ""
+    shapes, light, dark = build_branding_styles(SETTINGS.file.branding).split("@media")
     assert "--link: #00606B; --signal: #8A2C5E;" in light
     assert "--paper: #F8FBFB; --tint: #F1F5F5;" in light
     assert "--bar: 4px; --bar-color: var(--link);" in shapes

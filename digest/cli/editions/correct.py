@@ -51,7 +51,7 @@ def correct(
     mail: int | None,
     yes: bool,
 ) -> None:
-    """Correct a text of a sent EDITION in the archive, in the next edition, and by email to subscribers who got it."""
+    """Correct a text of a sent EDITION in the archive and, if you choose, in the next edition and by email to subscribers who got it."""
     if mail is not None:
         _mail_correction(context, edition, mail, yes=yes)
     elif story is None:

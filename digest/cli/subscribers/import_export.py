@@ -50,7 +50,7 @@ def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
 
 
 def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
-    """Abandon an unfinished import after a confirmation.
+    """Undo an unfinished import after asking for confirmation, unless `confirmed`.
 
     Raises:
         UnknownImportError: there's no such import, or it was finished.
@@ -72,7 +72,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
 
 
 def undo_finished_import(context: CommandContext, batch: int, reason: str, *, confirmed: bool) -> None:
-    """Undo a finished import after a confirmation.
+    """Undo a finished import after asking for confirmation, unless `confirmed`.
 
     Raises:
         ImportUndoError: the import can't be undone.
@@ -441,7 +441,7 @@ _OUTCOME_TEXTS = {
 def describe_import(
     report: ImportReport, *, committed: bool, rejected_file: Path | None, other_unfinished: Sequence[UnfinishedImport]
 ) -> Iterator[str]:
-    """Yield the lines of a report: the file, the counts, the first problems, and the next step."""
+    """Yield the lines of an import's report: the file, the counts, the first problems, and the next step."""
     survey = report.survey
     yield f"{survey.path.name}: {survey.layout.origin}, {count_with_noun(survey.rows, 'row')}, {survey.encoding}."
     yield from survey.warnings

@@ -33,7 +33,7 @@ def _read_passphrase(_context: click.Context, _parameter: click.Parameter, file:
 
 
 def passphrase_option() -> Callable[..., Any]:
-    """Return the passphrase option, for scripts, which can't be prompted."""
+    """Return the option that reads a passphrase from a file, for scripts, which can't be prompted."""
     return click.option(
         "--passphrase-file",
         "passphrase",

@@ -28,9 +28,9 @@ from digest.app.jobs import JobContext
 from digest.cli.context import (
     FILE_PATH,
     CommandContext,
+    drop_root_privileges,
     flag,
     json_option,
-    leave_root,
     pass_command_context,
     print_result,
 )
@@ -74,7 +74,7 @@ Exit codes: 0 done, 2 not possible."""
 def init(context: CommandContext, target: Path | None) -> None:
     """Create a settings file, keys, and an empty database. Existing ones aren't changed."""
     target = target or context.settings_file or Path(os.environ.get("DIGEST_SETTINGS") or SETTINGS_FILE_NAME)
-    leave_root(target.parent)
+    drop_root_privileges(target.parent)
     if target.exists():
         click.echo(f"{target} already exists and wasn't changed")
     else:
@@ -153,7 +153,7 @@ def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
 def _examine_installation(context: CommandContext, world: NetworkAccess | None) -> list[DoctorFinding]:
     """Check the installation, or why it can't be opened; with `world`, also run online checks, showing progress."""
     try:
-        installation = context.installation_as_it_is
+        installation = context.installation_without_upgrade
     except ExposedSettingsError:  # reported by one of the checks
         context.load_exposed_settings()
         return _examine_installation(context, world)
@@ -246,7 +246,7 @@ def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[t
 
 
 def use_port_in_links(context: CommandContext, port: int) -> None:
-    """Set the port being served in links if the base URL is the default.
+    """Use the port being served in links if the base URL is the default.
 
     It's set in the environment, so that it also applies when the settings are reloaded, and to child processes.
     """

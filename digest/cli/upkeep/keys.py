@@ -179,7 +179,7 @@ def _print_rotation(result: RotationResult) -> None:
 
 
 def print_recovery_copy(file: Path, recovery_copy: str | None, *, is_secret: bool = False) -> None:
-    """Report new keys, with their recovery copy unless it's secret. None means that the key file already existed."""
+    """Report new keys, with their recovery copy unless `is_secret`. Without a copy, the key file already existed."""
     if recovery_copy is None:
         click.echo(f"{file} already exists and wasn't changed")
         return

@@ -34,7 +34,7 @@ def require_number_typed_to_confirm(number: int) -> None:
 
 
 def refresh_page(page: str, *, every_seconds: int) -> Response:
-    """Return a page that browsers reload after some seconds, even without scripts, or never if 0."""
+    """Return a page that browsers reload after some seconds, even without scripts. With 0, they don't."""
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 

@@ -58,7 +58,7 @@ class AuditQuery(FormOrQueryModel):
     last: Day | None = Field(default=None, alias="to")
 
     def as_url(self) -> dict[str, str]:
-        """Return the URL's query."""
+        """Return the values for a URL's query."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def as_filter(self) -> AuditFilter:

@@ -154,11 +154,11 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show an edition as it was emailed, without personal links. Corrections are included."""
+    """Show an edition's email, without personal links but with any corrections."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
-    response = Response(localize_image_urls(html), mimetype="text/html")
+    response = Response(make_image_urls_local(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = build_email_content_policy()
     response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the page instead
     return _cacheable_response(response, seconds=300)
@@ -315,7 +315,7 @@ def _compress_text(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)
 
 
-def localize_image_urls(html: str) -> str:
+def make_image_urls_local(html: str) -> str:
     """Return a page made from an email with its images' URLs on the current host.
 
     An email contains the public URL of the day it was made. The page must survive a change of that URL.
@@ -325,7 +325,7 @@ def localize_image_urls(html: str) -> str:
 
 def make_safe_html_with_local_images(html: str) -> Markup:
     """Return part of an approved page as safe HTML, with local image URLs."""
-    return Markup(localize_image_urls(html))  # noqa: S704 - rendered by us, and signed
+    return Markup(make_image_urls_local(html))  # noqa: S704 - rendered by us, and signed
 
 
 def build_email_content_policy(*, images: bool = True, framed: bool = False) -> str:

@@ -17,7 +17,7 @@ from digest.installation.audited_actions import Actor, ConfirmationRequiredError
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
 from digest.web.context import web_context
-from digest.web.kept_forms import get_submitted_path, read_kept_form
+from digest.web.kept_forms import capture_kept_form, get_submitted_path
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import read_client_ip_address
 
@@ -55,14 +55,14 @@ def find_current_staff() -> SignedInStaff | None:
 
 
 def current_staff() -> SignedInStaff:
-    """Return the signed-in staff member, on a page that requires one."""
+    """Return the signed-in staff member. Only for pages that require sign-in."""
     signed_in = find_current_staff()
     assert signed_in is not None, "check_access() let nobody else in"
     return signed_in
 
 
 def current_actor() -> Actor:
-    """Return the actor on a staff page."""
+    """Return the signed-in staff member as an actor. Only for pages that require sign-in."""
     return current_staff().actor
 
 
@@ -74,12 +74,12 @@ class ActorAndTime(TypedDict):
 
 
 def get_actor_and_time() -> ActorAndTime:
-    """Return the actor on a staff page and the current time."""
+    """Return the signed-in actor and the current time, as keyword arguments of actions."""
     return {"actor": current_actor(), "now": web_context().clock()}
 
 
 def is_admin() -> bool:
-    """Return whether an admin is signed in, on a staff page."""
+    """Return whether the signed-in staff member is an admin. Only for pages that require sign-in."""
     return current_actor().role is Role.ADMIN
 
 
@@ -90,7 +90,7 @@ def read_request_visitor() -> Visitor:
 
 
 def provide_current_staff() -> dict[str, SignedInStaff | None]:
-    """Provide the signed-in staff member to staff pages. On other pages, there's no lookup."""
+    """Provide the signed-in staff member, or None, to templates. On pages that aren't for staff, it's always None."""
     return {"staff": find_current_staff() if request.blueprint in STAFF_BLUEPRINTS else None}
 
 
@@ -133,7 +133,7 @@ def _keep_form(back: str) -> None:
     context, rule = web_context(), ROUTE_RULES[request.endpoint or ""]
     if rule.max_bytes is not None or request.blueprint == "auth":
         return
-    form = read_kept_form(request, back, now=context.clock())
+    form = capture_kept_form(request, back, now=context.clock())
     if form is not None:
         context.kept_forms.keep(current_staff().sign_in, form)
 
@@ -155,7 +155,7 @@ def _here() -> str:
 
 
 def sanitize_next_path(path: str | None) -> str:
-    """Return the path if it's a staff page, or else the desk's first page."""
+    """Return the path if it leads to a staff page, or else the path of the desk's first page."""
     return path if path is not None and _is_staff_path(path) else "/desk/"
 
 

@@ -18,7 +18,7 @@ DEVICE_SECONDS = 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class CookieScope:
-    """The names of the cookies, and their path."""
+    """The names of the cookies, their path, and whether they're only sent over https."""
 
     session: str
     device: str
@@ -28,7 +28,7 @@ class CookieScope:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "CookieScope":
-        """Return the scope for the base URL."""
+        """Return the cookie scope for the base URL in the settings."""
         base = urlsplit(settings.link_base)
         secure = base.scheme == "https"
         prefix = "__Host-" if secure else ""

@@ -79,7 +79,7 @@ def begin_authenticator_setup() -> ResponseReturnValue:
 
 @auth_pages.get("/desk/security/password")
 def show_password_form() -> ResponseReturnValue:
-    """Show the password form, with the app's secret if it awaits its first code."""
+    """Show the password form, with the authenticator app's secret if its first code hasn't been entered yet."""
     page = _password_page()
     return page if page is not None else _back_to_own_page("password")
 
@@ -116,7 +116,7 @@ def _password_page(*, refusal: RefusalError | None = None) -> str | None:
 
 @auth_pages.get("/desk/security/app.svg")
 def draw_authenticator_qr_code() -> ResponseReturnValue:
-    """Return a QR code of the secret that awaits its first code."""
+    """Return a QR code of the authenticator app's secret if its first code hasn't been entered yet."""
     context = web_context()
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
     if not secret:

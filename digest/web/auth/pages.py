@@ -89,7 +89,7 @@ def find_refusal_status(refusal: Exception) -> int:
 
 
 def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) -> Response:
-    """Set the cookies of a new session with a new form token, and redirect."""
+    """Set the cookies of a new session, reset the form token, and redirect."""
     session.clear()
     response = Response(status=303, headers={"Location": build_next_url(next_path)})
     return set_sign_in_cookies(response, new_session)
@@ -97,7 +97,7 @@ def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) 
 
 @auth_pages.get("/desk/link/<token>")
 def show_sign_in_link(token: str) -> ResponseReturnValue:
-    """Show the owner of a sign-in link, and the button."""
+    """Show the owner of a sign-in link, and the button that signs in."""
     context = web_context()
     link = sign_in.look_up_sign_in_link(context.installation, token, now=context.clock())
     return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
@@ -115,7 +115,7 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.get("/staff/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
-    """Show the address that would be verified, and the button."""
+    """Show the address that the link would verify, and the button that does so."""
     context = web_context()
     return _invitation_page(staff.look_up_address_verification_link(context.installation, token, now=context.clock()))
 

@@ -53,12 +53,12 @@ class DisplayedField:
 
 
 def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
-    """Return the settings of a table that its page shows."""
+    """Return the fields of a table that its page shows: those with a title."""
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
 def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
-    """Return the input kind of a setting, from its type's mark or from the type itself."""
+    """Return a setting's input kind, from a mark in its annotation or else from its type; by default, text."""
     kind = field.annotation
     marked = (mark for mark in field.metadata if isinstance(mark, FieldInputKind))
     typed = (_SHAPES[known_type] for known_type in (kind, get_origin(kind)) if known_type in _SHAPES)
@@ -66,7 +66,7 @@ def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
 
 
 def build_displayed_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
-    """Return the fields of a table's form, with what was typed, or else the current values."""
+    """Return the fields of a table's form with their input or, without any, the current values."""
     fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
     return [replace(field, problem=problems.get(field.name, "")) for field in fields]
 
@@ -139,7 +139,7 @@ def parse_field_value(field: FieldInfo, text: str) -> Any:
 
 
 def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of a table's form.
+    """Return the values of a table's form, by field name, without validating them.
 
     Missing fields are left out. A shortened URL that wasn't changed stays the stored one.
     """
@@ -155,7 +155,7 @@ def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any
 
 
 def split_schedule_rule(text: str) -> tuple[str, str]:
-    """Return a rule's day (`fri`, `daily`) and time; both are empty if it has several days or a period."""
+    """Return a rule's day (`fri`, `daily`) and time; both are empty if the rule has several days or a period."""
     rule: ScheduleRule = parse_schedule_rule(text)
     if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
         return "", ""

@@ -44,7 +44,7 @@ _TITLES = {name: table.model_config["title"] for name, table in _TABLES.items() 
 
 @admin_pages.get("/settings")
 def redirect_to_first_table() -> ResponseReturnValue:
-    """Redirect to the first table."""
+    """Redirect to the first settings table."""
     return redirect(url_for("admin.show_settings", table=EDITABLE_TABLES[0]), 303)
 
 

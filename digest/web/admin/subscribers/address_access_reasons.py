@@ -8,7 +8,7 @@ from subscribers.pages.forms import FormError
 
 
 def read_address_access_reason() -> str:
-    """Return the reason from the form.
+    """Return the form's reason for viewing addresses.
 
     Raises:
         FormError: the reason is missing or invalid.

@@ -234,7 +234,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The number of the import just undone or being undone, 0 for none, and how many people were removed."""
+    """The imports just undone and being undone, by number (0 for none), and how many people were removed."""
 
     taken_back: Count = 0
     removed: Count | None = None

@@ -91,7 +91,7 @@ def show_export_form() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
-    """Return the filtered list as CSV without formulas. Each person can see the disclosure."""
+    """Return the filtered list as CSV without formulas. Each person in it can see the disclosure."""
     installation, actor, now = get_installation_actor_and_time()
     query = _read_whole_query()
     try:

@@ -61,12 +61,12 @@ class SubscriberQuery(FormOrQueryModel):
     below: Count | None = Field(default=None, ge=1)
 
     def as_url(self) -> dict[str, Any]:
-        """Return the URL's query, without the position in the list."""
+        """Return the values for a URL's query, without the position in the list."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
         return {name: str(value) for name, value in values.items()}
 
     def as_filter(self) -> SubscriberFilter:
-        """Return the filter. Only subscribers get anything, so preferences select only them unless a state is chosen."""
+        """Return the filter. Without a state, a filter by preferences selects only current subscribers."""
         state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
@@ -150,7 +150,7 @@ class SubscriberNumberForm(FormOrQueryModel):
 
 @admin_pages.post("/readers/open")
 def open_subscriber() -> ResponseReturnValue:
-    """Redirect to the record of the subscriber with a number."""
+    """Redirect to the record of the subscriber with the submitted number."""
     installation, _, now = get_installation_actor_and_time()
     try:
         number = read_form(SubscriberNumberForm).number
@@ -164,7 +164,7 @@ def open_subscriber() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/find")
 def find_subscriber() -> ResponseReturnValue:
-    """Redirect to the record of the subscriber with an address."""
+    """Redirect to the record of the subscriber with the submitted address."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         number = subscriber_actions.find_person(installation, actor, read_form(AddressSearchForm).address, now=now)
@@ -174,7 +174,7 @@ def find_subscriber() -> ResponseReturnValue:
 
 
 def render_subscriber_list(*, refusal: RefusalError | None = None, query: SubscriberQuery | None = None) -> str:
-    """Render the list page, with any refusal. `query` defaults to the URL's."""
+    """Render the subscriber list, with the refusal of a form, if any. `query` defaults to the URL's."""
     installation, actor, now = get_installation_actor_and_time()
     query = query or read_query(SubscriberQuery)
     list_filter = query.as_filter()

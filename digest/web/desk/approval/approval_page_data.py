@@ -53,17 +53,17 @@ class ChangeRow:
 class ApprovalStatusView:
     """The approval status of an edition, for `actor`.
 
-    `key` changes whenever the header of the edition's page must change. `void_edit` is the edit that ended the last
-    approval. `sentences` say who can approve, and `approvers` is the last of them, or empty if it isn't a draft.
+    `fingerprint` changes whenever the header of the edition's page must change. `void_edit` is the edit that ended the last
+    approval. `sentences` say who can approve, and `approver_sentence` is the last of them, or empty if it isn't a draft.
     """
 
     overview: ApprovalOverview
     actor: str
-    key: str
+    fingerprint: str
     writer: EditSentenceWriter | None
     void_edit: Edit | None
     sentences: tuple[str, ...]
-    approvers: str
+    approver_sentence: str
     comparison: ContentComparison | None
     changes: tuple[ChangeRow, ...]
 
@@ -94,11 +94,11 @@ def build_approval_status_view(
     *,
     writer: EditSentenceWriter | None,
     sentences: tuple[str, ...],
-    approvers: str,
+    approver_sentence: str,
     actor: str,
     first_draft: EditionContent | None = None,
 ) -> ApprovalStatusView:
-    """Describe the approval status of an edition for an editor.
+    """Return an edition's approval status as seen by `actor`.
 
     `state` is None if it was drafted before edits were stored. `first_draft` is compared if nothing was approved yet.
     """
@@ -108,11 +108,11 @@ def build_approval_status_view(
     return ApprovalStatusView(
         overview=overview,
         actor=actor,
-        key=make_approval_status_fingerprint(overview),
+        fingerprint=make_approval_status_fingerprint(overview),
         writer=writer,
         void_edit=writer.find_edit(ended.ended_by_edit) if ended and writer else None,
         sentences=sentences,
-        approvers=approvers,
+        approver_sentence=approver_sentence,
         comparison=comparison,
         changes=tuple(_describe_change(each, state, after, content.sections) for each in changes),
     )
@@ -151,7 +151,7 @@ def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
 
 
 def find_edit_behind_change(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
-    """Return the last edit in force, after a version, that caused a change.
+    """Return the last edit after `after_seq`, not undone, that caused a change.
 
     Return None if a section's rules or a later draft caused it.
     """

@@ -71,7 +71,7 @@ def read_approval_status(
         EditionContent.from_json(edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
         sentences=tuple(approval_overviews.explain_approval_state(overview, viewer)),
-        approvers="".join(
+        approver_sentence="".join(
             approval_overviews.explain_draft_approvers(overview, viewer)[-1:]
         ),  # who can approve; the review page has the rest
         actor=viewer,

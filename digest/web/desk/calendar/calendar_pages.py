@@ -38,7 +38,7 @@ Moments = tuple[datetime, datetime]
 
 @calendar_pages.app_context_processor
 def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None]]:
-    """Provide an edition's deadline, if any, and the current time to its pages."""
+    """Provide a function that returns an edition's deadline and the current time, or None without a deadline."""
 
     def deadline_of(edition: Edition) -> Moments | None:
         context = web_context()
@@ -74,7 +74,7 @@ def preview_move() -> ResponseReturnValue:
 
 @calendar_pages.post("/<any(skip, move, add, restore):act>")
 def change_calendar(act: str) -> ResponseReturnValue:
-    """Change the calendar, or show why that's not possible."""
+    """Change the calendar, or show why the change isn't possible."""
     query = replace(_read_query(request.form.to_dict()), ask=act)
     try:
         release_at = _do_action(act, query)

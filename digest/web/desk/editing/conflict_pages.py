@@ -36,7 +36,7 @@ class FieldEdit:
 
 @dataclass(frozen=True, slots=True)
 class ConflictChoice:
-    """A choice between two versions: whether the rejected one is on the clipboard, and the fields sent.
+    """A choice between two versions, whether the rejected one is on the clipboard, and the fields to submit.
 
     `other_fields` are sent with either choice: those about the page, and any conflicts still to be resolved.
     """
@@ -44,7 +44,7 @@ class ConflictChoice:
     pair: SavedAndRefusedVersions
     is_kept: bool
     is_last: bool
-    own: list[tuple[str, str]]
+    own_fields: list[tuple[str, str]]
     other_fields: list[tuple[str, str]]
 
 
@@ -138,32 +138,32 @@ def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
 
 def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
     """Return the fields that submit the rejected version again, based on the state that the page shows."""
-    if not pair.write.names:
+    if not pair.refused_edit.names:
         names = dict.fromkeys(name for name in request.form if not name.startswith("seq-"))
         for name in ("csrf_token", "seq", "chosen"):
             names.pop(name, None)
         fields = [(name, text) for name in names for text in request.form.getlist(name)]
         return [*fields, ("chosen", "all")]
-    return [*_pick_fields(pair.write.names), ("chosen", pair.write.names[0])]
+    return [*_pick_fields(pair.refused_edit.names), ("chosen", pair.refused_edit.names[0])]
 
 
 def _list_other_fields(
     pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
 ) -> list[tuple[str, str]]:
     """Return the fields sent with either choice: those about the page, and conflicts still to be resolved."""
-    if not pair.write.names:
+    if not pair.refused_edit.names:
         return []
     fields = [*read_page_query(request.form).but().items(), *_pick_fields(_PAGE_FIELDS)]
     for other in pairs:
         if other is not pair:
-            fields += _pick_fields(other.write.names)
-            fields.append((f"seq-{other.write.names[0]}", str(other.write.base_edit)))
+            fields += _pick_fields(other.refused_edit.names)
+            fields.append((f"seq-{other.refused_edit.names[0]}", str(other.refused_edit.base_edit)))
     return fields
 
 
 def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
     """Copy an editor's text to their clipboard; return False if there's no text or no room."""
-    context, draft = web_context(), pair.write.conflict.draft
+    context, draft = web_context(), pair.refused_edit.conflict.draft
     field = clipboard.find_text_field_of_edit(draft.kind, draft.value)
     is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
     if not field or not pair.wanted_text or is_taken_back:

@@ -33,7 +33,7 @@ from subscribers.english_text import curl_quotes
 
 
 def is_script_request() -> bool:
-    """Return whether the page's script sent a form and will update the open page."""
+    """Return whether the page's script sent the form, so that the response should be JSON."""
     return request.accept_mimetypes.best == "application/json"
 
 
@@ -125,7 +125,7 @@ def build_section_template_values(
 
 
 def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
-    """Return the topics that a story can have: these, and those in the settings."""
+    """Return the topics that a story can have: the given ones and those in the settings, sorted."""
     return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
 
 
@@ -135,6 +135,6 @@ def word_findings_for_viewer(findings: Iterable[PreflightFinding]) -> list[Prefl
 
 
 def render_news_text(macro: str, *values: object) -> str:
-    """Return the text of a macro as plain text."""
+    """Render a macro of `news.html` as plain text."""
     words: Markup = get_template_attribute("web/desk/editing/news.html", macro)(*values)
     return words.strip().unescape()

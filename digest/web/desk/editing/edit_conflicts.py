@@ -28,7 +28,7 @@ class RefusedEdit:
 
     @property
     def conflict(self) -> EditConflict:
-        """The two edits."""
+        """The conflict between this edit and the saved one."""
         assert self.result.conflict is not None
         return self.result.conflict
 
@@ -42,7 +42,7 @@ class LabeledVersionLine:
 
     @property
     def text(self) -> str:
-        """All its words."""
+        """The line's words as one text."""
         return " ".join(words for words, _ in self.words)
 
 
@@ -50,7 +50,7 @@ class LabeledVersionLine:
 class SavedAndRefusedVersions:
     """Two versions of the same thing, as lines. Versions other than text (a position, a story's articles) have none."""
 
-    write: RefusedEdit
+    refused_edit: RefusedEdit
     place: str
     current_lines: tuple[LabeledVersionLine, ...]
     draft_lines: tuple[LabeledVersionLine, ...]
@@ -58,8 +58,8 @@ class SavedAndRefusedVersions:
 
     @property
     def allows_new_version(self) -> bool:
-        """Whether it's a single text, so that a third version can be written instead."""
-        return self.write.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
+        """Whether a third version can be written instead, because it's about a single text."""
+        return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
@@ -75,7 +75,7 @@ class SavedAndRefusedVersions:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """The rejected edits with the conflicting ones, and others' further edits of the same things."""
+    """The rejected edits paired with the saved ones, and other people's later edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
@@ -116,7 +116,7 @@ def _pair_versions(
     if draft.kind == EditKind.TEXT and each.names and each.names[0] in was:
         stood = {"": was[each.names[0]]}
     return SavedAndRefusedVersions(
-        write=each,
+        refused_edit=each,
         place=name_story_position(writer, draft.target),
         current_lines=_mark_lines(stood, _read_version(draft, state.arrangement, content)),
         draft_lines=_mark_lines(stood, _read_wanted(draft, state.arrangement)),

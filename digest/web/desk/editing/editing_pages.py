@@ -130,7 +130,7 @@ def render_approval_warning(back: str) -> str:
 
 
 def read_edit_form(name: str) -> EditForm:
-    """Return the edition, the editor, the last edit that their page knew, and the approval they agreed to revoke."""
+    """Return the form's edition, editor, time, last edit that the page knew, and approval to revoke, if any."""
     base_edit, supersedes = read_number(request.form.get("seq", "")), request.form.get("supersedes", "")
     return EditForm(name, **get_actor_and_time(), based_on=base_edit, supersedes=supersedes)
 
@@ -170,14 +170,14 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
-    """Redirect to the edited story, whose anchor may be another article's now. It stays open if it was."""
+    """Redirect to the edited story, which stays open if it was. Its anchor may have changed with its lead."""
     story_name = story_anchor(result.state.arrangement.name_target(url))
     stays_open = request.form.get("open") == anchor
     return answer_edit(name, result, story_name, **({"open": story_name} if stays_open else {}))
 
 
 def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
-    """Redirect to the form's page at the edited story, or show both versions.
+    """Redirect to the edited story on the form's page or, after a conflict, show both versions.
 
     `changed` are new values for the query.
     """
@@ -202,7 +202,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the form's page, at a story."""
+    """Return the URL of the page that the form is from, at a story's anchor."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
@@ -225,7 +225,7 @@ class ImageForm:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing has changed since the page was created."""
+        """Whether the form has the same image and texts as when the page was created."""
         is_as_it_was = (self.alt, self.credit, *self.focus) == self.was
         return self.choice == "shown" and not self.body and is_as_it_was
 
@@ -326,7 +326,7 @@ def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
 
 
 def render_story_score(state: EditingState, anchor: str) -> str:
-    """Render only a story's score, for the script of a page on which an editor opened it."""
+    """Render only a story's score, for the script of a page where an editor opened the story's "Why"."""
     arrangement = state.arrangement
     url = find_story_urls(arrangement, [anchor]).get(anchor, "")
     story = arrangement.find_story(url)

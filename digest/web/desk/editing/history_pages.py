@@ -60,9 +60,9 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One event: an edit, an approval, or a note, or else the draft. `seq` is its number for viewing the state.
+    """One event: an edit, an approval, or a note; otherwise, the first draft. `seq` is the number of the state it led to.
 
-    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first` is the
+    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first_edit` is the
     number of the first one.
     """
 
@@ -70,14 +70,14 @@ class HistoryRow:
     at: datetime
     actor: str = ""
     outcome: EditOutcome | None = None
-    first: int = 0
+    first_edit: int = 0
     approval: ApprovalHistoryEntry | None = None
     note: NoteHistoryEntry | None = None
     passages: tuple[ChangedPassage, ...] = ()
 
     @property
     def edit(self) -> int:
-        """The number of its edit, or 0 if it isn't one."""
+        """The number of the event's edit, or 0 if the event isn't an edit."""
         return self.outcome.edit.seq if self.outcome else 0
 
 
@@ -154,7 +154,7 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
         edit = outcome.edit
         row = HistoryRow(edit.seq, edit.at, edit.actor, outcome, edit.seq)
         if rows and _continues_block(history, rows[-1], outcome):
-            row = replace(row, first=rows.pop().first)
+            row = replace(row, first_edit=rows.pop().first_edit)
         rows.append(row)
     yield from rows
     # A later draft only fills the tray, so the proposal existed by the first edit at the latest.
@@ -187,12 +187,12 @@ def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
 
 
 def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
-    """Return the differences between a text's or a block's old and new versions; none for other edits."""
+    """Return how an edit changed a text or a labeled block, as passages; empty for other edits."""
     if row.outcome is None:
         return ()
     edit = row.outcome.edit
     if edit.kind == EditKind.BLOCK:
-        before = history.find_block_before(edit.target, row.first)
+        before = history.find_block_before(edit.target, row.first_edit)
         return compare_texts(_join_block_texts(before), _join_block_texts(edit.value)) if before else ()
     if edit.kind != EditKind.TEXT:
         return ()
@@ -207,20 +207,20 @@ def _join_block_texts(value: Mapping[str, object]) -> str:
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
-    """Return the state after the edit with a number, or for 0, the first draft; None if there's no such edit."""
+    """Return the state after the edit numbered `seq`; for 0, the first draft. Return None if there's no such edit."""
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
         return None
     effect, edit = history.state.find_revert_effect(seq), outcome.edit if outcome else None
-    is_single = any(row.edit == row.first == seq for row in _list_rows(history))
+    is_single = any(row.edit == row.first_edit == seq for row in _list_rows(history))
     is_undoable = outcome is not None and outcome.undone_by is None and is_single
     return ShownPastState(seq, edit, effect, is_undoable)
 
 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
-    """Return the email as it would have been after an edit."""
+    """Return the email as it would have been after the edit with a number."""
     return build_preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 

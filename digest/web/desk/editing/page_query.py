@@ -20,7 +20,7 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|blo
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """The state of the page. `open` is the anchor of the open form, and `panel` the question about the story `about`.
+    """The state of an edition's page: `open` is the open form's anchor, and `panel` the open panel about the story `about`.
 
     The preview's links `open` a story by its place there (`list_preview_anchors`).
 
@@ -46,7 +46,7 @@ class EditionPageQuery:
     rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
-        """Return the URL's query with changes, without default values."""
+        """Return the values for a URL's query, with changes and without defaults."""
         query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
@@ -57,7 +57,7 @@ class EditionPageQuery:
 
     @property
     def shown_filter(self) -> str:
-        """The list's current tab. A search covers all of them until one is chosen."""
+        """The current tab of the story list. A search covers all tabs until one is chosen."""
         return self.filter or ("all" if self.q else "unused")
 
     @property

@@ -56,7 +56,7 @@ STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
 @desk_pages.app_errorhandler(UnknownEditionError)
 def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Return 404 with the existing editions if a page's edition doesn't exist."""
+    """Return 404 with the error's message if a page's edition doesn't exist."""
     return current_app.handle_http_exception(NotFound(str(error)))
 
 
@@ -64,7 +64,7 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(ComposeError)
 @desk_pages.errorhandler(EditionControlError)
 def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
-    """Show the edition's current state after an outdated form: it was changed, sent, or canceled meanwhile."""
+    """Show the edition's current state if a form is outdated, because the edition was changed, sent, or canceled meanwhile."""
     context, name, mark = web_context(), read_edition_name_from_url(), request.form.get("mark", "")
     row = edition_views.read_edition(context.installation, name)
     current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
@@ -96,7 +96,7 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
 
 @desk_pages.get("/")
 def index() -> ResponseReturnValue:
-    """Show the next edition, or the last one, or the first steps if there's none."""
+    """Show the current edition or, if there's none, the first steps. Redirect to its sending page while it's being sent."""
     context = web_context()
     try:
         edition = edition_views.read_edition(context.installation, "current")
@@ -244,7 +244,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
-    """Approve the reviewed version. If it has changed since, explain that, and approve nothing."""
+    """Approve the reviewed version. If the edition has changed since, explain this, and approve nothing."""
     mark = request.form.get("mark", "")
     confirmed = request.form.getlist("confirmed")
     result = edition_approval.approve_edition(
@@ -292,7 +292,7 @@ def show_sources() -> ResponseReturnValue:
 
 @desk_pages.get("/sent")
 def list_sent_editions() -> ResponseReturnValue:
-    """List sent and canceled editions with their delivery counts, and what editors changed in recent ones."""
+    """List editions being sent, sent, or canceled, with delivery counts, and editors' changes to recent editions."""
     context = web_context()
     before = request.args.get("before", "")
     departed = edition_views.list_sent_or_canceled_editions(

@@ -145,7 +145,7 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Save or remove a labeled block. Missing fields don't change, because a field that loses focus is sent alone."""
+    """Save or remove a labeled block. Missing fields aren't changed, because a field that loses focus is sent alone."""
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks", open="")
@@ -311,7 +311,7 @@ def read_focus_point(left: str, top: str) -> FocusPoint | None:
 
 
 def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
-    """Return why the image wasn't saved, and that its file must be chosen again, because browsers don't keep it."""
+    """Return the error text for an image that wasn't saved. If a file was uploaded, it must be chosen again."""
     retry_advice = " Then choose the file again, because it wasn't kept." if picture.body else ""
     return f"The image wasn't saved. {error}{retry_advice}"
 
@@ -325,7 +325,7 @@ _ARTICLE_FIELDS = (
 
 @story_pages.post("/fetch")
 def show_story_found_at_url(name: str) -> ResponseReturnValue:
-    """Show what was found at a URL, to be corrected before it's added. Nothing is stored yet."""
+    """Show the story found at a URL, to be corrected before it's added. Nothing is stored yet."""
     context, url = web_context(), request.form.get("url", "")
     try:
         fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())

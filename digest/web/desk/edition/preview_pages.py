@@ -63,19 +63,19 @@ GALLERY_MODES = tuple(view for view in PREVIEW_MODES if view.key != "inbox")
 
 @gallery_pages.get("/")
 def show_first_sample_email() -> ResponseReturnValue:
-    """Show the first email of the gallery next to the list of all."""
+    """Show the gallery's first email next to the list of all emails."""
     return show_sample_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 
 
 @gallery_pages.get("/<key>")
 def show_sample_email(key: str) -> ResponseReturnValue:
-    """Show an email in one view, next to the list of all."""
+    """Show an email of the gallery in one view, next to the list of all emails."""
     mail = _find_mail(key)
     return render_template(
         "web/desk/edition/mails.html",
         mail=mail,
         subject=sample_emails.compose_sample_subject(web_context().settings, mail.key),
-        groups=(("Readers", sample_emails.SUBSCRIBER_MAILS), ("Staff", sample_emails.STAFF_MAILS)),
+        groups=(("To subscribers", sample_emails.SUBSCRIBER_MAILS), ("To the team", sample_emails.STAFF_MAILS)),
         views=GALLERY_MODES,
         view=find_preview_mode(request.args.get("view")),
     )
@@ -83,7 +83,7 @@ def show_sample_email(key: str) -> ResponseReturnValue:
 
 @gallery_pages.get("/<key>/frame")
 def show_sample_email_frame(key: str) -> Response:
-    """Return an email in one view, to be framed."""
+    """Return an email of the gallery in one view, to be framed."""
     rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
     view = find_preview_mode(request.args.get("view"))
     return build_preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)

@@ -13,7 +13,7 @@ from flask import Response
 
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.message_rules import CLIP_WARNING_SIZE, GMAIL_CLIP_SIZE
-from digest.web.archive.pages import build_email_content_policy, localize_image_urls
+from digest.web.archive.pages import build_email_content_policy, make_image_urls_local
 from digest.web.desk.outline.preview_anchors import insert_preview_anchors
 from digest.web.filters import kilobytes
 
@@ -29,11 +29,11 @@ LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-ac
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """A view of an edition. `says` describes it next to the preview; with `has_places`, it can scroll to a story."""
+    """A view of an edition. `description` is shown next to the preview; with `has_places`, it can scroll to a story."""
 
     key: str
     title: str
-    says: str
+    description: str
     has_places: bool = True
 
 
@@ -49,14 +49,14 @@ PREVIEW_MODES = (
 
 @dataclass(frozen=True, slots=True)
 class MailSize:
-    """The size of the HTML in bytes, with the size at which Gmail clips the message, and the one from which we warn."""
+    """The size of an email's HTML in bytes, Gmail's clipping limit, and the size from which the desk warns."""
 
     octets: int
     limit: int = GMAIL_CLIP_SIZE
     warning: int = CLIP_WARNING_SIZE
 
     @property
-    def words(self) -> str:
+    def sentence(self) -> str:
         """A sentence about the size and its consequences."""
         size = kilobytes(self.octets)
         if self.octets >= self.limit:
@@ -67,7 +67,7 @@ class MailSize:
 
     @property
     def tone(self) -> str:
-        """The tone of the bar's color."""
+        """The tone of the size bar's color: ok, warn, or bad."""
         return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
 
     @property
@@ -101,7 +101,7 @@ def build_preview_response(
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
     else:
-        html = prepare_preview_html(localize_image_urls(body), dark=view_key == "dark")
+        html = prepare_preview_html(make_image_urls_local(body), dark=view_key == "dark")
         html = insert_preview_anchors(html, content, edit_url) if content else html
         response = Response(html, mimetype="text/html")
     # Images are blocked by policy, so that the bytes stay those that a subscriber's app renders.
@@ -113,7 +113,7 @@ def build_preview_response(
 
 
 def prepare_preview_html(html: str, *, dark: bool) -> str:
-    """Fix the color scheme, and make links open outside of the frame."""
+    """Force the light or dark color scheme, and make links open outside of the frame."""
     always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
     html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
     html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)

@@ -11,7 +11,7 @@ MIN_COMPARED_LIKENESS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """A passage of a rewritten text. `kind` is kept, was, or is."""
+    """A passage of a rewritten text. `kind` is "kept", "was" (removed), or "is" (added)."""
 
     kind: str
     text: str

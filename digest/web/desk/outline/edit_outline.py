@@ -62,7 +62,7 @@ class ArrangedStoryRow:
 
     @property
     def has_image_finding(self) -> bool:
-        """Whether preflight has a finding about its image."""
+        """Whether preflight has a finding about the story's image."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 
 
@@ -82,17 +82,17 @@ class ArrangedSection:
 
     @property
     def shows_images(self) -> bool:
-        """Whether its rows have room for an image."""
+        """Whether the section's rows have room for an image."""
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def shows_reasons(self) -> bool:
-        """Whether the edition says why each of its stories is here."""
+        """Whether the edition says why each of the section's stories is in it."""
         return SECTION_KINDS[self.settings.kind].shows_reasons
 
     @property
     def is_placed_by_hand(self) -> bool:
-        """Whether editors place and order its stories."""
+        """Whether editors place and order the section's stories."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
 

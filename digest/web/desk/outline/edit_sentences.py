@@ -29,7 +29,7 @@ class EditSentenceWriter:
     came_first: frozenset[int]
 
     def find_edit(self, seq: int | None) -> Edit | None:
-        """Return an edit by its number, or None."""
+        """Return the edit with a number, or None."""
         return next((edit for edit in self.edits if edit.seq == seq), None)
 
     def quote(self, *targets: str) -> str:

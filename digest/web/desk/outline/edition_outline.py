@@ -53,8 +53,8 @@ class LengthCounter:
     phone: int = 0
 
     @property
-    def over(self) -> bool:
-        """Whether it's too long."""
+    def is_over_limit(self) -> bool:
+        """Whether the text is longer than its limit."""
         return self.length > self.limit
 
     def __str__(self) -> str:

@@ -28,7 +28,7 @@ _EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Ed
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
-    """Return the ID of each entry's place, by its section's key and its number in it, counted from 1.
+    """Return the ID of each entry's place in the preview, by the section's key and the entry's number in it, from 1.
 
     The ID is derived from the entry's link, so that it doesn't change if the entry is moved or rewritten. Repeated ones
     get a number.
@@ -45,7 +45,7 @@ def find_story_in_preview(place: str, content: EditionContent, arrangement: Arra
 
 
 def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMaker | None = None) -> str:
-    """Insert the IDs into an email's HTML. Entries without a heading or link of their own get none.
+    """Insert the IDs of entries' places into an email's HTML. Entries without a heading or link of their own get none.
 
     Links don't get IDs, because the browser would move the focus there, away from an editor who is writing next to the
     preview. With `edit_url`, which returns the URL for an ID, a link to it covers each story.

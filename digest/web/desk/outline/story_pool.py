@@ -76,22 +76,22 @@ class PoolRow(NamedTuple):
         return self.texts.get(StoryField.HEADLINE) or self.scored.story.lead.title
 
     @property
-    def belongs(self) -> bool:
-        """Whether it's worth suggesting. News that matches none of our topics is found only by searching or under All."""
+    def is_worth_suggesting(self) -> bool:
+        """Whether editors are offered the story. Others, such as news without a topic, are found under All or by searching."""
         if self.scored.is_ours or self.scored.lead.section != NEWS_SECTION:
             return True
         return bool(self.next_in or self.scored.story.kept_from)
 
     @property
     def publishers(self) -> str:
-        """Its publishers: "Perimeter and 2 more"."""
+        """The story's publishers: "Perimeter and 2 more"."""
         story = self.scored.story
         other_count = len(story.publishers) - 1
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
-    def reads(self) -> int | None:
-        """The highest number of reads among its articles, or None if unknown."""
+    def most_page_views(self) -> int | None:
+        """The page views of the story's most-viewed article, or None if unknown."""
         views = (article.views for article in self.scored.story.members)
         return max((count for count in views if count is not None), default=None)
 
@@ -160,7 +160,7 @@ def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSe
     return row._replace(
         anchor=story_anchor(row.scored.story.lead.url),
         fits=tuple(s.key for s in fits),
-        fits_title=" or ".join(titles[:2]) if row.belongs else "",
+        fits_title=" or ".join(titles[:2]) if row.is_worth_suggesting else "",
     )
 
 
@@ -215,14 +215,14 @@ def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
 def build_story_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
-    """Return a page of the week's stories that match a query, in its order. Only that page is described fully."""
+    """Return a page of the stories that match a query, in its order. Only that page's rows have all their values."""
     rows = list(_list_pool(arrangement, sections))
     hits = [row for row in rows if _fits_query(row, query)] if query.topic or query.words else rows
     unplaced = [row for row in hits if not row.place]
     kinds = {
         "all": hits,
         "used": [row for row in hits if row.place],
-        "unused": [row for row in unplaced if query.words or (row.belongs and not row.is_removed)],
+        "unused": [row for row in unplaced if query.words or (row.is_worth_suggesting and not row.is_removed)],
         "left-out": [row for row in hits if row.reason],
     }
     order_key = _POOL_ORDER_KEYS.get(query.order, _by_score)
@@ -340,7 +340,7 @@ def _by_age(row: PoolRow) -> tuple[float, str]:
 
 
 def _by_reads(row: PoolRow) -> tuple[float, bool, float, str]:
-    return (-(row.reads or 0), *_by_score(row))
+    return (-(row.most_page_views or 0), *_by_score(row))
 
 
 _POOL_ORDER_KEYS = {"score": _by_score, "newest": _by_age, "read": _by_reads}

@@ -257,13 +257,13 @@ def send_refused_again(name: str, chosen: str) -> ResponseReturnValue:
 
 @sending_pages.get("/editions/<name>/refused/<chosen>/suppress")
 def ask_before_suppressing(name: str, chosen: str) -> ResponseReturnValue:
-    """Ask whether to suppress a group's addresses, whose mailboxes are full or missing."""
+    """Ask whether to suppress the addresses in a group of refusals for full or missing mailboxes."""
     return _refusal_action_page(name, chosen, suppresses=True)
 
 
 @sending_pages.post("/editions/<name>/refused/<chosen>/suppress")
 def suppress_refused(name: str, chosen: str) -> ResponseReturnValue:
-    """Suppress a group's addresses, whose mailboxes are full or missing."""
+    """Suppress the addresses in a group of refusals for full or missing mailboxes."""
     return _act_on_refused(refusal_actions.suppress_refused, name, chosen, suppresses=True)
 
 
@@ -310,7 +310,7 @@ def _refusal_action_page(
 
 @sending_pages.post("/editions/<name>/cancel")
 def cancel_sending(name: str) -> ResponseReturnValue:
-    """Cancel an edition for everyone who hasn't received it yet, if its number was typed."""
+    """Cancel an edition for everyone it hasn't been sent to, if its number was typed."""
     context = web_context()
     edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")

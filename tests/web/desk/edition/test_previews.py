@@ -148,8 +148,8 @@ def as_text(passage: SpokenPassage) -> str:
 def test_the_size_says_when_gmail_would_cut_the_mail() -> None:
     light, heavy, over = MailSize(51 * 1024), MailSize(85 * 1024), MailSize(103 * 1024)
     assert (light.tone, heavy.tone, over.tone) == ("ok", "warn", "bad")
-    assert light.words == "51 KB. Gmail hides everything after 102 KB."
-    assert "unsubscribe link" in over.words
+    assert light.sentence == "51 KB. Gmail hides everything after 102 KB."
+    assert "unsubscribe link" in over.sentence
     assert (light.share, over.share) == (50.0, 100.0)
 
 
