@@ -1017,7 +1017,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a template with a mistake": Fault(
         write_template_mistake,
         "templates",
-        "or remove the file",
+        "or remove it from",
         by_hand(lambda w: (w.home / "own" / "web" / "error.html").unlink()),
     ),
     "a logo that is not kept": Fault(

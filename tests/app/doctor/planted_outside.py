@@ -251,7 +251,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "another DKIM key": (publish_key(2048), "dkim-record", "Replace any DNS record"),
     "a DKIM record that was cut off": (cut_key_off, "dkim-record", "at most 255 characters. Replace any DNS record"),
-    "the sending host has no address": (lose_mail_host, "mail-host", "with its IP address"),
+    "the sending host has no address": (lose_mail_host, "mail-host", "with the server's IP address"),
     "a revoked DKIM key": (set_text(KEY_NAME, "v=DKIM1; k=rsa; p="), "dkim-record", "Replace any DNS record"),
     "a DKIM key that is tried": (mark_as_tried, "dkim-record", "Remove t=y"),
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
@@ -372,7 +372,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
     "one proxy more than declared": (add_proxy, "site-visitors", "only if all these proxies are your own"),
-    "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass on the header"),
+    "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass on Strict-Transport-Security"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass on POST requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),

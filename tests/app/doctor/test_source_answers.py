@@ -57,7 +57,7 @@ def test_the_sources_that_answer_are_listed_and_the_others_explained(
     assert findings[0].message.startswith("refused can't be read, though it could be on August 9, 2026: ")
     assert "403" in findings[0].message
     assert findings[1].message.startswith("broken can't be read: ")
-    assert findings[2].message == "2 of 4 answer: feed (1 item) and drills.ics (1 item)"
+    assert findings[2].message == "2 of 4 sources responded: feed (1 item) and drills.ics (1 item)"
 
 
 def test_nothing_is_stored_and_each_source_is_asked_once(

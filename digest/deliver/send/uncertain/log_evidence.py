@@ -23,6 +23,7 @@ from digest.deliver.plan.delivery_plan import IS_UNCERTAIN, is_delivery_of_editi
 from digest.deliver.send.uncertain.uncertain_deliveries import ACCEPTED_BY_WORD
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
+from subscribers.english_text import count_with_noun
 
 MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, if no lease says it
 CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two machines
@@ -156,8 +157,9 @@ def _check_clocks(log: PostfixLog, witnesses: dict[str, datetime]) -> None:
     difference = timedelta(seconds=round(median(differences or [0])))
     if abs(difference) > CLOCK_TOLERANCE:
         ahead = "ahead of" if difference > timedelta() else "behind"
+        minutes = round(abs(difference) / timedelta(minutes=1))
         raise MailLogError(
-            f"The times in the log are {abs(difference)} hours {ahead} this server's.",
+            f"The times in the log are {count_with_noun(minutes, 'minute')} {ahead} this server's.",
             remedy="Set the log's time zone with --log-zone (for example, --log-zone UTC).",
         )
 

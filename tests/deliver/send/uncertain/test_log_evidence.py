@@ -197,7 +197,7 @@ def test_who_is_taken_as_accepted_by_a_word_bears_no_witness(doubtful: DeliveryS
 def test_times_in_another_zone_are_noticed(doubtful: DeliverySetup) -> None:
     log = write_log(doubtful, line=traditional_line)
     with pytest.raises(
-        MailLogError, match=r"1:00:00 hours ahead of this server's\. Set the log's time zone with --log-zone"
+        MailLogError, match=r"60 minutes ahead of this server's\. Set the log's time zone with --log-zone"
     ):
         examine(doubtful, log, zone=UTC)
     assert examine(doubtful, log, zone=ZoneInfo("Europe/Berlin")).verdicts[LogVerdict.NOT_ACCEPTED] == 2
