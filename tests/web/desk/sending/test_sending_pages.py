@@ -260,7 +260,7 @@ def test_an_alarm_that_rings_stands_out_with_what_each_answer_does(going: Any) -
     assert f"A stop rule paused sending: {reason}" in page
     assert page.count(reason) == 2, "under the heading, and in what happened"
     assert (
-        f"No. 147 is paused: {reason} You can resume sending on the edition's page."
+        f"No. 147 is paused: {reason} You can resume sending on the edition’s page."
         in going.desk.get("/desk/sent").text
     )
     assert page.count(">Resume sending</button>") == 1
