@@ -225,7 +225,7 @@ def render_unknown_link_page() -> Response:
 
 
 def build_domain_question(address: Address) -> str:
-    """Return the question whether a domain is mistyped, or an empty string if it needn't be asked.
+    """Return a question about an address's domain if it's probably mistyped, or else an empty string.
 
     It's asked once: the form is then submitted with the domain in its field `kept`.
     """

@@ -359,7 +359,7 @@ def count_colors_in_child(body: bytes) -> LogoColors:
     """Return the colors of a stored logo, counted in a child process.
 
     Raises:
-        ImageError: it isn't an image, or exceeds a limit.
+        ImageError: `body` isn't an image, or it exceeds a limit.
     """
     return _ask_about_image("count colors", body, _take_head(LogoColors))
 

@@ -183,7 +183,7 @@ class PageCheckResult:
 
     @property
     def reason(self) -> str:
-        """The reason why visitors can't read a page that's gone."""
+        """A phrase on why visitors can't read a page that's gone."""
         return self.barrier or f"the page returned {self.status}"
 
 

@@ -51,7 +51,7 @@ class VisitTarget:
 
     @property
     def host(self) -> str:
-        """The host that's requested."""
+        """The host of `current_url`."""
         return find_visit_host(self.current_url)
 
 
