@@ -154,7 +154,7 @@ class Sandbox:
             )
         for _ in range(_ATTEMPTS):
             try:
-                answer = self.running_broker().ask(message)
+                answer = self.ensure_running_broker().ask(message)
             except BrokerLostError:
                 continue
             source, reply, content = _open_answer(answer)
@@ -175,7 +175,7 @@ class Sandbox:
             "The process that reads documents keeps crashing. Check whether the machine is out of memory."
         )
 
-    def running_broker(self) -> BrokerProcess:
+    def ensure_running_broker(self) -> BrokerProcess:
         """Return the broker, starting it if necessary.
 
         Raises:
