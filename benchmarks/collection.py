@@ -107,7 +107,7 @@ def cpu_seconds() -> float:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == SANDBOX.running_broker().process.pid:  # its session
+            if int(fields[3]) == SANDBOX.ensure_running_broker().process.pid:  # its session
                 ticks += sum(map(int, fields[11:15]))  # its own in both modes, and its ended children's
     return time.process_time() + ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 

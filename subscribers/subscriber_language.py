@@ -73,7 +73,7 @@ class SubscriberLanguage:
         return self.translations.pgettext(context, message) % values
 
     def translate_text(self, text: str) -> str:
-        """Return the translation of a text if it's one of our messages (`mark_message`), or else the text."""
+        """Return the translation of one of our messages (`mark_message`); return other text unchanged."""
         return self.translations.gettext(text) if text else ""
 
     def format_number(self, number: int) -> str:

@@ -62,7 +62,7 @@ class AudienceMember:
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
-        """Decrypt the address.
+        """Return the decrypted address, in ASCII.
 
         Raises:
             DecryptionError: it can't be decrypted, or doesn't match the row's lookup hash.
@@ -103,7 +103,7 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
 def load_people_page(
     session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int
 ) -> list[AudienceMember]:
-    """Return the next 1,000 people who meet all conditions, by number, including people who may not be emailed.
+    """Return the next 1,000 people who meet all conditions, ordered by number, including those who may not be emailed.
 
     People of unfinished imports are left out.
     """
@@ -181,7 +181,7 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 
 def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Count the people who may be emailed by their preferences. Unreadable preferences are left out."""
+    """Yield each set of preferences with the number of people who have it and may be emailed; skip unreadable ones."""
     stored = cast(Person.choices, Text)
     query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
     for text, people in session.execute(query):

@@ -27,7 +27,7 @@ class BreakingNewsAudience:
 
 
 def count_breaking_news_audience(session: Session, today: date) -> BreakingNewsAudience:
-    """Count the subscribers who may be emailed breaking news on `today`, a day in the publication's time zone.
+    """Count subscribers by whether they get breaking news on `today`, a day in the publication's time zone.
 
     Indexes of the people who chose breaking news and of those with a pause answer this, however long the list is.
     """

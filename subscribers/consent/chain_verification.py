@@ -32,7 +32,7 @@ _MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # rows have
 
 
 class ChainOwner(NamedTuple):
-    """A person's row as stored, as far as it concerns their chain and address."""
+    """The columns of a person's row that concern their chain and address, as stored."""
 
     number: int
     state: str

@@ -54,7 +54,7 @@ DayKey = tuple[date, str, str]
 
 
 def find_last_fully_committed_event(session: Session, now: datetime) -> int:
-    """Return the highest event number that no open transaction can still undercut, or 0 if there's none."""
+    """Return the highest event number before which no open transaction can add events, or 0 if there's none."""
     settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
@@ -154,7 +154,7 @@ def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
 
 
 def record_subscriber_count(session: Session, day: date, *, after: int) -> int:
-    """Record the number of people on the list after event `after`. The last count of a day is kept.
+    """Record and return the number of people on the list as of event `after`. The last count of a day is kept.
 
     Later events, and the changes they made, are counted the next night.
     """

@@ -162,7 +162,7 @@ def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch
 
 
 def load_sealed_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
-    """Return the remaining rows of some batches, by batch number."""
+    """Return what remains of batches, by batch number; unknown numbers are left out."""
     last = select(func.max(DisclosureLogEntry.id)).where(DisclosureLogEntry.batch.in_(numbers))
     entries = session.scalars(
         select(DisclosureLogEntry).where(DisclosureLogEntry.id.in_(last.group_by(DisclosureLogEntry.batch)))

@@ -43,7 +43,7 @@ def record_disclosures(
     reference: str,
     now: datetime,
 ) -> None:
-    """Record that the addresses of some people (at most 1,000) are leaving the system.
+    """Record that the addresses of people (at most 1,000) are leaving the system.
 
     Call this in the transaction before the address leaves: recording one too many is better than missing one.
 

@@ -252,7 +252,7 @@ class RowsToTotalsPlan:
 def plan_adding_rows_to_totals(
     session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
 ) -> RowsToTotalsPlan:
-    """Return the plan for those of some rows, locked by the caller, that may become totals.
+    """Choose which of the rows, locked by the caller, may become totals, and plan their log entries.
 
     Rows of batches that fail verification stay, so that the fault remains visible. So do rows added to closed subjects.
     """

@@ -63,7 +63,7 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class LastFullyCommittedRows:
-    """The highest event, suppression, and consent text that no open transaction can precede."""
+    """The highest event, suppression, and consent text before which no open transaction can add any."""
 
     link: int
     suppression: int
@@ -98,7 +98,7 @@ class LedgerProof:
 
 
 def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommittedRows:
-    """Return the highest event, suppression, and consent text that no open transaction can precede.
+    """Return the highest event, suppression, and consent text before which no open transaction can add any.
 
     Each is found in its own transaction, because code that writes several of them locks them in its own order.
     """

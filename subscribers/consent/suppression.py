@@ -89,7 +89,7 @@ def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) 
 def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
     """Return all rows of each address (at most 1,000), oldest first.
 
-    After a restore, some rows may be under the unsubscribe log's hash. They count like the others.
+    After a restore, rows may also be under the unsubscribe log's hash. They count like the others.
     """
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     hashes_by_key: dict[str, list[str]] = {}

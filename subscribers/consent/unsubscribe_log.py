@@ -45,7 +45,7 @@ log = get_logger("unsubscribe log")
 
 
 class UnsubscribeLogError(RefusalError):
-    """Raised if the unsubscribe log is damaged. The message gives the file and line."""
+    """Raised if the unsubscribe log is damaged. The message names the file and line."""
 
 
 @dataclass(frozen=True, slots=True)

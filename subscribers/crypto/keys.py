@@ -40,7 +40,7 @@ class KeyFileError(ApplicationError):
 
 
 class DecryptionError(ApplicationError):
-    """Raised if a value can't be decrypted. The message gives its row and key, but no address."""
+    """Raised if a value can't be decrypted. The message names its row and key, but no address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,7 @@ class KeyRing:
 
     @classmethod
     def load(cls, path: Path, passphrase: str | None = None) -> Self:
-        """Load the key file.
+        """Load a key file into a ring that follows the file's changes.
 
         Raises:
             KeyFileError: it's missing, unreadable, or readable by others than its owner, or the passphrase is wrong.

@@ -17,11 +17,11 @@ _SALT_LENGTH, _NONCE_LENGTH = 16, 12  # lengths in bytes
 
 
 class PassphraseError(ApplicationError):
-    """Raised if a text can't be decrypted. The message completes a sentence that starts with the text's name."""
+    """Raised if a text can't be decrypted. The message is a sentence without its subject, the text's name."""
 
 
 def encrypt_text(text: str, passphrase: str) -> str:
-    """Encrypt a text; the result is also text."""
+    """Encrypt text as JSON that names its method; `decrypt_text` reads it."""
     salt, nonce = secrets.token_bytes(_SALT_LENGTH), secrets.token_bytes(_NONCE_LENGTH)
     ciphertext = _cipher(passphrase, salt).encrypt(nonce, text.encode(), _METHOD.encode())
     values = {"salt": salt, "nonce": nonce, "ciphertext": ciphertext}

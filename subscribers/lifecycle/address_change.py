@@ -247,7 +247,7 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
 def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:
     """Return whether a person has the address back that they had when a used link was made."""
     current = people.decrypt_person_address(keys, person) if person is not None else None
-    return current is not None and one_time_tokens.is_made_for(session, token, current.mailbox)
+    return current is not None and one_time_tokens.is_token_made_for(session, token, current.mailbox)
 
 
 def _describe_confirmable_change(

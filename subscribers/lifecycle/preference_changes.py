@@ -30,7 +30,7 @@ _NOTHING_CHOSEN = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRestoration:
-    """The state of a link: the current preferences, and those that it restores while it's open.
+    """The state of a link that restores preferences: the current ones and, while it's open, the earlier ones.
 
     `by_editor` says that an admin changed them.
     """
@@ -138,7 +138,7 @@ def find_preferences_before_and_after(
 
 
 def look_up_preference_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
-    """Return the state of a link. Nothing is changed."""
+    """Return the state of a link that restores preferences. Nothing is changed."""
     return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
 
 

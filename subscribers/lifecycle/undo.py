@@ -34,7 +34,7 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class UndoLink:
-    """The state of a link.
+    """The state of a link that undoes an unsubscribe.
 
     `until` is set while it's open, `preferences` once the person is subscribed, and `undone`, an entry for the
     unsubscribe log, if this request resubscribed them.
@@ -68,14 +68,14 @@ def _find_undoable_departure(session: Session, number: int, *, now: datetime) ->
 
 
 def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
-    """Return a token for the answer to the form that unsubscribed a person in this transaction."""
+    """Return a token for the page that confirms an unsubscribe made in this transaction."""
     departure = _find_undoable_departure(session, number, now=now)
     assert departure is not None, "they have just left"
     return _issue_token(session, _ON_PAGE, departure, now)
 
 
 def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
-    """End the token of an earlier answer, because the unsubscribe was requested again, perhaps by someone else."""
+    """End the token shown when a person unsubscribed, because it was requested again, perhaps by someone else."""
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
 
@@ -109,7 +109,7 @@ def _was_mailed(session: Session, departure: ConsentEvent) -> bool:
 
 
 def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLink:
-    """Return the state of a link. Nothing is changed."""
+    """Return the state of a link that undoes an unsubscribe. Nothing is changed."""
     _, link = _find_token(session, token, now)
     return _describe_link(session, link, now)
 

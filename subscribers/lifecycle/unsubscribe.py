@@ -45,7 +45,7 @@ def unsubscribe_person(
 
 
 def record_repeated_unsubscribe(session: Session, person: Person, method: str, now: datetime) -> None:
-    """Record, once, that a person unsubscribed by an admin wants that too, so that the admin can't undo it anymore."""
+    """Record, once, that a person whom an admin unsubscribed also did so, so that the admin can't undo it anymore."""
     if find_unsubscribe_by_admin(session, person) is not None:
         ledger.append_event(session, person, ConsentKind.WITHDRAWN_AGAIN, {"method": method}, now)
 

@@ -225,7 +225,7 @@ def render_unknown_link_page() -> Response:
 
 
 def build_domain_question(address: Address) -> str:
-    """Return the question whether a domain is mistyped, or an empty string if it needn't be asked.
+    """Return a question about an address's domain if it's probably mistyped, or else an empty string.
 
     It's asked once: the form is then submitted with the domain in its field `kept`.
     """
@@ -239,7 +239,7 @@ def build_domain_question(address: Address) -> str:
 
 def render_refused_form_page(outcome: SubmissionOutcome) -> Response:
     """Return the page that says why a form was rejected, and when to try again."""
-    in_all = outcome is SubmissionOutcome.HOUSE_LIMIT_REACHED
+    in_all = outcome is SubmissionOutcome.TOTAL_LIMIT_REACHED
     response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
     response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
     return response

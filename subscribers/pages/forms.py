@@ -41,7 +41,7 @@ def read_form(
     values: MultiDict[str, str],
     describe: DescribeError = _read_own_words,
 ) -> Fields:
-    """Parse the fields of a form.
+    """Parse a submitted form into its model.
 
     Raises:
         FormError: a field is missing or invalid.

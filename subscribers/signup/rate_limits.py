@@ -62,7 +62,7 @@ class SubmissionOutcome(StrEnum):
     ACCEPTED = "taken"
     NETWORK_LIMIT_REACHED = "too many from one network"
     DOMAIN_LIMIT_REACHED = "too many for one domain"
-    HOUSE_LIMIT_REACHED = "too many in all"
+    TOTAL_LIMIT_REACHED = "too many in all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota
     if turn > quota.per_network:
         return SubmissionOutcome.NETWORK_LIMIT_REACHED
     most = quota.first if wide_turn == 1 else quota.further
-    return SubmissionOutcome.ACCEPTED if taken_count < most else SubmissionOutcome.HOUSE_LIMIT_REACHED
+    return SubmissionOutcome.ACCEPTED if taken_count < most else SubmissionOutcome.TOTAL_LIMIT_REACHED
 
 
 def check_contact_message(

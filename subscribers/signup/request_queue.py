@@ -243,7 +243,7 @@ def decide_queue_admission(
     if waiting < signup_limits.max_pending:
         return QueueAdmissionDecision(SubmissionOutcome.ACCEPTED, turn)
     displaced = choose_form_to_drop(_list_waiting_groups(session), networks)
-    outcome = SubmissionOutcome.HOUSE_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
+    outcome = SubmissionOutcome.TOTAL_LIMIT_REACHED if displaced is None else SubmissionOutcome.ACCEPTED
     return QueueAdmissionDecision(outcome, turn, displaced)
 
 

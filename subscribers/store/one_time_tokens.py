@@ -252,7 +252,7 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
     return replace(lookup, owner=owner)
 
 
-def is_made_for(session: Session, token: str, address: str) -> bool:
+def is_token_made_for(session: Session, token: str, address: str) -> bool:
     """Return whether a token may be emailed to a person with `address`, because it wasn't made for anyone else."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
     return bound_to is None or _matches(find_keys_of_session(session), token, bound_to, address)

@@ -40,7 +40,7 @@ def find_person_numbers(
     keys: KeyRing,
     addresses: Collection[Address],
 ) -> dict[str, int]:
-    """Return the numbers of the people with some addresses (at most 1,000), by canonical address."""
+    """Return the numbers of the people with the given addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
     }

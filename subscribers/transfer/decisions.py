@@ -274,7 +274,7 @@ def has_consented_here_since(existing: ExistingPerson, left_at: datetime | None)
     """Return whether a person signed up or confirmed here after they had left elsewhere.
 
     A departure without a time counts against anyone who hasn't confirmed here themselves, and also against those who
-    have, because it may be later. That's the safe side. A request that's waiting for confirmation is left alone.
+    have, because it may be later, and not emailing is safer. A request that's waiting for confirmation is left alone.
     """
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at

@@ -97,12 +97,12 @@ class ImportReport:
             self.outcomes.note(number, reason, detail)
 
     def add_blank(self, number: int, *, counted: bool) -> None:
-        """Count a blank row."""
+        """Record the outcome of a blank row, and count it if `counted`."""
         self.counts[RowOutcome.BLANK] += counted
         self.note_outcome(number, RowReason.BLANK)
 
     def add_reject(self, number: int, error: RowError, *, counted: bool) -> None:
-        """Count a rejected row, its reason, and its unknown word, and keep the first ones."""
+        """Record a rejected row with its reason and any unknown word, and count it if `counted`."""
         self.counts[RowOutcome.REJECTED] += counted
         self.note_outcome(number, RowReason.REJECTED, str(error))
         if len(self.problems) < MAX_PROBLEMS:

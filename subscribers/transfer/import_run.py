@@ -253,7 +253,7 @@ def decide_rows(
 ) -> list[DecidedRow]:
     """Decide on each row by what's known of its address. `batch` is None in a dry run.
 
-    Without `needs_lookup`, addresses are assumed to be unknown. The writing transaction checks that.
+    Without `needs_lookup`, addresses are assumed to be unknown. The writing transaction checks the assumption.
     """
     existing: dict[str, ExistingPerson] = {}
     suppressed: dict[str, str] = {}

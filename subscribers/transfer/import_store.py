@@ -51,10 +51,10 @@ class ImportStep:
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
-    """Return the people with some addresses (at most 1,000), by the current lookup hash of their address.
+    """Return the people with the given addresses (at most 1,000), by the current lookup hash of their address.
 
     Raises:
-        ImportUndoError: an import is being undone, even if that began after this one.
+        ImportUndoError: an import is being undone, even if its undo began after this import.
     """
     check_no_undo_interrupted(session)
     current = {old: address.lookup for address in hashes for old in (address.lookup, *address.older_lookups)}
@@ -70,7 +70,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Return the chains of some people (at most 1,000) as the position, kind, time, and commitment of each event."""
+    """Return people's (at most 1,000) chains as the position, kind, time, and commitment of each event, by number."""
     query = (
         select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at, ConsentEvent.commitment)
         .where(ConsentEvent.person.in_(numbers))

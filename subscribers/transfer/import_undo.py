@@ -157,7 +157,7 @@ def abandon_batch(
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Undo a finished import, or continue an interrupted undo. Its people aren't emailed from the start.
+    """Undo a finished import, or continue an interrupted undo. Its people get no email once it begins.
 
     The unsubscribe log gets one entry, before the commit as for departures, so that a copy restored from before the
     undo learns of it (`repeat_lost_undos`).

@@ -42,7 +42,7 @@ _HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit in SQLite'
 
 
 class SeenAddresses:
-    """Keyed hashes, their rows, and what these say, in an unnamed file that's deleted when closed. Use it in one thread.
+    """Remembers addresses as keyed hashes, and what their rows say, in a private temporary file. Use it in one thread.
 
     The chance that two of a million addresses share 60 bits is one in two million.
     """

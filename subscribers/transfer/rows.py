@@ -118,7 +118,7 @@ def parse_row(
     *,
     now: datetime,
 ) -> ImportRow:
-    """Parse one row.
+    """Parse the fields of a row as its file's layout assigns them.
 
     Raises:
         RowError: it has no valid address, or something in it is ambiguous.

@@ -148,7 +148,7 @@ def fuzz_documents(seconds: float, seed: int, *, threads: int = 2) -> FuzzResult
         result = FuzzResult(seed, {parser.name: ParserTally() for parser in parsers})
         with closing(open_database(settings.effective_database_url)) as database:
             migrate_schema(database)
-            SANDBOX.running_broker()
+            SANDBOX.ensure_running_broker()
             app = create_app(Installation(settings, database))
             with open_page_server(app, "127.0.0.1", 0) as serving, ThreadPoolExecutor(threads + 1) as pool:
                 freeze_long_lived_objects()  # as `digest serve` does once it has started

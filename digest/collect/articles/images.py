@@ -73,7 +73,7 @@ def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedI
 
 
 def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fit a logo for emails; its `source_url` is `logo:` and its name.
+    """Reduce a logo for emails; its `source_url` is `logo:` and its name.
 
     Raises:
         ImageError: it's too large or isn't a usable logo: SVG, broken, too many pixels, too low, or too wide.
@@ -83,7 +83,7 @@ def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> Prepared
 
 
 def prepare_header(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fit a header image for emails; its `source_url` is `header:` and its name.
+    """Reduce a header image for emails; its `source_url` is `header:` and its name.
 
     Raises:
         ImageError: it's too large or isn't a usable header: SVG, broken, too many pixels, too narrow, or too tall.

@@ -10,7 +10,7 @@ _OFFSET_ZONE = re.compile(r"UTC([+-])(\d{2}):(\d{2})")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The end of a call or an obligation, as stated by the source; everything else is derived.
+    """The end of a call or an obligation, as stated by the source, from which other values are derived.
 
     `day` and `clock` are in `zone`. If a source gives a time without a zone, `zone` is empty, and only the day counts.
     """

@@ -16,7 +16,7 @@ class PastStoryLink:
 
 @dataclass(frozen=True, slots=True)
 class PastEditionPage:
-    """A past edition.
+    """A past edition, as described by its web page or its email.
 
     `address` is the URL of its own page, empty if a file doesn't state it; `released_at` is in UTC, None if it isn't
     dated. `counted_links` is the number of links through an email service's click tracking, whose targets are unknown.

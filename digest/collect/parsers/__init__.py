@@ -30,7 +30,7 @@ def parse_document(
     now: datetime,
     charset: str | None = None,
 ) -> ParsedDocument:
-    """Parse one document.
+    """Parse a source's document of any known kind.
 
     The kind is detected from the bytes, never from the URL or the declared type. Unusable items are in `rejected` with
     their position and reason, and the others are kept.

@@ -24,7 +24,7 @@ _PERIOD_HOURS = {"hourly": 1, "daily": 24, "weekly": 168, "monthly": 720, "yearl
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse a feed's items.
+    """Parse an RSS, RDF, or Atom feed.
 
     Raises:
         ParseError: the XML can't be recovered, or feedparser fails on it.

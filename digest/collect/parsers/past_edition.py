@@ -67,7 +67,7 @@ def read_past_edition(
     addresses are removed from texts and links.
 
     Raises:
-        ParseError: it isn't HTML, or no story is found in it.
+        ParseError: the body isn't HTML, or no story is found in it.
     """
     if _MAIL_HEADER.match(body):
         body, charset = _read_mail_html(body), "utf-8"

@@ -154,7 +154,7 @@ class Sandbox:
             )
         for _ in range(_ATTEMPTS):
             try:
-                answer = self.running_broker().ask(message)
+                answer = self.ensure_running_broker().ask(message)
             except BrokerLostError:
                 continue
             source, reply, content = _open_answer(answer)
@@ -175,7 +175,7 @@ class Sandbox:
             "The process that reads documents keeps crashing. Check whether the machine is out of memory."
         )
 
-    def running_broker(self) -> BrokerProcess:
+    def ensure_running_broker(self) -> BrokerProcess:
         """Return the broker, starting it if necessary.
 
         Raises:
@@ -359,7 +359,7 @@ def count_colors_in_child(body: bytes) -> LogoColors:
     """Return the colors of a stored logo, counted in a child process.
 
     Raises:
-        ImageError: it isn't an image, or exceeds a limit.
+        ImageError: `body` isn't an image, or it exceeds a limit.
     """
     return _ask_about_image("count colors", body, _take_head(LogoColors))
 

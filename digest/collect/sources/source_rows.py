@@ -84,7 +84,7 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
-    """Return a failed visit for a fetch error: the source is gone, refuses access, or fails for any other reason."""
+    """Return a failed visit for a fetch error: the source is gone, is refusing access, or is otherwise failing."""
     telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
     health = telling.get(error.reason, SourceHealth.FAILING)
     barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
@@ -122,7 +122,7 @@ def choose_next_visit_time(
 
 
 def is_source_due(source: Source, now: datetime) -> bool:
-    """Return whether a source may be visited at `now`."""
+    """Return whether a source is due for a visit at `now`, and isn't paused or gone."""
     is_due = source.next_try_at is None or source.next_try_at <= now
     return is_due and not source.paused and source.health is not SourceHealth.GONE
 
@@ -152,7 +152,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
-    """Return the active sources that fail for over a week, refuse access, or are gone, longest first."""
+    """Return the sources that have failed for over a week, are refusing access, or are gone, longest first."""
     problems = [
         row
         for row in session.scalars(_select_bad_sources())

@@ -83,7 +83,7 @@ def parse_item_dates(
 
 
 def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
-    """Return an event's time in UTC (noon for a day without a time), and whether it's such a day; None if unreadable."""
+    """Return an event's time in UTC (noon for a day without a time; None if unreadable), and whether it's such a day."""
     text = " ".join((text or "").split())
     moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:

@@ -97,7 +97,7 @@ class WrittenClock:
 
 
 def is_ahead(day: date, published: datetime | None) -> bool:
-    """Return whether a day had yet to end somewhere on Earth when a text was published; True if it's unknown when."""
+    """Return whether, when a text was published, a day hadn't ended everywhere on Earth; True if `published` is None."""
     return published is None or day >= published.date() - timedelta(days=1)
 
 
@@ -111,7 +111,7 @@ def find_days(text: str, published: datetime | None) -> Iterator[WrittenDay]:
 def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
     """Return the day written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
 
-    A day without a year is the first such day on or after the publication date, if that's within 300 days; without a
+    A day without a year is the first such day on or after the publication date, if it's within 300 days; without a
     publication date, the result is None.
     """
     match = _DAY.match(text, start)

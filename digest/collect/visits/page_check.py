@@ -142,7 +142,7 @@ def _withdraw(session: Session, missing_pages: Mapping[str, "PageCheckResult"], 
     for article in session.scalars(select(Article).where(Article.url.in_(missing_pages))):
         result = missing_pages[article.url]
         withdraw = mark_withdrawn_and_delete_image if result.barrier else mark_withdrawn
-        withdraw(session, article, now, result.words)
+        withdraw(session, article, now, result.short_reason)
 
 
 def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[str]:
@@ -177,13 +177,13 @@ class PageCheckResult:
         return bool(self.barrier) or self.status in MISSING_STATUSES
 
     @property
-    def words(self) -> str:
+    def short_reason(self) -> str:
         """The reason in short: why a visitor can't read the page, or its status, such as "404"."""
         return self.barrier or str(self.status)
 
     @property
     def reason(self) -> str:
-        """The reason why visitors can't read a page that's gone."""
+        """A phrase on why visitors can't read a page that's gone."""
         return self.barrier or f"the page returned {self.status}"
 
 

@@ -51,7 +51,7 @@ class VisitTarget:
 
     @property
     def host(self) -> str:
-        """The host that's requested."""
+        """The host of `current_url`."""
         return find_visit_host(self.current_url)
 
 
@@ -137,7 +137,7 @@ def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: Fe
     Raises:
         FetchError: the original error if it wasn't from the REST API, or the feed can't be read.
     """
-    feed_url = find_feed_beside_rest_api(target.current_url) if refusal.reason in _CLOSED_REASONS else None
+    feed_url = find_feed_for_rest_api(target.current_url) if refusal.reason in _CLOSED_REASONS else None
     if feed_url is None:
         raise refusal
     try:
@@ -160,7 +160,7 @@ _REST_POSTS = re.compile(
 _WHOLE_SITE_PARAMETERS = frozenset({"_embed", "_fields", "order", "orderby", "page", "per_page"})
 
 
-def find_feed_beside_rest_api(url: str) -> str | None:
+def find_feed_for_rest_api(url: str) -> str | None:
     """Return the feed URL with the same posts as a WordPress REST URL; None if it selects only some posts, or isn't such a URL."""
     match = _REST_POSTS.fullmatch(url)
     if match is None:

@@ -46,7 +46,7 @@ def claim_hosts(
     run: str,
     now: datetime,
 ) -> set[str]:
-    """Claim hosts for a run, and return those it got, without those that another run claimed first."""
+    """Claim hosts for a run, and return the ones it got; another run may have claimed the others first."""
     # All runs use the same order, so two that want the same hosts can't deadlock.
     claim = {"owner": run, "lease_until": now + CLAIM_LEASE}
     claims = [claim | {"host": host} for host in sorted(hosts)]

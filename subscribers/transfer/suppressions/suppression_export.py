@@ -102,7 +102,7 @@ def stream_addresses(
     after: int = 0,
     batch: int | None = None,
 ) -> Iterator[list[tuple[int, Address]]]:
-    """Yield pages of people in some states, or of an import, by number, with their addresses.
+    """Yield pages of people in the given states (and import), by number, with their addresses.
 
     People whose address is deleted or damaged are left out. A page may be empty.
     """

@@ -178,7 +178,7 @@ def test_an_open_installation_names_its_private_places_to_the_broker(initialized
     settings = load_settings()
     with open_installation(settings):
         client.SANDBOX.stop()
-        broker = client.SANDBOX.running_broker().process.pid
+        broker = client.SANDBOX.ensure_running_broker().process.pid
     words = Path(f"/proc/{broker}/cmdline").read_text().split("\0")
     assert {str(initialized_home), str(settings.environment_place)} <= set(words)
     client.SANDBOX.stop()

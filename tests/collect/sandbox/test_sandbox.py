@@ -121,7 +121,7 @@ def test_a_child_sees_no_environment_no_settings_and_no_file_of_ours(
         alone = Sandbox("tests.collect.sandbox.trying_broker")
         try:
             around, _ = alone.run({"operation": "look around"}, b"")
-            processes = session_processes(alone.running_broker().process.pid)
+            processes = session_processes(alone.ensure_running_broker().process.pid)
             assert around["process"] in processes
             first_environments = "".join(Path(f"/proc/{each}/environ").read_text() for each in processes)
             files = {str(link.readlink()) for link in Path(f"/proc/{around['process']}/fd").iterdir()}
@@ -140,19 +140,19 @@ def test_a_child_sees_no_environment_no_settings_and_no_file_of_ours(
 
 def test_stopping_leaves_no_process_and_the_next_document_starts_anew() -> None:
     alone = Sandbox("tests.collect.sandbox.trying_broker")
-    before = alone.running_broker().process.pid
+    before = alone.ensure_running_broker().process.pid
     assert alone.run({"operation": "take memory", "bytes": 1}, b"")[0]["taken"] == 1
     assert len(session_processes(before)) > 1
     alone.stop()
     wait_until_gone(before)
     assert alone.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
-    assert alone.running_broker().process.pid != before
+    assert alone.ensure_running_broker().process.pid != before
     alone.stop()
 
 
 def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) -> None:
     sandbox.run({"operation": "take memory", "bytes": 1}, b"")
-    before = sandbox.running_broker().process.pid
+    before = sandbox.ensure_running_broker().process.pid
     os.kill(before, signal.SIGKILL)
     assert sandbox.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
     wait_until_gone(before)
@@ -160,7 +160,7 @@ def test_a_killed_broker_is_started_again_and_leaves_no_child(sandbox: Sandbox) 
 
 def test_a_broker_that_takes_no_request_any_more_is_replaced_at_once(sandbox: Sandbox) -> None:
     sandbox.run({"operation": "take memory", "bytes": 1}, b"")
-    pipe = sandbox.running_broker().process.stdin
+    pipe = sandbox.ensure_running_broker().process.stdin
     assert pipe
     pipe.close()  # as a broker that was just killed: writing fails before its end is noticed
     assert sandbox.run({"operation": "take memory", "bytes": 2}, b"")[0]["taken"] == 2
@@ -172,7 +172,7 @@ def test_children_that_are_killed_from_outside_cost_no_document(
 ) -> None:
     idle = sandbox.run({"operation": "look around"}, b"")[0]["process"]
     os.kill(idle, number)
-    wait_until(lambda: idle not in session_processes(sandbox.running_broker().process.pid))
+    wait_until(lambda: idle not in session_processes(sandbox.ensure_running_broker().process.pid))
     assert sandbox.run({"operation": "take memory", "bytes": 1}, b"")[0]["taken"] == 1
     assert not capfd.readouterr().err
 
@@ -181,7 +181,7 @@ def test_a_child_that_is_told_to_stop_midway_is_replaced_and_its_document_read_a
     alone = Sandbox("tests.collect.sandbox.trying_broker")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(alone.run, {"operation": "rest", "until": str(tmp_path / "go on")}, b"")
-        broker = alone.running_broker().process.pid
+        broker = alone.ensure_running_broker().process.pid
         wait_until(lambda: len(session_processes(broker)) == 2)
         child = next(each for each in session_processes(broker) if each != broker)
 
@@ -215,7 +215,7 @@ sandbox = Sandbox("tests.collect.sandbox.trying_broker")
 sandbox.run({"operation": "take memory", "bytes": 1}, b"")
 threading.Thread(target=sandbox.run, args=({"operation": "sleep"}, b""), daemon=True).start()
 time.sleep(0.3)
-print(sandbox.running_broker().process.pid, flush=True)
+print(sandbox.ensure_running_broker().process.pid, flush=True)
 time.sleep(60)
 """
 
@@ -234,7 +234,7 @@ def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
         "from digest.collect.sandbox.client import SANDBOX, parse_document\n"
         "from datetime import datetime, UTC\n"
         "parse_document(b'BEGIN:VCALENDAR\\nEND:VCALENDAR', url='https://a.example/', now=datetime.now(UTC))\n"
-        "print(SANDBOX.running_broker().process.pid)\n"
+        "print(SANDBOX.ensure_running_broker().process.pid)\n"
     )
     run = subprocess.run(
         [sys.executable, "-W", "error", "-X", "dev", "-c", program], capture_output=True, text=True, check=True
@@ -245,9 +245,9 @@ def test_a_program_that_ends_says_nothing_and_leaves_no_child() -> None:
 
 def test_all_that_is_read_here_is_read_by_one_broker() -> None:
     client.parse_document(SEEDS[0], url=URL, now=NOW)
-    before = SANDBOX.running_broker().process.pid
+    before = SANDBOX.ensure_running_broker().process.pid
     client.parse_document(SEEDS[1], url=URL, now=NOW)
-    assert SANDBOX.running_broker().process.pid == before
+    assert SANDBOX.ensure_running_broker().process.pid == before
 
 
 def test_only_children_import_what_parses() -> None:

@@ -10,7 +10,7 @@ from digest.collect.documents.parsed_document import FeedLink
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.visits.page_check import PageState, check_article_pages
-from digest.collect.visits.source_visit import MAX_PAGES, find_feed_beside_rest_api, rank_feeds
+from digest.collect.visits.source_visit import MAX_PAGES, find_feed_for_rest_api, rank_feeds
 from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import Article, PublishedArticleChange, Source, SourceHealth
@@ -405,7 +405,7 @@ def test_without_a_feed_either_the_error_is_that_of_the_rest_api(database: Datab
     ],
 )
 def test_the_feed_of_the_same_posts_is_beside_the_rest_api(url: str, feed: str | None) -> None:
-    assert find_feed_beside_rest_api(url) == feed
+    assert find_feed_for_rest_api(url) == feed
 
 
 @pytest.mark.takes_turns

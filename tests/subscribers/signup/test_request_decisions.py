@@ -119,13 +119,13 @@ def test_no_order_of_forms_brings_more_mail_than_the_limits_allow(
     ("turn", "wide_turn", "taken", "outcome"),
     [
         (1, 1, 19, SubmissionOutcome.ACCEPTED),
-        (1, 1, 20, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (1, 1, 20, SubmissionOutcome.TOTAL_LIMIT_REACHED),
         (1, 2, 4, SubmissionOutcome.ACCEPTED),
-        (1, 2, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (1, 2, 5, SubmissionOutcome.TOTAL_LIMIT_REACHED),
         (3, 3, 0, SubmissionOutcome.ACCEPTED),
         (4, 9, 0, SubmissionOutcome.NETWORK_LIMIT_REACHED),
         (0, 9, 4, SubmissionOutcome.ACCEPTED),  # an unknown network
-        (0, 9, 5, SubmissionOutcome.HOUSE_LIMIT_REACHED),
+        (0, 9, 5, SubmissionOutcome.TOTAL_LIMIT_REACHED),
     ],
 )
 def test_a_wide_networks_first_form_has_room_that_its_further_ones_have_not(

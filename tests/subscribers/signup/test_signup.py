@@ -647,7 +647,7 @@ def test_when_too_many_wait_the_door_is_shut(house: House) -> None:
     assert [house.ask(f"r{n}@example.org") for n in range(3)] == [
         SubmissionOutcome.ACCEPTED,
         SubmissionOutcome.ACCEPTED,
-        SubmissionOutcome.HOUSE_LIMIT_REACHED,
+        SubmissionOutcome.TOTAL_LIMIT_REACHED,
     ]
 
 
@@ -717,7 +717,7 @@ def test_a_full_queue_drops_a_form_of_the_network_with_the_most(house: House) ->
     house.bounds = SignupLimits(max_pending=3)
     flood = [RequestOrigin(f"2a0e:b107:{n:x}::1", "") for n in range(5)]
     outcomes = [house.ask(f"victim@v{n}.example", machine=machine) for n, machine in enumerate(flood)]
-    assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.HOUSE_LIMIT_REACHED] * 2
+    assert outcomes == [SubmissionOutcome.ACCEPTED] * 3 + [SubmissionOutcome.TOTAL_LIMIT_REACHED] * 2
     assert house.ask(machine=RequestOrigin("8.8.8.8", "")) is SubmissionOutcome.ACCEPTED
     assert house.count(SignupRequest) == 3
     assert house.work() == {SignupReplyKind.CONFIRM: 3}

@@ -226,7 +226,7 @@ def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
 def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
     """Return whether a notice's link was made for the person's current address."""
     token = notice.facts.get("token") if notice.person is not None else None
-    return token is None or one_time_tokens.is_made_for(session, token, address)
+    return token is None or one_time_tokens.is_token_made_for(session, token, address)
 
 
 def select_due_notices(now: datetime) -> Any:
