@@ -77,7 +77,9 @@ def recheck_articles(
     with LOOK.steps(installation, actor, name, now=clock()) as audit:
         audit.changed = False
         pages = _ask_for_pages(installation, articles, fetcher)
-        missing_articles = _list_findings(articles, {url: page.words for url, page in pages.items() if page.is_gone})
+        missing_articles = _list_findings(
+            articles, {url: page.short_reason for url, page in pages.items() if page.is_gone}
+        )
         unanswered = _list_findings(articles, {url: page.failure for url, page in pages.items() if page.failure})
         article_check = ArticleCheck(clock(), approved_at, len(articles), missing_articles, unanswered)
         with database.write() as session:

@@ -166,7 +166,7 @@ def test_a_request_that_fails_is_tried_again_and_reported_without_its_path(
     watcher.status = 200
     record_job_end(install, "collect", failed=False, now=NOW + 120 * MINUTE)
     send_heartbeats(install, now=NOW + 120 * MINUTE)
-    assert find_problems(install) == [("ok", "1 taken")]
+    assert find_problems(install) == [("ok", "1 heartbeat succeeded")]
 
 
 @pytest.mark.takes_turns
