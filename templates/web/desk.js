@@ -863,8 +863,10 @@
     row.scrollIntoView({ block: "nearest" });
     beat();
   };
-  // Where the keyboard is, or else the pointer.
-  const currentRow = () => document.activeElement.closest(ROWS) || find(`${ROWS}:hover`);
+  // The row with the focus, or under the pointer if that moved last. A row that scrolls under the pointer doesn't count.
+  let last = null;
+  for (const name of ["focusin", "pointermove"]) document.addEventListener(name, ({ target }) => { last = target.closest(ROWS); });
+  const currentRow = () => last?.isConnected ? last : document.activeElement.closest(ROWS);
   const step = (by) => {
     // Steps start at the focus, in or between rows. From elsewhere, they start in the edition.
     const held = document.activeElement, at = currentRow() || held, pane = at.closest("#stories, #edition");
