@@ -279,7 +279,7 @@
     const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
     const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
     if (!beside || !find(".meta > .sig", beside)) return false;
-    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Choose another place, or unpin that story.` };
+    refused = { story, why: `No. ${find(".n", beside).textContent} is pinned. Choose another place, or unpin it.` };
     return showRefused();
   };
   // The page's other scripts use the same queue for their actions.
@@ -864,8 +864,9 @@
     beat();
   };
   // The row with the focus, or under the pointer if that moved last. A row that scrolls under the pointer doesn't count.
-  let last = null;
-  for (const name of ["focusin", "pointermove"]) document.addEventListener(name, ({ target }) => { last = target.closest(ROWS); });
+  let last;
+  const noteRow = (event) => { last = event.target.closest(ROWS); };
+  for (const name of ["focusin", "pointermove"]) document.addEventListener(name, noteRow, true);
   const currentRow = () => last?.isConnected ? last : document.activeElement.closest(ROWS);
   const step = (by) => {
     // Steps start at the focus, in or between rows. From elsewhere, they start in the edition.
@@ -1034,8 +1035,7 @@
     const seq = desk.dataset.seq;
     const body = new URLSearchParams({ csrf_token: token(), place: placeNow(), revision: told.revision });
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
-    if (!answer) return;
-    if (!answer.ok) { if (answer.status === 401) say(SIGNED_OUT); return; }
+    if (!answer?.ok) { if (answer?.status === 401) say(SIGNED_OUT); return; }
     // If there's no news, the response contains only who is here.
     const heard = await answer.json();
     told = { ...told, ...heard };

@@ -74,7 +74,7 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
                 "The story is already at the end of its section.", "Move the story to another section instead."
             )
         if _is_pinned(state.arrangement, section, new_position):
-            raise EditRefusedError(f"No. {new_position + 1} is pinned.", "Choose another place, or unpin that story.")
+            raise EditRefusedError(f"No. {new_position + 1} is pinned.", "Choose another place, or unpin it.")
         value = {
             "section": section,
             "after": other_stories[new_position - 1] if new_position else "",
