@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from digest.edition.content.edition_content import EditionContent, EditionImage, LabeledBlock, SectionEntry
+from digest.edition.content.edition_content import EditionContent, EditionImage, EditionLink, LabeledBlock, SectionEntry
 
 
 class ChangeKind(StrEnum):
@@ -133,6 +133,9 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
         joined = [change for change in lost if change.after == item.place]
         if key not in old:
             changes += [ContentChange(ChangeKind.ADDED, after=item.place), *joined]
+            if item.entry.related and not joined:
+                related = _join_link_texts(item.entry.related)
+                changes.append(ContentChange(ChangeKind.REWRITTEN, "related", "", related, after=item.place))
             continue
         own = _compare_entries(old[key], item)
         if joined:
@@ -208,9 +211,8 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
     changes += _list_relinked(was, now)
     old, new = was.entry.picture, now.entry.picture
     if not _is_same_image(old, new):
-        old_alt, new_alt = old.alt if old else "", new.alt if new else ""
-        places, images = (was.place, now.place), (old, new)
-        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", old_alt, new_alt, *places, images))
+        texts, places = (_join_image_texts(old), _join_image_texts(new)), (was.place, now.place)
+        changes.append(ContentChange(ChangeKind.REWRITTEN, "picture", *texts, *places, (old, new)))
     is_changed = replace(was.entry, picture=None) != replace(now.entry, picture=None)
     if is_changed and not changes:
         changes.append(ContentChange(ChangeKind.REWRITTEN, "details", "", "", was.place, now.place))
@@ -223,9 +225,18 @@ def _list_relinked(was: _Item, now: _Item) -> Iterator[ContentChange]:
         old, new = (": ".join(filter(None, (item.entry.source, item.entry.url))) for item in (was, now))
         yield ContentChange(ChangeKind.REWRITTEN, "link", old, new, was.place, now.place)
     for name in _LINK_FIELDS:
-        old, new = (", ".join(link.text for link in getattr(item.entry, name)) for item in (was, now))
+        old, new = (_join_link_texts(getattr(item.entry, name)) for item in (was, now))
         if old != new:
             yield ContentChange(ChangeKind.REWRITTEN, name, old, new, was.place, now.place)
+
+
+def _join_link_texts(links: Iterable[EditionLink]) -> str:
+    return ", ".join(link.text for link in links)
+
+
+def _join_image_texts(image: EditionImage | None) -> str:
+    """Return an image's description and credit; empty without an image."""
+    return f"{image.alt} {image.credit}".strip() if image else ""
 
 
 def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
@@ -251,7 +262,7 @@ def _compare_blocks(before: Sequence[LabeledBlock], after: Sequence[LabeledBlock
             changes.append(ContentChange(ChangeKind.REWRITTEN, "block", blocks=(old_texts, new_texts)))
         if was.picture != block.picture:
             images = was.picture, block.picture
-            old_words, new_words = (f"{image.alt} {image.credit}".strip() if image else "" for image in images)
+            old_words, new_words = map(_join_image_texts, images)
             changes.append(ContentChange(ChangeKind.REWRITTEN, "block-image", old_words, new_words, images=images))
     changes += (ContentChange(ChangeKind.DROPPED, "block", blocks=(block, None)) for block in removed_blocks.values())
     return changes

@@ -129,6 +129,27 @@ def test_another_page_and_other_articles_of_a_story_are_told() -> None:
     ]
 
 
+def test_an_added_story_is_told_with_what_was_put_under_it() -> None:
+    before, after = edition("a"), edition("ab")
+    first, second = after.sections[0].entries
+    under = replace(
+        second, related=(EditionLink("On c", "https://c.example/"), EditionLink("On d", "https://d.example/"))
+    )
+    after = replace(after, sections=(replace(after.sections[0], entries=(first, under)), *after.sections[1:]))
+    added, related = compare_contents(before, after).changes
+    assert said(added) == ("added", "", "featured 2")
+    assert (said(related), related.field, related.now) == (("rewritten", "", "featured 2"), "related", "On c, On d")
+
+
+def test_the_credit_of_an_image_is_told_with_its_description() -> None:
+    before = edition("a")
+    (was,) = before.sections[0].entries
+    now = replace(was, picture=EditionImage("a" * 64, 120, 80, "A crane", credit="Port of Ellery"))
+    after = replace(before, sections=(replace(before.sections[0], entries=(now,)), *before.sections[1:]))
+    (change,) = compare_contents(before, after).changes
+    assert (change.was, change.now) == ("", "A crane Port of Ellery")
+
+
 def test_what_no_text_shows_is_still_a_change() -> None:
     before = edition("a")
     other = replace(before.sections[0].entries[0], date="Nov 18")
