@@ -95,6 +95,11 @@ class ArrangedSection:
         """Whether editors place and order the section's stories."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
+    @property
+    def is_grouped_by_topic(self) -> bool:
+        """Whether the email groups the section's stories by topic."""
+        return SECTION_KINDS[self.settings.kind].look == "topics"
+
 
 @dataclass(frozen=True, slots=True)
 class EditPageData:

@@ -307,6 +307,7 @@ def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_bef
     rules = dict(re.findall(r'id="section-([\w-]+)".+?<p class="rule(?: usual)?">(.*?)</p>', page(week)))
     said = f"The email lists items due by {day.capitalize()} first, by date."
     assert {key for key, rule in rules.items() if said in rule} == {"events", "opportunities"}
+    assert {key for key, rule in rules.items() if "The email groups them by topic" in rule} == {"topics"}
 
 
 def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
