@@ -65,7 +65,9 @@ class GuardedNoticeRecipients:
 
 
 def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> GuardedNoticeRecipients:
-    """Return who is emailed about an action: all verified admins except the acting one, unless there's no other.
+    """Return who may be emailed about an action: the other verified admins, and the members whom it may concern.
+
+    A sole admin is also emailed about their own actions.
 
     Call it before the action, so that members whom it removes or demotes are included.
     """

@@ -65,7 +65,7 @@ class InstallationError(ApplicationError):
 
 
 class MigrationError(ApplicationError):
-    """Raised if a migration fails. The message says why and how to go back."""
+    """Raised if creating or upgrading the tables fails. The error says why and what to do."""
 
 
 class Installation:

@@ -32,7 +32,7 @@ class PlaceName:
 
 
 class ArticlePlaces(NamedTuple):
-    """The places an article is about, as ISO 3166 codes: countries it names, and home states in its title.
+    """The places an article is about, as ISO 3166 codes: the countries it names, and the home country's states in its title.
 
     `names` are the words that it writes only capitalized; they're listed if it names such a state.
     """

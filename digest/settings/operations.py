@@ -130,9 +130,11 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         0.001, "Share of accepted messages with complaints.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_only_setting(0.05, "Share of attempted messages.", ge=0, le=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_only_setting(0.01, "Share of attempted messages.", ge=0, le=1)
+    policy_refusals_share: float = file_only_setting(
+        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
+    )
     list_drift: float = file_only_setting(
         0.25, "Maximum change in list size between editions. Use 0 for no limit.", ge=0
     )

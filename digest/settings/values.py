@@ -191,7 +191,7 @@ def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def check_domain(name: str) -> str:
-    """Check a domain; it may be empty.
+    """Return a domain name, which may be empty, if it's valid.
 
     Raises:
         ValueError: it isn't a domain.

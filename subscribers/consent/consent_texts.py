@@ -152,7 +152,7 @@ def find_consent_text_version(session: Session, words: ConsentText, stated_versi
     if stated_version in ("", version):
         return version
     if registered or stated_version in {text.version for text in list_consent_texts(session)}:
-        raise ValueError(f"the text isn't version {stated_version}")
+        raise ValueError(f"the consent text doesn't match version {stated_version}")
     return stated_version
 
 

@@ -322,7 +322,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return the preferences that people (at most 1,000) had, each at their moment; defaults for unknown numbers."""
+    """Return each person's preferences at their given moment, by number (at most 1,000); defaults for unknown numbers."""
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))

@@ -23,7 +23,7 @@ BATCH_SIZE = 100  # people per transaction
 
 
 def expire_unconfirmed_requests(database: PeopleDatabase, *, now: datetime) -> int:
-    """Expire overdue requests and delete data that's no longer needed; return the number of expired requests."""
+    """Expire overdue requests and delete data that's no longer needed; return the number of expired links."""
     expired = 0
     while True:
         with database.write() as session:

@@ -45,7 +45,7 @@ ImportProgress = Callable[[int], None]
 
 
 def ignore_reject(number: int, reason: str, fields: Sequence[str]) -> None:
-    """Ignore a rejected row."""
+    """Do nothing with a rejected row, which is the default."""
 
 
 _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})

@@ -55,7 +55,7 @@ class WriterProcess:
         self._process.wait()
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Pass a step to the process, to be written after those before it.
+        """Pass a step to the process, which writes steps in the order they were passed.
 
         Raises:
             ListFileError: the process has ended.

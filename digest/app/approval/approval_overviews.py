@@ -163,7 +163,7 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def current(self) -> Approval | None:
-        """The version that's approved or waiting for another approver."""
+        """The version that's approved or waiting for another approver, if any."""
         return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
 
     @property

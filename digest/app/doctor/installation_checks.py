@@ -346,7 +346,7 @@ def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
         slots = session.execute(_HOLDING_SLOTS, {"age": MAX_SLOT_AGE}).all()
     for name, pid, since in snapshots:
         began = f"{since.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
-        yield report_warning(f"A transaction of {name} (pid {pid}) has been open since {began}.")
+        yield report_warning(f"A transaction from {name} (pid {pid}) has been open since {began}.")
     for name, is_active in slots:
         state = "is far behind" if is_active else "isn't used"
         yield report_warning(f"The replication slot {name} {state}, but PostgreSQL keeps outdated rows for it.")

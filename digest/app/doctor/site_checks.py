@@ -282,7 +282,7 @@ def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
         )
     elif int(count) > expected:
         yield report_warning(
-            f"Doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, "
+            f"The doctor's own request passed through {count} proxies, but limits.proxies is {expected}. If visitors' requests do, "
             "too, all visitors seem to come from a proxy.",
             "Raise limits.proxies only if all these proxies are your own. Otherwise, visitors could forge the IP address "
             f"that sign-in limits rely on. {advise_key_change(settings, 'limits', f'proxies = {count}')}",

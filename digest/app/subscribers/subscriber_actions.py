@@ -51,7 +51,7 @@ class UnknownPersonError(RefusalError):
 
 
 class NotRestorableError(RefusalError):
-    """Raised if the admin can't restore the subscription, or can't restore it anymore."""
+    """Raised if someone else unsubscribed the person, or if it's too late to restore the subscription."""
 
 
 class CorrectionRefusedError(RefusalError):

@@ -162,7 +162,7 @@ def _read_change(form: MultiDict[str, str], old: Preferences, settings: Settings
     changed = preferences_form.merge_asked_preferences(old, new, preferences_form.list_asked_preferences(form, offered))
     if changed.breaking_news and not old.breaking_news:
         raise PreferencesRefusedError(
-            "Only subscribers can turn on breaking news for themselves.",
+            "Subscribers have to turn on breaking news themselves.",
             "Ask them to use the preferences link in one of your emails.",
         )
     return changed

@@ -100,7 +100,7 @@ class ListUpload:
 
     @property
     def uploaded_name(self) -> str:
-        """The name of the file that was uploaded."""
+        """The name of the uploaded file, which may be the archive or workbook that `file` is from."""
         return self.packed_name or self.file.name
 
     @property

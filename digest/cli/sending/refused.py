@@ -86,7 +86,7 @@ def _send_again(
     recipients = sum(group.recipients for group in overview.choose_resendable(chosen))
     if not recipients:
         raise CommandRefusedError(
-            f"No messages were sent again, because none of {name} was refused for this reason. To list the reasons, run "
+            f"No messages were resent, because none in {name} were refused for this reason. To list the reasons, run "
             f"'digest refused {name}'."
         )
     if not yes:

@@ -43,7 +43,7 @@ Exit codes:
 @json_option("Print each source's result as JSON.")
 @pass_command_context
 def collect(context: CommandContext, names: tuple[str, ...], now: datetime | None, force: bool, as_json: bool) -> None:
-    """Collect articles from all sources in the settings, or only from the given SOURCES and FILES.
+    """Collect articles from all sources that are due, or only from the given SOURCES and FILES.
 
     Give a source by name or URL. If a source fails, the others are still collected. Files can be feeds, calendars, or
     pages, and can be gzipped (.gz).

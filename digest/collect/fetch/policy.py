@@ -22,7 +22,7 @@ _HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?")
 
 
 def parse_web_address(url: str) -> httpx.URL:
-    """Return `url` parsed, if it may be requested; the fragment is dropped, an IDN host becomes ASCII.
+    """Parse a URL that may be requested, without its fragment and with an IDN host in ASCII.
 
     Ports are 80, 443, and all from 1024 up: feeds also use 8080 and 8443, while the well-known ports of other protocols
     (mail, SSH, database administration) mustn't receive HTTP.

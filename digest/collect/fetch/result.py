@@ -1,4 +1,4 @@
-"""Results of fetches: a body with facts from its headers, or an error with a reason."""
+"""Results of fetches: a response's body with metadata from its headers, or an error with a reason."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Messages to and from the sandbox processes: a JSON head and plain bytes, never a pickle."""
+"""Messages to and from the sandbox processes: a JSON header and a body of raw bytes, never a pickle."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""The base class of section kinds, which determine the articles that they take and build their entries."""
+"""The base class of section kinds, which determine which articles a section takes and how its entries are built."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime

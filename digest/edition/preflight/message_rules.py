@@ -199,7 +199,8 @@ def check_part_order(examined: PreflightInput) -> Iterator[PreflightFinding]:
     kinds = [part.get_content_type() for part in message.walk() if not part.is_multipart()]
     if message.get_content_type() != "multipart/alternative" or kinds != ["text/plain", "text/html"]:
         yield error_finding(
-            f"The message has the parts {', '.join(kinds) or '(none)'}, not text/plain and text/html.", _FIX_TEMPLATE
+            f"The message must have the parts text/plain and text/html, but it has {join_words(kinds) or 'none'}.",
+            _FIX_TEMPLATE,
         )
 
 

@@ -39,5 +39,5 @@ def refresh_page(page: str, *, every_seconds: int) -> Response:
 
 
 def make_download_response(body: DownloadBody, mimetype: str, name: str) -> Response:
-    """Return a response that downloads a file under a name."""
+    """Return a response that the browser saves as a file with the given name."""
     return Response(body, mimetype=mimetype, headers={"Content-Disposition": f'attachment; filename="{name}"'})

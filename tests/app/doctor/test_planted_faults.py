@@ -538,7 +538,7 @@ def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
         assert list_held_rows(datetime.now(UTC)) == [], "a backup may take its time"
         (sentence,) = list_held_rows(later)
         pid = session.scalar(text("SELECT pg_backend_pid()"))
-    assert sentence.startswith(f"A transaction of nightly dump (pid {pid}) has been open since 20")
+    assert sentence.startswith(f"A transaction from nightly dump (pid {pid}) has been open since 20")
     with postgresql.write() as session:  # between two statements it has no snapshot
         session.execute(text("INSERT INTO memo VALUES ('test', '1', now())"))
         assert len(list_held_rows(later)) == 1, "it may have written what others must not see yet"

@@ -87,7 +87,7 @@ def test_an_admin_pauses_a_subscriber_and_changes_their_preferences(home: Path) 
         (["--pause-until", "2020-01-01"], 1, "Not changed. Choose a day between tomorrow and a year from now"),
         (["--zone", "Nowhere"], 2, "Enter --hour, too."),
         (["--zone", "Nowhere", "--hour", "9"], 1, "Choose an hour and a time zone"),
-        (["--breaking-news", "yes"], 1, "Not changed. Only subscribers can turn on breaking news for themselves."),
+        (["--breaking-news", "yes"], 1, "Not changed. Subscribers have to turn on breaking news themselves."),
     ],
 )
 def test_preferences_that_cannot_be_saved_are_refused(home: Path, words: list[str], code: int, said: str) -> None:

@@ -154,7 +154,7 @@ class RefusalGroup:
 
     @cached_property
     def reason(self) -> RefusalReason:
-        """The reason for the refusals."""
+        """Why the provider refused these messages, from `cause` and the codes in `reply`."""
         return find_refusal_reason(self.cause, self.reply)
 
     @property

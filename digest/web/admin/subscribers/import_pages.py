@@ -190,7 +190,7 @@ def _find_upload(name: str) -> ListUpload:
 
 
 class OptionsForm(FormOrQueryModel):
-    """Options for a whole list. Its columns and words are in fields that depend on the list."""
+    """The options of a whole import. What columns, states, and tags mean is in fields that depend on the list."""
 
     whole: ImportedSubscriberStatus | None = None
     attest: Annotated[str, make_field_validator(read_optional_reason)] = ""

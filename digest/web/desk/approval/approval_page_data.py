@@ -79,7 +79,7 @@ class ApprovalStatusView:
 
     @property
     def approved_authors(self) -> list[str]:
-        """The authors whose texts alone `actor` can approve; empty if `actor` can approve everything or nothing."""
+        """The names of the only authors whose texts `actor` can approve; empty if `actor` can approve everything or nothing."""
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []

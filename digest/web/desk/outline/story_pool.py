@@ -125,7 +125,7 @@ class PoolPage:
 
     @property
     def scrolled_rows(self) -> int | None:
-        """The number of stories shown after scrolling further, or None if a link leads on."""
+        """The number of stories to request when scrolling on, or None if a link to the next page is needed."""
         more = len(self.rows) + MAX_POOL_STORIES
         return more if more <= MAX_SCROLLED_STORIES else None
 

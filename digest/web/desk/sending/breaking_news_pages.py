@@ -32,7 +32,7 @@ def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
 
 @breaking_news_pages.get("/breaking-news")
 def show_breaking_news() -> ResponseReturnValue:
-    """Show the form for an extra edition, and list those that haven't been sent."""
+    """Show the form for drafting an extra edition, and list the extra editions that haven't been sent."""
     return _draft_page()
 
 
