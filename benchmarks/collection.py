@@ -17,7 +17,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Unpack
 
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.sandbox.client import SANDBOX
 from digest.collect.visits.collection_run import collect_sources
 from digest.settings import Settings, SettingsFileContent, SourceSettings, UsageLimitSettings
@@ -51,7 +51,7 @@ class MemoryGetter:
     def __init__(self, documents: Mapping[str, bytes]) -> None:
         self._documents = documents
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         """Give the document at `url`."""
         del options
         if url not in self._documents:

@@ -285,7 +285,7 @@ def confirm_address_change(
     one_time_tokens.use_token(session, token, "change address", now=now)
     confirmed = decrypt_addresses(keys, session.get_one(StoredAddressChange, one_time_tokens.hash_token(token)))
     new, correction = confirmed.new, confirmed.correction
-    undone = set_person_address(session, keys, unsubscribe_log, person, new, _describe_change(correction), now)
+    undone = encrypt_person_address(session, keys, unsubscribe_log, person, new, _describe_change(correction), now)
     if correction is not None:
         wording = register_consent_text(session, ConsentText(correction.language, correction.wording), now).as_json()
         ledger.append_event(session, person, ConsentKind.CONFIRMED, wording | _describe_change(correction), now)
@@ -300,7 +300,7 @@ def confirm_address_change(
     return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
-def set_person_address(
+def encrypt_person_address(
     session: Session,
     keys: KeyRing,
     unsubscribe_log: UnsubscribeLog,
@@ -317,7 +317,7 @@ def set_person_address(
     """
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = make_lookup_hash(keys, address), keys.current("lookup").id
-    people.set_person_address(keys, person, address)
+    people.encrypt_person_address(keys, person, address)
     commitment = people.make_person_address_commitment(keys, person, address)
     ledger.append_event(session, person, ConsentKind.ADDRESS_CHANGED, body, now, commitment=commitment)
     revoke_data_links(session, person, now)

@@ -80,7 +80,7 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
     return event.at.replace(microsecond=0) if event else None
 
 
-def build_counted_bounce_condition(
+def build_current_bounce_condition(
     person: SQLColumnExpression[Any], at: SQLColumnExpression[Any]
 ) -> ColumnElement[bool]:
     """Return the condition that a bounce of `person` at `at`, by our own clock, still counts."""

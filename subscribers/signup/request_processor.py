@@ -236,7 +236,7 @@ class RequestProcessor:
             )
         encrypt_again = people.decrypt_person_address(self.keys, person) is None
         if encrypt_again:  # the address was deleted 30 days after they left, or can't be decrypted
-            people.set_person_address(self.keys, person, submission.address)
+            people.encrypt_person_address(self.keys, person, submission.address)
         commitment = (
             people.make_person_address_commitment(self.keys, person, submission.address)
             if is_new or encrypt_again

@@ -74,11 +74,11 @@ def create_person(
     session.add(person)
     # The flush assigns the number that the ciphertext is bound to.
     session.flush()
-    set_person_address(keys, person, address)
+    encrypt_person_address(keys, person, address)
     return person
 
 
-def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
+def encrypt_person_address(keys: KeyRing, person: Person, address: Address) -> None:
     """Encrypt an address into a person's row. The lookup hash stays the same.
 
     The caller appends an event with the commitment to it (`make_person_address_commitment`).
@@ -90,7 +90,7 @@ def set_person_address(keys: KeyRing, person: Person, address: Address) -> None:
 
 def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
     """Return the commitment for the first event about a person's address. Later events repeat it."""
-    assert person.salt is not None, "set_person_address gave one"
+    assert person.salt is not None, "encrypt_person_address gave one"
     return compute_address_commitment(keys.current("commitment"), address.mailbox, person.salt)
 
 

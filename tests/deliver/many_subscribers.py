@@ -33,7 +33,7 @@ def add_many_subscribers(
             asked_where=evidence.page[:200],
             link_generation=0,
         )
-        people.set_person_address(keys, person, address)
+        people.encrypt_person_address(keys, person, address)
         commitment = people.make_person_address_commitment(keys, person, address)
         link = ledger.build_chain_link(
             number, PersonState.REQUESTED, evidence.kind, body, now, seq=1, previous="", commitment=commitment

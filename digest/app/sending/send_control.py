@@ -212,7 +212,7 @@ def read_test_report(installation: Installation, name: str, serial: str) -> Staf
 
 
 @dataclass(frozen=True, slots=True)
-class PauseResult:
+class PauseChange:
     """The result of pausing or resuming an edition: whether it changed, and how many deliveries are waiting."""
 
     edition: str
@@ -220,7 +220,7 @@ class PauseResult:
     waiting: int
 
 
-def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseResult:
+def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseChange:
     """Pause the sending of an edition. Messages being handed over at this moment are still delivered.
 
     Raises:
@@ -234,10 +234,10 @@ def pause_edition(installation: Installation, name: str, *, reason: str, actor: 
         audit.changed = edition_control.pause_edition(session, name, reason, now=now)
         audit.detail = {"because": reason} if reason else {}
         waiting = count_deliveries(session, make_edition_delivery_purpose(name))[DeliveryState.WAITING]
-    return PauseResult(name, audit.changed, waiting)
+    return PauseChange(name, audit.changed, waiting)
 
 
-def resume_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> PauseResult:
+def resume_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> PauseChange:
     """Resume a paused edition. Failures reported before `now` no longer count against it.
 
     Raises:
@@ -249,7 +249,7 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
         if audit.changed:
             forget_wait_reason(session, name, now=now)
         waiting = count_deliveries(session, make_edition_delivery_purpose(name))[DeliveryState.WAITING]
-    return PauseResult(name, audit.changed, waiting)
+    return PauseChange(name, audit.changed, waiting)
 
 
 def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:

@@ -401,7 +401,7 @@ def _select_changes(table: str) -> Select[AuditEntry]:
 
 def _read_change(row: AuditEntry) -> SettingChange | None:
     """Return the change in an audit row, or None if the row was tampered with, which verifying the log reports."""
-    detail = audit_log.parse_row_detail(row) or {}
+    detail = audit_log.read_entry_detail(row) or {}
     before, after = detail.get("before"), detail.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return None

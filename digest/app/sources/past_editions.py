@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class PastEditionImportResult:
+class ImportedEditionResult:
     """The result of importing one file or URL.
 
     `refusal` says why it wasn't imported; `replaced` says whether it replaced an earlier import.
@@ -48,7 +48,7 @@ def import_past_editions(
     released_on: datetime | None = None,
     fetcher: ContentFetcher | None = None,
     progress: Progress = lambda *_: None,
-) -> list[PastEditionImportResult]:
+) -> list[ImportedEditionResult]:
     """Read past editions from files and URLs, and store them unless `dry_run`.
 
     Args:
@@ -61,7 +61,7 @@ def import_past_editions(
         fetcher: replaces the network.
         progress: called with (completed, total).
     """
-    reports: list[PastEditionImportResult] = []
+    reports: list[ImportedEditionResult] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
         for place, parsed_page, fault in _read_places(installation, places, now, fetcher):
             released_at = _choose_date(parsed_page, released_on)
@@ -77,8 +77,8 @@ def import_past_editions(
     return reports
 
 
-def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> PastEditionImportResult:
-    return PastEditionImportResult(place, None if refusal else page, refusal)
+def _judge_page(place: str, page: PastEditionPage | None, refusal: str) -> ImportedEditionResult:
+    return ImportedEditionResult(place, None if refusal else page, refusal)
 
 
 def _store(

@@ -98,7 +98,7 @@ def view_audit_log(
         )
 
 
-def parse_row_detail(row: AuditEntry) -> Mapping[str, Any] | None:
+def read_entry_detail(row: AuditEntry) -> Mapping[str, Any] | None:
     """Return a row's details, or None if they can't be read because they were tampered with."""
     detail: object = row.detail
     return detail if isinstance(detail, Mapping) else None
@@ -239,7 +239,7 @@ def export_audit_log(
 
 
 def _as_csv_row(row: AuditEntry) -> Sequence[Any]:
-    row_detail = parse_row_detail(row)
+    row_detail = read_entry_detail(row)
     detail = (
         audit_topics.UNREADABLE if row_detail is None else json.dumps(row_detail, sort_keys=True, ensure_ascii=False)
     )

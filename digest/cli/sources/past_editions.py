@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from digest.app.sources import past_editions
-from digest.app.sources.past_editions import PastEditionImportResult
+from digest.app.sources.past_editions import ImportedEditionResult
 from digest.cli.context import (
     EXISTING_FILE,
     MOMENT,
@@ -83,13 +83,13 @@ def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
     return [*places, *(line for line in lines if line and not line.startswith("#"))]
 
 
-def _describe_outcome(reports: Sequence[PastEditionImportResult], *, dry_run: bool) -> str:
+def _describe_outcome(reports: Sequence[ImportedEditionResult], *, dry_run: bool) -> str:
     imported_pages = [report.page for report in reports if report.page]
     verb = "would be imported" if dry_run else "imported"
     return f"{len(imported_pages)} of {len(reports)} {verb}, with {sum(len(page.stories) for page in imported_pages):,} stories."
 
 
-def _describe_report(context: CommandContext, report: PastEditionImportResult) -> str:
+def _describe_report(context: CommandContext, report: ImportedEditionResult) -> str:
     page = report.page
     if page is None:
         return f"{report.place} was not imported. {report.refusal}"
@@ -104,7 +104,7 @@ def _describe_report(context: CommandContext, report: PastEditionImportResult) -
     return f"{report.place}: {', '.join(parts)}. {page.title}{counted}"
 
 
-def _report_as_json(report: PastEditionImportResult) -> dict[str, object]:
+def _report_as_json(report: ImportedEditionResult) -> dict[str, object]:
     values = {"place": report.place, "refusal": report.refusal}
     page = report.page
     if page is None:

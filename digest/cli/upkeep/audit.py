@@ -92,13 +92,13 @@ def audit(
 def _write_row(row: audit_log.AuditRow) -> str:
     fields = pick_json_fields(row, "actor", "act", "subject", row="seq")
     fields["at"] = row.at.isoformat()
-    return json.dumps(fields | {"detail": audit_log.parse_row_detail(row)}, ensure_ascii=False)
+    return json.dumps(fields | {"detail": audit_log.read_entry_detail(row)}, ensure_ascii=False)
 
 
 def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or details")
     for row in rows:
-        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.parse_row_detail(row))))
+        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_entry_detail(row))))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(str(row.seq), when, row.actor, row.act, row.subject, detail)
     return table

@@ -21,7 +21,7 @@ from digest.collect.fetch import http_connection, http_response, policy
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
 from digest.collect.fetch.http_response import parse_validator
 from digest.collect.fetch.keyed_locks import KeyedLocks
-from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.fetch.robots_txt import MAX_ROBOTS_BYTES as ROBOTS_BYTES
 from digest.collect.fetch.robots_txt import RobotsRules, is_without_rules
 from digest.settings import Settings, UsageLimitSettings
@@ -107,7 +107,7 @@ class HttpFetcher:
     def __exit__(self, *_: object) -> None:
         self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         """Return the response for `url` (http or https, without credentials), following redirects, within the limits.
 
         Raises:
@@ -250,7 +250,7 @@ class FolderFetcher:
         for url, entry in index.items():
             self._index[str(policy.parse_web_address(url))] = entry
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         """Return the listed response for `url`.
 
         Raises:

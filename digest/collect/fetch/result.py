@@ -85,7 +85,7 @@ class FetchResult:
     moved_to: str | None = None
 
 
-class FetchOptions(TypedDict, total=False):
+class RequestOptions(TypedDict, total=False):
     """The options of a request, all of them optional.
 
     `etag` and `last_modified` are from the previous response and allow the answer "not modified". `accept` is the
@@ -101,7 +101,7 @@ class FetchOptions(TypedDict, total=False):
 class ContentFetcher(Protocol):
     """The interface for fetching that collection needs, such as `fetcher.HttpFetcher` and `fetcher.FolderFetcher`."""
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         """Return the response for `url`, or raise `FetchError`."""
 
     def may_read(self, url: str) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from digest.collect.documents.parsed_document import NOT_PUBLIC, DocumentKind, FeedLink, ParsedDocument, ParseError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, decode_body
-from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import ContentFetcher, FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import VisitFailure, VisitSuccess, classify_fetch_error
 from digest.collect.visits.page_check import explain_unrelated_redirect
@@ -110,7 +110,7 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
     is_page = target.kind == DocumentKind.PAGE
     if is_page and not fetcher.may_read(target.current_url):
         return VisitResult(VisitFailure(SourceHealth.REFUSING, _ROBOTS_MESSAGE))
-    options: FetchOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
+    options: RequestOptions = {"etag": target.etag, "last_modified": target.last_modified, "accept": FEED_ACCEPT}
     try:
         answer = fetcher.get(target.current_url, **options)
     except FetchError as error:

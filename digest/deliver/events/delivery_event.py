@@ -138,7 +138,7 @@ class DeliveryEvent:
     person: int | None = None
 
 
-def parse_delivery_id(text: str) -> str | None:
+def validate_delivery_id(text: str) -> str | None:
     """Return the text if it has the form of a delivery ID, or else None."""
     return text if _DELIVERY_ID.fullmatch(text) else None
 

@@ -95,7 +95,7 @@ def show_audit_log() -> ResponseReturnValue:
         view=view,
         query=query.as_url(),
         topics=audit_topics,
-        read_detail=audit_log.parse_row_detail,
+        read_detail=audit_log.read_entry_detail,
         actors=[(title, members) for title, members in groups if members],
         days=[list(rows) for _, rows in days],
     )

@@ -9,7 +9,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
 from digest.app.sources import past_editions
-from digest.app.sources.past_editions import PastEditionImportResult
+from digest.app.sources.past_editions import ImportedEditionResult
 from digest.edition.calendar.edition_windows import find_next_window
 from digest.edition.drafting.candidates import load_previous_editions
 from digest.edition.edition_queries import next_edition_number
@@ -49,7 +49,7 @@ def saved(tmp_path: Path, text: str, name: str = "146.html") -> str:
     return str(tmp_path / name)
 
 
-def run_import(install: Installation, *places: str, dry_run: bool = False) -> list[PastEditionImportResult]:
+def run_import(install: Installation, *places: str, dry_run: bool = False) -> list[ImportedEditionResult]:
     return past_editions.import_past_editions(install, places, actor=EDITOR, now=NOW, dry_run=dry_run)
 
 

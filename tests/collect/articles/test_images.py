@@ -27,7 +27,7 @@ from digest.collect.articles.images import (
 )
 from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError, SocialCardTexts
 from digest.collect.codec.image_codec import decode_image, encode_image
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import MediaFile
@@ -44,7 +44,7 @@ class Site:
         self.body = body
         self.asked: list[tuple[str, int | None]] = []
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         self.asked.append((url, options.get("max_bytes")))
         if not self.body:
             raise FetchError(url, FetchErrorReason.MISSING, "nothing is there", status=404)

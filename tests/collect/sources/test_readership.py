@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.collect.documents.parsed_document import RejectedEntry
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.sources.readership import (
     POPULAR_POSTS_PATH,
     READERSHIP_SOURCES,
@@ -31,7 +31,7 @@ class Plugin:
     def __init__(self, body: bytes | None) -> None:
         self.body = body
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         del options
         if self.body is None or url != SITE + POPULAR_POSTS_PATH:
             raise FetchError(url, FetchErrorReason.MISSING, "the page doesn't exist (404)", status=404)

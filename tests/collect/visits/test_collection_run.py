@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.collect.documents.parsed_document import FeedLink
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.visits.collection_run import SourceReport, UnknownSourceError, collect_sources
 from digest.collect.visits.page_check import PageState, check_article_pages
 from digest.collect.visits.source_visit import MAX_PAGES, find_feed_for_rest_api, rank_feeds
@@ -31,7 +31,7 @@ class Web:
         self.barred = set(barred)
         self.asked: list[tuple[str, str | None]] = []
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         self.asked.append((url, options.get("etag")))
         answer = self.answers.get(url, FetchError(url, FetchErrorReason.DNS, "no such host"))
         if isinstance(answer, Exception):

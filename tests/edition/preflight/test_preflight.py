@@ -9,7 +9,7 @@ from typing import Self, Unpack
 
 import pytest
 
-from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchOptions, FetchResult
+from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
 from digest.collect.visits.page_check import PageCheckResult
 from digest.deliver.compose.message import PlaceholderValues, splice_message
 from digest.deliver.compose.variants import create_variants
@@ -156,7 +156,7 @@ class Web:
     ) -> None:
         del kind, exc, trace
 
-    def get(self, url: str, **options: Unpack[FetchOptions]) -> FetchResult:
+    def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         del options
         self.asked.append(url)
         if url in self.dead:

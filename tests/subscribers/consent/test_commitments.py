@@ -104,7 +104,7 @@ def test_a_link_that_speaks_of_another_address_of_a_sudden_is_noticed(database: 
         person = ledger.lock_person(session, ada)
         assert person is not None
         mallory = read_address("mallory@example.org")
-        people.set_person_address(KEYS, person, mallory)
+        people.encrypt_person_address(KEYS, person, mallory)
         person.lookup = stored_addresses.make_lookup_hash(KEYS, mallory)
         commitment = people.make_person_address_commitment(KEYS, person, mallory)
         ledger.append_event(session, person, ConsentKind.CHOICES_CHANGED, {}, NOW, commitment=commitment)

@@ -18,7 +18,7 @@ from enum import StrEnum
 from itertools import islice
 
 from digest.deliver.compose import return_path, unsubscribe_address
-from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts, parse_delivery_id
+from digest.deliver.events.delivery_event import DeliveryEvent, EventKind, hash_event_parts, validate_delivery_id
 from digest.deliver.events.failure_causes import (
     MILDEST_FIRST,
     FailureCause,
@@ -238,7 +238,7 @@ def read_incoming_mail(
 def _judge_report(
     report: MailSystemReport, delivery: str | None, keys: KeyRing, times: tuple[datetime, datetime]
 ) -> MailboxEvent | IgnoreReason:
-    envelope = parse_delivery_id(report.envelope_id.lower())
+    envelope = validate_delivery_id(report.envelope_id.lower())
     if delivery and envelope and envelope != delivery:
         return IgnoreReason.AMBIGUOUS
     subscribers = _find_complaining_subscribers(keys, report) if report.is_feedback and not delivery else frozenset()

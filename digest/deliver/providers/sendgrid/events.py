@@ -24,7 +24,7 @@ from digest.deliver.events.delivery_event import (
     EventKind,
     hash_event_parts,
     is_refusal,
-    parse_delivery_id,
+    validate_delivery_id,
 )
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes, parse_reply_codes
 from digest.deliver.events.server_replies import scrub_addresses
@@ -132,7 +132,7 @@ def _parse_event(item: Mapping[str, Any], name: str, received_at: datetime) -> D
     mark = read_text_value(item, "sg_event_id")
     return DeliveryEvent(
         reported_by=REPORTED_BY,
-        delivery_id=parse_delivery_id(read_text_value(item, "delivery_id")),
+        delivery_id=validate_delivery_id(read_text_value(item, "delivery_id")),
         kind=kind,
         cause=_event_cause(item, kind),
         occurred_at=parse_timestamp(item.get("timestamp"), received_at),

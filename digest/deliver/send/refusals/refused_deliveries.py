@@ -48,7 +48,7 @@ from subscribers.consent.audience import build_mailable_person_condition
 from subscribers.consent.sealed_rows import BATCH_SIZE
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
-from subscribers.lifecycle.feedback import build_counted_bounce_condition
+from subscribers.lifecycle.feedback import build_current_bounce_condition
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
 from subscribers.store.people import read_addresses_matching_commitments
@@ -253,7 +253,7 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
     decision = func.coalesce(decisions.limit(1).scalar_subquery(), "").label("decision")
     is_mailable = and_(build_mailable_person_condition(), build_known_handover_condition(session))
     handed_at = func.coalesce(Delivery.handed_at, Delivery.due_at)
-    counts_still = build_counted_bounce_condition(Delivery.person, handed_at)
+    counts_still = build_current_bounce_condition(Delivery.person, handed_at)
     may_mail = case((is_mailable, 1), else_=0).label("may_mail")
     may_suppress = case((and_(is_mailable, counts_still), 1), else_=0).label("may_suppress")
     provider_tag = select_domain_group_tag(Delivery.domain_tag).label("provider_tag")

@@ -80,7 +80,7 @@ class HandedOverCounts:
 
 def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
     """Count the failures of a purpose's deliveries that were reported since a moment."""
-    return sum_failures(count_failures_by_domain(session, purpose, since).values())
+    return sum_failures(count_failures_by_domain_group(session, purpose, since).values())
 
 
 def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
@@ -88,7 +88,7 @@ def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
     return reduce(add, counts, FailureCounts())
 
 
-def count_failures_by_domain(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
+def count_failures_by_domain_group(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
     """Count the failures of a purpose's deliveries that were reported since a moment, by domain tag.
 
     Refusals that blame the message count against its variant (`message_suspicion`).
@@ -143,7 +143,7 @@ def find_stop(
     at_fault = {tag: domain.reason for tag, domain in domains.items() if domain.at > since and not domain.decision}
     failures = {
         tag: counts
-        for tag, counts in count_failures_by_domain(session, purpose, since).items()
+        for tag, counts in count_failures_by_domain_group(session, purpose, since).items()
         if tag not in domains or tag in at_fault
     }
     explain = partial(choose_pause_reason, alerts=alerts)

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from digest.app.accounts import staff
 from digest.app.editing import editing_state
-from digest.app.editing.article_choices import order_articles
 from digest.app.editing.editing_state import EditingState
+from digest.app.editing.lead_alternatives import order_articles
 from digest.app.editions import edition_views
 from digest.collect.codec.encoded_image import DEFAULT_FOCUS
 from digest.edition.content.edition_content import EditionContent

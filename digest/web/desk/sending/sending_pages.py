@@ -20,7 +20,7 @@ from digest.app.sending import refusal_actions, sending_view, set_aside_domains
 from digest.app.sending import send_control as sending
 from digest.app.sending.refusal_actions import ChangedRefusalsError
 from digest.app.sending.sending_view import SendingView
-from digest.app.upkeep.audit_log import parse_row_detail
+from digest.app.upkeep.audit_log import read_entry_detail
 from digest.deliver.control.edition_control import AUTOMATIC_ACTOR, EditionControlError
 from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision
 from digest.deliver.send.claims.progress import MinuteCount
@@ -125,7 +125,7 @@ def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
 def _iterate_happenings(view: SendingView) -> Iterator[SendingHistoryEntry]:
     for row in view.acts:
         act = "alarm" if (row.act, row.actor) == ("paused", AUTOMATIC_ACTOR) else row.act
-        yield SendingHistoryEntry(row.at, act, row.actor, parse_row_detail(row) or {})
+        yield SendingHistoryEntry(row.at, act, row.actor, read_entry_detail(row) or {})
     edition = view.edition
     if edition.planned_at is not None:
         yield SendingHistoryEntry(edition.planned_at, "planned")

@@ -1,6 +1,6 @@
 """The order in which a story's articles are offered as its lead."""
 
-from digest.app.editing.article_choices import order_articles
+from digest.app.editing.lead_alternatives import order_articles
 from digest.select.stories import build_story_with_lead
 from tests.select.test_lead_choice import article
 

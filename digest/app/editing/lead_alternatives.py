@@ -13,7 +13,7 @@ MAX_BEST_ARTICLES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class ArticleChoices:
+class LeadAlternatives:
     """A story's articles except its lead: those that would lead it best, and the others, newest first.
 
     `key` is a checksum of the article URLs, so it changes if the list does.
@@ -25,11 +25,11 @@ class ArticleChoices:
 
 
 @lru_cache(maxsize=16)  # as large stories are rendered again on each save of their form
-def order_articles(story: Story) -> ArticleChoices:
+def order_articles(story: Story) -> LeadAlternatives:
     """Return a story's other articles, beginning with the best alternatives to its lead."""
     reader, members = TextVectorizer(), story.members
     by_rank = order_by_text(members, [reader.read_text(article.title, article.summary).vector for article in members])
     best = [article for article in by_rank if article is not story.lead][:MAX_BEST_ARTICLES]
     others = sorted(members[1:], key=attrgetter("dated_at"), reverse=True)
     key = f"{crc32(' '.join(sorted(article.url for article in members)).encode()):08x}"
-    return ArticleChoices(tuple(best), tuple(article for article in others if article not in best), key)
+    return LeadAlternatives(tuple(best), tuple(article for article in others if article not in best), key)
