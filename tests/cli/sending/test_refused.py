@@ -108,8 +108,8 @@ def test_acknowledging_takes_the_state_away_and_is_kept_with_its_reason(install:
     [
         (("--again", "all"), 2, "The reason is missing"),
         (("--again", "all", "--acknowledge", *WHY), 2, "Use either"),
-        (("--again", "no mailbox", *WHY), 1, "none of 2026-W47 was refused for this reason"),
-        (("--again", "nonsense", *WHY), 1, "none of 2026-W47 was refused for this reason"),
+        (("--again", "no mailbox", *WHY), 1, "none in 2026-W47 were refused for this reason"),
+        (("--again", "nonsense", *WHY), 1, "none in 2026-W47 were refused for this reason"),
         (("--again", "all", "--because", "ada@example.org"), 2, "contains an address"),
     ],
 )
@@ -136,4 +136,6 @@ def test_one_refusal_needs_one_decision(install: Installation) -> None:
     assert f"{NAME} was sent with 1 refusal that needs a decision." in listed
     with install.database.read() as session:
         sentences = [finding.sentence for finding in list_attention_findings(session, RELEASE)]
-    assert any("was sent with 1 refusal that needs a decision. To see why" in sentence for sentence in sentences)
+    assert any(
+        "was sent with 1 refusal that needs a decision. To see the reasons" in sentence for sentence in sentences
+    )

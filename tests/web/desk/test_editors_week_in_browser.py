@@ -655,7 +655,7 @@ def receive(newsroom: Newsroom) -> None:
     assert "Drawing: Kim Vega" in html
     assert "<strong>doors</strong>" in html
     tested = next(octets for _, (to,), octets in newsroom.mail.messages if to == KIM)
-    assert read_email(tested)["Subject"] == mail["Subject"]
+    assert read_email(tested)["Subject"] == f"[Test] {mail['Subject']}"
     assert [read_part(read_email(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
 
 

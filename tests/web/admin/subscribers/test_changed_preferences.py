@@ -114,7 +114,7 @@ def test_only_subscribers_have_preferences_to_change(both: Any) -> None:
 
 
 def test_an_admin_cannot_turn_on_breaking_news(both: Any) -> None:
-    with pytest.raises(PreferencesRefusedError, match="Only subscribers can turn on breaking news"):
+    with pytest.raises(PreferencesRefusedError, match="Subscribers have to turn on breaking news themselves"):
         change(both, breaking_news="yes")
     assert chosen(both) == Preferences()
 

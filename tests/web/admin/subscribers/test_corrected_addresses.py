@@ -224,7 +224,7 @@ def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
     for form, words in (
         ({"address": "nobody", "reason": "new job"}, "The address has no @"),
         ({"address": NEW, "reason": ""}, "The reason is missing"),
-        ({"address": ADA, "reason": "new job"}, "This is the subscriber’s address already."),
+        ({"address": ADA, "reason": "new job"}, "This is already the subscriber’s address."),
     ):
         refused = post_form(admin, f"{record}/correct", **form)
         assert (refused.status_code, words in unescape(refused.text)) == (400, True)

@@ -838,7 +838,8 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
     assert (
-        "Sorted by page views. You can\u2019t add or move stories here. The next story by page views replaces" in shown
+        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next one by page views takes its place."
+        in shown
     )
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
     own = re.search(r'<details class="own" id="own".*?</details></details>', shown, re.DOTALL)
