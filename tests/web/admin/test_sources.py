@@ -351,7 +351,7 @@ def test_without_a_settings_file_sources_are_shown_and_not_changed(world: Any) -
         session.add(Source(url="https://alpha.example/", name="Alpha", publisher="Alpha", topics={}, active=False))
     client = world.signed_in_client("admin")
     answer = submit(client, "/admin/sources", **DESCRIBED, url="https://beta.example/")
-    assert (answer.status_code, "runs without a settings file" in answer.text) == (409, True)
+    assert (answer.status_code, "is running without a settings file" in answer.text) == (409, True)
 
 
 @pytest.mark.both_databases

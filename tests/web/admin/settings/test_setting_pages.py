@@ -326,7 +326,7 @@ def test_the_sender_of_an_edition_that_goes_out_stays(filed: Any) -> None:
 
 def test_without_a_file_nothing_can_be_saved_and_the_page_says_so(world: Any) -> None:
     client = world.signed_in_client("admin")
-    assert "runs without a settings file" in client.get("/admin/settings/approval").text
+    assert "is running without a settings file" in client.get("/admin/settings/approval").text
     assert submit(client, "approval", approvers="2").status_code == 409
     assert client.get("/admin/settings/retention").status_code == 404
     assert client.get("/admin/settings").location == "/admin/settings/publication"
