@@ -105,8 +105,8 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
         "They're also on for people who sign up with a consent text that mentions “breaking news” in the "
-        "publication's language. If you'll never send any, turn this off, because the sign-up form and privacy "
-        "page mention them.",
+        "publication's language. People you add or import must choose them. If you'll never send any, turn this "
+        "off, because the sign-up form and privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
