@@ -66,7 +66,7 @@ NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to
 def list_delivery_disclosures(
     session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
-    """Return the disclosures of a person's address to mail servers and providers by handing over emails, latest first.
+    """Return the disclosures of a person's address to mail servers and providers, one for each email, latest first.
 
     Emails past the retention period are only part of the totals in `subscribers.consent.disclosures`.
     """
