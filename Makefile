@@ -40,12 +40,12 @@ serve: $(VENV)/.demo-stamp  ## Serve the desk on what 'make demo' made, and prin
 test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.stamp  ## Run the tests that the tools of this machine allow
 	@echo "Running the tests (some minutes; what needs a missing tool is named in the last line)"
-	@$(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal --durations 10
+	@$(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --durations 10
 
 test-postgresql: export PYTHONDONTWRITEBYTECODE =
 test-postgresql: $(VENV)/.stamp  ## Run the tests with every database on PostgreSQL; what is about SQLite itself is left out
 	@echo "Running the tests on PostgreSQL (some minutes)"
-	@DIGEST_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q --numprocesses 3 --dist worksteal --durations 10
+	@DIGEST_TEST_DATABASE=postgresql $(BIN)/python -m pytest -q --numprocesses 4 --dist worksteal --durations 10
 
 lint: $(VENV)/.stamp  ## Check style and form
 	@$(BIN)/ruff check --output-format concise .

@@ -262,6 +262,7 @@ def test_real_jobs_that_find_nothing_to_do_write_nothing(make_scheduler: MakeSch
     assert not watch.has_changed()
 
 
+@pytest.mark.takes_turns
 def test_a_slow_job_holds_up_no_other_and_looks_again_when_it_is_through(
     make_scheduler: MakeScheduler, install: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ def audit_rows(database: Database) -> list[tuple[str, str, str, dict[str, Any]]]
         return [(row.act, row.actor, row.subject, row.detail) for row in rows]
 
 
+@pytest.mark.takes_turns
 def test_before_approval_it_is_said_when_the_warm_up_spreads_it_over_days(both: WebSetup) -> None:
     with both.database.write() as session:
         for address in ("bo@county.example", "cy@county.example"):
@@ -152,6 +153,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
     assert audit_rows(both.database)[-1] == ("draft", EDITOR.name, drafted.name, {"articles": 0})
 
 
+@pytest.mark.takes_turns
 def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetup) -> None:
     install, name = approved.install, "2026-W47"
     before = approved.dump()
@@ -174,6 +176,7 @@ def test_a_failed_act_is_written_as_failed_and_changes_nothing(approved: WebSetu
     assert approved.dump() | {"audit": []} == before
 
 
+@pytest.mark.takes_turns
 def test_an_unknown_edition_is_no_act(approved: WebSetup) -> None:
     with pytest.raises(UnknownEditionError, match="Choose one of the latest: 2026-W47"):
         sending.pause_edition(approved.install, "2020-W01", reason="", actor=EDITOR, now=NOW)
@@ -192,12 +195,14 @@ def test_cancelling_and_holding_twice_is_written_once(approved: WebSetup) -> Non
     ]
 
 
+@pytest.mark.takes_turns
 def test_the_timetable_sends_in_its_own_name_and_only_what_it_handed_over_is_written(approved: WebSetup) -> None:
     for _ in range(2):
         sending.send_edition(approved.install, "2026-W47", actor=SCHEDULER, clock=lambda: RELEASE)
     assert audit_rows(approved.database) == [("send", "scheduler", "2026-W47", {"handed over": 1})]
 
 
+@pytest.mark.takes_turns
 def test_a_base_url_that_changed_after_drafting_says_what_to_do(both: WebSetup) -> None:
     name = both.edition()
     settings = both.install.settings

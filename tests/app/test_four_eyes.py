@@ -117,6 +117,7 @@ def test_a_colleagues_headline_copied_to_a_dismissed_duplicate_needs_another_app
     assert edition_of(install).state == EditionState.DRAFT
 
 
+@pytest.mark.takes_turns
 def test_where_two_wrote_both_sign_and_one_signature_is_no_approval(install_on_both: Installation) -> None:
     write_intro(install_on_both, DANA, "Good morning.")
     editing.set_story_text(install_on_both, form(actor=PRIYA), url_of(TITLES[0]), StoryField.HEADLINE, "Tunnel found")

@@ -89,6 +89,7 @@ def desk(database: Database, tmp_path: Path, site: WordPress) -> Iterator[Desk]:
         yield Desk(database, tmp_path, site, fetcher)
 
 
+@pytest.mark.takes_turns
 def test_a_post_protected_later_leaves_the_draft_and_comes_back(desk: Desk, site: WordPress) -> None:
     desk.collect_and_draft(NOW)
     assert desk.headlines() == {"News /drill/", "News /flood/"}
@@ -119,6 +120,7 @@ def test_another_feed_that_lists_the_post_later_does_not_bring_it_back(desk: Des
     assert (desk.headlines(), desk.errors(LATER)) == ({"News /flood/"}, [])
 
 
+@pytest.mark.takes_turns
 def test_the_timetable_drafts_an_edition_again_that_nobody_edited(desk: Desk, site: WordPress) -> None:
     context = JobContext(desk.install, lambda: LATER)
     desk.collect_and_draft(NOW)
@@ -133,6 +135,7 @@ def test_the_timetable_drafts_an_edition_again_that_nobody_edited(desk: Desk, si
     assert desk.headlines() == {"News /flood/"}
 
 
+@pytest.mark.takes_turns
 def test_a_page_that_no_list_speaks_of_is_found_when_the_edition_is_drafted(desk: Desk, site: WordPress) -> None:
     desk.collect(NOW)
     site.protected = {"/drill/"}  # after the visit
@@ -156,6 +159,7 @@ def test_an_edited_draft_keeps_it_for_an_editor_to_remove_and_is_not_approved_un
     assert (desk.headlines(), desk.errors(LATER)) == ({"News /flood/"}, [])
 
 
+@pytest.mark.takes_turns
 def test_an_approved_edition_says_that_visitors_cannot_read_a_story_anymore(desk: Desk, site: WordPress) -> None:
     desk.collect_and_draft(NOW)
     desk.approve(NOW)

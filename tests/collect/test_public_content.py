@@ -115,6 +115,7 @@ def test_a_site_speaks_for_its_own_pages_and_nobody_else_does(
     assert standing(database)["News /drill/"] is False
 
 
+@pytest.mark.takes_turns
 def test_a_feed_that_lists_a_page_later_does_not_overrule_its_site(
     database: Database, fetcher: HttpFetcher, wordpress: WordPress
 ) -> None:
@@ -134,6 +135,7 @@ def test_a_feed_that_lists_a_page_later_does_not_overrule_its_site(
         assert find_withdrawn_links(session, [page]) == {}
 
 
+@pytest.mark.takes_turns
 def test_a_site_takes_its_word_back_for_what_it_never_listed_itself(
     database: Database, fetcher: HttpFetcher, wordpress: WordPress
 ) -> None:

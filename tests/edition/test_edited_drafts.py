@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import delete, select
 
 from digest.app.editions import drafting as weekly
@@ -44,6 +45,7 @@ def test_an_untouched_draft_grows_by_itself(database: Database) -> None:
     assert stored(database, first).tray == ()
 
 
+@pytest.mark.takes_turns
 def test_after_the_first_edit_what_is_new_waits_in_the_tray_and_nothing_else_changes(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)

@@ -1,6 +1,7 @@
 """An operator's drills on a large list, with figures: `python -m tests.soak.operations [--subscribers 20000] [--no-page] [DRILL ...]`.
 
     faults      all planted faults, also those that `make test` leaves out
+    variants    the other tests that `make test` leaves out, each on both databases
     upgrade     an upgrade in the middle of a send, and going back with the backup that it made
     restore     a machine is lost, and its encrypted backup is restored on another one
     move        to PostgreSQL
@@ -10,6 +11,7 @@ Each raises an error if anything is lost, repeated, or sent to someone who unsub
 """
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -69,9 +71,14 @@ MAX_UNCERTAIN = CONNECTIONS + MAX_CLAIM_BUFFER
 REFUSED_EACH = 200  # one in so many addresses doesn't exist
 MAX_SEND_SECONDS = 900.0
 
+FAULTS_FOLDER = "tests/app/doctor"
 FAULTS_SECTION = """\
 Faults planted in an installation and around it (`tests/app/doctor`): the doctor reported {count} of {count} once, with their cause, and each was gone after
 its remedy was carried out. To repeat it, run `python -m tests.soak.operations faults`.
+"""
+VARIANTS_SECTION = """\
+{count} tests that `make test` leaves out, most of them further variants of tests that stop and kill processes, each on SQLite and on PostgreSQL: all passed. To
+repeat them, run `python -m tests.soak.operations variants`.
 """
 UPGRADE_SECTION = """\
 From commit {commit} to this one with two more schema changes, on SQLite and PostgreSQL, with {subscribers} subscribers and a send that was killed in the middle: no subscriber was lost, got
@@ -96,15 +103,24 @@ uncertain (of at most {most}, because only the killed worker's run file shows wh
 
 def plant_all_faults(_subscribers: int) -> str:
     """Plant the faults that the suite leaves out, and then those that it doesn't; raise `SystemExit` if any test fails."""
-    count = 0
-    for selected in (("-m", "soak"), ("-k", "found_once_and_gone")):
-        command = [sys.executable, "-m", "pytest", "-q", *selected, "--numprocesses", "2", "tests/app/doctor"]
-        done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True)
-        passed = re.search(r"(\d+) passed", done.stdout)
-        if done.returncode or passed is None:
-            raise SystemExit(done.stdout)
-        count += int(passed[1])
+    count = sum(run_tests(*selected, FAULTS_FOLDER) for selected in (("-m", "soak"), ("-k", "found_once_and_gone")))
     return FAULTS_SECTION.format(count=count)
+
+
+def run_left_out_variants(_subscribers: int) -> str:
+    """Run the other tests that the suite leaves out, each on both databases; raise `SystemExit` if any fails."""
+    return VARIANTS_SECTION.format(count=run_tests("-m", "soak", f"--ignore={FAULTS_FOLDER}"))
+
+
+def run_tests(*selection: str) -> int:
+    """Run the tests that arguments of pytest select and return how many passed; raise `SystemExit` if any fails."""
+    command = [sys.executable, "-m", "pytest", "-q", "--numprocesses", "2", *selection]
+    environment = os.environ | {"DIGEST_TEST_DATABASE": "both"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, text=True)
+    passed = re.search(r"(\d+) passed", done.stdout)
+    if done.returncode or passed is None:
+        raise SystemExit(done.stdout)
+    return int(passed[1])
 
 
 def build_later_wheel(folder: Path) -> Path:
@@ -292,6 +308,7 @@ class Drill:
 
 DRILLS = {
     "faults": Drill("Planted faults", plant_all_faults),
+    "variants": Drill("Variants of tests", run_left_out_variants),
     "upgrade": Drill("Upgrade and back", drill_upgrade),
     "restore": Drill("Restore drill", drill_restore),
     "move": Drill("Move to PostgreSQL", drill_move),

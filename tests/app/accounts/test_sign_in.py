@@ -182,6 +182,7 @@ def test_a_code_of_a_neighboring_step_works_and_of_a_farther_one_does_not(desk: 
     assert desk.sign_in(code=app.at(desk.now - timedelta(seconds=30))).token
 
 
+@pytest.mark.takes_turns
 def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk_on_both: Desk) -> None:
     assert len(set(desk_on_both.codes)) == authenticator_apps.RECOVERY_CODES
     assert all(len(code.replace("-", "")) * 5 >= 128 for code in desk_on_both.codes), "random bits, in base32"
@@ -198,6 +199,7 @@ def test_each_recovery_code_works_once_and_new_ones_end_the_old(desk_on_both: De
     assert desk_on_both.log()[-1] == ("recovery code", True)
 
 
+@pytest.mark.takes_turns
 def test_nothing_that_signs_in_is_stored_in_clear(desk_on_both: Desk) -> None:
     begun = desk_on_both.sign_in()
     secrets = [

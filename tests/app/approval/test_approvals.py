@@ -217,6 +217,7 @@ def slip(install: Installation) -> None:
     assert edition_of(install).state == EditionState.DRAFT
 
 
+@pytest.mark.takes_turns
 def test_undoing_a_slip_reinstates_the_approval_in_the_same_transaction(install_on_both: Installation) -> None:
     approve(install_on_both, DANA)
     before = edition_of(install_on_both)

@@ -283,6 +283,7 @@ def test_an_update_refuses_a_proposal_that_is_not_genuine(
         apply_current_settings_to_draft(forger.install, "current", actor=SAM, now=NOW)
 
 
+@pytest.mark.takes_turns
 def test_edits_after_a_forged_one_are_made_again_in_their_place(forger: Forger) -> None:
     forger.write(update(EDIT).where(EDIT.c.seq == 2).values(actor=SAM.name))
     assert [edit.seq for edit in edits_of(forger)] == [1]

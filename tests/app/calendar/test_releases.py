@@ -122,6 +122,7 @@ def test_a_skipped_edition_gives_its_week_to_the_next_and_comes_back_with_its_dr
         calendar.restore_release(install, FRIDAY, actor=EDITOR, now=THURSDAY)
 
 
+@pytest.mark.takes_turns
 def test_a_moved_edition_takes_its_draft_along_with_its_edits_and_its_new_day(install: Installation) -> None:
     name = draft(install, THURSDAY)
     editing.set_edition_text(install, EditForm(name, EDITOR, THURSDAY), EditionField.SUBJECT, "Our own subject")
@@ -137,6 +138,7 @@ def test_a_moved_edition_takes_its_draft_along_with_its_edits_and_its_new_day(in
     assert planned(install, THURSDAY)[0] == ("11-20 11:00", "2026-W47", 147)
 
 
+@pytest.mark.takes_turns
 def test_an_extra_edition_has_its_own_window_and_number_and_leaves_the_weeks_name(install: Installation) -> None:
     added = calendar.add_release(install, date(2026, 11, 18), time(12), actor=EDITOR, now=MONDAY)
     assert planned(install, MONDAY, 2) == [("11-18 17:00", "2026-W47-2", 147), ("11-20 11:00", "2026-W47", 148)]

@@ -260,6 +260,7 @@ def test_changes_of_different_things_on_one_state_are_merged(one_install: Instal
     assert (dict(story.texts), story.pinned) == ({"headline": "A headline", "summary": "A summary"}, True)
 
 
+@pytest.mark.takes_turns
 def test_two_editors_at_the_same_moment_lose_nothing(install: Installation) -> None:
     def write(number: int) -> EditResult:
         actor = (EDITOR, COLLEAGUE)[number % 2]

@@ -128,6 +128,7 @@ def send(install: Installation, name: str) -> SendReport:
     return sending.send_edition(install, name, actor=ADMIN, clock=lambda: LATER)
 
 
+@pytest.mark.takes_turns
 def test_named_stories_are_drafted_in_their_order_and_whoever_named_them_cannot_approve_them(
     install_on_both: Installation,
 ) -> None:
@@ -164,6 +165,7 @@ def test_one_story_is_enough_however_many_a_regular_edition_needs(install: Insta
     assert edition(demanding, name).state == EditionState.INCOMPLETE
 
 
+@pytest.mark.takes_turns
 def test_it_waits_for_someones_word_and_goes_then(install_on_both: Installation) -> None:
     install = without_final_check(install_on_both)
     add_list(install)
@@ -205,6 +207,7 @@ def test_a_check_from_before_someone_chose_to_send_it_is_not_the_last(
     assert (name in ready(install_on_both)) is not is_too_old
 
 
+@pytest.mark.takes_turns
 def test_it_goes_at_once_to_those_who_get_breaking_news_and_to_no_one_else(install_on_both: Installation) -> None:
     numbers = add_list(install_on_both)
     name = draft(install_on_both)
@@ -339,6 +342,7 @@ def test_an_edit_asks_first_and_takes_the_order_back_for_good(install_on_both: I
     assert ready(install) == (name,)
 
 
+@pytest.mark.takes_turns
 def test_while_it_is_turned_off_no_one_gets_it(install_on_both: Installation) -> None:
     add_list(install_on_both)
     name = draft(install_on_both)
@@ -389,6 +393,7 @@ def test_turned_off_on_its_way_it_waits_for_a_person_and_says_so(install_on_both
     assert tick(install, LATER + 22 * DAY).state is EditionState.SENT
 
 
+@pytest.mark.takes_turns
 def test_a_day_after_someone_chose_to_send_it_only_a_person_continues(install_on_both: Installation) -> None:
     add_list(install_on_both)
     install = without_final_check(install_on_both)
@@ -443,6 +448,7 @@ def test_nothing_sends_it_before_someone_chooses_to(install: Installation) -> No
         sending.send_edition(install, name, actor=ADMIN, clock=lambda: LATER)
 
 
+@pytest.mark.takes_turns
 def test_the_same_stories_are_drafted_once(install_on_both: Installation) -> None:
     barrier = Barrier(4)
 
@@ -500,6 +506,7 @@ def test_what_some_subscribers_got_before_it_was_canceled_is_not_sent_again(inst
         breaking_news.request_send_now(install, names[1], actor=SAM, now=LATER)
 
 
+@pytest.mark.takes_turns
 def test_a_labeled_block_of_it_runs_in_no_regular_edition(install_on_both: Installation) -> None:
     name = draft(install_on_both)
     note = LabeledBlock(

@@ -154,6 +154,7 @@ def test_a_request_has_no_address_and_no_body(install: Installation, watcher: Wa
     assert "@" not in str(request.headers)
 
 
+@pytest.mark.takes_turns
 def test_a_request_that_fails_is_tried_again_and_reported_without_its_path(
     install: Installation, watcher: Watcher
 ) -> None:

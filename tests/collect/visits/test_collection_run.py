@@ -137,6 +137,7 @@ def test_force_asks_for_all_anew(database: Database) -> None:
     assert [etag for _, etag in web.asked] == [None, None]
 
 
+@pytest.mark.takes_turns
 def test_a_feed_that_asks_for_rare_visits_gets_them(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a", ttl=120), max_age=60)})
     visited(database, web, PORT)
@@ -275,6 +276,7 @@ def test_pages_of_articles_are_checked_and_those_that_are_gone_are_marked(databa
     assert withdrawn(database) == set()
 
 
+@pytest.mark.takes_turns
 def test_a_surprise_at_one_page_says_nothing_of_it_and_stops_no_other(database: Database) -> None:
     web = Web({PORT: fetched(rss("/a", "/b"))})
     visited(database, web, PORT)

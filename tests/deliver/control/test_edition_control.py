@@ -489,6 +489,7 @@ def test_what_a_warm_up_keeps_for_days_is_still_tried_again_when_its_server_says
     assert max(tries.values()) == 2
 
 
+@pytest.mark.takes_turns
 def test_a_bound_by_the_second_holds_in_any_second_and_across_runs(world: DeliverySetup) -> None:
     bounded = _limited(world, "limits", send_per_second=5.0)
     _many(bounded, 40)
@@ -538,6 +539,7 @@ def test_a_pause_that_ends_between_two_looks_at_the_clock_does_not_end_the_run(
     assert (report.state, report.delivery_counts[ACCEPTED]) == (EditionState.SENT, 40)
 
 
+@pytest.mark.takes_turns
 def test_a_cap_on_one_domain_is_kept_within_a_run_and_does_not_slow_the_others(world: DeliverySetup) -> None:
     capped = _limited(world, "limits", domains_per_hour={"big.example": 120})
     _many(capped, 5, "big.example")
@@ -556,6 +558,7 @@ def test_a_cap_on_one_domain_is_kept_within_a_run_and_does_not_slow_the_others(w
     assert all(timedelta(seconds=30) <= gap <= timedelta(seconds=32) for gap in gaps)
 
 
+@pytest.mark.takes_turns
 def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: DeliverySetup) -> None:
     capped = _limited(world, "limits", domains_per_hour={"big.example": 60, "large.example": 60})
     domains = ("big.example", "large.example", "hosted.example")

@@ -151,6 +151,7 @@ def _count(database: Database, table: type[Base]) -> int:
 GONE: dict[str, Any] = {"type": "bounce", "status": "5.1.1", "reason": f"550 5.1.1 <{ADA}>: no ada.lovelace here"}
 
 
+@pytest.mark.takes_turns
 def test_a_mailbox_that_is_not_there_is_never_mailed_again(post: Post) -> None:
     assert post.arrives(post.event("bounce", **GONE)) == {"bounced": 1, "person bounced": 1}
     assert (post.state, post.delivered, post.suppressed) == ("suppressed", "refused", "bounced")

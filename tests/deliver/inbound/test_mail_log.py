@@ -188,6 +188,7 @@ def test_a_part_that_was_cut_short_is_read_again_and_counts_once(
         assert session.scalar(select(func.count()).select_from(StoredDeliveryEvent)) == 2
 
 
+@pytest.mark.takes_turns
 def test_no_address_and_no_line_is_stored(log: FollowedLog) -> None:
     log.write(log.lines(0, "4A1", "bounced", "5.1.1"), log.lines(1, "4A2", "deferred", "4.7.1"))
     log.follow()

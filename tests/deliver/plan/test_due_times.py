@@ -187,6 +187,7 @@ def test_choices_come_back_as_they_were_stored(often: Frequency, start: date, ho
     assert Preferences.from_json(chosen.as_json()) == chosen
 
 
+@pytest.mark.takes_turns
 def test_a_plan_keeps_to_hours_and_rhythms_and_the_edition_waits_for_the_last(
     world: DeliverySetup, tmp_path: Any
 ) -> None:

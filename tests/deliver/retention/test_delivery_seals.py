@@ -620,6 +620,7 @@ def test_a_mac_that_is_no_mac_is_reported(world: DeliverySetup) -> None:
     assert "its MAC doesn't match" in " | ".join(find_faults(world))
 
 
+@pytest.mark.takes_turns
 def test_a_night_counts_every_row_and_opens_the_older_ones_once_in_a_week(world: DeliverySetup) -> None:
     send(world, *[DeliveryState.ACCEPTED] * 3)
     seal(world)

@@ -19,7 +19,7 @@ from digest.store.delivery_models import DeliveryState
 from tests.deliver.commit_faults import read_boundaries
 from tests.deliver.kill_harness import WAIT_TIMEOUT, KillableSend, open_killable_send, smtp_route, wait_until
 from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresql, prepare_sqlite
-from tests.own_postgresql import STOP_SIGNALS, OwnPostgresql, run_own_postgresql
+from tests.own_postgresql import OwnPostgresql, run_own_postgresql
 from tests.threaded_server import ServedInThread
 
 SUBSCRIBERS = 300
@@ -143,7 +143,7 @@ def test_a_line_to_postgresql_that_is_cut_for_a_while_pauses_the_send(postgresql
             _take_away(at, process, line.fall, line.mend)
 
 
-@pytest.mark.parametrize("mode", STOP_SIGNALS)
+@pytest.mark.parametrize("mode", ["fast", pytest.param("immediate", marks=pytest.mark.soak)])
 def test_a_postgresql_that_is_restarted_in_mid_send_pauses_the_send(
     server: OwnPostgresql, tmp_path: Path, mode: str
 ) -> None:

@@ -47,6 +47,7 @@ def test_it_is_the_moment_of_handing_over(world: DeliverySetup, lateness: timede
     assert b" -0500\r\n" in message, "in the publication's zone"
 
 
+@pytest.mark.takes_turns
 def test_a_retry_and_a_doubt_that_is_resolved_repeat_the_bytes(world: DeliverySetup) -> None:
     world.add_subscribers("ada@example.org")
     first = send_edition(world, LATER)

@@ -44,6 +44,7 @@ def _send_in_two_processes(at: KillableSend, limits: UsageLimitSettings) -> list
     return [moment for moment in moments if moment]
 
 
+@pytest.mark.takes_turns
 def test_no_second_holds_more_than_the_installations_limit(at: KillableSend) -> None:
     moments = _send_in_two_processes(at, UsageLimitSettings(send_per_second=8.0))
     for first in moments:

@@ -240,6 +240,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     assert [message.address for message in provider.received_messages] == [SAM, SAM, "kim@newsroom.example"]
 
 
+@pytest.mark.takes_turns
 def test_who_is_removed_while_a_test_runs_gets_none(world: DeliverySetup) -> None:
     _, eve = hire(world, SAM, EVE)
 

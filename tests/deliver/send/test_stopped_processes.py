@@ -34,6 +34,9 @@ from tests.deliver.prepared_databases import PreparedDatabase, prepare_postgresq
 
 SUBSCRIBERS = 1100  # two pages of planning
 LEASE = 5.0  # seconds
+# One route in the suite, and the other one in `make soak`.
+BY_SMTP_FIRST = [smtp_route(8), pytest.param(sendgrid_route(50), marks=pytest.mark.soak)]
+BY_SENDGRID_FIRST = [sendgrid_route(50), pytest.param(smtp_route(8), marks=pytest.mark.soak)]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -106,7 +109,7 @@ def test_a_planner_that_was_stopped_adds_nobody_once_another_has_closed_the_plan
     assert at.check_against_receiver()[DeliveryState.ACCEPTED] == SUBSCRIBERS == at.receiver.count_accepted()
 
 
-@pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
+@pytest.mark.parametrize("at", BY_SENDGRID_FIRST, indirect=True, ids=lambda route: route.name)
 def test_a_sender_that_was_stopped_past_its_lease_repeats_nothing_and_its_answers_count(at: KillableSend) -> None:
     stopped = _start_and_stop(at)
     at.take_over_silent_runs(LEASE)
@@ -120,7 +123,7 @@ def test_a_sender_that_was_stopped_past_its_lease_repeats_nothing_and_its_answer
     assert counts[DeliveryState.ACCEPTED] == SUBSCRIBERS == at.receiver.count_accepted()
 
 
-@pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
+@pytest.mark.parametrize("at", BY_SMTP_FIRST, indirect=True, ids=lambda route: route.name)
 def test_a_sender_that_is_killed_while_it_is_stopped_past_its_lease_leaves_its_file(at: KillableSend) -> None:
     stopped = _start_and_stop(at)
     at.take_over_silent_runs(LEASE)
@@ -134,7 +137,7 @@ def test_a_sender_that_is_killed_while_it_is_stopped_past_its_lease_leaves_its_f
     assert _count_got(at) == SUBSCRIBERS - at.count_doubts_in_vain()
 
 
-@pytest.mark.parametrize("at", [smtp_route(8), sendgrid_route(50)], indirect=True, ids=lambda route: route.name)
+@pytest.mark.parametrize("at", BY_SENDGRID_FIRST, indirect=True, ids=lambda route: route.name)
 def test_of_two_senders_on_one_database_one_is_killed_and_the_other_finishes(at: KillableSend) -> None:
     with at.receiver.rest(after=SUBSCRIBERS // 2):
         first, second = at.start_process(), at.start_process()

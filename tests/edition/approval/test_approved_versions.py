@@ -131,6 +131,7 @@ def test_a_version_that_an_edit_superseded_stays_and_may_be_sent_at_a_deadline(d
     assert sendable_head(drafted) == "<p>another</p>"
 
 
+@pytest.mark.takes_turns
 def test_approving_the_same_bytes_again_is_another_version(drafted: Database) -> None:
     sign(drafted, "staff 1")
     take_back(drafted)
@@ -161,6 +162,7 @@ def test_what_only_one_of_two_approved_is_never_sent(drafted: Database) -> None:
     assert sendable_head(drafted) is None
 
 
+@pytest.mark.takes_turns
 def test_the_second_approves_the_draft_as_it_is_now_or_begins_anew(drafted: Database) -> None:
     sign(drafted, "staff 1", TWO)
     with drafted.write() as session:

@@ -254,6 +254,7 @@ def test_a_row_with_a_lower_number_that_is_committed_after_a_draft_is_a_late_arr
     assert considered(postgresql, second.name) == {"slow-border-news"}
 
 
+@pytest.mark.takes_turns
 def test_a_date_that_is_corrected_back_over_a_cut_off_loses_no_article(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "early border news", dated=NOW - timedelta(days=1), found=NOW)
@@ -501,6 +502,7 @@ def with_pages(install: Installation, pages: Pages, now: datetime = NOW) -> dict
         return {s.url.rsplit("/", 1)[1]: s.section or s.reason for s in session.scalars(query)}
 
 
+@pytest.mark.takes_turns
 def test_a_lead_whose_page_is_gone_is_left_out_with_its_reason(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "port security news", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
@@ -508,6 +510,7 @@ def test_a_lead_whose_page_is_gone_is_left_out_with_its_reason(database: Databas
     assert sections_and_reasons == {"port-security-news": WITHDRAWN_REASON, "border-patrol-letter": "featured"}
 
 
+@pytest.mark.takes_turns
 def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "border wall contract awarded", dated=NOW - timedelta(days=1), found=NOW)
@@ -525,6 +528,7 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
     }
 
 
+@pytest.mark.takes_turns
 def test_an_advisory_that_another_has_replaced_is_left_out_until_its_page_stands_again(database: Database) -> None:
     install = Installation(WEEKLY, database)
     add(database, "CVE-2026-1111 harlow gate", "border patrol letter", dated=NOW - timedelta(days=1), found=NOW)
@@ -672,6 +676,7 @@ def test_another_sender_or_base_address_voids_the_approval(approved: tuple[Insta
             verify_approval(session, session.get_one(Edition, number), settings=settings, keys=KEYS)
 
 
+@pytest.mark.takes_turns
 def test_an_approval_written_into_the_database_by_hand_is_no_approval(approved: tuple[Installation, int]) -> None:
     install, number = approved
     with install.database.read() as session, pytest.raises(ApprovalError, match="differs from the approved version"):

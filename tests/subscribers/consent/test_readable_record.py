@@ -181,6 +181,7 @@ def test_preferences_never_chosen_are_shown_as_the_defaults(database: Database, 
     assert "<dt>Preferences</dt>" not in _page(record)
 
 
+@pytest.mark.takes_turns
 def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     database: Database, ada: int, unsubscribe_log: UnsubscribeLog
 ) -> None:
@@ -192,6 +193,7 @@ def test_the_record_of_somebody_erased_has_no_address_and_keeps_the_chain(
     assert "ada@" not in page
 
 
+@pytest.mark.takes_turns
 def test_passages_are_listed_the_latest_first_with_the_exports_that_held_the_person(
     database: Database, ada: int
 ) -> None:

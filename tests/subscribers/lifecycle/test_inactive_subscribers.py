@@ -87,6 +87,7 @@ def assert_sound(world: WebSetup) -> None:
         assert list(find_ledger_differences(session)) == []
 
 
+@pytest.mark.takes_turns
 def test_only_who_was_silent_for_so_long_is_counted(both: WebSetup) -> None:
     old, chose, left, importing = (
         add_old_subscriber(both, name, years=3) for name in ("old", "chose", "left", "importing")

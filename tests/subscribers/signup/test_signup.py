@@ -725,6 +725,7 @@ def test_a_full_queue_drops_a_form_of_the_network_with_the_most(house: House) ->
     assert house.person("victim@v2.example") is None, "the newest of the flood was dropped"
 
 
+@pytest.mark.takes_turns
 def test_workers_that_answer_at_once_share_one_quota_and_answer_each_form_once(house: House) -> None:
     house.bounds = SignupLimits(NetworkQuota(per_network=30, first=10, further=10))
     house.asked("first@first.example")

@@ -295,6 +295,7 @@ def test_what_an_admin_allowed_since_outweighs_an_older_entry(
     assert find_reason(database) == expected
 
 
+@pytest.mark.takes_turns
 def test_our_own_file_doesnt_take_back_what_an_admin_allowed(database: Database, tmp_path: Path) -> None:
     suppress(database, HERE, "by an admin")
     before = export_file(database, HERE)

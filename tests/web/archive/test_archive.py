@@ -118,6 +118,7 @@ def test_a_topic_lists_its_stories_by_edition_and_has_a_feed(weeks: Any) -> None
         assert weeks.client.get(unknown).status_code == 404
 
 
+@pytest.mark.takes_turns
 def test_both_feeds_hold_whole_editions_and_say_the_same(weeks: Any) -> None:
     atom = feedparser.parse(weeks.client.get("/feed.atom").data, sanitize_html=False)
     answer = weeks.client.get("/feed.json")
@@ -136,6 +137,7 @@ def test_both_feeds_hold_whole_editions_and_say_the_same(weeks: Any) -> None:
     assert not {"~leave-token~", "~preferences-token~"} & set(content.split())
 
 
+@pytest.mark.takes_turns
 def test_the_atom_feeds_hold_what_the_validator_of_the_w3c_asks_for(weeks: Any) -> None:
     """RFC 4287, 4.1 and 4.2; what feedparser reads without a word where it is missing."""
     for path in ("/feed.atom", "/topics/maritime.atom"):
@@ -189,6 +191,7 @@ def test_the_json_feed_holds_what_its_version_demands(weeks: Any) -> None:
         assert all(datetime.fromisoformat(item[date]).tzinfo for date in ("date_published", "date_modified"))
 
 
+@pytest.mark.takes_turns
 def test_search_engines_are_told_where_the_public_pages_are(weeks: Any) -> None:
     robots = weeks.client.get("/robots.txt").text.splitlines()
     assert robots[-1] == f"Sitemap: {BASE_URL}/sitemap.xml"

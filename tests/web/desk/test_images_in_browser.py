@@ -150,9 +150,8 @@ def test_an_image_is_given_seen_at_once_described_and_saved(
     assert page_faults(page) == ""
 
 
-@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
-def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek, viewport: dict[str, int]) -> None:
-    page = served.open(viewport)
+def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek) -> None:
+    page = served.open(WIDE)
     form, thumb = form_of(page), page.locator("li.st.sel img.thumb")
     summary = page.locator("li.st.sel details.sub2 > summary").first
     tab_to(summary)

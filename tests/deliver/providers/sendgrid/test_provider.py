@@ -323,6 +323,7 @@ def test_an_edition_goes_out_in_batches_with_everybodys_own_marks(world: Deliver
         assert kinds == (["text/plain"] if lone else ["text/plain", "text/html"])
 
 
+@pytest.mark.takes_turns
 def test_an_edition_of_64_versions_goes_out_in_batches_with_all_that_each_subscriber_chose(
     database: Database, settings: Settings
 ) -> None:
@@ -411,6 +412,7 @@ def test_a_row_of_bad_ones_after_others_were_accepted_is_refused_at_once_and_who
     assert len(fake.recipients) == len(set(fake.recipients)) == 60
 
 
+@pytest.mark.takes_turns
 def test_only_a_message_that_nobody_accepts_is_at_fault_and_its_subscribers_wait(world: DeliverySetup) -> None:
     world.add_subscribers(*(f"bad{n}@d{n % 30}.example.org" for n in range(60)))
     with FakeSendGrid() as fake:

@@ -130,6 +130,7 @@ def test_what_is_gone_from_a_list_brings_nobody_back(world: DeliverySetup) -> No
     assert _states(world, people) == [PersonState.SUPPRESSED]
 
 
+@pytest.mark.takes_turns
 def test_a_word_from_before_the_subscribers_own_last_word_is_over(world: DeliverySetup) -> None:
     people = world.add_subscribers("ada@example.org", "bo@example.org")
     before = int((RELEASE - timedelta(hours=1)).timestamp())

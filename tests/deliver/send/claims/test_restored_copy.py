@@ -142,6 +142,7 @@ def test_an_edition_that_was_not_even_planned_goes_to_nobody_by_itself_however_t
     assert sorted(send_edition(copy)) == sorted(again)
 
 
+@pytest.mark.takes_turns
 def test_a_plan_that_was_half_done_in_the_backup_is_uncertain_except_for_an_hour_to_come(
     world: DeliverySetup, restore: Restore
 ) -> None:
@@ -174,6 +175,7 @@ def test_what_is_sent_again_waits_for_the_hour_that_its_subscriber_chose(
     assert len(send_edition(copy)) == 1
 
 
+@pytest.mark.takes_turns
 def test_whose_hour_is_still_to_come_gets_it_at_that_hour(world: DeliverySetup, restore: Restore) -> None:
     world.add_subscribers(*SUBSCRIBERS[:2])
     world.add_subscribers(SUBSCRIBERS[2], choices=Preferences(hour=12, zone="America/New_York"))

@@ -141,6 +141,7 @@ def test_a_lease_is_valid_for_a_while_after_each_renewal_and_not_after_it_was_lo
     assert not keeper.is_valid
 
 
+@pytest.mark.takes_turns
 def test_a_lease_is_renewed_while_the_run_goes_on_and_deleted_at_its_end(world: DeliverySetup) -> None:
     settings = world.settings.model_copy(update={"send_lease": 1.0})
     with keep_lease(world.database, "host/1/a/b", settings) as keeper:

@@ -272,6 +272,7 @@ def test_events_that_come_while_no_run_is_at_it_set_a_domain_aside(world: Delive
     assert _paused_because(world) == ""
 
 
+@pytest.mark.takes_turns
 def test_domains_that_share_mail_servers_are_set_aside_as_one(world: DeliverySetup) -> None:
     """None of 60 companies refuses enough to be noticed alone, and together they'd be several."""
     companies = [f"company{n}.example" for n in range(60)]

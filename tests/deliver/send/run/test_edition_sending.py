@@ -207,6 +207,7 @@ def _write_choices(world: DeliverySetup, number: int, written: str) -> None:
         )
 
 
+@pytest.mark.takes_turns
 def test_nobody_whose_choices_cannot_be_read_is_mailed_an_edition(world: DeliverySetup) -> None:
     damages = ('{"omit": 7}', '{"pause": "2027"}', "null", "[]", '"often"')
     damaged = world.add_subscribers(*(f"reader{n}@example.org" for n in range(len(damages))))
@@ -539,6 +540,7 @@ def test_a_lost_answer_on_the_only_connection_costs_seconds_and_the_rest_goes_ou
     assert world.clock.now == RELEASE + timedelta(seconds=seconds)
 
 
+@pytest.mark.takes_turns
 def test_an_edition_that_the_server_rejects_again_and_again_is_reported_within_an_hour(
     world: DeliverySetup,
 ) -> None:
@@ -708,6 +710,7 @@ def test_a_run_that_is_broken_off_lets_what_came_back_to_wait_go_out_later_too(w
     assert (Counter(_states(world).values())[DeliveryState.WAITING], _state(world)) == (1, EditionState.SENDING)
 
 
+@pytest.mark.takes_turns
 def test_an_address_that_does_not_open_holds_up_nobody(world: DeliverySetup) -> None:
     ada, bo = world.add_subscribers("ada@example.org", "bo@example.org")
     with world.database.write() as session:

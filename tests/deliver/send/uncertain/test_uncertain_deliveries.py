@@ -143,6 +143,7 @@ def test_taken_as_accepted_is_accepted_and_nothing_is_sent(doubtful: DeliverySet
     assert len(audit.detail["deliveries"]) == 3
 
 
+@pytest.mark.takes_turns
 def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: DeliverySetup) -> None:
     with doubtful.database.read() as session:
         ids = {row.id: row.message_id for row in session.scalars(select(Delivery))}
@@ -162,6 +163,7 @@ def test_sent_again_goes_to_those_alone_with_the_same_message_id(doubtful: Deliv
     assert sent(doubtful).received_messages == []
 
 
+@pytest.mark.takes_turns
 def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their_hours(world: DeliverySetup) -> None:
     world.settings.key_file.touch(mode=0o600)
     world.settings.key_file.write_text(KEYS.to_json())
@@ -177,6 +179,7 @@ def test_sent_again_goes_at_once_though_all_others_of_the_edition_wait_for_their
     assert (states(world)[ACCEPTED], states(world)[WAITING]) == (1, 1)
 
 
+@pytest.mark.takes_turns
 def test_who_left_meanwhile_is_not_sent_it_again(doubtful: DeliverySetup) -> None:
     with doubtful.database.write() as session:
         number = session.scalars(select(Delivery.person)).first()
@@ -369,6 +372,7 @@ def accepted_id(world: DeliverySetup) -> str:
         return session.scalars(select(Delivery.id).where(Delivery.state == ACCEPTED)).first() or ""
 
 
+@pytest.mark.takes_turns
 def test_a_day_of_silence_tells_something_where_others_of_that_time_were_reported(unanswered: DeliverySetup) -> None:
     unanswered.clock.now += timedelta(hours=25)
     assert silent(unanswered) == [False, False], "nothing was reported at all: the webhook may be away"
