@@ -1,7 +1,8 @@
 """The schedule, and the APScheduler process that starts jobs by name.
 
-APScheduler alone forgets jobs that were missed while the process was down and runs a 01:30 job twice when the clock
-goes back. So it only ticks here: `digest.app.jobs` finds the slots that are due and runs each once.
+By itself, APScheduler forgets jobs that were missed while the process was down, and runs a 01:30
+job twice when clocks are set back. Here, it only ticks. `digest.app.jobs` finds the slots that are
+due and runs each of them once.
 """
 
 import atexit
@@ -34,24 +35,30 @@ from digest.timetable import ScheduleRule
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
-TICK_SECONDS = 1  # between two checks for writes to the database, each a small query
-# Seconds after which a job runs even if nothing was written, aligned to the minute.
+TICK_SECONDS = 1  # between two checks for writes to the database, each of which is a small query
+# Seconds after which a job runs even if nothing was written to the database, aligned to the minute.
 LOOK_SECONDS = 15
-# Jobs that ignore writes to the database, as each run writes or is expensive: alerts take about 20 queries.
+# Jobs that ignore writes to the database, because each run writes to it or is expensive. The alerts
+# take about 20 queries.
 SLOW_LOOK_SECONDS = {"seen": 60, "pages": 60, "alerts": 60, "mail_servers": 600}
-QUICK_SECONDS = 0.05  # jobs that finish sooner leave their connection to the next one; others run beside it
+# Jobs that finish within this time pass their database connection to the next job. Others run
+# beside it.
+QUICK_SECONDS = 0.05
 FIRST_BACKOFF, MAX_BACKOFF = timedelta(seconds=30), timedelta(minutes=15)  # after a failed send
 
 log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return the settings' schedule rules, by job. The release calendar adds more slots."""
+    """Return a mapping of jobs to their schedule rules in the settings.
+
+    The calendar of releases adds more slots.
+    """
     return list_schedule_rules(installation.settings.file)
 
 
 def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
-    """Run the due slots of one job; return their outcomes."""
+    """Run the slots of a job that are due, and return their outcomes."""
     slots = jobs.find_due_slots(context, job, read_schedule_rules(context.installation)[job])
     outcomes = [jobs.run_slot(context, slot) for slot in slots]
     return [outcome for outcome in outcomes if outcome is not None]
@@ -59,16 +66,20 @@ def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
 
 @dataclass(slots=True)
 class StorageOutage:
-    """The state of a storage outage, shared by all jobs of a process. Its start and end are logged once each."""
+    """The state of a storage outage, which all jobs of a process share.
+
+    The start and the end of an outage are each logged once.
+    """
 
     database: Database
     reason: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def guard(self, action: Callable[[], object]) -> object:
-        """Call `action` and return its result, or record an outage and return None if storage is unavailable.
+        """Call `action` and return its result.
 
-        Exceptions with other causes propagate.
+        If storage is unavailable, record an outage and return None. Exceptions that have other
+        causes propagate.
         """
         try:
             result = action()
@@ -96,23 +107,30 @@ class StorageOutage:
 
 @dataclass(slots=True)
 class EditionSendBackoff:
-    """The time at which each edition that's being sent is next checked, kept in memory.
+    """The time at which each edition that's being sent is next checked.
 
-    The wait of an edition in `idle_editions` ends as soon as a message is due: an admin's decision, a mail log, or a
-    dead run's file can make messages due immediately.
+    It's kept in memory. The wait of an edition in `idle_editions` ends as soon as a message is due,
+    because an admin's decision, a mail log, or the file of a dead run can make messages due
+    immediately.
     """
 
     next_attempts: dict[str, datetime] = field(default_factory=dict)
     idle_editions: set[str] = field(default_factory=set)
     failure_counts: dict[str, int] = field(default_factory=dict)
-    reported_missed: set[str] = field(default_factory=set)  # names already logged
+    reported_missed: set[str] = field(default_factory=set)  # names that were already logged
 
     def is_due(self, name: str, now: datetime) -> bool:
-        """Return whether to check an edition now. If the clock was set back, it's always due."""
+        """Return True if an edition should be checked now.
+
+        If the clock was set back, it always should be.
+        """
         return not now < self.next_attempts.get(name, now) <= now + MAX_BACKOFF
 
     def record_attempt(self, name: str, report: SendReport | None, now: datetime) -> None:
-        """Update the schedule after a run; `report` is None if the run ended with an error."""
+        """Update the time of the next check after a run.
+
+        `report` is None if the run ended with an error.
+        """
         failed = report is None or bool(report.stop_reason)
         self.failure_counts[name] = self.failure_counts.get(name, 0) + 1 if failed else 0
         next_due_at = report.next_due_at if report else None
@@ -130,10 +148,11 @@ class EditionSendBackoff:
 
 
 def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) -> datetime:
-    """Return when to try sending again.
+    """Return the time of the next attempt at sending.
 
-    After failures, the delay doubles from 30 seconds up to 15 minutes. Otherwise, it's when the next message is due, in
-    15 minutes at the latest, or `now` if that's None.
+    After failures, the delay doubles from 30 seconds to at most 15 minutes. Otherwise, the next
+    attempt is when the next message is due, but at most 15 minutes from now. If no message is going
+    to be due, it's now.
     """
     if failures:
         return now + min(MAX_BACKOFF, FIRST_BACKOFF * (1 << min(failures - 1, 10)))
@@ -141,7 +160,10 @@ def next_attempt_at(now: datetime, failures: int, next_due_at: datetime | None) 
 
 
 def send_due_editions(context: jobs.JobContext, backoff: EditionSendBackoff) -> bool:
-    """Send due editions and resume interrupted ones; return whether there are any, even if each is waiting to retry."""
+    """Send editions that are due, and resume interrupted ones.
+
+    Return True if there are any, even if all of them are waiting for their next attempt.
+    """
     sending.pause_doubtful_breaking_news(context.installation, now=context.clock())
     pending = sending.find_pending_sends(context.installation, now=context.clock())
     for name in backoff.list_newly_missed(pending.missed):
@@ -163,18 +185,21 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 
 
 def run_in_order(context: jobs.JobContext, *names: str) -> None:
-    """Run jobs one after the other, and start no more of them once the process is stopping."""
+    """Run jobs one after the other.
+
+    Once the process is stopping, no more of them are started.
+    """
     for name in names:
         if not context.stopping.is_set():
             jobs.run_job(context, name)
 
 
-# The tick jobs of each part that `digest work --only` accepts.
+# The tick jobs for each type of work that `digest work --only` accepts.
 WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer",), ("collect",)), strict=True))
 
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
-    """Return every action that a tick can start, by name."""
+    """Return a mapping of names to the actions that a tick can start."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": partial(run_in_order, context, "check_schema", "recover_runs"),
@@ -202,11 +227,15 @@ def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]
 class JobScheduler:
     """The running schedule of a process that serves, schedules, or works.
 
-    Jobs run after a write to the database and at fixed intervals. In between, a tick costs one query.
+    Jobs run after a write to the database and at fixed intervals. Between these, a tick costs a
+    single query.
     """
 
     def __init__(self, context: jobs.JobContext, names: Collection[str] | None = None) -> None:
-        """Prepare every tick action, or only those in `names` if other processes run the rest."""
+        """Prepare all tick actions.
+
+        If other processes run the rest, prepare only those in `names`.
+        """
         self._scheduler = BackgroundScheduler(timezone=UTC)
         self._stopping = context.stopping
         self._context = context
@@ -217,29 +246,32 @@ class JobScheduler:
         wanted = {"runs", *names} if names is not None else None
         self._actions = {name: do for name, do in build_tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")
-        self._periods: dict[str, int] = {}  # in which a job last ran by the clock
+        self._periods: dict[str, int] = {}  # the period in which each job last ran because of the clock
         self._due: set[str] = set()
         self._running: set[str] = set()
 
     @classmethod
     def for_pages(cls, context: jobs.JobContext) -> "JobScheduler":
-        """Return the scheduler of a process that serves pages and leaves the schedule to another process."""
+        """Return the scheduler for a process that serves pages and leaves the schedule to another process."""
         scheduler, since = cls(context, ("answer",)), context.clock().isoformat()
         scheduler._actions["pages"] = lambda: jobs.run_job(context, "record_unscheduled_pages_seen", since)
         return scheduler
 
     @classmethod
     def for_worker(cls, context: jobs.JobContext, only: Iterable[str]) -> "JobScheduler":
-        """Return the scheduler of a worker, for the parts of `WORKER_JOBS` in `only`.
+        """Return the scheduler for a worker that does the types of work in `only` (see `WORKER_JOBS`).
 
         Raises:
-            WorkerError: the database is SQLite, which has one writer.
+            WorkerError: the database is SQLite, which supports only one writer.
         """
         jobs.require_postgresql_for_workers(context.installation)
         return cls(context, {name for part in only for name in WORKER_JOBS[part]})
 
     def tick(self) -> None:
-        """Start the due jobs, unless the process is stopping. A job that's still running starts again when it has finished."""
+        """Start the jobs that are due, unless the process is stopping.
+
+        A job that's still running is started again when it's finished.
+        """
         self._outage.guard(self._note_due)
         for name in [name for name in self._actions if name in self._due - self._running]:
             if self._stopping.is_set():
@@ -255,12 +287,12 @@ class JobScheduler:
             if (is_changed and name not in SLOW_LOOK_SECONDS) or period != self._periods.get(name):
                 self._periods[name] = period
                 self._due.add(name)
-        if jobs.has_abandoned_runs(self._context):  # not visible in the database
+        if jobs.has_abandoned_runs(self._context):  # the database doesn't show it
             self._due.add("runs")
 
     def _run(self, name: str) -> None:
         try:
-            if self._outage.guard(self._actions[name]) is True:  # there's more to do that the database doesn't show
+            if self._outage.guard(self._actions[name]) is True:  # the database doesn't show that there's more to do
                 self._due.add(name)
         except Exception:
             log.exception("job failed", job=name)
@@ -269,16 +301,17 @@ class JobScheduler:
 
     def start(self) -> None:
         """Start ticking in background threads."""
-        # On a busy machine, a tick comes late. By default, APScheduler would skip it.
+        # On a busy machine, a tick can be late. By default, APScheduler would skip it.
         once = {"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         self._scheduler.add_job(self.tick, "interval", seconds=TICK_SECONDS, next_run_time=datetime.now(UTC), **once)
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Stop ticking, let sends finish what they're handing over, and wait for running jobs.
+        """Stop ticking, let sends finish their current messages, and wait for running jobs.
 
         Raises:
-            UnsupportedSchemaError: the database belongs to a newer version, which may be why this process stops.
+            UnsupportedSchemaError: the database belongs to a newer version, which may be the reason that
+                this process is stopping.
         """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)
@@ -288,17 +321,20 @@ class JobScheduler:
 
 
 def main() -> None:
-    """Run the schedule alone until SIGINT or SIGTERM (`hls-scheduler [digest.toml]`)."""
+    """Run the schedule alone until SIGINT or SIGTERM.
+
+    The command line is `hls-scheduler [digest.toml]`.
+    """
     if len(sys.argv) > 2 or (len(sys.argv) == 2 and sys.argv[1].startswith("-")):
         sys.exit("usage: hls-scheduler [SETTINGS-FILE]\n\nRun scheduled jobs until stopped.")
     logs.configure_logging()
-    atexit.register(gc.freeze)  # as `digest.cli.main` does
+    atexit.register(gc.freeze)  # as in `digest.cli.main`
     try:
         settings = load_settings(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
         continue_as_owner(settings.home)
         logs.configure_logging(log_format=settings.log_format)
         with stop_on_signal() as stopping, open_installation(settings) as installation:
-            _ = installation.keys  # report a missing key file now, not at the first send
+            _ = installation.keys  # reports a missing key file now rather than at the first send
             scheduler = JobScheduler(jobs.JobContext(installation, stopping=stopping))
             scheduler.start()
             log.info("started the schedule", **settings.file.schedule.model_dump())

@@ -1,6 +1,6 @@
-"""The newsletter application: from sources to articles, stories, editions, deliveries, and events.
+"""The newsletter application, from sources to articles, stories, editions, deliveries, and events.
 
-Imports only point down; `tests/test_layers.py` lists the layers in order.
+Imports only point down. `tests/test_layers.py` lists the layers in order.
 """
 
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""Entry point for `python -m digest`."""
+"""The entry point for `python -m digest`."""
 
 from digest.cli import main
 

@@ -1,7 +1,8 @@
-"""Message catalogs for subscribers' languages.
+"""Message catalogs for the languages of subscribers.
 
-A catalog is `<language>/LC_MESSAGES/digest.po` in `digest/locale`, or in `locale` in the operator's templates folder,
-which takes precedence. Catalogs are compiled when they're read, so the wheel ships the files that translators edit.
+A catalog is `<language>/LC_MESSAGES/digest.po` in `digest/locale`, or in `locale` in the operator's
+templates folder, which takes precedence. Catalogs are compiled when they're read, so that the wheel
+contains the files that translators edit.
 """
 
 import io
@@ -21,13 +22,17 @@ _LANGUAGE_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 
 
 class CatalogError(ApplicationError):
-    """Raised when a message catalog can't be used; the message names the file and the remedy."""
+    """Raised when a message catalog can't be used.
+
+    The message names the file and the remedy.
+    """
 
 
 def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
     """Return the path of a language's catalog, or None if there isn't one.
 
-    The operator's catalogs take precedence over the built-in ones, and within each folder, "fr-CA" over "fr".
+    The operator's catalogs take precedence over the built-in ones. In each folder, "fr-CA" takes
+    precedence over "fr".
     """
     for folder in ([operator_folder / "locale"] if operator_folder else []) + [BUILT_IN_CATALOGS]:
         for name in (code.replace("-", "_"), get_base_language(code)):
@@ -38,14 +43,14 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
 
 
 def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
-    """Return the tags of the available languages: English and those with a catalog."""
+    """Return the tags of the available languages, which are English and those with a catalog."""
     folders = [BUILT_IN_CATALOGS, *([operator_folder / "locale"] if operator_folder else [])]
     files = chain.from_iterable(folder.glob("*/LC_MESSAGES/digest.po") for folder in folders)
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))
 
 
 def name_language(code: str) -> str:
-    """Return the English name of a language, or an empty string if it's unknown."""
+    """Return the English name of a language, or an empty string if the language is unknown."""
     from babel import Locale, UnknownLocaleError
 
     try:
@@ -55,7 +60,9 @@ def name_language(code: str) -> str:
 
 
 def load_language(code: str, operator_folder: Path | None = None) -> SubscriberLanguage:
-    """Return a language with its messages, cached until its file changes.
+    """Return a language with its messages.
+
+    It's cached until the file of its catalog changes.
 
     Raises:
         CatalogError: the tag is invalid, or the catalog is missing or unreadable.
@@ -90,12 +97,14 @@ def _load_catalog(code: str, file: Path, changed_ns: int) -> SubscriberLanguage:
 
 
 def compile_catalog(file: Path) -> NullTranslations:
-    """Read and compile a catalog; untranslated and fuzzy messages stay in English.
+    """Read and compile a catalog.
+
+    Messages that are untranslated or fuzzy stay in English.
 
     Raises:
         CatalogError: the file isn't a valid catalog.
     """
-    from babel.messages.mofile import write_mo  # late: most commands don't need Babel
+    from babel.messages.mofile import write_mo  # late import, because most commands don't need Babel
     from babel.messages.pofile import PoFileError, read_po
 
     try:

@@ -1,4 +1,7 @@
-"""Switching from root to the owner of the installation's folder, so that the service can use the files created there."""
+"""Switching from root to the owner of the installation's folder.
+
+The service can then use the files that a command creates there.
+"""
 
 import errno
 import os
@@ -15,11 +18,14 @@ PROGRAM_FILES = (sys.executable, os.__file__, __file__)  # the interpreter, its 
 
 
 class FolderOwnerError(ApplicationError):
-    """Raised when root can't continue as the owner of a folder; the message says which command to run instead."""
+    """Raised when root can't continue as the owner of a folder.
+
+    The message says which command to run instead.
+    """
 
 
 def find_user_name(user_id: int) -> str:
-    """Return the name of the account with a user ID, or the ID as text if there isn't one."""
+    """Return the name of the account that has a user ID, or the ID as text if there's none."""
     try:
         return pwd.getpwuid(user_id).pw_name
     except KeyError:
@@ -27,16 +33,20 @@ def find_user_name(user_id: int) -> str:
 
 
 def is_writable(path: Path) -> bool:
-    """Return whether this process and the path's owner can both write to it.
+    """Return True if both this process and the owner of a path can write to it.
 
-    Root can write everywhere, so checking only the process would miss what the owner can't write to.
+    Root can write everywhere, so a check of the process alone would miss that the owner can't
+    write.
     """
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 
 @dataclass(frozen=True, slots=True)
 class FolderOwner:
-    """The user and groups that a process continues as; `home` is the user's home folder."""
+    """The user that a process continues as, and the user's groups.
+
+    `home` is the user's home folder.
+    """
 
     name: str
     user_id: int
@@ -50,14 +60,15 @@ class FolderOwner:
         """A command line that runs `digest COMMAND` as this user."""
         if self.has_account:
             return f"{'sudo' if shutil.which('sudo') else 'runuser'} -u {self.name} -- digest COMMAND"
-        ids = f"--reuid {self.user_id} --regid {self.group_id}"  # neither sudo nor runuser takes a bare number
+        ids = f"--reuid {self.user_id} --regid {self.group_id}"  # neither sudo nor runuser accepts a number alone
         return f"setpriv {ids} --clear-groups -- digest COMMAND"
 
 
 def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
-    """Return the owner of a folder with its groups and home.
+    """Return the owner of a folder, with the owner's groups and home folder.
 
-    A user without an account gets the folder's group, and the folder as home.
+    If the owner has no account, the group is the folder's, and the home folder is the folder
+    itself.
     """
     user, group = status.st_uid, status.st_gid
     try:
@@ -70,11 +81,11 @@ def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
 
 
 def continue_as_owner(folder: Path) -> str | None:
-    """Switch this process from root to the owner of a folder, permanently, and return the owner's name.
+    """Switch this process permanently from root to the owner of a folder, and return the owner's name.
 
-    Return None if the process isn't running as root, or if root owns the folder. A folder that doesn't exist yet takes the
-    owner of its nearest existing parent. HOME changes to the owner's; USER and LOGNAME don't, so the audit log's
-    `terminal:USER` still names the person who typed the command.
+    Return None if the process isn't run by root, or if root owns the folder. If the folder doesn't exist
+    yet, the owner is that of its nearest existing parent. HOME changes to the owner's. USER and LOGNAME
+    don't change, so `terminal:USER` in the audit log still names the person who typed the command.
 
     Raises:
         FolderOwnerError: the system doesn't allow the switch, or the owner can't read this program.
@@ -102,11 +113,7 @@ def continue_as_owner(folder: Path) -> str | None:
 
 
 def _check_readability(owner: FolderOwner, folder: Path) -> None:
-    """Check that the owner can read this program without root's groups.
-
-    Raises:
-        FolderOwnerError: the owner can't read one of the program's files.
-    """
+    """Raise `FolderOwnerError` unless the owner can read this program without root's groups."""
     groups = os.getgroups()
     try:
         os.setgroups(owner.group_ids)

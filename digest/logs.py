@@ -1,4 +1,4 @@
-"""Logging setup: one event per line, as key=value pairs or JSON, with all email addresses redacted."""
+"""The setup of logging: one event per line, as key=value pairs or JSON, without email addresses."""
 
 import logging
 import os
@@ -13,8 +13,9 @@ from subscribers.loggers import configure_loggers
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-# Deliberately wider than the grammar of RFC 5321, section 4.1.2: any word around an @ is redacted. The part before the
-# @ is bounded (an address has at most 254 characters), so that one endless word can't stall the process.
+# This is deliberately wider than the grammar of RFC 5321, section 4.1.2: any word around an @ is
+# redacted. The length of the part before the @ is limited (an address has at most 254 characters),
+# so that one endless word can't stall the process.
 _ADDRESS_PATTERN = re.compile(
     r"(?:\"[^\"\s]*(?: [^\"\s]*){0,3}\"|[^\s<>\"=:,;()\[\]]{1,320})(?:@|%40)[^\s<>\"'=,;()\[\]]+"
 )
@@ -22,7 +23,10 @@ REDACTED = "[address]"
 
 
 def redact_addresses(value: Any) -> Any:
-    """Return a value with everything that looks like an email address replaced, also in nested lists and dictionaries."""
+    """Return a value in which everything that looks like an email address is replaced.
+
+    Nested lists and dictionaries are included.
+    """
     if isinstance(value, str):
         # Most lines contain neither, and the pattern would be tried at each of their characters.
         return _ADDRESS_PATTERN.sub(REDACTED, value) if "@" in value or "%40" in value else value
@@ -32,12 +36,18 @@ def redact_addresses(value: Any) -> Any:
 
 
 def redact_event(_logger: "WrappedLogger", _method: str, event: "EventDict") -> "EventDict":
-    """Redact every value of an event, including tracebacks; the last structlog processor before rendering."""
+    """Redact every value of an event, including tracebacks.
+
+    This is the last structlog processor before rendering.
+    """
     return {key: redact_addresses(value) for key, value in event.items()}
 
 
 class _EventFormatter(logging.Formatter):
-    """Formats library log records like our own events: one line each, in UTC, without addresses."""
+    """Formats the log records of libraries like our own events.
+
+    Each is on one line, with its time in UTC and without addresses.
+    """
 
     def __init__(self, *, is_json: bool) -> None:
         super().__init__()
@@ -82,10 +92,10 @@ def _configure_structlog(level: int, *, is_json: bool) -> None:
 
 
 def configure_logging(level: int = logging.INFO, log_format: LogFormat | None = None) -> None:
-    """Send our events and the libraries' warnings to standard error; called from a process's main function.
+    """Write our events and the warnings of libraries to standard error.
 
-    If `log_format` is None, the environment variable `DIGEST_LOG_FORMAT` selects the format: `json`, or text for any
-    other value.
+    The main function of a process calls this. If `log_format` is None, the environment variable
+    `DIGEST_LOG_FORMAT` selects the format: `json` stands for JSON, and any other value for text.
     """
     is_json = (log_format or os.environ.get("DIGEST_LOG_FORMAT")) == "json"
     configure_loggers(partial(_configure_structlog, level, is_json=is_json))

@@ -1,8 +1,9 @@
-"""The terms of a story's score: the name, weight, description, and function of each.
+"""The terms of a story's score, each with its name, weight, description, and function.
 
-Ranking adds up the terms registered here, and `[select.weights]` takes its keys and descriptions from them. The module
-imports neither articles nor settings, so that both can import it: `digest.select.ranking` measures a story
-(`StoryMeasures`), and a term is a function of those measures.
+Ranking adds up the terms registered here, and `[select.weights]` takes its keys and descriptions
+from them. This module imports neither articles nor settings, so that both can import it.
+`digest.select.ranking` measures a story (`StoryMeasures`), and a term is a function of these
+measures.
 """
 
 import math
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-FRESHNESS_HALF_LIFE = 4.0  # days after which a story's freshness halves
-OFFICIAL_SOURCE_SHARE = 0.5  # of the editorial term, for a story with an official source; an editor's choice has 1
+FRESHNESS_HALF_LIFE = 4.0  # days after which the freshness of a story is halved
+# Of the editorial term, for a story with an official source. A story chosen by an editor has 1.
+OFFICIAL_SOURCE_SHARE = 0.5
 MAX_TOPIC_WORDS = 6  # in the note
 MOST_READ_NOTE = "read more than any other"
 PINNED_NOTE = "pinned by an editor"
@@ -19,7 +21,7 @@ FEATURED_NOTE = "featured on our site"
 
 
 class WeightBounds(NamedTuple):
-    """The lowest and highest weight that an operator can set."""
+    """The lowest and the highest weight that an operator can set."""
 
     least: float
     most: float | None = None
@@ -30,27 +32,28 @@ NOT_NEGATIVE = WeightBounds(0)
 
 @dataclass(frozen=True, slots=True)
 class StoryMeasures:
-    """The measures that terms are computed from: those of a story, and those of its week for comparison."""
+    """The measures of a story that terms are computed from, and those of its week for comparison."""
 
     publishers: int
-    distinct_reports: int  # copies of one text, such as a wire story, count once
+    distinct_reports: int  # copies of the same text, such as a wire story, count once
     week_publishers: int
-    daily_reads: float | None  # of the story's most-read article, smoothed; None if no reads are known
-    week_daily_reads: float | None  # of the week's most-read article, smoothed; None if the week has no readership data
+    daily_reads: float | None  # of its most-read article, smoothed; None if unknown
+    # Of the most-read article of the week, smoothed, or None if the week has no readership data.
+    week_daily_reads: float | None
     is_pinned: bool
     is_featured: bool
     has_official_source: bool
-    topic: str  # empty if it has none
-    topic_strength: float  # 0 to 1
+    topic: str  # empty if there's none
+    topic_strength: float  # from 0 to 1
     topic_words: tuple[str, ...]
-    is_borderless: bool  # whether its topic concerns the home country wherever it happens
+    is_borderless: bool  # True if the topic concerns the home country wherever the news happens
     age_days: float
     home_country: str  # ISO 3166-1 alpha-2
-    home_share: float  # 0 to 1, share of its articles about the home country
+    home_share: float  # from 0 to 1, the share of its articles that are about the home country
 
 
 class TermShare(NamedTuple):
-    """A story's share of a term, from 0 to 1, and the note that explains it to an editor."""
+    """A story's share of a term, from 0 to 1, and the note that explains the share to editors."""
 
     share: float
     note: str
@@ -63,7 +66,8 @@ TermFunction = Callable[[StoryMeasures], TermShare | None]
 class ScoringTerm:
     """A term of a story's score, as declared with `scoring_term`.
 
-    `compute` returns None if the term can't be measured this week; the other terms then share its weight.
+    `compute` returns None if the term can't be measured this week. The other terms then share its
+    weight.
     """
 
     name: str
@@ -82,13 +86,13 @@ def scoring_term(
     """Return a decorator that registers a function as the term `name`.
 
     Args:
-        name: Key in `[select.weights]`, and the name that editors see.
-        weight: Default weight.
-        bounds: Lowest and highest weight allowed.
-        words: Sentence on what the term measures, for the settings and their documentation.
+        name: the key in `[select.weights]`, and the name that editors see.
+        weight: the default weight.
+        bounds: the lowest and the highest weight allowed.
+        words: a sentence that says what the term measures, for the settings and their documentation.
 
     Raises:
-        ValueError: the name is taken.
+        ValueError: there's already a term of this name.
     """
 
     def register(compute: TermFunction) -> TermFunction:
@@ -102,9 +106,10 @@ def scoring_term(
 
 @scoring_term("coverage", weight=0.40, bounds=NOT_NEGATIVE, words="The number of publishers that carried the story.")
 def score_coverage(story: StoryMeasures) -> TermShare:
-    """Return a share that grows with the logarithm of the number of distinct texts: 0 for one.
+    """Return a share that grows with the logarithm of the number of distinct texts.
 
-    It's 1 if all of the week's publishers carried the story, each with a text of its own.
+    It's 0 for one text, and 1 if all of the week's publishers carried the story, each with a text
+    of its own.
     """
     copied = story.publishers - story.distinct_reports
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
@@ -116,9 +121,9 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Return the logarithm of a story's daily reads as a share of the logarithm of the week's highest.
+    """Return the ratio of the logarithms of a story's daily reads and of the highest daily reads of the week.
 
-    It's 0 if the story's reads are unknown. None if the week has no readership data.
+    It's 0 if the story's reads are unknown. If the week has no readership data, return None.
     """
     best, highest = story.daily_reads, story.week_daily_reads
     if highest is None:
@@ -138,7 +143,10 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     words="Whether your site pinned or featured the story, or an official source published it.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
-    """Return 1 for a story that an editor pinned or featured, one half for one with an official source, otherwise 0."""
+    """Return 1 for a story that an editor pinned or featured.
+
+    Otherwise, return one half for a story that has an official source, and 0 for any other.
+    """
     if story.is_pinned:
         return TermShare(1.0, PINNED_NOTE)
     if story.is_featured:
@@ -150,7 +158,7 @@ def score_editorial_choice(story: StoryMeasures) -> TermShare:
 
 @scoring_term("topic", weight=0.15, bounds=NOT_NEGATIVE, words="The words that match the story's topic.")
 def score_topic_match(story: StoryMeasures) -> TermShare:
-    """Return the strength of the story's match with its topic; 0 if it has none."""
+    """Return the strength of the match between a story and its topic, or 0 if it has none."""
     if not story.topic:
         return TermShare(0.0, "it doesn't match any of our topics")
     return TermShare(story.topic_strength, f"{story.topic}: {', '.join(story.topic_words[:MAX_TOPIC_WORDS])}")
@@ -158,7 +166,7 @@ def score_topic_match(story: StoryMeasures) -> TermShare:
 
 @scoring_term("freshness", weight=0.10, bounds=NOT_NEGATIVE, words="The age of the story's leading article.")
 def score_freshness(story: StoryMeasures) -> TermShare:
-    """Return a share that's 1 for a new lead article and halves with every four days of its age."""
+    """Return a share that's 1 for a new lead article and halves every four days."""
     days = int(story.age_days)
     age = f"{days} day{'s' if days > 1 else ''} old" if days else "less than a day old"
     return TermShare(0.5 ** (story.age_days / FRESHNESS_HALF_LIFE), age)
@@ -171,7 +179,10 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     words="The share of the story's articles that name the home country or one of its agencies; a place there counts half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
-    """Return the share of a story's articles about the home country; at least one half for a borderless topic."""
+    """Return the share of a story's articles that are about the home country.
+
+    For a borderless topic, it's at least one half.
+    """
     home, share = story.home_country, story.home_share
     note = f"{share:.0%} about {home}, based on the places and agencies its articles mention"
     if story.is_borderless:

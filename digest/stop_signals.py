@@ -1,4 +1,4 @@
-"""Handling of the signals that stop a process: SIGINT (Ctrl+C) and SIGTERM (from a service manager)."""
+"""The handling of signals that stop a process: SIGINT (Ctrl+C) and SIGTERM (from a service manager)."""
 
 import os
 import signal
@@ -12,12 +12,15 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Yield an event that SIGINT or SIGTERM sets; a second signal raises KeyboardInterrupt. Main thread only.
+    """Yield an event that's set by SIGINT or SIGTERM.
 
-    A helper thread sets the event. The C-level signal handler, which runs immediately, notifies it through a pipe
-    (`signal.set_wakeup_fd`). A Python-level handler wouldn't do: it runs in the main thread before its next
-    instruction. It would never run if the main thread were just about to wait for the event, and it would deadlock on
-    the event's lock if the main thread already held it.
+    A second signal raises KeyboardInterrupt. This works only in the main thread.
+
+    A helper thread sets the event. The signal handler in C, which runs immediately, notifies the
+    thread through a pipe (see `signal.set_wakeup_fd`). A signal handler in Python can't set the
+    event, because it runs in the main thread before the thread's next instruction. If the main
+    thread were just about to wait for the event, the handler would never run, and if the main
+    thread already held the event's lock, the handler would deadlock.
     """
     stopping = threading.Event()
     signals_seen = 0

@@ -1,6 +1,7 @@
-"""A strict check of the HTML in templates for unclosed tags and for end tags without a start tag.
+"""A strict check of the HTML in templates, for unclosed tags and for end tags without a start tag.
 
-The check follows every path through a template's conditions without rendering it, so each mistake has a line number.
+The check follows every path through the conditions of a template without rendering it, so that each
+mistake has a line number.
 """
 
 import re
@@ -25,8 +26,8 @@ _RAW = frozenset({"script", "style"})  # their content isn't HTML
 _TAG = re.compile(r"""<(/?)([A-Za-z][\w:-]*)((?:"[^"]*"|'[^']*'|[^"'>])*?)(/?)>""")
 _COMMENT = re.compile(r"<!--.*?-->|<![^-].*?>", re.DOTALL)
 _MARKUP_START = re.compile(r"<(?=[A-Za-z/!]|$)")
-_EXPRESSION = "\0"  # represents what a template inserts between its literal texts
-_MAX_WAYS = 200  # paths through one template; with more, the template isn't checked
+_EXPRESSION = "\0"  # stands for what a template inserts between its literal texts
+_MAX_WAYS = 200  # paths through a template; if there are more, the template isn't checked
 
 
 class _TooManyWaysError(Exception):
@@ -35,7 +36,10 @@ class _TooManyWaysError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MarkupMistake:
-    """An unmatched tag, described as in "<b> isn't closed", and its line."""
+    """A tag that has no match, and its line.
+
+    `mistake` describes the tag, as in "<b> isn't closed".
+    """
 
     line: int
     mistake: str
@@ -43,7 +47,10 @@ class MarkupMistake:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One path through a template: open tags and their lines, an unfinished tag, and the outcomes of conditions."""
+    """A path through a template.
+
+    It has the open tags with their lines, an unfinished tag, and the outcomes of conditions.
+    """
 
     open_tags: tuple[tuple[str, int], ...] = ()
     pending: str = ""
@@ -91,7 +98,7 @@ class _Reader:
         branches = [(node.test, node.body), *((other.test, other.body) for other in node.elif_)]
         tests = [test for test, _ in branches]
         bodies = [body for _, body in branches] + [node.else_]
-        if isinstance(node.test, nodes.Not) and len(tests) == 1:  # `if not`: swap the branches
+        if isinstance(node.test, nodes.Not) and len(tests) == 1:  # `if not`, so swap the branches
             tests, bodies = [node.test.node], bodies[::-1]
         condition = repr(tests)
         known = dict(way.conditions).get(condition)
@@ -107,7 +114,10 @@ class _Reader:
         )
 
     def _read_text(self, text: str, line: int, way: _Way) -> _Way:
-        """Parse literal text of a template, continuing a tag that the previous piece left unfinished."""
+        """Parse a literal text in a template.
+
+        If the previous text left a tag unfinished, continue that tag.
+        """
         first_line = way.pending_line if way.pending else line
         text, at, tags = way.pending + text, 0, list(way.open_tags)
         while start := _MARKUP_START.search(text, at):
@@ -140,7 +150,7 @@ class _Reader:
 
 
 def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
-    """Keep one path of each group that will continue identically."""
+    """Keep only one path of each group of paths that will continue identically."""
     merged = tuple({(way.place, way.conditions): way for way in ways}.values())
     if len(merged) > _MAX_WAYS:
         raise _TooManyWaysError
@@ -148,7 +158,10 @@ def _merge(ways: Iterable[_Way]) -> tuple[_Way, ...]:
 
 
 def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
-    """Yield the unmatched tags of a parsed template, ordered by line; none if it has too many conditions to follow."""
+    """Yield the tags of a parsed template that have no match, ordered by line.
+
+    If the template has too many conditions to follow, nothing is yielded.
+    """
     reader = _Reader()
     try:
         reader.read_part(template.body)
@@ -158,7 +171,10 @@ def find_markup_mistakes(template: nodes.Template) -> Iterator[MarkupMistake]:
 
 
 def list_markup_mistakes(operator_folder: Path) -> list[str]:
-    """Describe the unmatched tags in the operator's HTML templates that the built-in ones don't have."""
+    """Return descriptions of unmatched tags in the operator's HTML templates.
+
+    Tags that are also unmatched in the built-in templates are left out.
+    """
     environment, descriptions = create_jinja_environment(), []
     for file in sorted(operator_folder.rglob("*.html")):
         shipped = find_template_folder() / file.relative_to(operator_folder)
@@ -174,9 +190,10 @@ def list_markup_mistakes(operator_folder: Path) -> list[str]:
 
 
 def _read_markup(environment: Environment, file: Path) -> list[MarkupMistake]:
-    """Return the mistakes in a template's HTML.
+    """Return the mistakes in the HTML of a template.
 
-    Return an empty list if the file can't be read or parsed, which `find_template_mistakes` reports.
+    If the file can't be read or parsed, return an empty list. `find_template_mistakes` reports such
+    files.
     """
     try:
         return list(find_markup_mistakes(environment.parse(file.read_text("utf-8"), file.name, str(file))))

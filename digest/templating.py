@@ -1,4 +1,4 @@
-"""Template lookup and the Jinja environment."""
+"""Finding templates, and the Jinja environment."""
 
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
@@ -28,24 +28,28 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 
 class TemplateMistakeError(ApplicationError):
-    """Raised when an operator template can't be used; the message names the file, the line, and the mistake."""
+    """Raised when an operator's template can't be used.
+
+    The message names the file, the line, and the mistake.
+    """
 
 
 class TemplateCodeCache(BytecodeCache):
-    """Keeps compiled templates in memory, by file and source, so that new environments don't compile them again.
+    """A cache that keeps compiled templates in memory, by file and source.
 
-    The code depends on the environment's options, so each kind of environment needs a separate cache.
+    New environments then don't compile them again. The code depends on an environment's options, so
+    each kind of environment needs a separate cache.
     """
 
     def __init__(self) -> None:
         self._codes: dict[tuple[str, str], CodeType] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Set the bucket's code if the same source has been compiled before, or else set it to None."""
+        """Set the bucket's code if the same source has already been compiled, or to None otherwise."""
         bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Store the bucket's code."""
+        """Store the code of a bucket."""
         if bucket.code is not None:
             self._codes[bucket.key, bucket.checksum] = bucket.code
 
@@ -73,13 +77,16 @@ _NO_BREAK = Markup("&nbsp;")
 
 
 class OperatorTemplates(Environment):
-    """An environment that reports where a mistake in an operator template is.
+    """An environment that reports the place of a mistake in an operator's template.
 
-    The web pages combine it with Flask's environment.
+    For web pages, it's combined with Flask's environment.
     """
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
-        """Reraise an error from compiling or rendering a template, as a `TemplateMistakeError` if it's Jinja's."""
+        """Raise an error from compiling or rendering a template again.
+
+        If it's Jinja's error, raise a `TemplateMistakeError` instead.
+        """
         try:
             super().handle_exception(source)
         except TemplateError as exc:
@@ -88,12 +95,18 @@ class OperatorTemplates(Environment):
 
 
 def describe_template_mistake(place: str, mistake: str) -> str:
-    """Return a message that says what is wrong with an operator template, where, and how to fix it."""
+    """Return a message about a mistake in an operator's template.
+
+    It says where the mistake is and how to fix it.
+    """
     return f"{place}: {mistake.rstrip('.')}. Correct the template, or remove it from DIGEST_TEMPLATES to use the built-in one."
 
 
 def _locate_mistake(error: TemplateError) -> str:
-    """Return the file and line of a mistake; tracebacks show templates with their own file names and lines."""
+    """Return the file and the line of a mistake.
+
+    Tracebacks show templates with their own file names and lines.
+    """
     if isinstance(error, TemplateSyntaxError):
         return f"{error.filename or error.name}, line {error.lineno}"
     places = [place for place in _traceback_places(error.__traceback__) if not place[0].endswith(".py")]
@@ -107,7 +120,7 @@ def _traceback_places(frame: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def find_template_folder() -> Path:
-    """Return the folder of the built-in templates, in the installed package or else in the checkout."""
+    """Return the folder of the built-in templates, which is in the installed package or in the checkout."""
     packaged = Path(__file__).parent / "templates"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 
@@ -117,8 +130,8 @@ def create_jinja_environment(
 ) -> Environment:
     """Return an environment that escapes HTML and raises an error for undefined names.
 
-    Templates in `operator_folder` override the built-in ones. With that folder, a mistake in a template raises
-    `TemplateMistakeError` when it's compiled or rendered.
+    Templates in `operator_folder` override the built-in ones. If there is such a folder, a mistake
+    in a template raises `TemplateMistakeError` when the template is compiled or rendered.
     """
     loaders = [
         FileSystemLoader(place) for place in ([operator_folder] if operator_folder else []) + [find_template_folder()]
@@ -137,9 +150,10 @@ def create_jinja_environment(
 
 
 def install_language(environment: Environment, find_language: Callable[[], SubscriberLanguage]) -> None:
-    """Install `_`, `ngettext`, `pgettext`, and `trans`, with the language looked up at render time.
+    """Install `_`, `ngettext`, `pgettext`, and `trans`.
 
-    Messages contain no markup: placeholders such as %(strong)s and %(end)s represent tags.
+    The language is looked up when a template is rendered. Messages don't contain markup. Instead,
+    placeholders such as %(strong)s and %(end)s stand for tags.
     """
 
     def gettext(message: str) -> str:
@@ -158,18 +172,27 @@ def install_language(environment: Environment, find_language: Callable[[], Subsc
 
 
 def tie_last_words(text: str) -> Markup:
-    """Join the last two words with a nonbreaking space, so that a page keeps them on one line."""
+    """Return text whose last two words are joined with a nonbreaking space.
+
+    A page then keeps them on the same line.
+    """
     before, blank, last = escape(text).rpartition(" ")
     return before + _NO_BREAK + last if blank else last
 
 
 def keep_unbroken(text: str) -> Markup:
-    """Replace all spaces with nonbreaking ones, so that a page keeps the text on one line."""
+    """Return text in which all spaces are nonbreaking.
+
+    A page then keeps the text on one line.
+    """
     return escape(text).replace(" ", _NO_BREAK)
 
 
 def find_template_mistakes(operator_folder: Path) -> list[str]:
-    """Describe each operator template that can't be parsed or uses a name that no built-in template uses."""
+    """Return descriptions of mistakes in the operator's templates.
+
+    A mistake is a template that can't be parsed, or a name that no built-in template uses.
+    """
     environment, mistakes = create_jinja_environment(operator_folder), []
     for file in sorted(path for path in operator_folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
         try:
@@ -180,7 +203,8 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
             mistakes.append(f"{file} isn't UTF-8 text.")
         else:
             name = file.relative_to(operator_folder)
-            # A template that doesn't override a built-in one gets its names from the templates that include it.
+            # A template that doesn't override a built-in one gets its names from the templates that
+            # include it.
             if (find_template_folder() / name).is_file():
                 mistakes += _list_unknown_names(parsed, file, _known_names(name.parts[0]) | environment.globals.keys())
                 mistakes += _list_unknown_site_fields(parsed, file) if name.parts[0] == "web" else ()
@@ -188,7 +212,7 @@ def find_template_mistakes(operator_folder: Path) -> list[str]:
 
 
 def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: AbstractSet[str]) -> Iterator[str]:
-    """Yield a message for each undefined name in a template, since rendering would fail on it."""
+    """Yield a message for each undefined name in a template, because rendering would fail."""
     own = {name.name for name in parsed.find_all(nodes.Name) if name.ctx != "load"}
     own |= {macro.name for macro in parsed.find_all(nodes.Macro)}
     own |= {imported.target for imported in parsed.find_all(nodes.Import)}
@@ -208,7 +232,8 @@ def _list_unknown_names(parsed: nodes.Template, file: Path, known_names: Abstrac
 
 def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[str]:
     """Yield a message for each attribute of `site` that a page uses but that doesn't exist."""
-    from subscribers.pages.context import SiteDetails  # late: imports Flask, which most commands don't need
+    # Imported late, because it imports Flask, which most commands don't need.
+    from subscribers.pages.context import SiteDetails
 
     known_fields = dir(SiteDetails)  # including its properties
     for access in parsed.find_all(nodes.Getattr):
@@ -218,7 +243,10 @@ def _list_unknown_site_fields(parsed: nodes.Template, file: Path) -> Iterator[st
 
 @lru_cache(maxsize=4)
 def _known_names(area: str) -> frozenset[str]:
-    """Return the names that the built-in templates of an area (mail, web) use, and those that are always defined."""
+    """Return the names that the built-in templates of an area use, and those that are always defined.
+
+    The area is `mail` or `web`.
+    """
     environment, folder, names = create_jinja_environment(), find_template_folder() / area, set(_ALWAYS_THERE)
     for file in (path for path in folder.rglob("*") if path.suffix in _TEMPLATE_SUFFIXES):
         names |= {name.name for name in environment.parse(file.read_text("utf-8")).find_all(nodes.Name)}

@@ -1,8 +1,9 @@
 """The schedule: pure functions that decide which jobs are due.
 
-A rule is `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`. The first three are wall-clock times in the
-publication's time zone. A time that a clock change skips is moved to the next minute that exists; a time that occurs
-twice is taken the first time. `every N` (s, m, or h) counts from the epoch.
+A rule is `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`. The first three are wall-clock
+times in the publication's time zone. A time that's skipped by a clock change is moved to the next
+minute that exists. A time that occurs twice is used only the first time. `every N` (s, m, or h)
+counts from the epoch.
 """
 
 import re
@@ -20,7 +21,7 @@ _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRule:
-    """A recurring time: on `days` (0 is Monday) at `at`, or every `period`."""
+    """A recurring time: at `at` on each of `days` (0 is Monday), or every `period`."""
 
     days: frozenset[int] = frozenset()
     at: time = time(0)
@@ -35,7 +36,7 @@ class ScheduleRule:
         return max(at for at in self._times_around(moment, zone) if at <= moment)
 
     def iterate_times(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Yield all times after a moment in order, in UTC, without end."""
+        """Yield all times after a moment, in UTC and in order. They don't end."""
         if self.period:
             at = self.next_time(after, zone)
             while True:
@@ -48,7 +49,11 @@ class ScheduleRule:
             day += timedelta(days=1)
 
     def _times_around(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Return times near a moment: with a period, the two around it; otherwise those within eight days of it."""
+        """Return times near a moment.
+
+        If there's a period, they're the two times around the moment. Otherwise, they're all times
+        within eight days of it.
+        """
         if self.period:
             seconds = int(self.period.total_seconds())
             latest = datetime.fromtimestamp(int(moment.timestamp()) // seconds * seconds, UTC)
@@ -59,10 +64,10 @@ class ScheduleRule:
 
 
 def parse_schedule_rule(text: str) -> ScheduleRule:
-    """Parse a rule.
+    """Return the rule that a text describes.
 
     Raises:
-        ValueError: the text isn't a rule; the message shows the valid forms.
+        ValueError: the text isn't a rule. The message shows the valid forms.
     """
     words = " ".join(text.lower().split())
     if (every := _EVERY_FORM.fullmatch(words)) and int(every[1]):
@@ -75,16 +80,17 @@ def parse_schedule_rule(text: str) -> ScheduleRule:
 
 
 def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
-    """Return the moment (UTC) at which clocks in `zone` show `at` on `day`.
+    """Return the moment, in UTC, at which clocks in `zone` show `at` on `day`.
 
-    In a gap (spring), return the first minute after it; in a fold (fall), return the first of the two moments.
+    If the time is in a gap (in spring), return the first minute after the gap. If it's in a fold
+    (in fall), return the first of the two moments.
     """
     local = datetime.combine(day, at, tzinfo=zone).replace(fold=0)
     moment = local.astimezone(UTC)
     if moment.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
         return moment
-    # PEP 495: in a gap, fold=0 applies the offset from before it, so the result is as far past the gap as `at` is into
-    # it. Walk back to the end of the gap, where the offset last changed.
+    # PEP 495: in a gap, fold=0 applies the offset from before the gap, so the result is as far past
+    # the gap as `at` is into it. Walk back to the end of the gap, where the offset last changed.
     offset = moment.astimezone(zone).utcoffset()
     while (moment - timedelta(minutes=1)).astimezone(zone).utcoffset() == offset:
         moment -= timedelta(minutes=1)
@@ -93,7 +99,7 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class JobSlot:
-    """A slot of the schedule: a job, and the time at which it's due, in UTC."""
+    """A slot of the schedule, which is a job and the time at which it's due, in UTC."""
 
     job: str
     at: datetime
@@ -108,11 +114,11 @@ def find_due_jobs(
     since: datetime,
     planned: Mapping[str, Collection[datetime]] = MappingProxyType({}),
 ) -> tuple[JobSlot, ...]:
-    """Return the latest slot of each job by `now`, if it's after `since` and not in `finished`.
+    """Return the latest slot of each job up to `now`, if it's after `since` and not in `finished`.
 
-    A job's slots come from its rules and from `planned`, such as the calendar's moments. A machine that was asleep for
-    several slots of a job runs it once, not once per slot. `since` is when the schedule was first used: nothing is due
-    from before it.
+    The slots of a job come from its rules and from `planned`, such as the moments in the calendar.
+    A machine that slept through several slots of a job runs the job once, not once per slot.
+    `since` is when the schedule was first used, and nothing before it is due.
     """
     return tuple(d for d in _latest_slots(now, timetable, zone, planned) if d.at > since and d not in finished)
 

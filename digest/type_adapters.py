@@ -1,4 +1,7 @@
-"""Cached pydantic type adapters, created on first use because creating one is slower than most imports."""
+"""Cached pydantic type adapters.
+
+They're created when they're first used, because creating one takes longer than most imports.
+"""
 
 from typing import Any, TypeVar
 
@@ -9,7 +12,7 @@ _MADE: dict[Any, TypeAdapter[Any]] = {}
 
 
 def type_adapter(kind: type[Value]) -> TypeAdapter[Value]:
-    """Return the adapter that validates and serializes values of a type."""
+    """Return the adapter that validates and serializes the values of a type."""
     if kind not in _MADE:
         _MADE[kind] = TypeAdapter(kind)
     return _MADE[kind]

@@ -1,8 +1,10 @@
-"""Jobs: functions started by name with plain arguments. Each is safe to run twice.
+"""Jobs, which are functions that are started by name with plain arguments.
 
-The scheduler's process passes a `JobContext` to each job. A scheduled job is guarded by its slot's row, which is the
-lock for any number of schedulers (`run_slot`). Sending needs no slot: approved editions that are due are the work list,
-and sending is resumable.
+Each job can safely be run twice.
+
+The scheduler's process passes a `JobContext` to each job. A scheduled job is guarded by the row of
+its slot, which is the lock for any number of schedulers (see `run_slot`). Sending doesn't need a
+slot, because the approved editions that are due are the list of work, and sending can be resumed.
 """
 
 import json
@@ -49,14 +51,17 @@ from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
-SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two tries of a slot whose job failed
+SLOT_RETRY_DELAY = timedelta(minutes=5)  # between two attempts at a slot whose job failed
 
 log = get_logger("scheduler")
 
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """The resources that a process gives its jobs. Once `stopping` is set, jobs end as soon as it's safe."""
+    """The resources that a process provides to its jobs.
+
+    Once `stopping` is set, jobs end as soon as that's safe.
+    """
 
     installation: Installation
     clock: Clock = lambda: datetime.now(UTC)
@@ -65,21 +70,30 @@ class JobContext:
 
 
 class FailedOutcome(str):
-    """The outcome of a slot whose job failed. A job that returns it isn't retried before its next slot."""
+    """The outcome of a slot whose job failed.
+
+    If a job returns it, the job isn't retried before its next slot.
+    """
 
     __slots__ = ()
 
 
 class JobStoppedError(ApplicationError):
-    """Raised if a job was stopped before it finished. Its slot remains due."""
+    """Raised if a job was stopped before it finished.
+
+    Its slot remains due.
+    """
 
 
 class WorkerError(ApplicationError):
-    """Raised if this process can't be a worker. The message says why and what to do."""
+    """Raised if this process can't be a worker.
+
+    The message says why and what to do.
+    """
 
 
 def require_postgresql_for_workers(installation: Installation) -> None:
-    """Raise WorkerError unless the database supports several worker processes."""
+    """Raise `WorkerError` unless the database supports several worker processes."""
     if installation.database.engine.dialect.name != "postgresql":
         raise WorkerError(
             "Workers need PostgreSQL. To move this installation, run 'digest migrate --to "
@@ -88,13 +102,16 @@ def require_postgresql_for_workers(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Visit the sources that are due; other processes may take some of them (`join_running_collection`).
+    """Visit the sources that are due.
+
+    Other processes may visit some of them (see `join_running_collection`).
 
     Raises:
         JobStoppedError: the process is stopping and sources remain.
     """
     installation, stopping = context.installation, context.stopping
-    # Sources visited since the slot's time aren't visited again, so a collection resumes after a crash.
+    # Sources visited since the time of the slot aren't visited again, so a collection can resume
+    # after a crash.
     since = schedule_slots.find_open_slot(installation.database, "collect")
     reports = editions.collect_articles(
         installation, actor=SCHEDULER, now=context.clock(), since=since, stopping=stopping
@@ -110,7 +127,10 @@ def collect(context: JobContext) -> str:
 
 
 def _redraft(context: JobContext) -> str:
-    """Redraft the next edition if it links to withdrawn articles; return text to append to the outcome."""
+    """Draft the next edition again if it links to withdrawn articles.
+
+    Return a text to append to the outcome, which may be empty.
+    """
     try:
         name = editions.redraft_without_withdrawn_articles(context.installation, actor=SCHEDULER, now=context.clock())
     except (DraftError, RenderingError) as exc:
@@ -120,7 +140,10 @@ def _redraft(context: JobContext) -> str:
 
 
 def join_running_collection(context: JobContext) -> str:
-    """Help with a collection that another process is running; return the outcome, or an empty string."""
+    """Help with a collection that another process is running.
+
+    Return the outcome, or an empty string if there's nothing to do.
+    """
     installation = context.installation
     since = schedule_slots.find_open_slot(installation.database, "collect")
     if since is None:
@@ -146,19 +169,19 @@ def draft(context: JobContext) -> str:
     """Draft the next edition, unless it's already approved."""
     try:
         result = editions.draft_next_edition(context.installation, actor=SCHEDULER, now=context.clock())
-    except (DraftError, RenderingError) as exc:  # already approved, or a problem that needs a person
+    except (DraftError, RenderingError) as exc:  # already approved, or a problem that a person has to solve
         log.warning("nothing drafted", why=str(exc))
         return FailedOutcome(exc) if isinstance(exc, RenderingError) else str(exc)
     return f"{result.name}: {result.incomplete_reason or f'drafted from {result.article_count} articles'}"
 
 
 def remind(context: JobContext) -> str:
-    """Remind the editors of an edition that isn't approved, or not even drafted, yet."""
+    """Remind the editors of an edition that isn't approved yet, or doesn't even have a draft."""
     return deadlines.remind_editors(context.installation, now=context.clock())
 
 
 def deadline(context: JobContext) -> str:
-    """Apply the deadline rule to an edition that isn't approved by its deadline."""
+    """Apply the deadline rule to an edition that wasn't approved by its deadline."""
     return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
 
@@ -177,7 +200,10 @@ def nightly(context: JobContext) -> str:
 
 
 def backup(context: JobContext) -> str:
-    """Create the scheduled backup. A failed one isn't retried before its next slot; an alert reports it."""
+    """Create the scheduled backup.
+
+    If it fails, it isn't retried before its next slot, but an alert reports the failure.
+    """
     try:
         folder_backup = backups.back_up_into_folder(context.installation, SCHEDULER, now=context.clock())
     except BackupError as exc:
@@ -195,7 +221,7 @@ def recheck_articles_before_sending(context: JobContext) -> str:
 
 
 def send_edition(context: JobContext, edition: str) -> SendReport:
-    """Send an edition that is due, or resume one that was interrupted."""
+    """Send an edition that's due, or resume one that was interrupted."""
     stopping = context.stopping
     return sending.send_edition(
         context.installation,
@@ -208,23 +234,26 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
 
 
 def recover_runs(context: JobContext) -> str:
-    """Recover the deliveries claimed by dead or silent processes."""
+    """Recover deliveries that were claimed by processes that have died or gone silent."""
     background_tasks.recover_runs(context.installation, clock=context.clock)
     return ""
 
 
 def has_abandoned_runs(context: JobContext) -> bool:
-    """Return whether a crashed process left a run file. Doesn't query the database."""
+    """Return True if a crashed process left a run file.
+
+    The database isn't queried.
+    """
     return bool(list_abandoned_run_files(context.installation.settings.runs_folder))
 
 
 def require_known_schema(context: JobContext) -> None:
-    """Raise UnsupportedSchemaError if another version of the program has changed the database's schema."""
+    """Raise `UnsupportedSchemaError` if another version of the program has changed the database schema."""
     refuse_unsupported_schema(read_schema_revision(context.installation.database))
 
 
 def check_schema(context: JobContext) -> str:
-    """Stop this process if another version of the program has changed the database's schema."""
+    """Stop this process if another version of the program has changed the database schema."""
     try:
         require_known_schema(context)
     except UnsupportedSchemaError as exc:
@@ -236,7 +265,7 @@ def check_schema(context: JobContext) -> str:
 
 
 def look_up_mail_servers(context: JobContext) -> str:
-    """Look up which receiving domains share mail servers, once an hour."""
+    """Find out, once an hour, which receiving domains share mail servers."""
     looked_up = mail_servers.look_up_mail_servers(
         context.installation, clock=context.clock, stopping=context.stopping.is_set
     )
@@ -249,7 +278,7 @@ def answer_signups(context: JobContext) -> str:
 
 
 def send_due_transactional_emails(context: JobContext) -> str:
-    """Hand over the transactional emails that are due."""
+    """Send the transactional emails that are due."""
     stopping = context.stopping.is_set
     return str(
         background_tasks.send_due_transactional_emails(context.installation, clock=context.clock, stopping=stopping)
@@ -263,23 +292,26 @@ def email_automatic_pauses(context: JobContext) -> str:
 
 
 def look_for_alerts(context: JobContext) -> str:
-    """Update the alerts and record which are new and which are resolved."""
+    """Compare the current problems with the open alerts, and queue notifications of the changes."""
     return alert_log.update_alerts(context.installation, now=context.clock())
 
 
 def send_alert_notifications(context: JobContext) -> str:
-    """Send the due alerts to each channel."""
+    """Send the alert notifications that are due on each channel."""
     return alert_notifications.send_alert_notifications(context.installation, now=context.clock())
 
 
 def record_scheduler_seen(context: JobContext) -> str:
-    """Record that the scheduler is running, so that doctor notices if it stops."""
+    """Record that the scheduler is running, so that the doctor notices if it stops."""
     schedule_slots.record_scheduler_seen(context.installation.database, context.clock())
     return ""
 
 
 def record_unscheduled_pages_seen(context: JobContext, since: str) -> str:
-    """Record that this process serves pages without the schedule, so that doctor doesn't report a stopped scheduler."""
+    """Record that this process serves pages without the schedule.
+
+    The doctor then doesn't report that the scheduler has stopped.
+    """
     database, now = context.installation.database, context.clock()
     schedule_slots.record_unscheduled_pages_seen(database, datetime.fromisoformat(since), now)
     return ""
@@ -296,7 +328,7 @@ def plan_corrections(context: JobContext) -> str:
 
 
 def send_corrections(context: JobContext) -> str:
-    """Hand over the correction emails that are due, at the editions' rate."""
+    """Send the correction emails that are due, at the same rate as editions."""
     results = background_tasks.send_due_corrections(
         context.installation, clock=context.clock, sleep=context.stopping.wait, stopping=context.stopping.is_set
     )
@@ -304,7 +336,7 @@ def send_corrections(context: JobContext) -> str:
 
 
 def apply_inbound_events(context: JobContext) -> str:
-    """Apply stored provider events and log their counts."""
+    """Apply stored provider events, and log their counts."""
     counts = background_tasks.apply_inbound_events(context.installation, clock=context.clock)
     outcome = json.dumps(counts)
     if counts:
@@ -313,12 +345,15 @@ def apply_inbound_events(context: JobContext) -> str:
 
 
 def follow_mail_log(context: JobContext) -> bool:
-    """Apply new entries in the mail server's log; return whether there are more."""
+    """Apply new entries in the mail server's log, and return True if there are more."""
     return background_tasks.follow_mail_log(context.installation, clock=context.clock)
 
 
 def read_mailbox(context: JobContext) -> str:
-    """Read the bounce mailbox if it's due. Errors are logged by the function that reads it."""
+    """Read the bounce mailbox if that's due.
+
+    Errors are logged by the function that reads the mailbox.
+    """
     installation, clock = context.installation, context.clock
     if background_tasks.claim_mailbox_poll(installation, now=clock()):
         with suppress(MailboxError):
@@ -332,7 +367,8 @@ CALENDAR_JOBS = ("draft", "remind", "deadline")  # jobs whose slots follow from 
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     job.__name__: job for job in (collect, draft, remind, deadline, nightly, backup)
 }
-SHARED_JOBS = {"collect": "join_running_collection"}  # slot jobs that other processes can help with, and how
+# Jobs with slots that other processes can help with, and the jobs by which they help.
+SHARED_JOBS = {"collect": "join_running_collection"}
 _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     join_running_collection,
     fetch_pictures,
@@ -356,14 +392,17 @@ _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     read_mailbox,
 )
 JOBS: dict[str, Callable[..., object]] = SLOT_JOBS | {job.__name__: job for job in _OTHER_JOBS}
-WORKER_PARTS = ("send", "notices", "collect")  # parts of the work for `digest work --only`
+WORKER_PARTS = ("send", "notices", "collect")  # the parts of the work that `digest work --only` can select
 
 
 def run_job(context: JobContext, name: str, *arguments: str) -> object:
-    """Run a job by its name. A failure is logged and returned as text, so that it doesn't stop other jobs.
+    """Run a job by its name, and return its result.
+
+    A failure is logged and returned as text, so that it doesn't stop other jobs.
 
     Raises:
-        DBAPIError, OSError: the database or the disk is unavailable, which affects all jobs (`explain_storage_error`).
+        DBAPIError, OSError: the database or the disk is unavailable, which affects all jobs (see
+            `explain_storage_error`).
     """
     try:
         return JOBS[name](context, *arguments)
@@ -375,7 +414,7 @@ def run_job(context: JobContext, name: str, *arguments: str) -> object:
 
 
 def record_schedule_start(context: JobContext) -> None:
-    """Record, once for all processes, when the schedule was first followed."""
+    """Record when the schedule was first followed, once for all processes."""
     schedule_slots.find_or_record_schedule_start(context.installation.database, context.clock())
 
 
@@ -385,7 +424,7 @@ def make_database_change_detector(context: JobContext) -> DatabaseChangeDetector
 
 
 def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...]) -> tuple[JobSlot, ...]:
-    """Return the slots of one job that are due now, according to the schedule and the calendar."""
+    """Return the slots of a job that are due now according to the schedule and the calendar."""
     database, now = context.installation.database, context.clock()
     zone = context.installation.settings.zone
     since = schedule_slots.find_or_record_schedule_start(database, now)
@@ -396,12 +435,14 @@ def find_due_slots(context: JobContext, job: str, rules: tuple[ScheduleRule, ...
 
 
 def run_slot(context: JobContext, slot: JobSlot) -> str | None:
-    """Claim a slot and run its job; return its outcome, or None if another process has the slot or completed it.
+    """Claim a slot, run its job, and return the outcome.
 
-    If another process has it and the job can be shared, help with it. After a failure, the slot is retried later.
+    Return None if another process has claimed or completed the slot. If the other process is still
+    running the job and the job can be shared, help with it. After a failure, the slot is retried later.
 
     Raises:
-        DBAPIError, OSError: the database or the disk is unavailable; the slot is due again once its lease has expired.
+        DBAPIError, OSError: the database or the disk is unavailable. The slot is due again once its
+            lease has expired.
     """
     database, owner = context.installation.database, context.owner
     if not schedule_slots.claim_slot(database, slot, owner, context.clock()):
@@ -429,9 +470,10 @@ def run_slot(context: JobContext, slot: JobSlot) -> str | None:
 
 
 def record_send_end(context: JobContext, report: SendReport | None) -> None:
-    """Record for the heartbeat that an edition was sent or couldn't be; None is a run that ended with an error.
+    """Record, for the heartbeat, that an edition was sent or couldn't be sent.
 
-    An edition that ends with refusals that must be acknowledged counts as a failure.
+    `report` is None if the run ended with an error. An edition that ends with refusals that must be
+    acknowledged counts as a failure.
     """
     failed = report is None or bool(report.stop_reason) or report.refusals > 0
     is_over = failed or (report is not None and report.state is EditionState.SENT)

@@ -1,4 +1,7 @@
-"""The `digest` command: a group of the commands in this package, each imported when it runs."""
+"""The `digest` command, a group of the commands in this package.
+
+Each command is imported when it's run.
+"""
 
 import atexit
 import gc
@@ -31,7 +34,7 @@ COMMAND_PLACES = {
     "evaluate": "digest.cli.evaluation",
     **dict.fromkeys(("migrate", "upgrade"), "digest.cli.upkeep.migrate"),
     "subscribers": "digest.cli.subscribers.group",
-}  # the modules; by default, the attribute has the command's name
+}  # module names; the attribute has the command's name unless it's given
 
 
 @click.group(
@@ -58,12 +61,15 @@ def main() -> None:
     assert isinstance(digest, ErrorReportingGroup)
     digest.before_import, digest.after_import = _configure_logging, _spare_imported
     gc.disable()
-    atexit.register(gc.freeze)  # an ending process needn't search all of its objects for cycles
+    atexit.register(gc.freeze)  # a process that's ending needn't search all of its objects for cycles
     digest()
 
 
 def _spare_imported() -> None:
-    """Start the garbage collector, excluding imported modules, as scanning them took a fifth of the startup time."""
+    """Start the garbage collector without the imported modules.
+
+    Scanning them took a fifth of the startup time.
+    """
     gc.freeze()
     gc.enable()
 

@@ -1,4 +1,7 @@
-"""`digest staff`: the team. Its members' addresses may be shown in the terminal."""
+"""The `digest staff` command, which manages the team.
+
+The addresses of the team's members may be shown in the terminal.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -148,7 +151,7 @@ def _proof_status(member: StaffMember) -> str:
 
 
 def _address_of(member: StaffMember) -> str:
-    """Return the address of a member, or an empty string if they were removed."""
+    """Return the address of a member, or an empty string if the member was removed."""
     return "" if member.removed_at is not None else member.email
 
 

@@ -1,4 +1,4 @@
-"""`digest calendar`: the send times, and skipping, moving, adding, and restoring editions."""
+"""The `digest calendar` command, which lists editions, and skips, moves, adds, and restores them."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time
@@ -136,7 +136,7 @@ def restore_edition(context: CommandContext, release: str) -> None:
 
 
 def _find_moment(context: CommandContext, release: str) -> datetime:
-    """Return when a planned edition is sent, by its day, its name, or 'next'."""
+    """Return the send time of a planned edition, given its day, its name, or 'next'."""
     return calendar_actions.find_release(context.installation, release, now=context.now()).release_at
 
 

@@ -1,6 +1,7 @@
 """The context of all commands: settings, installation, actor, and time.
 
-Heavy modules are imported where they're first needed, as `digest --version` doesn't open anything.
+Heavy modules are imported where they're first needed, because `digest --version` doesn't open
+anything.
 """
 
 import getpass
@@ -36,7 +37,9 @@ Outcome = TypeVar("Outcome")
 
 
 def parse_moment(text: str) -> datetime:
-    """Parse a time such as 2026-11-19T17:30; without a zone, it's in the publication's time zone.
+    """Parse a time such as 2026-11-19T17:30.
+
+    A time without a zone is in the publication's time zone.
 
     Raises:
         click.BadParameter: it isn't an ISO 8601 time.
@@ -57,9 +60,10 @@ MOMENT.name = "moment"  # as shown by --help
 
 @dataclass(frozen=True)
 class CommandContext:
-    """The context of one run of the command line. Settings and database are opened when first needed.
+    """The context of one run of the command line.
 
-    `settings_file` is the value of `--settings`, and `acting_email` that of `--as`.
+    The settings and the database are opened when they're first needed. `settings_file` is the value
+    of `--settings`, and `acting_email` is the value of `--as`.
     """
 
     settings_file: Path | None = None
@@ -67,10 +71,12 @@ class CommandContext:
 
     @cached_property
     def settings(self) -> "Settings":
-        """The validated settings. On first access, a root process continues as the installation's owner.
+        """The validated settings.
+
+        When they're first read, a process run by root continues as the installation's owner.
 
         Raises:
-            SettingsError: they're invalid; the message lists all problems.
+            SettingsError: the settings are invalid. The message lists all problems.
             FolderOwnerError: root can't continue as the owner.
         """
         from digest.settings import load_settings
@@ -80,7 +86,10 @@ class CommandContext:
         return settings
 
     def load_exposed_settings(self) -> None:
-        """Load settings even if other users can read `digest.env`, for a command that reports this."""
+        """Load the settings even if other users can read `digest.env`.
+
+        This is for a command that reports the problem.
+        """
         from digest.settings import load_settings
 
         settings = load_settings(self.settings_file, may_be_exposed=True)
@@ -89,32 +98,38 @@ class CommandContext:
 
     @property
     def installation(self) -> "Installation":
-        """The installation, with its database at the newest schema. It's closed when the command ends.
+        """The installation, with its database schema upgraded if necessary.
+
+        It's closed when the command ends.
 
         Raises:
-            InstallationError: its folder or database is unavailable.
+            InstallationError: the installation's folder or database is unavailable.
             UnknownStaffError: no staff member has the address in `--as`.
         """
         return self._opened[0]
 
     @property
     def installation_without_upgrade(self) -> "Installation":
-        """The installation, without a schema upgrade, for a read-only command.
+        """The installation, without a schema upgrade, for read-only commands.
 
         Raises:
-            InstallationError: its folder or database is unavailable, or its schema is older than this version's.
+            InstallationError: the installation's folder or database is unavailable, or the schema is older
+                than this version's.
             UnknownStaffError: no staff member has the address in `--as`.
         """
         return self._open(may_migrate=False)[0]
 
     @property
     def actor(self) -> "Actor":
-        """The actor: the staff member given by `--as`, or else the terminal's user."""
+        """The staff member given by `--as`, or else the user of the terminal."""
         return self._opened[1]
 
     @cached_property
     def _opened(self) -> "tuple[Installation, Actor]":
-        """The installation and the actor. An unknown actor can't access the installation."""
+        """The installation and the actor.
+
+        If the actor is unknown, the installation can't be used.
+        """
         return self._open()
 
     def _open(self, *, may_migrate: bool = True) -> "tuple[Installation, Actor]":
@@ -130,11 +145,11 @@ class CommandContext:
         *args: "Arguments.args",
         **kwargs: "Arguments.kwargs",
     ) -> "Outcome":
-        """Call an action of `digest.app` with the installation and the actor."""
+        """Return the result of an action of `digest.app`, called with the installation and the actor."""
         return action(self.installation, self.actor, *args, **kwargs)
 
     def refuse_unknown_actor(self) -> None:
-        """Check the address in `--as` for a command that otherwise needs no installation.
+        """Check the address in `--as`, for commands that otherwise don't need an installation.
 
         Raises:
             UnknownStaffError: no staff member has the address.
@@ -144,7 +159,7 @@ class CommandContext:
 
     @property
     def terminal(self) -> "Actor":
-        """The terminal's user as an actor."""
+        """The user of the terminal as an actor."""
         from digest.installation.audited_actions import make_terminal_actor
 
         return make_terminal_actor(find_system_user())
@@ -173,21 +188,21 @@ class CommandContext:
         return datetime.now(UTC)
 
     def moment_or_now(self, moment_option: datetime | None) -> datetime:
-        """Return the given time in UTC, or else the current time."""
+        """Return the given time in UTC, or the current time if none was given."""
         return self.moment_or_none(moment_option) or self.now()
 
     def moment_or_none(self, moment_option: datetime | None) -> datetime | None:
-        """Return the given time in UTC, or None if none is given."""
+        """Return the given time in UTC, or None if none was given."""
         if moment_option is not None and moment_option.tzinfo is None:
             moment_option = moment_option.replace(tzinfo=self.settings.zone)
         return moment_option and moment_option.astimezone(UTC)
 
 
 def drop_root_privileges(folder: Path) -> None:
-    """Continue as the owner of an installation's folder if the process is root's, and say so.
+    """Continue as the owner of an installation's folder if the process is run by root, and say so.
 
     Raises:
-        FolderOwnerError: it can't.
+        FolderOwnerError: the process can't continue as the owner.
     """
     if name := continue_as_owner(folder):
         click.get_current_context().meta[RUNNING_AS] = name
@@ -200,7 +215,7 @@ pass_command_context = click.make_pass_decorator(CommandContext)
 def print_json(value: object, *, indent: int | None = None) -> None:
     """Print a value as JSON, with times in ISO 8601.
 
-    With an indent, it's for people, so non-ASCII text isn't escaped.
+    With an indent, the output is for people, so non-ASCII text isn't escaped.
     """
     ascii_only = indent is None
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, default=methodcaller("isoformat"))
@@ -208,7 +223,11 @@ def print_json(value: object, *, indent: int | None = None) -> None:
 
 
 def pick_json_fields(value: object, *names: str, **paths: str) -> dict[str, Any]:
-    """Return a dict of a value's attributes by name, and of others by path (`release.deadline`), for `--json`."""
+    """Return a dictionary of some attributes of a value, for `--json`.
+
+    `names` are attributes that keep their names. `paths` maps names to paths such as
+    `release.deadline`.
+    """
     path_by_name = dict(zip(names, names, strict=True)) | paths
     return {key: attrgetter(path)(value) for key, path in path_by_name.items()}
 
@@ -227,7 +246,7 @@ def print_lines(lines: "Iterable[RenderableType]") -> None:
 def print_result(
     result: object, lines: "Iterable[RenderableType]", *, as_json: bool, indent: int | None = None
 ) -> None:
-    """Print a result, as JSON if requested, or else as lines."""
+    """Print a result as JSON if `as_json` is true, or else as lines of text."""
     if as_json:
         print_json(result, indent=indent)
     else:
@@ -235,7 +254,10 @@ def print_result(
 
 
 def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--settings` and `--as` to a group, whose commands then get a `CommandContext`."""
+    """Add `--settings` and `--as` to a group.
+
+    The commands in the group then receive a `CommandContext`.
+    """
 
     @click.option(
         "--settings", "file", type=FILE_PATH, help="Settings file. [default: DIGEST_SETTINGS, else ./digest.toml]"
@@ -254,7 +276,10 @@ def context_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def find_system_user() -> str:
-    """Return the name of this process's user, or the user ID if the user has no name, as in containers."""
+    """Return the name of the user that runs this process.
+
+    If the user has no name, as in containers, return the user ID.
+    """
     try:
         return getpass.getuser()
     except (OSError, KeyError):
@@ -262,7 +287,10 @@ def find_system_user() -> str:
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """Validate a reason. It's stored in consent records and the audit log, so it must not contain an address."""
+    """Return a reason if it's valid.
+
+    It's stored in consent records and the audit log, so it must not contain an address.
+    """
     from digest.installation.action_reasons import ReasonError, read_reason
 
     try:
@@ -278,12 +306,12 @@ edition_argument = click.argument("edition", default="current")
 
 
 def json_option(help_text: str) -> Callable[..., Any]:
-    """Return the option to print a result as JSON, with this help text."""
+    """Return the `--json` option, which prints a result as JSON, with the given help text."""
     return flag("--json", "as_json", help=help_text)
 
 
 def yes_option(help_text: str = "Don't ask for confirmation.") -> Callable[..., Any]:
-    """Return the option to skip a confirmation, with this help text."""
+    """Return the `--yes` option, which skips a confirmation, with the given help text."""
     return flag("--yes", help=help_text)
 
 
@@ -294,7 +322,7 @@ because_option = click.option(
 
 @contextmanager
 def prefix_refusals(label: str) -> Iterator[None]:
-    """Prefix the message of every refusal in the block with what wasn't done."""
+    """Prefix every refusal in the block with a label that says what wasn't done."""
     try:
         yield
     except RefusalError as exc:
@@ -302,10 +330,10 @@ def prefix_refusals(label: str) -> Iterator[None]:
 
 
 def _read_email(_context: click.Context, _parameter: click.Parameter, email: str) -> "Address":
-    """Parse the address given to a command; `-` reads it from standard input.
+    """Return the address passed to a command; `-` means that it's read from standard input.
 
     Raises:
-        CommandRefusedError: it isn't an email address.
+        CommandRefusedError: the text isn't an email address.
     """
     from subscribers.address import read_address
 
@@ -322,6 +350,9 @@ person_argument = click.argument("whom", metavar="EMAIL|NUMBER", callback=_read_
 
 
 def reason_option(record: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return the option for the reason of an action on a person, which is stored in `record`."""
+    """Return the `--reason` option for an action on a person.
+
+    The help text says that the reason is stored in `record`.
+    """
     why = f"Reason, recorded in the {record}. No names or email addresses."
     return click.option("--reason", required=True, callback=check_reason, help=why)

@@ -1,4 +1,4 @@
-"""`digest demo`: run a whole week into files, and say how to view them."""
+"""The `digest demo` command, which runs a whole week into files and says how to view them."""
 
 import sys
 from pathlib import Path

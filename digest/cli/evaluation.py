@@ -1,4 +1,7 @@
-"""`digest evaluate`: score selection against hand-made labels, with a command for each kind of label."""
+"""The `digest evaluate` command, which scores selection against hand-made labels.
+
+There's a subcommand for each kind of label.
+"""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Groups that import a command's module only when the command runs, and report expected errors."""
+"""Groups that import a command's module only when the command runs, and that report expected errors."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -8,35 +8,45 @@ import click
 
 from subscribers.errors import ApplicationError, RefusalError
 
-RUNNING_AS = "digest.running_as"  # key in a context's `meta` for the user as whom a root process continued
+# Key in a context's `meta` for the user that a process run by root continued as.
+RUNNING_AS = "digest.running_as"
 
 
 class CommandRefusedError(click.ClickException):
-    """Raised if a command is refused. The message says why."""
+    """Raised if a command is refused.
+
+    The message says why.
+    """
 
     exit_code = 1
 
 
 class UnmetPrerequisiteError(click.ClickException):
-    """Raised if something must be fixed before the command can run. The message says what."""
+    """Raised if something must be fixed before a command can run.
+
+    The message says what.
+    """
 
     exit_code = 2
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are specified as `module:attribute` and imported when needed."""
+    """A group whose commands are specified as `module:attribute` and imported when they're needed."""
 
     def __init__(self, *args: Any, command_places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        """Set the places of commands by name. Commands may be added by decorator, too."""
+        """Initialize the group with the places of its commands, by name.
+
+        Commands can also be added with a decorator.
+        """
         super().__init__(*args, **kwargs)
         self._command_places = command_places or {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of the commands, sorted."""
+        """Return the sorted names of the commands."""
         return sorted({*super().list_commands(ctx), *self._command_places})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command, or return None if there's none of this name."""
+        """Import and return the command of this name, or return None if there's none."""
         place = self._command_places.get(cmd_name)
         if place is None:
             return super().get_command(ctx, cmd_name)
@@ -47,9 +57,11 @@ class LazyGroup(click.Group):
 
 
 class ErrorReportingGroup(LazyGroup):
-    """The group of all commands. Expected errors are shown as messages with an exit code, others as tracebacks.
+    """The group of all commands.
 
-    `before_import` is called before a command's module is imported, and `after_import` afterward.
+    Expected errors are shown as messages with an exit code, and other errors as tracebacks.
+    `before_import` is called before the module of a command is imported, and `after_import`
+    afterward.
     """
 
     before_import: Callable[[], None] | None = None
@@ -58,14 +70,14 @@ class ErrorReportingGroup(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the requested command, importing it."""
+        """Import and return the requested command."""
         resolved = super().resolve_command(ctx, args)
         if self.after_import is not None:
             self.after_import()
         return resolved
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, converting expected errors to messages."""
+        """Run the command, and turn expected errors into messages."""
         if self.before_import is not None:
             self.before_import()
         try:
@@ -84,7 +96,10 @@ class ErrorReportingGroup(LazyGroup):
 
 
 def _explain_unopened_file(error: Exception, user: str | None) -> click.ClickException | None:
-    """Return an error if the user as whom a root process continued can't open a file, or None for other errors."""
+    """Return an error if a process run by root continued as a user who can't open a file.
+
+    For other errors, return None.
+    """
     cause = error if isinstance(error, OSError) else error.__cause__
     if user is None or not isinstance(cause, PermissionError) or cause.filename is None:
         return None

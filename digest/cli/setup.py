@@ -1,4 +1,4 @@
-"""`digest setup`: the questions, the resulting files, and the remaining steps."""
+"""The `digest setup` command: the questions, the resulting files, and the remaining steps."""
 
 import os
 import sys
@@ -29,7 +29,10 @@ _WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "unchanged"}
 
 
 def _answer_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for every question except secrets, as command lines are kept in the shell's history."""
+    """Add an option for every question except secrets.
+
+    Secrets aren't options because command lines are kept in the shell's history.
+    """
     for question in reversed(QUESTIONS):
         if not question.is_secret:
             name = f"--{question.key.replace('_', '-')}"
@@ -99,14 +102,17 @@ def setup(
         click.confirm("Write these changes?", abort=True, default=True)
     result = apply_setup_plan(plan, context.identify_actor, now=context.now())
     keys = result.new_keys.to_json() if result.new_keys else None
-    print_recovery_copy(result.settings.key_file, keys, is_secret=batch)  # a script's output may be logged
+    print_recovery_copy(result.settings.key_file, keys, is_secret=batch)  # the output of a script may be logged
     _show_steps(list_remaining_steps(plan, result.signer, result.problem))
     if result.problem:
         raise SystemExit(1)
 
 
 def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the given answers; options take precedence over the file."""
+    """Return the given answers.
+
+    Options take precedence over the file.
+    """
     file_answers = setup_answers.read_answers_file(answers_file) if answers_file else {}
     option_answers = {key: text for key, text in options.items() if text is not None}
     return file_answers | {key: setup_answers.check_answer(key, text) for key, text in option_answers.items()}
@@ -129,7 +135,7 @@ def _find_settings_file(context: CommandContext, folder: Path | None) -> Path:
 
 
 def _remove_if_empty(folder: Path) -> None:
-    """Remove a folder that was created for a setup that then wrote nothing."""
+    """Remove a folder that was created for a setup that then didn't write any files."""
     with suppress(OSError):
         folder.rmdir()
 
@@ -137,7 +143,10 @@ def _remove_if_empty(folder: Path) -> None:
 def _complete_answers(
     given_answers: Mapping[str, Any], settings: Settings, settings_file: Path, *, batch: bool
 ) -> SetupAnswers:
-    """Ask for the answers that aren't given, with the existing installation's as defaults."""
+    """Return complete answers after asking for those that aren't given.
+
+    The answers of the existing installation are the defaults.
+    """
     present = setup_answers.read_present_answers(settings) if settings_file.exists() else {}
     if batch:
         return setup_answers.complete_answers(given_answers, present)
@@ -153,7 +162,10 @@ def _complete_answers(
 
 
 def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
-    """Ask until the answer is valid. For a secret, an empty answer keeps the existing value."""
+    """Ask a question until the answer is valid.
+
+    If it's about a secret, an empty answer keeps the existing value.
+    """
     while True:
         text = click.prompt(
             question.text + _describe_empty_answer(question, proposed),
@@ -171,7 +183,7 @@ def _ask_question(question: SetupQuestion, proposed: Any) -> Any:
 
 
 def _describe_empty_answer(question: SetupQuestion, proposed: Any) -> str:
-    """Return what an empty answer does, if it doesn't accept the default."""
+    """Return the effect of an empty answer, if it doesn't accept the default."""
     if question.is_secret:
         return " (leave empty to keep the current value)" if proposed else ""
     return " (required)" if proposed is None else ""

@@ -1,4 +1,4 @@
-"""`digest processing`: the record of processing and the list of processors, from the settings."""
+"""The `digest processing` command, which prints the record of processing that follows from the settings."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

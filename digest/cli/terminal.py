@@ -1,4 +1,4 @@
-"""Progress bars and tables in the terminal."""
+"""Progress bars and tables for the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,10 @@ _PIPE_WIDTH = 160  # columns, if the output isn't a terminal
 
 
 class ProgressUpdate(Protocol):
-    """The type of progress callbacks, called with the completed items, the total, and the last item's name, if any."""
+    """The type of progress callbacks.
+
+    They're called with the number of completed items, the total, and the last item's name, if any.
+    """
 
     def __call__(self, done: int, total: int, last: str = "") -> None:
         """Update the progress bar."""
@@ -19,9 +22,9 @@ class ProgressUpdate(Protocol):
 
 @contextmanager
 def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpdate]:
-    """Yield a function to call with (done, total) or (done, total, last), which updates a bar on standard error.
+    """Yield a function that updates a progress bar on standard error.
 
-    The bar disappears at the end.
+    It's called with (done, total) or (done, total, last). The bar disappears at the end.
     """
     console = Console(stderr=True)
     columns = (
@@ -39,6 +42,9 @@ def show_progress(label: str, *, is_wanted: bool = True) -> Iterator[ProgressUpd
 
 
 def make_table_console() -> Console:
-    """Return a console for tables, as wide as the terminal, or 160 columns wide if the output isn't one."""
+    """Return a console for tables, which is as wide as the terminal.
+
+    If the output isn't a terminal, it's 160 columns wide.
+    """
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)

@@ -1,4 +1,7 @@
-"""Reasons for actions on subscribers and addresses, as stored in consent chains, disclosures, and the audit log."""
+"""The reasons given for actions on subscribers and addresses.
+
+They're stored in consent chains, disclosures, and the audit log.
+"""
 
 import html
 import unicodedata
@@ -7,7 +10,7 @@ from urllib.parse import unquote
 from subscribers.errors import RefusalError
 
 MAX_REASON_LENGTH = 150  # characters
-_MAX_ENCODINGS = 3  # nested encodings of a character: `%2540` has two
+_MAX_ENCODINGS = 3  # nested encodings of a character; `%2540` has two
 
 
 class ReasonError(RefusalError):
@@ -15,7 +18,7 @@ class ReasonError(RefusalError):
 
 
 def read_reason(text: str) -> str:
-    """Return a reason as a single line, checked for email addresses.
+    """Return a reason as a single line, after checking it for email addresses.
 
     Raises:
         ReasonError: the reason is empty, too long, or unprintable, or may contain an address.
@@ -42,7 +45,10 @@ def read_optional_reason(text: str) -> str:
 
 
 def might_contain_address(text: str) -> bool:
-    """Return whether a text contains an @ in any width, as a character reference, or percent-encoded."""
+    """Return True if a text contains an @.
+
+    The @ may be of any width, a character reference, or percent-encoded.
+    """
     for _ in range(_MAX_ENCODINGS):
         text = unquote(html.unescape(unicodedata.normalize("NFKC", text)))
     return "@" in unicodedata.normalize("NFKC", text)

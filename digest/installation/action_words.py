@@ -1,4 +1,7 @@
-"""What `actions.toml` declares of each action, and its wording in the audit log and in emails to admins."""
+"""The declarations of actions in `actions.toml`, and the wording of actions.
+
+The wording is used in the audit log and in emails to admins.
+"""
 
 import re
 import tomllib
@@ -15,7 +18,10 @@ _LOG_ONLY = re.compile(r"\[.*?\]")
 
 
 class Role(StrEnum):
-    """The permissions of an actor. Admins may do everything that editors may."""
+    """The permissions of an actor.
+
+    Admins may do everything that editors may.
+    """
 
     EDITOR = "editor"
     ADMIN = "admin"
@@ -25,7 +31,11 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionDeclaration:
-    """The wording of an action, and the required role and the affected area; None if it's only written to the log."""
+    """The declaration of an action.
+
+    `words` is its wording, `role` the role that it requires, and `area` the area that it affects.
+    The last two are None if the action is only written to the log.
+    """
 
     words: str
     role: Role | None = None
@@ -34,7 +44,7 @@ class ActionDeclaration:
 
 @cache
 def load_actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
-    """Return the declaration of each action by topic and by its name in the audit log."""
+    """Return the declarations of all actions, by topic and then by name in the audit log."""
     text = resources.files("digest.installation").joinpath("actions.toml").read_text("utf-8")
     return {
         topic: {name: _parse_declaration(**fields) for name, fields in actions.items()}
@@ -43,11 +53,11 @@ def load_actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
 
 
 def _parse_declaration(words: str, role: str = "", area: str = "") -> ActionDeclaration:
-    """Return an action's declaration.
+    """Return the declaration of an action.
 
     Raises:
-        ValueError: there's no such role, or an area without one.
-        KeyError: there's no such area, or a role without one.
+        ValueError: there's no such role, or an area without a role.
+        KeyError: there's no such area, or a role without an area.
     """
     if not role and not area:
         return ActionDeclaration(words)
@@ -60,22 +70,25 @@ def _actions_by_name() -> Mapping[str, ActionDeclaration]:
 
 
 def find_action(act: str) -> ActionDeclaration | None:
-    """Return the declaration of an action by its name; None if there's none."""
+    """Return the declaration of the action of this name, or None if there's none."""
     return _actions_by_name().get(act)
 
 
 def find_action_words(act: str) -> str:
-    """Return the wording of an action by its name; empty if there's none."""
+    """Return the wording of the action of this name, or an empty string if there's none."""
     declaration = find_action(act)
     return declaration.words if declaration else ""
 
 
 def split_audit_phrase_at_subject(words: str) -> list[str]:
-    """Split a wording at its subject for the audit log, into two parts, or one if it doesn't include the subject."""
+    """Split a wording at its subject, for the audit log.
+
+    There are two parts, or only one if the wording doesn't include the subject.
+    """
     unbracketed = words.replace("[", "").replace("]", "")
     return _SUBJECT.sub("{}", unbracketed).split("{}")
 
 
 def format_action_for_email(words: str, subject: str = "") -> str:
-    """Return a wording for an email, with `subject` in place of `{}`."""
+    """Return a wording for an email, in which `subject` replaces `{}`."""
     return _SUBJECT.sub(lambda match: match[1] or subject, _LOG_ONLY.sub("", words))

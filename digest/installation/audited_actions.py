@@ -1,7 +1,8 @@
-"""Actors, and the execution of actions: the role is checked first, and the audit row commits with the changes.
+"""Actors and actions.
 
-A refused action has no effect except its row in the audit log. A failed action's transaction is rolled back, so its row
-is written in a separate one.
+An action first checks the role of its actor, and its audit row is committed together with its
+changes. A refused action has no effect except its row in the audit log. The transaction of a failed
+action is rolled back, so its row is written in a separate one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -52,9 +53,10 @@ class UnknownStaffError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The person or process that acts, with the name in the audit log: `staff 3`, `terminal:…`, or `scheduler`.
+    """The person or process that acts.
 
-    `confirmed_at` is when a person at the desk last confirmed who they are.
+    `name` is the name in the audit log: `staff 3`, `terminal:…`, or `scheduler`. `confirmed_at` is
+    when a person at the desk last confirmed who they are.
     """
 
     name: str
@@ -63,13 +65,13 @@ class Actor:
     confirmed_at: datetime | None = None
 
     def holds(self, role: Role) -> bool:
-        """Return whether the actor may do what `role` may."""
+        """Return True if the actor may do everything that `role` may do."""
         return self.role is role or self.role in (Role.ADMIN, Role.SYSTEM)
 
     def is_confirmed(self, now: datetime) -> bool:
-        """Return whether the actor confirmed who they are within 15 minutes.
+        """Return True if the actor confirmed who they are within the last 15 minutes.
 
-        Terminals and the scheduler can't be asked.
+        Terminals and the scheduler can't be asked to confirm, so they count as confirmed.
         """
         if self.face is not ActionEntryPoint.DESK:
             return True
@@ -80,18 +82,20 @@ SCHEDULER = Actor("scheduler", Role.SYSTEM, ActionEntryPoint.TIMETABLE)
 
 
 def make_terminal_actor(system_user: str) -> Actor:
-    """Return the actor for a terminal user.
+    """Return the actor for a user of the terminal.
 
-    Anyone who can read the key file and the database is effectively an admin.
+    The actor is an admin, because anyone who can read the key file and the database effectively is
+    one.
     """
     return Actor(f"terminal:{system_user}", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
-    """Return the staff member with this address as an actor at the claimant's interface.
+    """Return the staff member who has an address, as an actor at the claimant's interface.
 
     Raises:
-        UnknownStaffError: no staff member has the address; the attempt is in the audit log, without the address.
+        UnknownStaffError: no staff member has the address. The attempt is recorded in the audit log
+            without the address.
     """
     with database.read() as session:
         member = find_staff_member(session, email)
@@ -106,23 +110,26 @@ def identify_staff(database: Database, email: str, *, claimant: Actor, subject: 
 
 
 UNCONFIRMED_DETAIL = {"needed": "confirmation"}
-MAX_MESSAGE_LENGTH = 300  # of the message of a failed action
+MAX_MESSAGE_LENGTH = 300  # characters, for the message of a failed action
 log = get_logger("acts")
 
 
 class NotPermittedError(ApplicationError):
-    """Raised if the actor's role doesn't allow the action."""
+    """Raised if the role of the actor doesn't allow the action."""
 
 
 class ConfirmationRequiredError(ApplicationError):
-    """Raised if an action is guarded and the actor confirmed who they are too long ago."""
+    """Raised if an action is guarded, and the actor confirmed who they are too long ago."""
 
     def __init__(self) -> None:
         super().__init__("Your change wasn't saved.", remedy="Confirm your identity, then try again.")
 
 
 def _describe_failure(exc: BaseException) -> dict[str, str]:
-    """Return why an action failed, for the audit log. Other errors may quote anything, so only their name is logged."""
+    """Return the reason that an action failed, for the audit log.
+
+    Errors that aren't ours may quote anything, so only their names are logged.
+    """
     failure = {"error": type(exc).__name__}
     if isinstance(exc, ApplicationError) and (message := exc.message or str(exc)):
         # A message about a staff member may contain an address.
@@ -132,12 +139,13 @@ def _describe_failure(exc: BaseException) -> dict[str, str]:
 
 @dataclass(slots=True)
 class PendingAuditEntry:
-    """The audit row of an action in progress, and the email to admins if its affected area requires one.
+    """The audit row of an action in progress, and the email to admins that it may require.
 
-    An action sets `changed` to False if there was nothing to change, and `recorded` to True if the store writes its
-    row. `affected_areas` and `words` are the action's; `guard` replaces them if they're known only later. `recipients`,
-    who may be emailed, and `settings`, which determine the sender, are those from before the action. Without keys, the
-    staff is unknown, so an action that restores the keys determines the recipients when it's done.
+    The action sets `changed` to False if there was nothing to change, and `recorded` to True if the
+    store writes the row. `affected_areas` and `words` come from the action, or from `guard` if
+    they're known only later. `recipients` are the people who may be emailed, and `settings`
+    determine the sender. Both are from before the action. Without keys, the staff is unknown, so an
+    action that restores the keys determines the recipients when it's done.
     """
 
     act: str
@@ -147,7 +155,7 @@ class PendingAuditEntry:
     installation: Installation
     affected_areas: tuple[AffectedArea, ...] = ()
     words: str = ""
-    undo_path: str = ""  # of the page linked in the email to admins
+    undo_path: str = ""  # of the page that the email to admins links to
     detail: dict[str, Any] = field(default_factory=dict)
     changed: bool = True
     recorded: bool = False
@@ -156,7 +164,7 @@ class PendingAuditEntry:
     settings: Settings = field(init=False)
 
     def guard(self, affected_areas: Iterable[AffectedArea], words: str) -> None:
-        """Set what the action weakens or affects.
+        """Set the areas that the action weakens or affects, and its wording.
 
         Raises:
             ConfirmationRequiredError: the actor confirmed who they are too long ago.
@@ -175,19 +183,25 @@ class PendingAuditEntry:
 
     @property
     def _signed_in_as(self) -> str:
-        """The staff name proven by a sign-in; `--as` in a terminal doesn't prove anything."""
+        """The name of the staff member who signed in, or an empty string.
+
+        It's empty for `--as` in a terminal, which doesn't prove anything.
+        """
         return self.actor.name if self.actor.face is ActionEntryPoint.DESK else ""
 
     def record(self, session: Session) -> None:
-        """Write an audit row in one of the action's transactions; there may be several. The email commits with it."""
+        """Write an audit row in one of the action's transactions.
+
+        The email to admins is committed with the row. There may be several rows.
+        """
         self.notify_admins(session)
         record_audit(session, self.act, self.subject, self.detail, actor=self.actor.name, now=self.now)
         self.recorded = True
 
     def notify_admins(self, session: Session) -> None:
-        """Queue the email about a weakened control, once, and count the use of addresses."""
+        """Queue the email about a weakened control, but only once, and count the use of addresses."""
         if self.actor.role is Role.SYSTEM:
-            return  # it acts according to the admins' settings
+            return  # the system acts according to the admins' settings
         if AffectedArea.ADDRESSES in self.affected_areas:
             count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
@@ -202,7 +216,7 @@ class PendingAuditEntry:
                 return
             notice.queue(session, self.installation.keys, self.settings, recipients)
         except (KeyFileError, InstallationError) as exc:
-            # Emergencies can't wait for keys, and without them nothing can be sent.
+            # Emergencies can't wait for the keys, and without keys, no email can be sent.
             log.warning("admins weren't emailed about a guarded action", act=self.act, why=str(exc))
             self.detail |= {"not emailed": type(exc).__name__}
         self.are_admins_told = True
@@ -217,13 +231,16 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A kind of action, by its name in the audit log. `actions.toml` declares everything else about it."""
+    """A kind of action.
+
+    `name` is its name in the audit log. `actions.toml` declares everything else about it.
+    """
 
     name: str
 
     @property
     def role(self) -> Role:
-        """The required role."""
+        """The role that the action requires."""
         role = self._find_declaration().role
         if role is None:
             raise LookupError(f"actions.toml declares no role for {self.name}")
@@ -252,12 +269,14 @@ class Action:
     def transaction(
         self, installation: Installation, actor: Actor, subject: str, *, now: datetime
     ) -> Iterator[tuple[Session, PendingAuditEntry]]:
-        """Yield the single write transaction of an action, with which its audit row and email commit.
+        """Yield the only write transaction of an action, and its pending audit entry.
+
+        The audit row and the email to admins are committed with the transaction.
 
         Raises:
-            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; this
-                is also in the audit log.
+            NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long
+                ago. This is also recorded in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft, installation.write() as session:
             yield session, draft
@@ -268,14 +287,14 @@ class Action:
     def steps(
         self, installation: Installation, actor: Actor, subject: str, *, now: datetime
     ) -> Iterator[PendingAuditEntry]:
-        """Run an action that takes several transactions.
+        """Yield the pending audit entry of an action that takes several transactions.
 
-        The audit row is written at the end unless the action has recorded it in one of its transactions.
+        The audit row is written at the end, unless the action has recorded it in one of its transactions.
 
         Raises:
-            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long ago; this
-                is also in the audit log.
+            NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long
+                ago. This is also recorded in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft:
             yield draft
@@ -284,10 +303,10 @@ class Action:
                     draft.finish(session)
 
     def check_role(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
-        """Check that the actor has the role. Read-only actions need no other check.
+        """Check that the actor has the role. Read-only actions don't need any other check.
 
         Raises:
-            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
+            NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
         """
         if actor.holds(self.role):
             return
@@ -298,11 +317,11 @@ class Action:
         )
 
     def check_permitted(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:
-        """Check that the actor has the role and, for a guarded action, confirmed who they are recently.
+        """Check that the actor has the role and, for a guarded action, a recent confirmation.
 
         Raises:
-            NotPermittedError: the actor lacks the role; the refusal is in the audit log.
-            ConfirmationRequiredError: the confirmation is too old; this is also in the audit log.
+            NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
+            ConfirmationRequiredError: the confirmation is too old. This is also recorded in the audit log.
         """
         self.check_role(installation, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
@@ -319,7 +338,7 @@ class Action:
     def _attempt(
         self, installation: Installation, actor: Actor, subject: str, now: datetime
     ) -> Iterator[PendingAuditEntry]:
-        """Check the role and confirmation, yield the pending audit entry, and record a failure."""
+        """Check the role and the confirmation, yield the pending audit entry, and record a failure."""
         self.check_permitted(installation, actor, subject, now=now)
         draft = PendingAuditEntry(self.name, actor, now, subject, installation)
         draft.guard([self.affected_area], self.words)
@@ -334,7 +353,8 @@ class Action:
                 with installation.write() as session:
                     record_audit(session, f"failed: {self.name}", draft.subject, detail, actor=actor.name, now=now)
             except SQLAlchemyError:
-                # The original failure matters more. If the database failed, the caller reports that.
+                # The original failure is more important. If the database failed, the caller reports
+                # that.
                 if not explain_storage_error(exc):
                     log.exception("couldn't record a failed action", act=self.name, actor=actor.name)
             raise

@@ -1,4 +1,7 @@
-"""Cached counts. Only one caller at a time counts, and an outdated count is still shown while a thread counts again."""
+"""Cached counts.
+
+Only one caller counts at a time. While a thread counts again, the outdated count is still shown.
+"""
 
 import threading
 from collections.abc import Callable, Hashable
@@ -7,14 +10,17 @@ from functools import partial
 
 from subscribers.loggers import get_logger
 
-MAX_COUNTS = 200  # cached at once, such as for all filters of a list
+MAX_COUNTS = 200  # cached at the same time, such as those for all filters of a list
 
 log = get_logger("counts")
 
 
 @dataclass(slots=True)
 class CachedCount:
-    """A count, when it's outdated, and when it may no longer be shown. `version` identifies the state that was counted."""
+    """A count that's outdated after `good_until` and may not be shown after `shown_until`.
+
+    `version` identifies the state that was counted.
+    """
 
     result: object
     good_until: float
@@ -25,7 +31,7 @@ class CachedCount:
 
 @dataclass(slots=True)
 class _KeptTurn:
-    """The latest count of a key, and the lock for which callers wait while another makes it."""
+    """The latest count under a key, and the lock that callers wait for while one of them counts."""
 
     count: CachedCount | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -38,7 +44,10 @@ def start_thread(task: Callable[[], object]) -> None:
 
 @dataclass(slots=True)
 class CachedCounts:
-    """The latest counts by key. `start_aside` runs work in the background."""
+    """The latest counts, by key.
+
+    `start_aside` runs work in the background.
+    """
 
     start_aside: Callable[[Callable[[], object]], None] = start_thread
     _turns: dict[Hashable, _KeptTurn] = field(default_factory=dict)
@@ -47,10 +56,11 @@ class CachedCounts:
     def get(
         self, key: Hashable, count: Callable[[], CachedCount], *, now: float, version: Hashable = None
     ) -> CachedCount:
-        """Return the latest count under a key, or a new one if it has another version or may no longer be shown.
+        """Return the latest count under a key, or a new one if that can't be shown.
 
-        A count that's only outdated is returned while a thread counts again, one at a time. If that fails, the next
-        caller starts another.
+        The latest count can't be shown if it has another version or is too old. If it's only
+        outdated, it's returned while a thread counts again, one at a time. If the thread fails, the
+        next caller starts another one.
         """
         with self._lock:
             if len(self._turns) >= MAX_COUNTS and key not in self._turns:
@@ -67,7 +77,7 @@ class CachedCounts:
 
 
 def _recount(turn: _KeptTurn, kept: CachedCount, count: Callable[[], CachedCount]) -> None:
-    """Replace a count, unless another caller has replaced it in the meantime."""
+    """Replace a count, unless another caller has already replaced it."""
     try:
         newer = count()
     except Exception as exc:  # noqa: BLE001 - only its type is logged, because a trace may quote rows

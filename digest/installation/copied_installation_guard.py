@@ -1,8 +1,9 @@
-"""The copy guard, which pauses sending if the database is opened in a different place, as it may be a copy.
+"""The copy guard, which pauses sending if the database is opened in a new place and so may be a copy.
 
-Two installations with the same list would email everyone twice. So the database records where it was last opened, and
-if that has changed, nothing is sent until an admin resumes sending. An unnecessary pause costs one command; a missed
-copy, duplicate emails. The new place is then recorded, so that a further copy is noticed too.
+Two installations with the same list would email everyone twice. The database therefore records
+where it was last opened. If that has changed, nothing is sent until an admin resumes sending. An
+unnecessary pause costs one command, but an unnoticed copy sends duplicate emails. The new place is
+then recorded, so that another copy is noticed, too.
 """
 
 import hashlib
@@ -18,7 +19,7 @@ from digest.settings import Settings
 from digest.store.engine import Database
 
 COPY_GUARD_ACTOR = "the copy guard"
-_MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # machine-id(5)
+_MACHINE_ID_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))  # see machine-id(5)
 _DIFFERENCE_TEXTS = {
     "name": "under another name ({})",
     "machine": "on another machine",
@@ -30,7 +31,7 @@ _DIFFERENCE_TEXTS = {
 
 
 def pause_if_copied(database: Database, settings: Settings, *, now: datetime) -> None:
-    """Pause all sending if the database was last opened elsewhere, and record its new place."""
+    """Pause all sending if the database was last opened elsewhere, and record the new place."""
     current = read_database_identity(database, settings)
     with database.read() as session:
         recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
@@ -54,7 +55,10 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
 
 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:
-    """Return how two places differ. Parts unknown in either (such as a container's machine ID) are ignored."""
+    """Return phrases that describe how two places differ.
+
+    Parts that are unknown in either place, such as a container's machine ID, are ignored.
+    """
     if recorded.keys() != current.keys():
         return ["in another environment"]
     return [
@@ -65,7 +69,11 @@ def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]
 
 
 def read_database_identity(database: Database, settings: Settings) -> dict[str, str]:
-    """Return what identifies a database's place: the installation's name in the settings, or the machine, server, or file."""
+    """Return values that identify the place of a database.
+
+    They're the name of the installation in the settings, or the machine and the file, or the
+    database server.
+    """
     if settings.installation:
         return {"name": settings.installation}
     if database.engine.dialect.name == "postgresql":
@@ -75,7 +83,10 @@ def read_database_identity(database: Database, settings: Settings) -> dict[str, 
 
 
 def _machine_id_hash() -> str:
-    """Return a hash of the machine ID, which must not be exposed (machine-id(5)); empty if there's none."""
+    """Return a hash of the machine ID, or an empty string if there's none.
+
+    The ID itself must not be exposed (see machine-id(5)).
+    """
     for file in _MACHINE_ID_FILES:
         try:
             machine_id = file.read_text("ascii").strip()
@@ -87,12 +98,15 @@ def _machine_id_hash() -> str:
 
 
 def _postgresql_identity(database: Database) -> dict[str, str]:
-    """Return the identifiers of the PostgreSQL cluster and database; names may be reused, but numbers aren't."""
+    """Return the identifiers of the PostgreSQL cluster and database.
+
+    Names may be used again, but numbers aren't.
+    """
     with database.read() as session:
         row = session.execute(text("SELECT datname, oid FROM pg_database WHERE datname = current_database()")).one()
     try:
         with database.read() as session:
             cluster = session.scalar(text("SELECT system_identifier FROM pg_control_system()"))
-    except DBAPIError:  # a hosted server that doesn't reveal it; the database's number remains
+    except DBAPIError:  # a hosted server may hide it, but the number of the database remains
         cluster = ""
     return {"server": str(cluster), "database": row.datname, "file": str(row.oid)}

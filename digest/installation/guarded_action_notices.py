@@ -1,7 +1,9 @@
-"""Emails to admins about guarded actions: immediately if a control is weakened, and a daily summary of address access.
+"""Emails to admins about guarded actions.
 
-Members who are affected by an action get the first kind, too. No setting disables these emails. They go to verified
-addresses; if there are none, as during setup, nothing is queued.
+An email is sent immediately if a control is weakened, and a summary of the access to addresses is
+sent daily. The first kind also goes to staff members who are affected by the action. No setting
+turns these emails off. They go to verified addresses. If there are none, as during setup, nothing
+is queued.
 """
 
 import secrets
@@ -37,9 +39,10 @@ FACE_WORDS = {"terminal": "on the command line", "desk": "on the website"}
 
 @dataclass(frozen=True, slots=True)
 class GuardedNoticeRecipients:
-    """The possible recipients by number, with their addresses: the admins, and all verified members before the action.
+    """The possible recipients of an email, as mappings of staff numbers to addresses.
 
-    `sole_admin` is the name of the acting admin if no other can be emailed.
+    `admins` are the admins, and `proven` are all verified members before the action. `sole_admin`
+    is the name of the acting admin if no other admin can be emailed.
     """
 
     admins: Mapping[int, str] = field(default_factory=dict)
@@ -48,16 +51,21 @@ class GuardedNoticeRecipients:
 
     @property
     def words(self) -> str:
-        """The sentence on who gets an email about an action, to be continued with "when"."""
+        """A sentence that says who gets an email about an action.
+
+        The text after it begins with "when".
+        """
         if not self.admins:
             return "No admin has a verified address, so no one gets an email"
         only = "You’re the only admin with a verified address, so you get an email"
         return only if self.sole_admin else "All other admins get an email"
 
     def find_by_subject(self, subject: str) -> dict[int, str]:
-        """Return the admins and the member affected by the action, even if that member acts: the session may be stolen.
+        """Return the admins and the member whom the action affects.
 
-        If a sole admin changes another account, the whole team is emailed, as that admin may control a second address.
+        The member is included even if that member is the actor, because the session may be stolen.
+        If a sole admin changes another account, the whole team is emailed, because that admin may
+        control a second address.
         """
         concerned = {number: email for number, email in self.proven.items() if f"{STAFF_PREFIX}{number}" == subject}
         is_colleague = subject.startswith(STAFF_PREFIX) and subject != self.sole_admin
@@ -65,11 +73,11 @@ class GuardedNoticeRecipients:
 
 
 def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> GuardedNoticeRecipients:
-    """Return who may be emailed about an action: the other verified admins, and the members whom it may concern.
+    """Return the people who may be emailed about an action.
 
-    A sole admin is also emailed about their own actions.
-
-    Call it before the action, so that members whom it removes or demotes are included.
+    They are the other verified admins and the members whom the action may affect. A sole admin is
+    also emailed about their own actions. Call this before the action, so that members whom it
+    removes or demotes are included.
     """
     with database.read() as session:
         admins = dict(choose_recipients(list_verified_admins(session), signed_in_as))
@@ -79,20 +87,21 @@ def find_guarded_notice_recipients(database: Database, signed_in_as: str) -> Gua
 
 
 def list_verified_admins(session: Session) -> list[tuple[int, str]]:
-    """Return the number and address of each admin with a verified address."""
+    """Return the number and the address of each admin whose address is verified."""
     return [(member.id, member.email) for member in list_verified_staff(session) if member.role == "admin"]
 
 
 def choose_recipients(admins: Sequence[tuple[int, str]], signed_in_as: str) -> Sequence[tuple[int, str]]:
-    """Return all admins except the acting one, or that one if there's no other."""
+    """Return all admins except the acting one, or only the acting one if there's no other."""
     return [admin for admin in admins if f"{STAFF_PREFIX}{admin[0]}" != signed_in_as] or admins
 
 
 @dataclass(frozen=True, slots=True)
 class GuardedActionNotice:
-    """An immediate email: `actor` did what `words` say, which affects `affected_area`; `subject` is the audit row's.
+    """An email that's sent immediately after `actor` did what `words` say.
 
-    `undo_path` is the path of the page where the action can be undone, if it isn't the team page.
+    `subject` is the subject of the audit row. `undo_path` is the path of the page where the action
+    can be undone, if that isn't the team page.
     """
 
     actor: str
@@ -104,9 +113,10 @@ class GuardedActionNotice:
     undo_path: str = ""
 
     def queue(self, session: Session, keys: KeyRing, settings: Settings, recipients: Mapping[int, str]) -> None:
-        """Queue the email for each recipient in the action's transaction, with the sender in `settings`.
+        """Queue the email to each recipient in the action's transaction.
 
-        These are the settings from before the action, so a change of the sender can't suppress its own warning.
+        The sender comes from `settings`, which are from before the action, so that changing the
+        sender can't suppress the warning about that.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
         undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
@@ -130,7 +140,10 @@ class GuardedActionNotice:
 
 
 def count_address_access(session: Session, words: str, actor: str, *, now: datetime) -> None:
-    """Count an action that accesses addresses, for the daily summary, in the action's transaction."""
+    """Count an action that accesses addresses, for the daily summary.
+
+    It's counted in the action's transaction.
+    """
     first = {"words": format_action_for_email(words), "actor": actor, "uses": 1, "since": now}
     statement = upsert(session, SubscriberAddressUseCount).values(**first)
     update_values = {"uses": SubscriberAddressUseCount.uses + 1}
@@ -138,9 +151,10 @@ def count_address_access(session: Session, words: str, actor: str, *, now: datet
 
 
 def queue_address_access_summary(installation: Installation, now: datetime) -> str:
-    """Queue the daily summary of address access for each verified admin, and delete the counts it covers.
+    """Queue the daily summary of the access to addresses for each verified admin.
 
-    At most one is queued per day. Later counts wait for the next one.
+    The counts that it covers are deleted. At most one summary is queued per day, and later counts
+    wait for the next one.
     """
     with installation.read() as session:
         if session.scalar(select(SubscriberAddressUseCount.uses).limit(1)) is None:
@@ -162,7 +176,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
         installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
-        for use in uses:  # only those just read, as more may have been counted since
+        for use in uses:  # only those that were read, because more may have been counted since
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"
 
@@ -182,9 +196,10 @@ def _page_urls(settings: Settings) -> dict[str, str]:
 
 
 def describe_actor(session: Session, name: str) -> str:
-    """Return an actor's name for emails: `Dana (staff 3)`, or `staff 3` without a chosen name.
+    """Return the name of an actor for emails.
 
-    It never shows an address.
+    It's `Dana (staff 3)`, or `staff 3` if the member hasn't entered a name. It never contains an
+    address.
     """
     number = name.removeprefix(STAFF_PREFIX)
     if number == name or not number.isdecimal():

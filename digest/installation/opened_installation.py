@@ -1,4 +1,7 @@
-"""The open installation: its settings, which are reloaded if the file changes, its database, and its keys."""
+"""The open installation: its settings, its database, and its keys.
+
+The settings are reloaded when their file changes.
+"""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -35,7 +38,8 @@ from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 from subscribers.store.key_check import check_key_match, has_encrypted_data
 
-# Tables of digest.toml that a running process follows: all but the bounce mailbox, whose job is set up at the start.
+# The tables of digest.toml that a running process follows. These are all except the bounce mailbox,
+# whose job is set up at the start.
 LIVE_TABLES = tuple(name for name in SettingsFileContent.model_fields if name != "inbound")
 
 log = get_logger("installation")
@@ -56,23 +60,32 @@ def _read_file_stamp(file: Path | None) -> FileStamp | None:
     try:
         status = file.stat()
     except OSError:
-        return None  # briefly moved away, as editors do when saving
+        return None  # briefly moved away, as some editors do when they save a file
     return status.st_mtime_ns, status.st_size, status.st_ino
 
 
 class InstallationError(ApplicationError):
-    """Raised if the installation can't be opened. The message says what's missing and what to do."""
+    """Raised if the installation can't be opened.
+
+    The message says what's missing and what to do.
+    """
 
 
 class MigrationError(ApplicationError):
-    """Raised if creating or upgrading the tables fails. The error says why and what to do."""
+    """Raised if the tables can't be created or upgraded.
+
+    The error says why and what to do.
+    """
 
 
 class Installation:
-    """The installation that commands and processes work on. Keys are loaded when first needed, from any thread."""
+    """The installation that commands and processes work on.
+
+    Its keys are loaded when they're first needed, from any thread.
+    """
 
     def __init__(self, settings: Settings, database: Database) -> None:
-        """Use freshly loaded settings and an open database."""
+        """Initialize the installation with settings that were just loaded and an open database."""
         self.database = database
         self._settings = settings
         self._file_stamp = _read_file_stamp(settings.origin)
@@ -89,26 +102,30 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        """The current settings, reloaded if their file has changed, except the bounce mailbox's.
+        """The current settings, which are reloaded if their file has changed.
 
-        If the file can't be used, the previous settings remain in effect, and a warning is logged once.
+        Only changes to the bounce mailbox need a restart. If the file can't be used, the previous
+        settings remain in effect, and a warning is logged once.
         """
         self._follow_file()
         self._follow_brand_images()
         return self._settings
 
     def reload_brand_images(self) -> None:
-        """Load the logo and header image again on the next access to the settings, as one was stored."""
+        """Load the logo and header image again when the settings are next read.
+
+        This is called when an image has been stored.
+        """
         self._brand_image_names = ()
 
     def _follow_brand_images(self) -> None:
-        """Load the images that the settings name as logo and header, once per combination of names."""
+        """Load the logo and header image that the settings name, once for each combination of names."""
         branding = self._settings.file.branding
         names = (branding.logo, branding.logo_dark, branding.logo_height, branding.header, branding.is_always_dark)
         if names == self._brand_image_names or not (self._brand_image_names or branding.logo or branding.header):
             return
         self._brand_image_names = names
-        # Imported here, as it needs the image library, and the installation may have no images.
+        # Imported here, because it needs the image library, and there may be no images.
         from digest.edition.brand_images import find_header_image, find_light_and_dark_logo
 
         with self.database.read() as session:
@@ -143,7 +160,7 @@ class Installation:
 
         Raises:
             InstallationError: there's no key file.
-            KeyMismatchError: the database was written with other keys.
+            KeyMismatchError: other keys were used to write the database.
         """
         file = self.settings.key_file
         if not file.exists():
@@ -154,7 +171,9 @@ class Installation:
         return keys
 
     def refuse_demo_keys(self) -> None:
-        """Refuse actions that reach beyond this machine if the keys are the demo's.
+        """Raise `InstallationError` if the keys are the demo's.
+
+        This comes before actions that reach beyond this machine.
 
         Raises:
             InstallationError: the keys are the demo's.
@@ -173,7 +192,7 @@ class Installation:
 
     @property
     def unsubscribe_log(self) -> UnsubscribeLog:
-        """The log of unsubscribes outside the database."""
+        """The log of unsubscribes, which is outside the database."""
         return UnsubscribeLog(self.settings.left_log, self.keys)
 
 
@@ -185,16 +204,17 @@ def open_installation(
     may_migrate: bool = True,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Iterator[Installation]:
-    """Open an installation with its database at the newest schema, and close it at the end of the block.
+    """Open an installation, with its database schema upgraded, and close it at the end of the block.
 
-    Nothing is created unless `may_create` is set. Read-only callers set `may_migrate` to False, so that an older schema
-    is refused and left unchanged. All sending is paused in any case if the database was last opened elsewhere
-    (`digest.installation.copied_installation_guard`).
+    Nothing is created unless `may_create` is true. Read-only callers set `may_migrate` to False, so that
+    an older schema is refused and left unchanged. In any case, all sending is paused if the database was
+    last opened elsewhere (see `digest.installation.copied_installation_guard`).
 
     Raises:
-        InstallationError: there's no installation, its folder or database is unavailable, or its schema is older and
-            may not be migrated.
-        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
+        InstallationError: there's no installation, its folder or database is unavailable, or its schema
+            is older and may not be migrated.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't
+            upgrade it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.
         MigrationError: an upgrade failed, and the schema is unchanged.
     """
@@ -222,7 +242,7 @@ def open_installation(
         except SQLAlchemyError as exc:
             if damage := diagnose_damage(exc):
                 raise InstallationError(damage.message, remedy=damage.remedy) from exc
-            # The URL may contain a password, so only the driver's message is shown.
+            # The URL may contain a password, so only the message of the driver is shown.
             reason = describe_driver_error(exc) if isinstance(exc, DBAPIError) else type(exc).__name__
             if is_sqlite_disk_error(exc):
                 raise InstallationError(
@@ -249,8 +269,8 @@ def _migrate_or_explain(database: Database) -> None:
     """Upgrade the schema to the newest one.
 
     Raises:
-        UnsupportedSchemaError: this version can't upgrade it.
-        StorageError: a lock, the disk, or the connection prevented it, rather than the migration.
+        UnsupportedSchemaError: this version can't upgrade the schema.
+        StorageError: a lock, the disk, or the connection prevented the upgrade.
         MigrationError: a migration failed, and the schema is unchanged.
     """
     try:
@@ -300,7 +320,7 @@ def _refuse_other_schema(settings: Settings, database: Database) -> None:
 
 
 def refuse_missing_files(settings: Settings) -> None:
-    """Refuse a folder without an installation, as opening the database would create one.
+    """Refuse a folder that doesn't contain an installation, because opening the database would create one.
 
     Raises:
         InstallationError: the folder or the database file doesn't exist.
@@ -325,7 +345,7 @@ def _missing_installation(settings: Settings, reason: str) -> InstallationError:
 
 
 def create_home_folder(home: Path) -> None:
-    """Create the home folder, accessible only to its owner.
+    """Create the home folder, which only its owner can access.
 
     Raises:
         InstallationError: the folder can't be created.
@@ -339,14 +359,20 @@ def create_home_folder(home: Path) -> None:
 
 
 def make_missing_key_file_error(file: Path, database: Database) -> InstallationError:
-    """Return the error for a missing key file, with what to do."""
+    """Return the error for a missing key file.
+
+    Its remedy depends on whether the database has been used.
+    """
     return _refusal_of_new_keys(file, database) or InstallationError(
         f"There's no key file {file}.", remedy="Run 'digest init' first."
     )
 
 
 def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | None:
-    """Return the error if new keys can't replace lost ones because the database has been used, or None."""
+    """Return an error if new keys can't replace lost ones, because the database has been used.
+
+    Otherwise, return None.
+    """
     with database.read() as session:
         if has_encrypted_data(session):
             return InstallationError(
@@ -369,16 +395,16 @@ def _refusal_of_new_keys(file: Path, database: Database) -> InstallationError | 
 
 
 def create_key_file(installation: Installation) -> KeyRing | None:
-    """Create the key file if it's missing and return its keys; return None if it already exists.
+    """Create the key file and return its keys, or return None if the file already exists.
 
     Raises:
-        InstallationError: the key file is missing, and the database was written with other keys.
-        KeyMismatchError: the existing keys aren't the database's.
+        InstallationError: the key file is missing, and other keys were used to write the database.
+        KeyMismatchError: the existing keys don't belong to the database.
         KeyFileError: the key file can't be created or read.
     """
     settings = installation.settings
     if settings.key_file.exists():
-        _ = installation.keys  # raises KeyMismatchError if they aren't the database's
+        _ = installation.keys  # raises KeyMismatchError if they don't belong to the database
         return None
     if refusal := _refusal_of_new_keys(settings.key_file, installation.database):
         raise refusal

@@ -1,4 +1,7 @@
-"""Pausing and resuming all sending. The module imports quickly, as an emergency stop must be immediate."""
+"""Pausing and resuming all sending.
+
+This module imports quickly, because an emergency stop must be immediate.
+"""
 
 from datetime import datetime
 
@@ -14,11 +17,13 @@ from digest.store.models import Edition, EditionState
 
 HOLD = Action("held")
 RELEASE = Action("released")
-INSTALLATION = "installation"  # the audit subject of actions on all sending
+INSTALLATION = "installation"  # the subject in the audit log of actions on all sending
 
 
 def pause_all_sending(installation: Installation, *, reason: str, actor: Actor, now: datetime) -> InstallationHold:
-    """Pause all sending and return the pause. An existing pause is left unchanged.
+    """Pause all sending, and return the pause.
+
+    If sending is already paused, that pause is left unchanged.
 
     Raises:
         ReasonError: the reason is too long or may contain an address.
@@ -33,7 +38,7 @@ def pause_all_sending(installation: Installation, *, reason: str, actor: Actor, 
 
 
 def resume_all_sending(installation: Installation, *, actor: Actor, now: datetime) -> bool:
-    """Resume all sending; return False if it wasn't paused."""
+    """Resume all sending, and return False if it wasn't paused."""
     with RELEASE.transaction(installation, actor, INSTALLATION, now=now) as (session, audit):
         audit.changed = installation_hold.resume_all_sending(session)
         sending = select(Edition.name).where(Edition.state == EditionState.SENDING)

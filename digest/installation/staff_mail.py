@@ -1,4 +1,4 @@
-"""The queue of transactional emails, and email to verified staff about an edition, once per occasion."""
+"""The queue of transactional emails, and emails to verified staff about an edition, once per occasion."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -17,7 +17,10 @@ StaffMailKind = Literal["alarm", "alert", "deadline", "gone"]
 
 
 def make_mail_queue(installation: Installation, now: datetime) -> QueueMail:
-    """Return a function that queues transactional emails, due at `now` unless a request says otherwise."""
+    """Return a function that queues transactional emails.
+
+    They're due at `now`, unless a request says otherwise.
+    """
     return make_notice_queue(installation.keys, installation.settings, lambda: now)
 
 
@@ -31,9 +34,10 @@ def queue_staff_mail(
     now: datetime,
     admins_only: bool = False,
 ) -> int:
-    """Queue an email for each member, or each admin, who hasn't had one for this occasion; return the number queued.
+    """Queue an email to each staff member who hasn't had one for this occasion.
 
-    If no address is verified, one email goes to the editors' reply address.
+    With `admins_only`, queue it only to admins. Return the number of emails queued. If no address
+    is verified, a single email goes to the editors' reply address.
     """
     queue = make_mail_queue(installation, now)
     recipients = [
@@ -50,17 +54,20 @@ def queue_staff_mail(
 
 
 def make_deadline_email_key(slot: str, what: str, moment: datetime) -> str:
-    """Return the occasion of an email about a deadline: the edition's slot, the topic, and the time it concerns."""
+    """Return the occasion of an email about a deadline.
+
+    It consists of the edition's slot, the topic, and the time that the email is about.
+    """
     return f"{slot}-{what}-{moment:%Y%m%d%H%M}"
 
 
 def make_pause_email_key(name: str, paused_at: datetime) -> str:
-    """Return the occasion of an email about a stop rule that paused an edition."""
+    """Return the occasion of an email about a pause by a stop rule."""
     return f"{name}-{paused_at:%Y%m%d%H%M%S%f}"
 
 
 def is_staff_mailed(session: Session, kind: StaffMailKind, occasion: str) -> bool:
-    """Return whether an email for an occasion was queued for anyone who would get it now."""
+    """Return True if an email for an occasion was queued to anyone who would get it now."""
     return _is_queued(session, kind, occasion, [str(member.id) for member in list_verified_staff(session)] or ["0"])
 
 

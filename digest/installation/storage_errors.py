@@ -9,7 +9,8 @@ from subscribers.errors import ApplicationError
 
 RESTORE_LOSSES = "Everything newer than the backup is lost, except for unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-# SQLite's primary result codes (https://www.sqlite.org/rescode.html) caused by a disk, permissions, or a lock.
+# SQLite's primary result codes for problems with a disk, with permissions, or with a lock
+# (https://www.sqlite.org/rescode.html).
 _SQLITE_DISK_CODES = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 _SQLITE_DENIED_CODES = frozenset({sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM})
 _FIX_ACCESS = (
@@ -17,7 +18,8 @@ _FIX_ACCESS = (
     "Run 'digest doctor' as root, which names the file and the command that fixes it."
 )
 _SQLITE_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
-# SQLSTATE classes for connections, resources, and operator or system action. Without one, no server answered.
+# SQLSTATE classes for connections, resources, and actions by the operator or the system. Without a
+# class, no server answered.
 _POSTGRESQL_CLASSES = frozenset({"", "08", "53", "57", "58"})
 _POSTGRESQL_DISK_FULL = "53100"
 _SQLITE_DAMAGE_CODES = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -27,7 +29,7 @@ _POSTGRESQL_DAMAGE = frozenset({"XX001", "XX002"})  # data and index corrupted
 class StorageError(ApplicationError):
     """Raised if the disk or the database failed or is unavailable.
 
-    Committed changes are kept; the rest was rolled back.
+    Committed changes are kept, and the others were rolled back.
     """
 
     def __init__(self, message: str, *, is_transient: bool = False) -> None:
@@ -36,7 +38,10 @@ class StorageError(ApplicationError):
 
 
 def explain_storage_error(error: BaseException) -> StorageError | None:
-    """Return an explanation of an error caused by the disk, a lock, or an unavailable server; None for others."""
+    """Return an explanation of an error caused by the disk, a lock, or an unavailable server.
+
+    For other errors, return None.
+    """
     if isinstance(error, OperationalError):
         return _explain_database_error(error)
     if isinstance(error, OSError) and error.errno in _FULL_DISK_CODES:
@@ -48,7 +53,7 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
 
 
 def make_damage_error(reason: str) -> ApplicationError:
-    """Return the error for a damaged database, with what to do."""
+    """Return the error for a damaged database, which says what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
         remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing else is using the database. "
@@ -57,7 +62,10 @@ def make_damage_error(reason: str) -> ApplicationError:
 
 
 def diagnose_damage(error: BaseException) -> ApplicationError | None:
-    """Return an explanation of an error caused by a damaged database; None for others."""
+    """Return an explanation of an error caused by a damaged database.
+
+    For other errors, return None.
+    """
     driver_error = error.orig if isinstance(error, DBAPIError) else None
     if isinstance(driver_error, sqlite3.Error):
         is_damaged = getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DAMAGE_CODES
@@ -67,7 +75,7 @@ def diagnose_damage(error: BaseException) -> ApplicationError | None:
 
 
 def is_sqlite_disk_error(error: BaseException) -> bool:
-    """Return whether SQLite failed because its disk is full or broken."""
+    """Return True if SQLite failed because its disk is full or broken."""
     driver_error = error.orig if isinstance(error, DBAPIError) else None
     return getattr(driver_error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DISK_CODES
 

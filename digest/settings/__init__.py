@@ -1,7 +1,7 @@
-"""Settings: the operator's choices in `digest.toml`; secrets and locations in the environment.
+"""Settings: the operator's choices in `digest.toml`, and secrets and locations in the environment.
 
-`edition`, `branding`, and `operations` define the tables of the file, `model` combines them with the environment, and
-`loader` reads them and reports problems. Other packages import from here.
+`edition`, `publication`, `branding`, and `operations` define the tables of the file. `model`
+combines them with the environment, and `loader` reads them and reports problems.
 """
 
 from digest.settings.branding import BrandingSettings as BrandingSettings

@@ -1,4 +1,7 @@
-"""The area that a setting or an action affects; each declares one, so none is left unguarded by oversight."""
+"""The areas that settings and actions affect.
+
+Every setting and action declares one, so none is left unguarded by oversight.
+"""
 
 from enum import StrEnum
 
@@ -28,17 +31,17 @@ class AffectedArea(StrEnum):
 
     @property
     def weakens_control(self) -> bool:
-        """True if people must confirm who they are before a change, and all other admins are emailed about it."""
+        """True if people must confirm who they are before the change, and all other admins are emailed."""
         return self not in {AffectedArea.NONE, AffectedArea.BY_SETTING, AffectedArea.ADDRESSES}
 
     @property
     def needs_confirmation(self) -> bool:
-        """True if people must confirm who they are before a change or an action."""
+        """True if people must confirm who they are before the change or action."""
         return self.weakens_control or self is AffectedArea.ADDRESSES
 
 
 def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
-    """Return the area that a setting's field declares, or else the one that its table declares.
+    """Return the area that the field of a setting declares, or else the area that its table declares.
 
     Raises:
         TypeError: neither declares one.

@@ -1,7 +1,7 @@
-"""The table `[branding]` of `digest.toml`: the publisher's colors and fonts, in emails and on readers' pages.
+"""The table `[branding]` of `digest.toml`: the publisher's colors and fonts for emails and pages.
 
-Layout, sizes, and order can't be set. A color that would make text unreadable is rejected, and the error names the
-nearest readable one.
+Layout, sizes, and order can't be set. A color that would make text unreadable is rejected, and the
+error names the nearest readable color.
 """
 
 import math
@@ -23,14 +23,18 @@ from digest.settings.colors import (
 )
 from digest.settings.values import setting
 
-# Backgrounds of pages and panels on dark screens by default (docs/decisions/0006-mail-html.md).
+# The default backgrounds of pages on light and dark screens, and of panels on dark screens
+# (docs/decisions/0006-mail-html.md).
 PAPER, PAPER_DARK, TINT_DARK = "#FFFFFF", "#12161C", "#1B2129"
-_RULE_SHARE = 0.18  # share of the text color in thin lines on a publisher's own background
+_RULE_SHARE = 0.18  # the text color's share in thin lines on a publisher's own background
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The colors of one color scheme, as #RRGGBB; `line` is for borders of fields, `on` for the text of buttons."""
+    """The colors of a color scheme, as #RRGGBB.
+
+    `line` is the color of fields' borders, and `on` the color of the text on buttons.
+    """
 
     paper: str
     tint: str
@@ -44,13 +48,16 @@ class Palette:
     on: str
 
     def on_paper(self, paper: str) -> "Palette":
-        """Return the palette with another page background and thin lines that match it; unchanged if it's the same."""
+        """Return the palette with a different page background, and thin lines that match it.
+
+        If the background is the same, the palette is returned unchanged.
+        """
         return (
             self if paper == self.paper else replace(self, paper=paper, rule=mix_colors(paper, self.ink, _RULE_SHARE))
         )
 
     def list_texts(self) -> dict[str, str]:
-        """Return the text colors that publishers can't change, by name."""
+        """Return a mapping of names to the text colors that publishers can't change."""
         return {"text": self.text, "small print": self.muted}
 
 
@@ -59,7 +66,7 @@ _DARK = Palette(
     PAPER_DARK, TINT_DARK, "#F2F4F6", "#D3D9E0", "#A4AEBA", "#313A46", "#6F7A88", "#8FC0F5", "#F2966B", PAPER_DARK
 )
 _SYSTEM_FONT = "-apple-system,'Segoe UI',Helvetica,Arial,sans-serif"
-# Each font has fallbacks with the same letter widths, so that lines break in the same places.
+# Each font has fallbacks with the same letter widths, so that lines break at the same places.
 _FONTS = {
     "system": _SYSTEM_FONT,
     "arial": "Arial,'Liberation Sans',Arimo,Helvetica,sans-serif",
@@ -67,7 +74,7 @@ _FONTS = {
     "tahoma": "Tahoma,'DejaVu Sans Condensed',sans-serif",
     "georgia": "Georgia,Gelasio,serif",
 }
-# Classic Outlook uses only the first name of a family.
+# Classic Outlook uses only the first name in a font family.
 _OUTLOOK_FONTS = {
     "system": "Arial,sans-serif",
     "arial": "Arial,sans-serif",
@@ -78,7 +85,7 @@ _OUTLOOK_FONTS = {
 _SERIF = "Georgia,serif"  # short, because an email contains it sixty times
 _BUTTON_RADIUS = {"rounded": 6, "square": 0, "pill": 24}  # CSS pixels; a button is 48 pixels high
 LOGO_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-MIN_HUE_DISTANCE = 30  # degrees; a label with a closer hue looks like a link
+MIN_HUE_DISTANCE = 30  # degrees; a label with a closer hue would look like a link
 
 
 def _check_color(text: str) -> str:
@@ -100,18 +107,21 @@ Color = Annotated[str, AfterValidator(_check_color), values.FieldInputKind.COLOR
 
 
 class LightAndDarkLogo(values.SettingsTable):
-    """The stored logo: the hashes of its two images under `/media/`, and their display sizes."""
+    """The stored logo: the hashes of its two images under `/media/`, and their sizes when displayed."""
 
     light: str
     dark: str
-    light_width: int  # CSS pixels, like the next three
+    light_width: int  # CSS pixels, as are the next three
     dark_width: int
     light_height: int
     dark_height: int
 
 
 class HeaderImage(values.SettingsTable):
-    """The stored image above the masthead: its hash under `/media/`, and its height at the width of an email."""
+    """The stored image above the masthead.
+
+    `image` is its hash under `/media/`, and `height` is its height at the width of an email.
+    """
 
     image: str
     height: int  # CSS pixels
@@ -126,7 +136,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
 
-    # Defaults must also be readable on a tint of the publisher's background.
+    # Defaults must also be readable on a tint of the publisher's own background.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     background: Color = setting(
@@ -247,12 +257,12 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def is_always_dark(self) -> bool:
-        """True if the page background is dark, so that light screens use the dark colors, too."""
+        """True if the page background is dark, so that light screens also use the dark colors."""
         return _is_dark(self.background)
 
     @property
     def light(self) -> Palette:
-        """The colors of light screens."""
+        """The colors for light screens."""
         if self.is_always_dark:
             return self.dark
         palette = replace(_LIGHT, tint=self.tint, link=self.accent, signal=self.label)
@@ -260,7 +270,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def dark(self) -> Palette:
-        """The colors of dark screens."""
+        """The colors for dark screens."""
         palette = replace(_DARK, tint=self.tint_dark, link=self.accent_dark, signal=self.label_dark)
         if not self.is_always_dark:
             return palette
@@ -268,22 +278,22 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
 
     @property
     def text_font(self) -> str:
-        """The CSS font family of text."""
+        """The CSS font family for text."""
         return _FONTS[self.font]
 
     @property
     def heading_font(self) -> str:
-        """The CSS font family of headlines and the intro."""
+        """The CSS font family for headlines and the intro."""
         return _SERIF if self.headings == "serif" else _FONTS[self._sans]
 
     @property
     def outlook_text_font(self) -> str:
-        """The font family of text in classic Outlook."""
+        """The font family for text in classic Outlook."""
         return _OUTLOOK_FONTS[self.font]
 
     @property
     def outlook_heading_font(self) -> str:
-        """The font family of headlines and the intro in classic Outlook."""
+        """The font family for headlines and the intro in classic Outlook."""
         return "Georgia,serif" if self.headings == "serif" else _OUTLOOK_FONTS[self._sans]
 
     @property
@@ -313,7 +323,10 @@ def _check_texts(ground: str, palette: Palette) -> None:
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:
-    """Return the backgrounds of a color from the fields before it, with defaults for rejected ones."""
+    """Return the backgrounds that a color is used on, as set by the fields before it.
+
+    Rejected backgrounds are replaced with the defaults.
+    """
     background = str(info.data.get("background", PAPER))
     if str(info.field_name).endswith("_dark"):
         paper = background if _is_dark(background) else PAPER_DARK

@@ -1,4 +1,4 @@
-"""The built-in topics of `digest/topics.toml`, which is read once."""
+"""The built-in topics in `digest/topics.toml`, which are read only once."""
 
 import tomllib
 from functools import cache
@@ -7,6 +7,9 @@ from importlib import resources
 
 @cache
 def read_built_in_topics() -> tuple[dict[str, str], ...]:
-    """Return the tables of the built-in topics in order; each has a `name` and lists of words."""
+    """Return the tables of the built-in topics, in order.
+
+    Each table has a `name` and lists of words.
+    """
     text = resources.files("digest").joinpath("topics.toml").read_text("utf-8")
     return tuple(tomllib.loads(text)["topic"])

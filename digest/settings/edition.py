@@ -25,7 +25,7 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_only_setting(
         ..., "Identifies the section. Use lowercase letters, digits, and hyphens."
     )
-    # The email about changed preferences lists the titles.
+    # The email about changed preferences lists section titles.
     title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading that subscribers see.")
     kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
@@ -39,11 +39,14 @@ class SectionSettings(values.SettingsTable, title="Sections"):
 
     @property
     def source_section(self) -> str:
-        """The source section (`SOURCE_SECTIONS`) whose articles this section takes."""
+        """The section of sources whose articles this section takes (see `SOURCE_SECTIONS`)."""
         return find_source_section(self.kind)
 
     def title_in(self, language: SubscriberLanguage) -> str:
-        """Return the title for readers: built-in titles are translated, the operator's own aren't."""
+        """Return the title that subscribers see.
+
+        Built-in titles are translated, but the operator's own aren't.
+        """
         return language.translate_text(self.title)
 
 
@@ -86,7 +89,10 @@ NEWS_SECTION = "news"
 
 
 def find_source_section(kind: str) -> str:
-    """Return the source section whose articles a section kind takes: the one of the same name, or else news."""
+    """Return the section of sources whose articles a kind of section takes.
+
+    It's the one that has the same name, or else news.
+    """
     return kind if kind in SOURCE_SECTIONS else NEWS_SECTION
 
 
@@ -200,7 +206,7 @@ class SelectionSettings(values.SettingsTable):
 
     weights: RankingWeights = RankingWeights()
     same_story: float = file_only_setting(
-        0.21,  # average-linkage similarity that joins two articles
+        0.21,  # average-linkage similarity at which two articles are joined
         "The minimum similarity of two articles in one story. Lower values group more articles.",
         gt=0,
         lt=1,
@@ -220,7 +226,7 @@ class SelectionSettings(values.SettingsTable):
         "Their articles aren't repeated. Their stories return only if there's news.",
         ge=0,
     )
-    variety: float = file_only_setting(  # MMR's lambda
+    variety: float = file_only_setting(  # the lambda of MMR (maximal marginal relevance)
         0.75, "With 1, stories rank by score only. Lower values favor more topics.", ge=0, le=1
     )
     home_country: str = file_only_setting(
@@ -252,7 +258,7 @@ class SelectionSettings(values.SettingsTable):
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The names of the topics: the listed ones, or the built-in ones."""
+        """The names of the topics that are set, or else of the built-in topics."""
         return tuple(self.topics or (topic["name"] for topic in read_built_in_topics()))
 
 

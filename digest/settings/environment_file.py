@@ -1,6 +1,7 @@
-"""`digest.env`, next to `digest.toml`: environment variables for all commands and services of an installation.
+"""The file `digest.env`, with environment variables for all commands and services of an installation.
 
-Each line is `NAME=value`, quoted as in a shell, without expansion. Lines that begin with # are comments.
+It's next to `digest.toml`. Each line is `NAME=value`, quoted as in a shell, but nothing is
+expanded. Lines that begin with # are comments.
 """
 
 import re
@@ -17,7 +18,10 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+=,?&-]*")
 
 
 class EnvironmentFileError(ApplicationError):
-    """Raised when the file can't be used; the message has the line number, and never the value."""
+    """Raised when the file can't be used.
+
+    The message has the number of the line, but never a value.
+    """
 
 
 class ExposedEnvironmentFileError(EnvironmentFileError):
@@ -25,7 +29,7 @@ class ExposedEnvironmentFileError(EnvironmentFileError):
 
 
 def find_exposure(file: Path) -> ExposedEnvironmentFileError | None:
-    """Return an error if other users can access a file; None if they can't."""
+    """Return an error if other users can access a file, or None if they can't."""
     if not stat.S_IMODE(file.stat().st_mode) & 0o077:
         return None
     return ExposedEnvironmentFileError(
@@ -34,11 +38,11 @@ def find_exposure(file: Path) -> ExposedEnvironmentFileError | None:
 
 
 def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[str, str]:
-    """Return the variables of a file; empty if the file doesn't exist.
+    """Return the variables in a file, or an empty dictionary if the file doesn't exist.
 
     Raises:
-        ExposedEnvironmentFileError: other users can read it, unless `may_be_exposed`.
-        EnvironmentFileError: it can't be read, or a line isn't `NAME=value`.
+        ExposedEnvironmentFileError: other users can read the file, and `may_be_exposed` is false.
+        EnvironmentFileError: the file can't be read, or a line isn't `NAME=value`.
     """
     try:
         with file.open("rb") as opened:
@@ -57,7 +61,9 @@ def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[s
 
 
 def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, str]:
-    """Return the variables that a text sets; later lines override earlier ones.
+    """Return the variables that a text sets.
+
+    Later lines override earlier ones.
 
     Raises:
         EnvironmentFileError: a line isn't `NAME=value`.
@@ -81,7 +87,10 @@ def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, s
 
 
 def change_variables(text: str, values: Mapping[str, str]) -> str:
-    """Return the text with new values of variables; an empty value removes its line. All other lines are kept."""
+    """Return a text with new values for some of its variables.
+
+    If a value is empty, the variable's line is removed. All other lines are kept.
+    """
     missing = {name: value for name, value in values.items() if value}
     lines = []
     for line in text.splitlines():
@@ -97,5 +106,8 @@ def change_variables(text: str, values: Mapping[str, str]) -> str:
 
 
 def _quote_value(value: str) -> str:
-    """Quote a value so that shells, systemd, and Compose read it alike; it mustn't contain quotes or line breaks."""
+    """Return a value quoted so that shells, systemd, and Compose all read it the same way.
+
+    The value must not contain quotes or line breaks.
+    """
     return value if _PLAIN_VALUE.fullmatch(value) else f"'{value}'"

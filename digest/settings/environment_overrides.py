@@ -1,7 +1,8 @@
-"""Environment variables that override settings of `digest.toml`; the one for `limits.proxies` ends in LIMITS__PROXIES.
+"""Environment variables that override settings in `digest.toml`.
 
-The value of a text setting is plain text; others are TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set as a
-whole.
+For example, the variable for `limits.proxies` is DIGEST_LIMITS__PROXIES. The value of a text
+setting is plain text. Other values are TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set
+as a whole.
 """
 
 import tomllib
@@ -27,7 +28,7 @@ def build_variable_name(path: SettingPath) -> str:
 
 @cache
 def list_override_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
-    """Return the path and field of each setting, by the name of the variable that overrides it."""
+    """Return a mapping of variable names to the path and the field of the setting that each overrides."""
     return MappingProxyType(
         {build_variable_name(path): (path, field) for path, field in _list_keys(SettingsFileContent)}
     )
@@ -43,14 +44,20 @@ def _list_keys(table: type[BaseModel], above: SettingPath = ()) -> Iterator[tupl
 
 
 def find_model(annotation: Any) -> type[BaseModel] | None:
-    """Return the model in an annotation such as `Model`, `list[Model]`, or `Model | None`; None if there's none."""
+    """Return the model in an annotation such as `Model`, `list[Model]`, or `Model | None`.
+
+    If there's none, return None.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((model for part in get_args(annotation) if (model := find_model(part))), None)
 
 
 def apply_overrides(values: Mapping[str, Any], texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the values of a settings file, overridden by variables; `texts` has the variables' values by name."""
+    """Return the values in a settings file after variables have overridden them.
+
+    `texts` maps the names of variables to their values.
+    """
     merged = dict(values)
     for variable, text in texts.items():
         (*above, name), field = list_override_variables()[variable]
@@ -68,7 +75,7 @@ def _read_value(field: FieldInfo, text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text  # validated by its field later
+        return text  # its field reports what's wrong with it
 
 
 def _takes_text(annotation: Any) -> bool:
@@ -79,7 +86,7 @@ def _takes_text(annotation: Any) -> bool:
 
 
 def find_overriding_variable(settings: Settings, path: SettingPath) -> str:
-    """Return the name of the variable that overrides a setting now; empty if none does."""
+    """Return the name of the variable that overrides a setting now, or an empty string if none does."""
     variable = build_variable_name(path)
     return variable if variable in settings.environment_overrides else ""
 
@@ -87,7 +94,7 @@ def find_overriding_variable(settings: Settings, path: SettingPath) -> str:
 def find_overridden_changes(
     settings: Settings, before: SettingsFileContent, after: SettingsFileContent
 ) -> Iterator[str]:
-    """Yield the names of the variables that override settings in which two settings files differ."""
+    """Yield the names of variables that override settings in which two settings files differ."""
     for variable in settings.environment_overrides:
         path, _ = list_override_variables()[variable]
         if _get_value(before, path) != _get_value(after, path):

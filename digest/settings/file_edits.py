@@ -1,7 +1,8 @@
 """Changes to `digest.toml` that preserve the operator's comments, order, and layout.
 
-The file is read again under a lock, changed, checked, and replaced atomically. If the same values were changed in the
-meantime, nothing is written. The new text is parsed first, and must contain the intended values.
+The file is read again under a lock, changed, checked, and replaced atomically. If the same values
+were changed in the meantime, nothing is written. Before the file is replaced, the new text is
+parsed, and must have the intended values.
 """
 
 import fcntl
@@ -29,7 +30,10 @@ _OTHER_HEADER = re.compile(r"\s*\[(?!\s*sources\s*\.)")
 
 
 class SettingsConflictError(SettingsError):
-    """Raised when the same values were changed since they were shown; nothing was written."""
+    """Raised when the same values were changed after they were shown.
+
+    Nothing was written.
+    """
 
 
 def change_table(
@@ -40,17 +44,17 @@ def change_table(
     fingerprint: str,
     permit: Callable[[BaseModel, BaseModel], None] = lambda *_: None,
 ) -> Settings:
-    """Write new values into a table of the file, and return the resulting settings.
+    """Write new values to a table in the file, and return the resulting settings.
 
     Args:
-        settings: the settings of this process; their file is read again.
-        table: the table's name, such as `schedule`.
-        values: new values by key; a value that the file already has isn't touched.
-        fingerprint: the fingerprint of the values that were shown (`fingerprint_values`).
-        permit: called with the old and the new table before anything is written; it may raise.
+        settings: the settings of this process, whose file is read again.
+        table: the name of the table, such as `schedule`.
+        values: new values by key; values that the file already has aren't touched.
+        fingerprint: the fingerprint of the values as they were shown (see `fingerprint_values`).
+        permit: called with the old and the new table before anything is written; it may raise an error.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
         SettingsConflictError: the table was changed in the meantime.
         SettingsError: the file can't be read or written.
     """
@@ -73,12 +77,12 @@ def replace_sections(
     fingerprint: str,
     permit: Callable[[Sequence[SectionSettings], Sequence[SectionSettings]], None] = lambda *_: None,
 ) -> Settings:
-    """Write the list of sections in order, keeping comments on existing ones, and return the resulting settings.
+    """Write the list of sections in order, and return the resulting settings.
 
-    `permit` is as in `change_table`.
+    Comments on existing sections are kept. `permit` is the same as in `change_table`.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
         SettingsConflictError: the sections were changed in the meantime.
         SettingsError: the file can't be read or written.
     """
@@ -94,12 +98,14 @@ def replace_sections(
 
 
 def edit_settings_text(settings: Settings, text: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the text of a settings file with new values in its tables; unchanged values aren't touched.
+    """Return the text of a settings file with new values in its tables.
 
-    `settings` provides the values from the environment. Nothing is written.
+    Values that aren't new aren't touched. The values from the environment are those in `settings`.
+    Nothing is written.
 
     Raises:
-        SettingsError: the text isn't valid TOML, a value is wrong, or the text can't be changed automatically.
+        SettingsError: the text isn't valid TOML, a value is invalid, or the text can't be changed
+            automatically.
     """
     try:
         for table, values in tables.items():
@@ -135,10 +141,10 @@ def append_sources(settings: Settings, sources: Sequence[SourceSettings]) -> Set
 
 
 def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any], *, fingerprint: str) -> Settings:
-    """Write new values for the source with a URL, and return the resulting settings.
+    """Write new values for the source that has a URL, and return the resulting settings.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
         SettingsConflictError: the source was changed or removed in the meantime.
         SettingsError: the file can't be read or written.
     """
@@ -158,7 +164,9 @@ def change_source_in_file(settings: Settings, url: str, values: Mapping[str, Any
 
 
 def remove_source_from_file(settings: Settings, url: str) -> Settings:
-    """Remove a source from the file, keeping the comments around it, and return the resulting settings.
+    """Remove a source from the file, and return the resulting settings.
+
+    Comments around the source are kept.
 
     Raises:
         SettingsError: the file has no source with this URL, or it can't be read or written.
@@ -192,8 +200,12 @@ def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint
 def _rewrite_file(
     settings: Settings, edit: Callable[[str, SettingsFileContent], tuple[str, SettingsFileContent]]
 ) -> Settings:
-    """Change the file under a lock; if anything fails, the old one stays."""
-    file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()  # a symbolic link is kept; its target is replaced
+    """Change the file under a lock.
+
+    If anything fails, the old file is kept.
+    """
+    # If it's a symbolic link, the link is kept and its target is replaced.
+    file = (settings.origin or Path(SETTINGS_FILE_NAME)).resolve()
     try:
         with _lock_folder(file.parent):
             before = file.read_bytes().decode("utf-8") if file.exists() else ""
@@ -211,10 +223,10 @@ def _rewrite_file(
 
 
 def _check_written(settings: Settings, written: SettingsFileContent, wanted: SettingsFileContent, place: str) -> None:
-    """Check that a file has the intended values.
+    """Raise an error unless a file has the intended values.
 
     Raises:
-        SettingsError: the environment overrides a key, or the text can't be changed automatically.
+        SettingsError: the environment overrides a value, or the text can't be changed automatically.
     """
     if variables := list(find_overridden_changes(settings, written, wanted)):
         raise SettingsError(
@@ -227,7 +239,7 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
 
 @contextmanager
 def _lock_folder(folder: Path) -> Iterator[None]:
-    """Prevent other processes of this product from changing the file at the same time."""
+    """Prevent other processes of this program from changing the file at the same time."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -237,12 +249,13 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
-    """Write a file atomically; an existing one keeps its mode, a new one gets `new_mode`.
+    """Write a file atomically.
 
-    If root writes it, an existing file keeps its owner and a new one gets its folder's, so services can still read it.
+    An existing file keeps its mode, and a new file gets `new_mode`. If root writes the file, an existing
+    file keeps its owner and a new file gets the owner of its folder, so that services can read it.
 
     Raises:
-        OSError: it can't be written.
+        OSError: the file can't be written.
     """
     handle, name = tempfile.mkstemp(prefix=f".{file.name}.", suffix=".toml", dir=file.parent)
     draft = Path(name)
@@ -261,7 +274,10 @@ def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
 
 
 def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
-    """Return the text with values set in a table; a key that's commented out is set in its place."""
+    """Return a text with new values set in one of its tables.
+
+    If the line of a key is commented out, the value is set in that line.
+    """
     listed = tomlkit.parse(text).get(table)
     if listed is None or isinstance(listed, Table):
         for name in values:
@@ -275,7 +291,10 @@ def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
 
 
 def _make_room(text: str, table: str, name: str) -> str:
-    """Add a line for a key to its table, in place of its commented-out line or directly below the header."""
+    """Return a text with a line for a key in a table.
+
+    The line replaces the commented-out line of the key, or comes directly after the table's header.
+    """
     lines = text.splitlines(keepends=True)
     header = re.compile(rf"\s*\[\s*{re.escape(table)}\s*\]")
     at = next((number for number, line in enumerate(lines) if header.match(line)), None)
@@ -302,7 +321,10 @@ def _is_toml(text: str) -> bool:
 
 
 def _set_value(row: Any, name: str, value: Any) -> None:
-    """Set one value of a table; a nested table keeps its position and comments."""
+    """Set a value in a table.
+
+    If the value is a nested table, it keeps its position and comments.
+    """
     listed = row.get(name)
     if isinstance(value, dict):
         if isinstance(listed, Table):
@@ -316,7 +338,11 @@ def _set_value(row: Any, name: str, value: Any) -> None:
 
 
 def _put_key(row: Any, key: str, value: Any) -> None:
-    """Set a key; a new one goes before the comments at the table's end, which belong to the next table."""
+    """Set a key in a table.
+
+    A new key comes before any comments at the end of the table, because they belong to the next
+    table.
+    """
     if key in row and row[key] == value:
         return
     tail: list[Any] = []
@@ -337,7 +363,7 @@ def _inline_table(values: Mapping[str, Any]) -> Any:
 
 
 def _changed_source_values(source: SourceSettings) -> dict[str, Any]:
-    """Return the values of a source that differ from the defaults."""
+    """Return the values of a source that aren't the defaults."""
     values = source.model_dump(exclude_defaults=True)
     return {name: _inline_table(value) if isinstance(value, dict) else value for name, value in values.items()}
 
@@ -370,7 +396,10 @@ def _set_section_rows(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cut_source_block(text: str, place: int) -> str:
-    """Return the text without a source's block, from its header to its last key; comments after it stay."""
+    """Return a text without the block of a source, from its header to its last key.
+
+    Comments after the block are kept.
+    """
     lines = text.splitlines(keepends=True)
     starts = [number for number, line in enumerate(lines) if _SOURCE_HEADER.match(line)]
     if place >= len(starts):

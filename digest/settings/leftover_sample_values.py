@@ -1,7 +1,7 @@
-"""Values of the default publication or the bundled sample that a publication with another name still has.
+"""Values of the default publication or the sample that a publication of another name still uses.
 
-All texts that reach readers are compared with the values in the shipped defaults and the sample's settings file, so
-keys that are added to the sample are checked, too.
+All texts for subscribers are compared with the values in the default settings and in the sample's
+settings file, so keys that are added to the sample are also checked.
 """
 
 import re
@@ -14,7 +14,7 @@ from digest.settings.misspelled_names import find_table
 from digest.settings.model import SettingsFileContent
 
 SAMPLE_SETTINGS = Path(__file__).parents[1] / "sample" / "digest.toml"
-# Tables of texts that reach readers, each with keys that aren't texts or are checked as addresses.
+# Tables of texts for subscribers, each with keys that aren't texts or are checked as addresses.
 _ADDRESS_KEYS = ("address", "reply_to", "list_id")
 _TABLES = (
     ("publication", frozenset({"name", "language", "timezone", "first_number"})),
@@ -26,7 +26,10 @@ _SAMPLE_DOMAIN = "news.example.org"
 
 
 def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the keys of settings that still have HLS.Today's or the sample's texts; none for HLS.Today itself."""
+    """Return the keys of settings that still have HLS.Today's or the sample's texts.
+
+    For HLS.Today itself, return an empty tuple.
+    """
     if not _has_other_name(file):
         return ()
     texts = (
@@ -39,14 +42,20 @@ def list_leftover_texts(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def list_sample_addresses(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the keys of sender settings with the sample's domain; none for HLS.Today itself."""
+    """Return the keys of sender settings that still use the sample's domain.
+
+    For HLS.Today itself, return an empty tuple.
+    """
     if not _has_other_name(file):
         return ()
     return tuple(f"sender.{key}" for key in _ADDRESS_KEYS if str(getattr(file.sender, key)).endswith(_SAMPLE_DOMAIN))
 
 
 def name_setting(key: str) -> str:
-    """Return where a setting is on the settings pages: "Sender → Postal address"; the key if no page shows it."""
+    """Return the place of a setting on the settings pages, such as "Sender → Postal address".
+
+    If no page shows the setting, return its key.
+    """
     table_name, name = key.split(".")
     table = find_table((table_name,))
     label = table.model_fields[name].title if table else None
@@ -54,7 +63,10 @@ def name_setting(key: str) -> str:
 
 
 def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
-    """Return the names of the sample's invented sources in the settings; none for HLS.Today itself."""
+    """Return the names of made-up sources from the sample that the settings still have.
+
+    For HLS.Today itself, return an empty tuple.
+    """
     if not _has_other_name(file):
         return ()
     invented = {str(source["url"]) for source in _read_sample().get("sources", ())}
@@ -62,11 +74,14 @@ def list_sample_sources(file: SettingsFileContent) -> tuple[str, ...]:
 
 
 def _is_foreign(table: str, key: str, value: str) -> bool:
-    """Return whether a text is from the defaults or the sample, ignoring layout and punctuation."""
+    """Return True if a text is from the defaults or the sample.
+
+    Layout and punctuation are ignored.
+    """
     default_name, value_words = _join_text_words(SettingsFileContent().publication.name), _join_text_words(value)
     sample = _join_text_words(str(_read_sample().get(table, {}).get(key, "")))
     originals = {_join_text_words(_texts_of(SettingsFileContent(), table).get(key, "")), sample}
-    # The sample's postal address may follow another name.
+    # The sample's postal address may come after a different name.
     holds_sample = key == "postal_address" and sample.removeprefix(f"{default_name} ") in value_words
     return bool(value_words) and (value_words in originals or holds_sample)
 
@@ -77,7 +92,7 @@ def _texts_of(file: SettingsFileContent, table: str) -> dict[str, str]:
 
 
 def _join_text_words(text: str) -> str:
-    """Return the words of a text in lower case, without layout and punctuation."""
+    """Return the words of a text in lowercase, without layout and punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 

@@ -1,4 +1,7 @@
-"""Loading of `digest.toml` and the environment, which takes precedence; all problems are reported together."""
+"""Loading `digest.toml` and the environment, which takes precedence.
+
+All problems are reported together.
+"""
 
 import os
 import re
@@ -32,15 +35,18 @@ MAX_LINE_LENGTH = 10_000  # characters
 
 
 class SettingsError(ApplicationError):
-    """Raised when the settings can't be used; the message lists every problem, one per line."""
+    """Raised when the settings can't be used.
+
+    The message lists all problems, one per line.
+    """
 
 
 class ExposedSettingsError(SettingsError):
     """Raised when other users can read `digest.env`."""
 
 
-# Fields of `Settings` by the variable that sets them. `file` and `origin` come from the settings file, `logo` and
-# `header` from the database.
+# The fields of `Settings` by the variables that set them. `file` and `origin` come from the
+# settings file, and `logo` and `header` from the database.
 _OTHER_FIELDS = {"file", "origin", "logo", "header", "environment_overrides"}
 ENVIRONMENT_FIELDS = {f"{PREFIX}{field.upper()}": field for field in Settings.model_fields.keys() - _OTHER_FIELDS}
 SECRET_FIELDS = [
@@ -61,15 +67,15 @@ def load_settings(
     """Read `digest.toml`, the `digest.env` next to it, and the environment, which overrides both.
 
     Args:
-        path: the file; by default `DIGEST_SETTINGS`, then `./digest.toml` if it exists.
+        path: the file; by default, the one in `DIGEST_SETTINGS`, or else `./digest.toml` if it exists.
         environ: the environment to read, for tests.
-        may_be_missing: whether the file may be absent even if it was named.
-        may_be_exposed: whether `digest.env` is read even if other users can read it, too; the doctor reports it.
+        may_be_missing: allow the file to be missing even if its path is given.
+        may_be_exposed: read `digest.env` even if other users can read it, which the doctor reports.
 
     Raises:
         ExposedSettingsError: other users can read `digest.env`.
-        SettingsError: the file is missing or can't be read, or keys are unknown or have wrong values; the message lists
-            all problems.
+        SettingsError: the file is missing or can't be read, or keys are unknown or have invalid values.
+            The message lists all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
@@ -106,7 +112,7 @@ def _describe_unknown_variable(name: str, file: Path, process_environ: Mapping[s
 
 
 def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_exposed: bool) -> Mapping[str, str]:
-    """Return the environment's variables, and those of a file that the environment doesn't set."""
+    """Return the variables in the environment, and those in a file that the environment doesn't set."""
     try:
         variables = read_environment_file(file, may_be_exposed=may_be_exposed)
         return variables | {name: value for name, value in environ.items() if value}
@@ -117,7 +123,7 @@ def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_expo
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets from files, such as those that systemd passes (systemd.exec(5), LoadCredential=)."""
+    """Return the secrets in files, such as those passed by systemd (see systemd.exec(5), LoadCredential=)."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     files = {field: Path(folder) / name for name, field in _CREDENTIALS.items()} if folder else {}
     files = {field: file for field, file in files.items() if file.exists()}
@@ -134,29 +140,33 @@ def _read_secret(file: Path) -> str:
 
 
 def reload_settings(settings: Settings) -> Settings:
-    """Return the settings with their file read again; values from the environment are kept.
+    """Return the settings with their file read again. Values from the environment are kept.
 
     Raises:
-        SettingsError: it can't be read, or a key is unknown or has a wrong value; the message lists all problems.
+        SettingsError: the file can't be read, or keys are unknown or have invalid values. The message
+            lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
 
 
 def parse_settings_text(settings: Settings, text: str) -> Settings:
-    """Return the settings as if their file contained `text`; values from the environment are kept.
+    """Return the settings that result if their file contains `text`.
+
+    Values from the environment are kept.
 
     Raises:
-        SettingsError: it isn't valid TOML, or a key is unknown or has a wrong value; the message lists all problems.
+        SettingsError: the text isn't valid TOML, or keys are unknown or have invalid values. The message
+            lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [], text)
 
 
 def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], text: str | None = None) -> Settings:
-    """Return the settings from their values.
+    """Return the settings that result from values.
 
-    `text` is the content of the file; if it's None, the file is read to find the line of a problem.
+    `text` is the content of the file. If it's None, the file is read to find the lines of problems.
     """
     environment_overrides = values.get("environment_overrides", {})
     if environment_overrides:
@@ -169,13 +179,13 @@ def _validate_settings(values: dict[str, Any], file: Path, problems: list[str], 
         for error in map(dict, errors):
             problem = _describe_variable_problem(error, environment_overrides)
             problems.append(problem or _describe_problem(error, file, text))
-        raise SettingsError(_problem_report(file, problems)) from None  # the exception chain would print secrets
+        raise SettingsError(_problem_report(file, problems)) from None  # a chained exception would print secrets
     if problems:
         raise SettingsError(_problem_report(file, problems))
     return settings
 
 
-# Read outside Settings.
+# Variables that are read elsewhere.
 _OPERATORS_VARIABLES = ("DIGEST_SETTINGS", "DIGEST_BACKUP_PASSPHRASE_FILE")
 _TEST_VARIABLES = ("DIGEST_TEST_REQUIRE", "DIGEST_TEST_DATABASE", "DIGEST_TEST_SEED")
 _OTHER_VARIABLES = frozenset({*_OPERATORS_VARIABLES, *_TEST_VARIABLES})
@@ -194,7 +204,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:
-    # tomllib takes quadratic time for keys with very many parts, which are on one line, and recurses into brackets.
+    # tomllib takes quadratic time for a key with very many parts, which is always on one line, and
+    # is recursive for brackets.
     lengths = enumerate(map(len, text.splitlines()), 1)
     too_long = ((number, length) for number, length in lengths if length > MAX_LINE_LENGTH)
     for number, length in too_long:
@@ -213,7 +224,10 @@ def _parse_toml(text: str, file: Path) -> dict[str, Any]:
 
 
 def _make_toml_error(file: Path, text: str, message: str) -> SettingsError:
-    """Return the error for an unreadable text; for a repeated name, it has the name and both lines."""
+    """Return the error for text that isn't valid TOML.
+
+    If a name is repeated, the message has the name and both lines.
+    """
     if text.startswith("\ufeff"):
         return SettingsError(
             f"{file.absolute()} isn't valid TOML because it begins with a byte order mark.",
@@ -233,7 +247,10 @@ def _make_toml_error(file: Path, text: str, message: str) -> SettingsError:
 
 
 def _describe_variable_problem(error: Mapping[str, Any], environment_overrides: Iterable[str]) -> str:
-    """Describe a problem with a key that the environment sets; empty for other problems."""
+    """Return a description of a problem with a key that the environment sets.
+
+    For any other problem, return an empty string.
+    """
     _, *path = error["loc"] or ("",)
     for variable in environment_overrides:
         key, _ = list_override_variables()[variable]
@@ -258,11 +275,12 @@ def _describe_problem(error: dict[str, Any], file: Path, text: str) -> str:
 
 
 def _join_steps(path: KeyPath) -> str:
-    """Return a path in the notation of settings: `sections[2].title`."""
+    """Return a path in the notation of settings, such as `sections[2].title`."""
     return "".join(f"[{step + 1}]" if isinstance(step, int) else f".{step}" for step in path).lstrip(".")
 
 
-# Problems by pydantic's error types, with the facts that it provides; its own messages are for programmers.
+# The wording of problems by pydantic's error types, with the values that pydantic provides. Its own
+# messages are for programmers.
 _ERROR_WORDS = {
     "extra_forbidden": "not a setting",
     "missing": "required",
@@ -288,7 +306,7 @@ _ERROR_WORDS = {
 
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
-    """Describe a pydantic error for operators, without the name of its key."""
+    """Return a description of a pydantic error for operators, without the name of the key."""
     if error["type"] == "literal_error":
         choices = error["ctx"]["expected"]  # pydantic writes "'a', 'b' or 'c'"
         return f"must be {choices.replace(' or ', ', or ') if ', ' in choices else choices}"

@@ -1,4 +1,7 @@
-"""The frequency of emails, based on the schedule, as worded on pages, in emails, and in the consent text."""
+"""The frequency of emails that follows from the schedule.
+
+It's worded on pages, in emails, and in the consent text.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +15,7 @@ _FRIDAY = 4
 
 @dataclass(frozen=True, slots=True)
 class _FrequencyPhrases:
-    """One frequency in three parts of a sentence: "2 emails a week", "on Mondays …", "2 times a week"."""
+    """A frequency in three forms: "2 emails a week", "on Mondays and Thursdays", and "2 times a week"."""
 
     mails: str
     each: str
@@ -21,7 +24,10 @@ class _FrequencyPhrases:
 
 @dataclass(frozen=True, slots=True)
 class MailFrequency:
-    """The weekdays of editions (Monday is 0; empty without a fixed day), worded in a language."""
+    """The weekdays of editions, worded in a language.
+
+    Monday is 0. `days` is empty if there's no fixed day.
+    """
 
     days: tuple[int, ...] = (_FRIDAY,)
     language: SubscriberLanguage = ENGLISH
@@ -33,24 +39,25 @@ class MailFrequency:
 
     @property
     def mails(self) -> str:
-        """The promise at the beginning of a sentence: "One email a week", "2 emails a week"."""
+        """The frequency at the beginning of a sentence, such as "One email a week" or "2 emails a week"."""
         return self._phrases.mails
 
     @property
     def each(self) -> str:
-        """The time of emails, as an adverb: "every Friday", "on Mondays and Thursdays"."""
+        """The days of emails as an adverb, such as "every Friday" or "on Mondays and Thursdays"."""
         return self._phrases.each
 
     @property
     def promise(self) -> str:
-        """The heading of the sign-up page: "In your inbox every Friday"."""
+        """The heading of the sign-up page, such as "In your inbox every Friday"."""
         return self.language.gettext("In your inbox %(each)s", each=self.each)
 
     @property
     def consent(self) -> str:
-        """The standard consent text, with {name} for the publication's name; used unless the publisher wrote one.
+        """The standard consent text, in which {name} stands for the publication's name.
 
-        Any change to the text creates a new version for new sign-ups. Earlier versions are kept.
+        It's used unless the publisher wrote one. Any change to the text creates a new version for
+        new sign-ups, and earlier versions are kept.
         """
         if self.is_weekly:
             # Translators: {name} is the publication's name. Subscribers agree to this text: every word counts.
@@ -67,7 +74,10 @@ class MailFrequency:
 
     @property
     def consent_with_breaking_news(self) -> str:
-        """The standard consent text for sign-ups that include breaking news; used unless the publisher wrote one."""
+        """The standard consent text for sign-ups that include breaking news.
+
+        It's used unless the publisher wrote one.
+        """
         often = self.language.gettext("once a week") if self.is_weekly else self._phrases.often
         # Translators: {name} is the publication's name, %(often)s is "once a week". Subscribers agree to this text: every word counts.
         return self.language.gettext(
@@ -99,12 +109,12 @@ class MailFrequency:
 
     @property
     def _named_days(self) -> str:
-        """The weekdays as a list: "Fridays", "Mondays and Thursdays"."""
+        """The weekdays as a list in words, such as "Fridays" or "Mondays and Thursdays"."""
         return self.language.join_words([_name_weekdays(self.language)[day] for day in self.days])
 
 
 def _name_weekdays(language: SubscriberLanguage) -> Sequence[str]:
-    """Return the weekdays in the plural, from Monday: "Mondays"."""
+    """Return the names of weekdays in the plural, such as "Mondays", beginning with Monday."""
     return (
         *(language.gettext("Mondays"), language.gettext("Tuesdays"), language.gettext("Wednesdays")),
         *(language.gettext("Thursdays"), language.gettext("Fridays"), language.gettext("Saturdays")),

@@ -1,4 +1,4 @@
-"""Suggestions for unknown names in settings."""
+"""Suggestions for unknown names in the settings."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,13 +9,14 @@ from digest.settings.environment_overrides import find_model
 from digest.settings.model import SettingsFileContent
 from digest.settings.setting_lines import KeyPath
 
-MIN_LIKENESS = 0.7  # difflib's similarity ratio of two names; 1 if they're equal
+MIN_LIKENESS = 0.7  # difflib's similarity ratio for two names, which is 1 if they're equal
 
 
 def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str = "") -> str:
-    """Return the end of a sentence that suggests the most similar known name; empty if none is similar.
+    """Return the end of a sentence that suggests the known name that's most similar.
 
-    A `prefix` that all names share is ignored, because it would make any two of them similar.
+    If no name is similar, return an empty string. A `prefix` that all names share is ignored,
+    because it would make any two of them similar.
     """
     bare = {each.removeprefix(prefix): each for each in known_names}
     near = get_close_matches(name.removeprefix(prefix), bare, n=1, cutoff=MIN_LIKENESS)
@@ -23,9 +24,10 @@ def phrase_name_suggestion(name: str, known_names: Iterable[str], *, prefix: str
 
 
 def phrase_key_suggestion(path: KeyPath) -> str:
-    """Return the end of a sentence about an unknown key of `digest.toml`: a similar key, or the table it belongs to.
+    """Return the end of a sentence about an unknown key in `digest.toml`.
 
-    The result is empty if there's no suggestion.
+    It suggests a similar key, or the table that the key belongs to. If there's no suggestion,
+    return an empty string.
     """
     *above, name = path
     table = find_table(above)
@@ -38,7 +40,7 @@ def phrase_key_suggestion(path: KeyPath) -> str:
 
 
 def find_table(path: KeyPath) -> type[BaseModel] | None:
-    """Return the model of a table of `digest.toml`; None if there's no such table."""
+    """Return the model of a table in `digest.toml`, or None if there's no such table."""
     table: type[BaseModel] | None = SettingsFileContent
     for step in path:
         if table is not None and isinstance(step, str):

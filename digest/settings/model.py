@@ -79,7 +79,7 @@ class SettingsFileContent(values.SettingsTable):
         return self
 
 
-MIN_TOKEN_LENGTH = 16  # characters of a shared secret that authenticates requests
+MIN_TOKEN_LENGTH = 16  # characters, in a shared secret that authenticates requests
 
 
 PROVIDERS_FOLDER = Path(__file__).parents[1] / "deliver" / "providers"
@@ -88,7 +88,7 @@ PROVIDERS_FOLDER = Path(__file__).parents[1] / "deliver" / "providers"
 def _read_provider_fields() -> dict[str, Any]:
     """Return a field for each variable in the providers' `variables.toml` files.
 
-    They're data so that this module doesn't import from a higher layer.
+    The files contain data rather than code, so that this module doesn't import from a higher layer.
     """
     fields = dict[str, Any]()
     for file in sorted(PROVIDERS_FOLDER.glob("*/variables.toml")):
@@ -114,34 +114,38 @@ else:
 
 
 class Settings(_ProviderFields):
-    """All settings of a process, validated; `load_settings` creates them once."""
+    """All settings of a process, after validation.
+
+    `load_settings` creates them once.
+    """
 
     file: SettingsFileContent = SettingsFileContent()
     home: Path = Path("digest-data")
     database_url: str = ""
     mail_url: SecretStr = SecretStr("outbox:")
-    key_passphrase: SecretStr | None = None  # decrypts the key file if it's encrypted
+    key_passphrase: SecretStr | None = None  # decrypts the key file, if that's encrypted
     backup_passphrase: SecretStr | None = None  # encrypts backups
-    metrics_token: SecretStr | None = None  # required by /metrics, which is unavailable without one
+    metrics_token: SecretStr | None = None  # required by /metrics, which is unavailable if there's no token
     log_format: Literal["text", "json"] = "text"
     alert_secret: SecretStr | None = None  # signs requests to `alerts.webhook`
-    installation: str = ""  # tells this installation from its copies if machine and file don't
+    installation: str = ""  # distinguishes this installation from its copies if the machine and the file don't
     base_url: str = "http://localhost:8025"
-    hsts_subdomains: bool = True  # browsers must use https for all hosts below the base URL's, too
+    hsts_subdomains: bool = True  # browsers must also use https for all hosts below the base URL's
     inbound_password: SecretStr | None = None  # of `inbound.user`
-    dkim_domain: str = ""  # with the next two, for signing email over SMTP (RFC 6376, section 5)
-    dkim_selector: str = ""  # one per key in the file, separated by commas
-    dkim_key_file: Path | None = None  # PEM: an RSA key, optionally followed by an Ed25519 key
+    dkim_domain: str = ""  # together with the next two, for signing email sent by SMTP (RFC 6376, section 5)
+    dkim_selector: str = ""  # one for each key in the file, separated by commas
+    dkim_key_file: Path | None = None  # PEM, with an RSA key that an Ed25519 key may follow
     send_lease: Annotated[float, Field(ge=1, le=3600)] = (
-        30.0  # seconds of silence after which another run may take a run's messages
+        30.0  # seconds of silence after which another run may take over the messages of a run
     )
-    templates: Path | None = None  # the operator's own templates, which override ours
+    templates: Path | None = None  # the operator's custom templates, which override ours
     origin: Path | None = None  # the digest.toml that was read
     environment_overrides: Mapping[
         str, str
-    ] = {}  # the set variables of `digest.settings.environment_overrides`, by name
-    logo: LightAndDarkLogo | None = None  # the images that `branding.logo` and `branding.logo_dark` name, once loaded
-    header: HeaderImage | None = None  # the image that `branding.header` names, once loaded
+    ] = {}  # the variables of `digest.settings.environment_overrides` that are set, by name
+    # The images named by `branding.logo` and `branding.logo_dark`, once they're loaded.
+    logo: LightAndDarkLogo | None = None
+    header: HeaderImage | None = None  # the image named by `branding.header`, once it's loaded
 
     @model_validator(mode="after")
     def _check_base_url(self) -> Self:
@@ -192,7 +196,10 @@ class Settings(_ProviderFields):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:
-        """Reject line breaks and outer spaces that were copied along with a secret; passphrases may have them."""
+        """Reject line breaks and outer spaces, which may have been copied together with a secret.
+
+        Passphrases may contain them.
+        """
         for name, value in self:
             text = value.get_secret_value() if isinstance(value, SecretStr) else ""
             if not name.endswith("passphrase") and (text != text.strip() or not text.isprintable()):
@@ -212,95 +219,116 @@ class Settings(_ProviderFields):
         return self
 
     def provider_variable(self, name: str) -> str:
-        """Return the value of a provider's variable, by its name without `DIGEST_` in lower case; empty if not set."""
+        """Return the value of a provider's variable, or an empty string if it isn't set.
+
+        `name` is the name of the variable in lowercase, without `DIGEST_`.
+        """
         value: SecretStr | str | None = getattr(self, name)
         return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
     @property
     def unsubscribe_mail_domain(self) -> str:
-        """The domain of addresses that unsubscribe by email; empty unless their mailbox is read."""
+        """The domain of the addresses that unsubscribe people by email.
+
+        It's empty unless their mailbox is read.
+        """
         return self.file.sender.bounce_domain if self.file.inbound.host else ""
 
     @property
     def dkim_selectors(self) -> tuple[str, ...]:
-        """The selectors, one per key in the key file; empty if email isn't signed."""
+        """The selectors, one for each key in the key file, or an empty tuple if email isn't signed."""
         return tuple(s.strip() for s in self.dkim_selector.split(",")) if self.dkim_selector else ()
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which applies to dates and times in the settings and on editors' pages."""
+        """The publication's time zone, which applies to the settings and to editors' pages."""
         return self.file.publication.zone
 
     @property
     def subscriber_language(self) -> SubscriberLanguage:
-        """The language of subscriber-facing text, from `publication.language`, with its translations."""
+        """The language of texts for subscribers, from `publication.language`, with its translations."""
         return load_language(self.file.publication.language, self.templates)
 
     @property
     def section_titles(self) -> tuple[tuple[str, str], ...]:
-        """The key and title of each section, as subscribers see them."""
+        """The key and the title of each section, as subscribers see them."""
         return tuple((section.key, section.title_in(self.subscriber_language)) for section in self.file.sections)
 
     @property
     def mail_frequency(self) -> MailFrequency:
-        """The frequency of emails that subscribers are promised, from the schedule, in their language."""
+        """The frequency of emails that subscribers are promised, in their language.
+
+        It follows from the schedule.
+        """
         return MailFrequency(tuple(sorted(self.file.schedule.send_rule.days)), self.subscriber_language)
 
     @property
     def effective_database_url(self) -> str:
-        """The database's URL; by default, an SQLite file in the home folder."""
+        """The URL of the database, which by default is an SQLite file in the home folder."""
         return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
     def outbox_folder(self) -> Path:
-        """The folder of `.eml` files, with `edition/` and `notice/` below it."""
+        """The folder for `.eml` files, with the subfolders `edition/` and `notice/`."""
         return self.home / "outbox"
 
     @property
     def uploads_folder(self) -> Path:
-        """The folder of uploaded lists, which contain addresses; it's pruned and never backed up."""
+        """The folder for uploaded lists.
+
+        The lists contain addresses, so the folder is pruned and never backed up.
+        """
         return self.home / "uploads"
 
     @property
     def runs_folder(self) -> Path:
-        """The folder of run files; see `digest.deliver.send.claims.run_progress_file`."""
+        """The folder for run files (see `digest.deliver.send.claims.run_progress_file`)."""
         return self.home / "runs"
 
     @property
     def key_file(self) -> Path:
-        """The file that contains all keys; never backed up."""
+        """The file that contains all keys, which is never backed up."""
         return self.home / "keys.json"
 
     @property
     def key_passphrase_text(self) -> str | None:
-        """The passphrase of the key file in plaintext; None if there's none."""
+        """The passphrase of the key file in plaintext, or None if there's none."""
         return self.key_passphrase.get_secret_value() if self.key_passphrase else None
 
     @property
     def backup_passphrase_text(self) -> str | None:
-        """The passphrase of backups in plaintext; None if there's none."""
+        """The passphrase of backups in plaintext, or None if there's none."""
         return self.backup_passphrase.get_secret_value() if self.backup_passphrase else None
 
     @property
     def settings_place(self) -> Path:
-        """The absolute path of `digest.toml`, which may not exist, for messages."""
+        """The absolute path of `digest.toml`, for messages.
+
+        The file may not exist.
+        """
         return (self.origin or Path(SETTINGS_FILE_NAME)).absolute()
 
     @property
     def environment_place(self) -> Path:
-        """The absolute path of `digest.env`, which may not exist; the environment of a process overrides it."""
+        """The absolute path of `digest.env`.
+
+        The file may not exist, and the environment of a process overrides it.
+        """
         return self.settings_place.parent / ENVIRONMENT_FILE_NAME
 
     @property
     def private_places(self) -> tuple[Path, ...]:
-        """The folders and files with keys, addresses, or secrets; document parsers never open them."""
+        """The folders and files that contain keys, addresses, or secrets.
+
+        Document parsers never open them.
+        """
         backups = Path(self.file.backup.folder) if self.file.backup.folder else None
         places = self.home, self.settings_place, self.environment_place, self.dkim_key_file, backups
         return tuple(place.absolute() for place in places if place)
 
     @property
     def left_log(self) -> Path:
-        """The unsubscribe log, outside the database."""
+        """The log of unsubscribes, which is outside the database."""
         return self.home / "left.log"
 
     @property

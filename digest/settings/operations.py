@@ -105,10 +105,12 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
 
 
 def _check_webhook(text: str) -> str:
-    """Check the URL of a webhook, which must use https or be on this machine; it may be empty.
+    """Return the URL of a webhook after checking it.
+
+    The URL must use https or be on this machine. It may be empty.
 
     Raises:
-        ValueError: the URL isn't one of these, or was copied in redacted form.
+        ValueError: the URL isn't valid, or was copied from where it's shown in redacted form.
     """
     if values.HIDDEN_PART in text:
         raise ValueError(f"{text!r} is shortened; enter the whole URL")
@@ -126,7 +128,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     affected_area: ClassVar = AffectedArea.ALERTS
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
-    complaints_share: float = file_only_setting(  # Gmail asks senders to stay below it
+    complaints_share: float = file_only_setting(  # Gmail asks senders to stay below this share
         0.001, "Share of accepted messages with complaints.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
@@ -197,7 +199,7 @@ class RetentionSettings(values.SettingsTable):
         "The ledger keeps their hashes.",
         ge=1,
     )
-    delivery_days: int = file_only_setting(  # fewer would hide strikes
+    delivery_days: int = file_only_setting(  # a shorter period would hide repeated bounces
         400,
         "Days to keep each delivery and its events. Totals stay.",
         "Daily counts are kept for at least 400 days.",
@@ -236,15 +238,20 @@ class BackupSettings(values.SettingsTable, title="Backups"):
 
     @property
     def rules(self) -> tuple[ScheduleRule, ...]:
-        """The times at which backups are made; empty without a folder."""
+        """The times at which backups are made.
+
+        It's empty if no folder is set.
+        """
         return tuple(parse_schedule_rule(text) for text in self.at) if self.folder else ()
 
 
 def _check_log(text: str) -> str:
-    """Check the location of a log: `journal`, an absolute path, or empty for none.
+    """Return the location of a log after checking it.
+
+    The location is `journal`, an absolute path, or empty for no log.
 
     Raises:
-        ValueError: it's none of these.
+        ValueError: the location isn't valid.
     """
     if text not in {"", "journal"} and not text.startswith("/"):
         raise ValueError(f'{text!r} isn\'t "journal" or an absolute path, such as /var/log/mail.log')
@@ -252,10 +259,10 @@ def _check_log(text: str) -> str:
 
 
 def check_dkim_record(text: str) -> str:
-    """Check the DNS name of a DKIM key (RFC 6376, section 3.6.2.1); it may be empty.
+    """Return the DNS name of a DKIM key after checking it (RFC 6376, section 3.6.2.1). It may be empty.
 
     Raises:
-        ValueError: it isn't the name of a DKIM key.
+        ValueError: the text isn't the name of a DKIM key.
     """
     selector, _, domain = text.partition("._domainkey.")
     if text and not (values.SELECTOR_PATTERN.fullmatch(selector) and values.DOMAIN_PATTERN.fullmatch(domain)):
@@ -285,7 +292,7 @@ class RelaySettings(values.SettingsTable):
 
     @property
     def dkim_domain(self) -> str:
-        """The domain that the mail server signs for; empty if it doesn't sign."""
+        """The domain that the mail server signs for, or an empty string if it doesn't sign."""
         return self.dkim_record.partition("._domainkey.")[2]
 
 
@@ -313,7 +320,10 @@ class BounceMailboxSettings(values.SettingsTable):
 
     @property
     def host_and_port(self) -> str:
-        """The server's name and port; the port is the default one for `tls` if it's 0."""
+        """The server's name and port.
+
+        If the port is 0, it's the default port for `tls`.
+        """
         return f"{self.host}:{self.port or (993 if self.tls == 'implicit' else 143)}"
 
     @model_validator(mode="after")

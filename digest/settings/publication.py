@@ -1,4 +1,7 @@
-"""The tables of `digest.toml` about the publication: its name, consent text, sender, schedule, and approval."""
+"""The tables of `digest.toml` about the publication.
+
+They set its name, consent text, preferences, sender, schedule, and approval.
+"""
 
 from typing import Annotated, ClassVar, Literal
 from zoneinfo import ZoneInfo
@@ -61,7 +64,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
-        """The writing direction of `language`, for `dir`."""
+        """The writing direction of the publication's language, for the `dir` attribute."""
         return find_writing_direction(self.language)
 
 
@@ -117,7 +120,10 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
 
     @property
     def offers_breaking_news(self) -> bool:
-        """True if subscribers can choose breaking news. If not, their choices have no effect."""
+        """True if subscribers can choose breaking news.
+
+        Otherwise, their choices have no effect.
+        """
         return "breaking_news" not in self.hidden
 
 
@@ -138,7 +144,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "You can't approve an edition without one (15 USC 7704(a)(5)).",
     )
     list_id: Annotated[values.ListId, values.ASKED_TWICE] = (
-        setting(  # RFC 2919, section 4: constant for the list's life
+        setting(  # RFC 2919, section 4: constant for as long as the list exists
             "weekly.news.example.org", "List-Id", "Never change it, because subscribers' filters use it."
         )
     )
@@ -161,7 +167,7 @@ DeadlineRule = Literal["wait", "skip", "send-last-approved"]
 class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
-    # Its days are part of the standard consent text.
+    # The days of the send time are part of the standard consent text.
     send: Annotated[values.RuleText, AffectedArea.CONSENT_TEXT] = setting(
         "fri 06:00",
         "Send time",

@@ -1,4 +1,4 @@
-"""The lines of `digest.toml` and `digest.env` that have a setting, and instructions for changing them."""
+"""The lines of `digest.toml` and `digest.env` that contain a setting, and instructions for changing them."""
 
 import re
 import tomllib
@@ -18,17 +18,20 @@ KeyPath = Sequence[str | int]  # such as ("sources", 0, "publisher"), as in pyda
 
 @dataclass(frozen=True, slots=True)
 class _TomlLine:
-    """A line with a key or a table's header: its table, and that table's index among those of its name."""
+    """A line with a key or the header of a table.
+
+    `place` is the index of its table among the tables that have the same name.
+    """
 
     number: int
     table: str
     place: int
     key: str = ""  # empty in a header
-    is_repeatable: bool = False  # a header with two brackets
+    is_repeatable: bool = False  # True for a header with two brackets
 
     @property
     def path(self) -> tuple[str, int, str]:
-        """The table, its index among those of its name, and the key."""
+        """The name of the table, its index among tables that have the same name, and the key."""
         return self.table, self.place, self.key
 
     @property
@@ -50,7 +53,10 @@ def _list_toml_lines(text: str) -> Iterator[_TomlLine]:
 
 
 def find_key_line(text: str, path: KeyPath) -> int | None:
-    """Return the line number of a key or a table's header in a TOML text, from 1; None if it has no line of its own."""
+    """Return the number of the line with a key or the header of a table in a TOML text.
+
+    The first line is 1. If the key or table has no line of its own, return None.
+    """
     *above, name = path
     table = ".".join(step for step in above if isinstance(step, str))
     place = next((step for step in above if isinstance(step, int)), 0)
@@ -62,7 +68,10 @@ def find_key_line(text: str, path: KeyPath) -> int | None:
 
 
 def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
-    """Return the key or table that a line repeats, and the number of the line with the first one; None if it's new."""
+    """Return the key or table that a line repeats, and the number of the line where it first occurs.
+
+    If the line doesn't repeat anything, return None.
+    """
     lines_by_name = dict[str, int]()
     for line in _list_toml_lines(text):
         if line.is_repeatable:
@@ -77,7 +86,10 @@ def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
 
 
 def find_variable_line(text: str, name: str) -> int | None:
-    """Return the line number of a variable in an environment file, from 1; None if it isn't set."""
+    """Return the number of the line that sets a variable in an environment file.
+
+    The first line is 1. If the variable isn't set, return None.
+    """
     lines = enumerate(text.splitlines(), 1)
     return next((number for number, line in lines if line.partition("=")[0].strip() == name), None)
 
@@ -85,8 +97,8 @@ def find_variable_line(text: str, name: str) -> int | None:
 def advise_key_change(settings: Settings, table: str, *lines: str) -> str:
     """Return instructions for entering lines such as `proxies = 1` in a table of `digest.toml`.
 
-    They name the line to change, the place to add one, or the environment variables that override it: "In FILE, change
-    line 7 to: proxies = 1".
+    They name the line to change, the place to add a line, or the environment variables that
+    override the settings. For example: "In FILE, change line 7 to: proxies = 1".
     """
     names = [line.partition("=")[0].strip() for line in lines]
     variables = [find_overriding_variable(settings, (table, name)) for name in names]
@@ -120,7 +132,7 @@ def advise_variable_change(settings: Settings, line: str) -> str:
 
 
 def read_text_or_empty(file: Path) -> str:
-    """Return the text of a file; empty if it can't be read."""
+    """Return the text in a file, or an empty string if the file can't be read."""
     try:
         return file.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -128,7 +140,7 @@ def read_text_or_empty(file: Path) -> str:
 
 
 def _is_whole(line: str) -> bool:
-    """Return whether a line of TOML contains its whole value."""
+    """Return True if a line of TOML contains the whole value of its key."""
     try:
         tomllib.loads(line)
     except tomllib.TOMLDecodeError:

@@ -1,4 +1,7 @@
-"""New values for a table of `digest.toml`, checked before anything is written, with problems by field."""
+"""New values for a table of `digest.toml`.
+
+They're checked before anything is written, and problems are reported by field.
+"""
 
 import hashlib
 import json
@@ -14,10 +17,16 @@ from digest.settings.values import SHOWN_BY_HOST, redact_url
 
 
 class SettingsValueError(SettingsError):
-    """Raised for invalid values of a table; `problems` has a sentence for each invalid field."""
+    """Raised when a table has invalid values.
+
+    `problems` maps each invalid field to a sentence.
+    """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
-        """Initialize from sentences by field; an empty name is for the table as a whole."""
+        """Initialize the error with sentences by field.
+
+        An empty field name stands for the table as a whole.
+        """
         self.problems = dict(problems)
         super().__init__("\n".join(f"{field}: {text}" if field else text for field, text in self.problems.items()))
 
@@ -26,7 +35,7 @@ def update_table(settings_file: SettingsFileContent, table: str, changes: Mappin
     """Return the settings file with new values in one of its tables.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
     """
     before = getattr(settings_file, table)
     assert isinstance(before, BaseModel), "a table of the file"
@@ -40,10 +49,11 @@ def update_table(settings_file: SettingsFileContent, table: str, changes: Mappin
 def replace_section_list(
     settings_file: SettingsFileContent, sections: Sequence[Mapping[str, Any]]
 ) -> SettingsFileContent:
-    """Return the settings file with other sections; the error's problems are by index and field: `2.title`.
+    """Return the settings file with a different list of sections.
 
     Raises:
-        SettingsValueError: a value is wrong, a section's key changed, a key is repeated, or there are no sections.
+        SettingsValueError: a value is invalid, a section's key changed, a key is repeated, or there are
+            no sections. The problems are by index and field, such as `2.title`.
     """
     if not sections:
         raise SettingsValueError({"": "An edition needs at least one section."})
@@ -61,7 +71,10 @@ def replace_section_list(
 
 
 def _find_changed_keys(before: Sequence[SectionSettings], after: Sequence[SectionSettings]) -> dict[str, str]:
-    """Return a problem for each section with a changed key: people who left it out would get it again, as a new one."""
+    """Return a problem for each section whose key has changed.
+
+    Subscribers who left the section out would get it again, because it would be a new section.
+    """
     kept = {section.key for section in after}
     removed = {section.title: section.key for section in before if section.key not in kept}
     removed |= {
@@ -79,7 +92,7 @@ def update_source(settings_file: SettingsFileContent, url: str, changes: Mapping
     """Return the settings file with new values for one of its sources.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
     """
     try:
         sources = [
@@ -95,7 +108,7 @@ def build_source(values: Mapping[str, Any]) -> SourceSettings:
     """Return a source with these values.
 
     Raises:
-        SettingsValueError: a value is wrong.
+        SettingsValueError: a value is invalid.
     """
     try:
         return SourceSettings.model_validate(dict(values))
@@ -104,15 +117,19 @@ def build_source(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return the named values of `after` that differ from `before`; all of them if `before` is None."""
+    """Return those named values of `after` that aren't the same in `before`.
+
+    If `before` is None, return all of them.
+    """
     new_values = {name: getattr(after, name) for name in names}
     return {name: value for name, value in new_values.items() if before is None or value != getattr(before, name)}
 
 
 def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return the named values that changed, under `before` and `after`, for the audit log.
+    """Return the named values that changed, before and after the change, for the audit log.
 
-    Secrets are redacted (`redact_setting_values`); if the redacted values are equal, the new one ends in "(another)".
+    Secrets are redacted (see `redact_setting_values`). If the redacted values are the same, the new
+    one ends in "(another)".
     """
     changed = set(find_changed_values(before, after, names))
     were = redact_setting_values(type(after), before.model_dump(mode="json", include=changed)) if before else {}
@@ -124,7 +141,10 @@ def describe_change(before: BaseModel | None, after: BaseModel, names: Iterable[
 
 
 def redact_setting_values(table: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Redact a table's values for display: URLs lose credentials and queries, and secret ones all but their host."""
+    """Return a table's values redacted for display.
+
+    Credentials and queries are removed from URLs. Of secret URLs, only the host is kept.
+    """
     return {name: _redact_setting_value(table, name, value) for name, value in values.items()}
 
 
@@ -138,14 +158,19 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
-    """Return a fingerprint of a table's values, by which forms notice that someone else has changed them."""
+    """Return a fingerprint of a table's values.
+
+    Forms use it to notice that someone else has changed the values.
+    """
     rows = [values] if isinstance(values, BaseModel) else values
     text = json.dumps([row.model_dump(mode="json") for row in rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def merge_tables(settings_file: SettingsFileContent, changed_tables: Mapping[str, Any]) -> SettingsFileContent:
-    """Return the settings file with some of its tables replaced, after checking it as a whole.
+    """Return the settings file with some of its tables replaced.
+
+    The file is validated as a whole.
 
     Raises:
         SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.
@@ -161,7 +186,7 @@ def _collect_problems(error: ValidationError) -> dict[str, str]:
     problems: dict[str, str] = {}
     for problem in error.errors(include_url=False, include_input=False):
         field, *steps = problem["loc"] or ("",)
-        # For a table of names, the key is the name: `gmail` of `gmail = 5`.
+        # In a table of names, the key is the name, such as `gmail` in `gmail = 5`.
         field_steps = (step for step in steps if step != "[key]")
         within = "".join(f"{step + 1}: " if isinstance(step, int) else f"{step}: " for step in field_steps)
         text = within + describe_value_error(dict(problem))

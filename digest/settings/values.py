@@ -1,4 +1,4 @@
-"""The types of values in settings, each with its checks."""
+"""The types of values in the settings, each with its checks."""
 
 import ipaddress
 import re
@@ -24,16 +24,17 @@ _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 DOMAIN_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})+")
 SELECTOR_PATTERN = re.compile(rf"{_LABEL}(\.{_LABEL})*")
 _SECTION_KEY_PATTERN = re.compile(r"[a-z][a-z0-9-]{0,38}")
-# Printable ASCII without characters that have a meaning in IMAP (RFC 3501, section 5.1): quotes, backslashes,
-# wildcards, ampersands
+# Printable ASCII without the characters that have a meaning in IMAP (RFC 3501, section 5.1). These
+# are quotes, backslashes, wildcards, and ampersands.
 FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
 class SettingsTable(BaseModel):
-    """A table of the settings: unknown keys are errors, and values don't change.
+    """A table of the settings.
 
-    The docstring of a table is its text in `docs/settings.md`; the first paragraph is also its comment in the sample
-    file. Its `title` is the name of its page.
+    Unknown keys are errors, and values can't be changed. The docstring of a table is its text in
+    `docs/settings.md`, and the docstring's first paragraph is its comment in the sample file. The
+    `title` of a table is the name of its page.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -48,12 +49,15 @@ def setting(
     choices: Mapping[str, str] | Mapping[int, str] | None = None,
     **bounds: Any,
 ) -> Any:
-    """Declare a setting for its file, form, and documentation, which `make settings` generates.
+    """Declare a setting for the settings file, its form, and its documentation.
+
+    `make settings` generates the documentation.
 
     Args:
         default: the value if the file has none; `...` if the file must have one.
-        title: the label in its form.
-        description: the hint in its form, its comment in the sample file, and its text in `docs/settings.md`.
+        title: the label in the form.
+        description: the hint in the form, the comment in the sample file, and the text in
+            `docs/settings.md`.
         details: further sentences for `docs/settings.md`.
         choices: the label of each value, if only these are allowed.
         bounds: constraints for pydantic, such as `ge` and `le`.
@@ -63,12 +67,18 @@ def setting(
 
 
 def file_only_setting(default: Any, description: str, details: str = "", **bounds: Any) -> Any:
-    """Declare a setting that no form shows; the arguments are those of `setting`."""
+    """Declare a setting that no form shows.
+
+    The arguments are the same as those of `setting`.
+    """
     return setting(default, "", description, details, **bounds)
 
 
 class FieldInputKind(StrEnum):
-    """The kind of form field for a value; marks its type if the type alone doesn't determine it."""
+    """The kind of form field for a value.
+
+    It marks the value's type if the type alone doesn't determine the kind.
+    """
 
     TEXT = "text"
     LINES = "lines"
@@ -82,15 +92,15 @@ class FieldInputKind(StrEnum):
 
 
 def join_lines(text: str) -> str:
-    """Return a text on one line, for email headers, calendar fields, and lists."""
+    """Return a text as a single line, for email headers, calendar fields, and lists."""
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
 def check_filled(text: str) -> str:
-    """Check that a text isn't empty.
+    """Return a text, which must not be empty.
 
     Raises:
-        ValueError: it is.
+        ValueError: the text is empty.
     """
     if not text:
         raise ValueError("can't be empty")
@@ -103,10 +113,12 @@ FilledLine = Annotated[SingleLine, AfterValidator(check_filled)]
 
 
 def check_mail_address(text: str) -> str:
-    """Check an email address for header fields, without a display name; it may be empty.
+    """Return an email address for header fields after checking it.
+
+    The address has no display name. It may be empty.
 
     Raises:
-        ValueError: it contains characters that an address can't have.
+        ValueError: the text contains characters that an address can't have.
     """
     if not is_safe_in_angle_brackets(text):
         raise ValueError(f"{text!r} isn't an email address; use one such as editors@news.example.org, without a name")
@@ -114,10 +126,10 @@ def check_mail_address(text: str) -> str:
 
 
 def check_list_id(text: str) -> str:
-    """Check a List-Id (RFC 2919, section 2); it may be empty.
+    """Return a List-Id after checking it (RFC 2919, section 2). It may be empty.
 
     Raises:
-        ValueError: it contains characters that a List-Id can't have.
+        ValueError: the text contains characters that a List-Id can't have.
     """
     if not is_safe_in_angle_brackets(text) or "@" in text:
         raise ValueError(f"{text!r} isn't a List-Id; use one such as weekly.news.example.org")
@@ -129,10 +141,10 @@ ListId = Annotated[str, AfterValidator(check_list_id)]
 
 
 def check_feedback_sender(name: str) -> str:
-    """Check the sender ID for Feedback-ID; it may be empty.
+    """Return the sender ID for Feedback-ID after checking it. It may be empty.
 
     Raises:
-        ValueError: Gmail wouldn't accept it.
+        ValueError: Gmail wouldn't accept the ID.
     """
     if name and not re.fullmatch(r"[A-Za-z0-9_-]{5,15}", name):
         raise ValueError("use 5 to 15 letters, digits, hyphens, and underscores, such as hls-today")
@@ -140,10 +152,12 @@ def check_feedback_sender(name: str) -> str:
 
 
 def check_section_key(key: str) -> str:
-    """Check the key of a section, which identifies it permanently, including in URLs.
+    """Return the key of a section after checking it.
+
+    The key identifies the section permanently, including in URLs.
 
     Raises:
-        ValueError: it isn't a valid key.
+        ValueError: the text isn't a valid key.
     """
     if not _SECTION_KEY_PATTERN.fullmatch(key):
         raise ValueError(
@@ -154,10 +168,10 @@ def check_section_key(key: str) -> str:
 
 
 def check_day(text: str) -> str:
-    """Check an ISO 8601 day; it may be empty.
+    """Return a day in ISO 8601 after checking it. It may be empty.
 
     Raises:
-        ValueError: it isn't a day.
+        ValueError: the text isn't a day.
     """
     if text:
         date.fromisoformat(text)
@@ -165,10 +179,10 @@ def check_day(text: str) -> str:
 
 
 def check_time_zone(name: str) -> str:
-    """Check a time zone of the IANA database.
+    """Return the name of a time zone after checking that the IANA database has it.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: the name isn't that of a time zone.
     """
     try:
         ZoneInfo(name)
@@ -178,9 +192,9 @@ def check_time_zone(name: str) -> str:
 
 
 def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
-    """Return a validator that checks a text by parsing it and returns the text unchanged.
+    """Return a validator that parses a text to check it, and returns the text unchanged.
 
-    `parse` raises a ValueError for invalid texts.
+    `parse` raises a ValueError if a text is invalid.
     """
 
     def check(text: str) -> str:
@@ -191,10 +205,10 @@ def make_text_check(parse: Callable[[str], object]) -> AfterValidator:
 
 
 def check_domain(name: str) -> str:
-    """Return a domain name, which may be empty, if it's valid.
+    """Return a domain name after checking it. It may be empty.
 
     Raises:
-        ValueError: it isn't a domain.
+        ValueError: the text isn't a domain name.
     """
     if name and not DOMAIN_PATTERN.fullmatch(name):
         raise ValueError(f"{name!r} isn't a domain; use one such as news.example.org")
@@ -202,10 +216,10 @@ def check_domain(name: str) -> str:
 
 
 def check_web_address(text: str) -> str:
-    """Check an http or https URL.
+    """Return an http or https URL after checking it.
 
     Raises:
-        ValueError: it isn't one.
+        ValueError: the text isn't an http or https URL.
     """
     try:
         parts = urlsplit(text)
@@ -218,13 +232,16 @@ def check_web_address(text: str) -> str:
 
 
 def is_local_url(base_url: str) -> bool:
-    """Return whether a base URL leads to this machine by http."""
+    """Return True if a base URL leads to this machine over http."""
     parts = urlsplit(base_url)
     return parts.scheme == "http" and is_loopback(parts.hostname or "")
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name or IP address, without a DNS lookup."""
+    """Return True if a host's name or IP address is that of this machine.
+
+    No DNS lookup is made.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -235,7 +252,10 @@ _VERIFIED_TLS = {"verify-ca", "verify-full"}  # of libpq's sslmode; other modes 
 
 
 def explain_insecure_database(url: str) -> str:
-    """Explain why a database URL is unreadable, or reaches another machine without verified TLS; empty if it's fine."""
+    """Return the reason that a database URL is refused, or an empty string if it's accepted.
+
+    A URL is refused if it isn't valid, or if it reaches another machine without verified TLS.
+    """
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -249,7 +269,7 @@ def explain_insecure_database(url: str) -> str:
 
 
 def _is_reached_safely(parts: SplitResult) -> bool:
-    """Return whether a PostgreSQL URL leads only to this machine, or uses verified TLS."""
+    """Return True if a PostgreSQL URL leads only to this machine or uses verified TLS."""
     query = parse_qs(parts.query)
     lists = [parts.hostname or "", *query.get("host", []), *query.get("hostaddr", [])]
     host_names = ",".join(lists).split(",")
@@ -258,26 +278,32 @@ def _is_reached_safely(parts: SplitResult) -> bool:
     return all(map(is_loopback, hosts)) or (bool(modes) and modes <= _VERIFIED_TLS)
 
 
-# Marks a setting that pages change only after a second confirmation, because the change affects subscribers for good.
+# Marks a setting that pages change only after a second confirmation, because the change affects
+# subscribers permanently.
 ASKED_TWICE = "asked twice"
 
 
 @dataclass(frozen=True, slots=True)
 class NeverEmptied:
-    """Marks a setting that pages change but don't empty. `reason` tells the admin why, and what to do."""
+    """Marks a setting that pages can change but not empty.
+
+    `reason` tells the admin why, and what to do.
+    """
 
     reason: str
 
 
-# Marks a setting whose value is a URL that's secret except for its host, such as a webhook's.
+# Marks a setting whose value is a URL that's secret except for its host, such as the URL of a
+# webhook.
 SHOWN_BY_HOST = "shown by its host"
 HIDDEN_PART = "…"
 
 
 def redact_url(address: str, *, host_only: bool = False) -> str:
-    """Redact a web URL for display and logs: credentials and the query are removed, and with `host_only` the path, too.
+    """Return a web URL redacted for display and logs.
 
-    Other texts are returned unchanged.
+    Credentials and the query are removed, and with `host_only`, the path is, too. Text that isn't a
+    web URL is returned unchanged.
     """
     try:
         parts = urlsplit(address)
@@ -297,9 +323,9 @@ RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldInputKind.R
 
 @lru_cache(maxsize=8)
 def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
-    """Return the P-256 keys in a text (base64 of SPKI in DER), at most two, separated by a comma.
+    """Return the P-256 public keys in a text.
 
-    An empty text has no keys.
+    The text has at most two keys in base64 (SPKI in DER), separated by a comma. An empty text has none.
 
     Raises:
         ValueError: the text contains anything else.
@@ -317,7 +343,10 @@ def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
 
 @dataclass(frozen=True, slots=True)
 class PublicKeysValidator:
-    """Checks that a value has valid public keys (`parse_public_keys`); `advice` explains what to enter."""
+    """A validator of texts that contain public keys (see `parse_public_keys`).
+
+    `advice` says what to enter.
+    """
 
     advice: str
 
@@ -325,7 +354,7 @@ class PublicKeysValidator:
         """Return the text.
 
         Raises:
-            ValueError: it isn't a list of public keys.
+            ValueError: the text isn't a list of public keys.
         """
         try:
             parse_public_keys(text)

@@ -1,1 +1,1 @@
-"""Staff accounts: sign-in, sessions, and changes that members make to their own account."""
+"""Staff accounts: sign-in, sessions, and changes that members make to their own accounts."""

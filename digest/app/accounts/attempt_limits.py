@@ -1,10 +1,11 @@
-"""Limits on sign-in attempts, which can't be used to lock a colleague out.
+"""Limits on sign-in attempts that can't be used to lock a colleague out.
 
-A browser that has signed in to an account before gets its own five attempts in ten minutes there. Other attempts on
-the account or from the same network don't count against it.
+A browser that has signed in to an account before has its own limit there: five attempts in ten
+minutes. Other attempts, on the account or from the same network, don't count toward it.
 
-An attempt is counted before it's checked, so a hundred parallel attempts can't pass as one. A successful sign-in resets
-the browser's count. See https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
+An attempt is counted before it's checked, so a hundred parallel attempts can't pass as one. A
+successful sign-in resets the browser's count. See
+https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies.
 """
 
 import hmac
@@ -28,18 +29,26 @@ from subscribers.signup.rate_limits import TEN_MINUTES, find_window_start, incre
 from subscribers.store.signup_models import RateLimitCount
 
 HOUR = timedelta(hours=1)
-TRIES_PER_BROWSER = 5  # in ten minutes, on one account; a browser is known by its device token, else by its network
-TRIES_PER_NETWORK = 50  # in ten minutes, on all accounts, from browsers that never signed in to them
-TRIES_PER_ACCOUNT = 100  # in an hour, from browsers that never signed in to it
-LINKS_PER_MEMBER = 3  # in ten minutes, emailed to members at their own request
+# Per account and ten minutes. Browsers are told apart by their device token, or else by their
+# network.
+TRIES_PER_BROWSER = 5
+TRIES_PER_NETWORK = 50  # per ten minutes, for all accounts, from browsers that have never signed in to them
+TRIES_PER_ACCOUNT = 100  # per hour, from browsers that have never signed in to the account
+LINKS_PER_MEMBER = 3  # per ten minutes, emailed at the member's own request
 
 
 class TooManyAttemptsError(RefusalError):
-    """Too many sign-in attempts; the message says how long to wait and what works until then."""
+    """Raised when there are too many sign-in attempts.
+
+    The message says how long to wait and which sign-in methods still work.
+    """
 
 
 class SignInRefusedError(RefusalError):
-    """A rejected sign-in. `field` is the wrong field; empty if it must not be revealed."""
+    """Raised when a sign-in is rejected.
+
+    `field` names the field that was wrong, or is empty if that must not be revealed.
+    """
 
     def __init__(self, message: str, field: Literal["", "code"] = "") -> None:
         super().__init__(message)
@@ -48,14 +57,17 @@ class SignInRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class AttemptCount:
-    """The count that an attempt was added to. `attempts_left` is how many the browser has left in this window."""
+    """A counted sign-in attempt.
+
+    `attempts_left` is the number that the browser has left in this window.
+    """
 
     browser_tag: str
     attempts_left: int
 
     @property
     def words_left(self) -> str:
-        """The number of attempts left, as a sentence."""
+        """A sentence that says how many attempts are left."""
         return f"You have {self.attempts_left} more {('try' if self.attempts_left == 1 else 'tries')} in the next 10 minutes."
 
 
@@ -69,7 +81,9 @@ def verify_password_attempt(
     *,
     now: datetime,
 ) -> AttemptCount:
-    """Count an attempt, then check the password. An unknown address takes as long and gets the same error.
+    """Count a sign-in attempt, then check the password.
+
+    An unknown address takes just as long to reject and gets the same error.
 
     Raises:
         SignInRefusedError: the address is unknown or the password is wrong. The message begins with `refusal`, and a
@@ -96,7 +110,7 @@ def verify_password_attempt(
 
 
 def _name_account(email: str) -> str:
-    """Return the key that an address's attempts are counted under, the same for all its spellings."""
+    """Return the key for counting an address's attempts, the same for all spellings of the address."""
     try:
         return read_address(email).canonical
     except AddressError:
@@ -109,7 +123,7 @@ def count_sign_in_attempt(
     """Count an attempt on an account, which may not exist.
 
     Raises:
-        TooManyAttemptsError: there were too many attempts; this one isn't counted.
+        TooManyAttemptsError: there were too many attempts. This one isn't counted.
     """
     network = _tag(keys, "network", visitor.network if visitor.network[0].isdigit() else visitor.address)
     device = read_device_token(keys, visitor.device, staff) if staff is not None else ""
@@ -126,7 +140,10 @@ def count_sign_in_attempt(
 
 
 def _count_unknown_browser(session: Session, network: str, account: str, now: datetime) -> None:
-    """Count an attempt from a browser that never signed in, by the tags of its network and the account."""
+    """Count an attempt from a browser that has never signed in.
+
+    `network` and `account` are the tags of its network and of the account.
+    """
     if sum_counts(session, "sign-in network", network, find_window_start(now, TEN_MINUTES)) >= TRIES_PER_NETWORK:
         raise TooManyAttemptsError(
             "Too many failed attempts from your network. Use a passkey, a sign-in link, or a browser you've signed "
@@ -145,7 +162,7 @@ def count_requested_link(session: Session, keys: KeyRing, staff: int, *, now: da
     """Count a sign-in link that a member requested.
 
     Raises:
-        TooManyAttemptsError: there were too many requests; this one isn't counted.
+        TooManyAttemptsError: there were too many requests. This one isn't counted.
     """
     tag = _tag(keys, "link", str(staff))
     if sum_counts(session, "sign-in link", tag, find_window_start(now, TEN_MINUTES)) >= LINKS_PER_MEMBER:
@@ -160,5 +177,5 @@ def reset_attempts(session: Session, counted: AttemptCount) -> None:
 
 
 def _tag(keys: KeyRing, *parts: str) -> str:
-    """Return a keyed hash of 64 hex digits, so that counts contain no email or IP address."""
+    """Return a keyed hash (64 hex digits), so that the counts don't contain email or IP addresses."""
     return hmac.digest(keys.current("session").secret, "\0".join(("sign-in", *parts)).encode(), "sha256").hex()

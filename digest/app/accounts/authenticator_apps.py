@@ -1,6 +1,6 @@
-"""Six-digit codes from authenticator apps (RFC 6238, section 4), and recovery codes to use instead.
+"""Authenticator app codes (RFC 6238, section 4), and the recovery codes that can replace them.
 
-Libraries are imported where they're used, because most requests and commands don't need them.
+Libraries are imported inside functions, because most requests and commands don't need them.
 """
 
 import hashlib
@@ -20,14 +20,17 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genuine
 
 STEP_SECONDS = 30
-STEPS_BESIDE = 1  # a clock may be one step fast or slow
+STEPS_BESIDE = 1  # allows for a clock that's one step fast or slow
 RECOVERY_CODES = 10
-_RECOVERY_CODE_LENGTH = 30  # base32 characters: 150 random bits, so a plain hash is enough
+_RECOVERY_CODE_LENGTH = 30  # base32 characters, or 150 random bits, so a plain hash is enough
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
 
 
 def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: datetime) -> None:
-    """Store a new unconfirmed secret, replacing an earlier unconfirmed one. A confirmed app keeps working."""
+    """Store a new unconfirmed secret for a member, replacing any earlier unconfirmed one.
+
+    A confirmed app keeps working.
+    """
     import pyotp
 
     _delete_code_apps(session, staff, AuthenticatorApp.confirmed_at.is_(None))
@@ -39,9 +42,10 @@ def create_authenticator(session: Session, keys: KeyRing, staff: int, *, now: da
 def find_authenticator(
     session: Session, staff: int, *, waiting: bool = False, lock: bool = False
 ) -> AuthenticatorApp | None:
-    """Return a member's confirmed app or, with `waiting`, the one awaiting its first code; None if there's none.
+    """Return a member's confirmed app, or None if there's none.
 
-    Forged and revoked rows don't count. With `lock`, the row is locked until the transaction ends.
+    With `waiting`, return the app that's awaiting its first code instead. Forged and revoked rows
+    are ignored. With `lock`, lock the row until the transaction ends.
     """
     state = AuthenticatorApp.confirmed_at.is_(None) if waiting else AuthenticatorApp.confirmed_at.is_not(None)
     query = select(AuthenticatorApp).where(AuthenticatorApp.staff == staff, state).order_by(AuthenticatorApp.id)
@@ -51,7 +55,7 @@ def find_authenticator(
 
 
 def delete_authenticators(session: Session, staff: int) -> None:
-    """Delete a member's apps, confirmed or not."""
+    """Delete all of a member's apps, confirmed or not."""
     _delete_code_apps(session, staff, AuthenticatorApp.id.is_not(None))
 
 
@@ -75,7 +79,7 @@ def _encrypt_secret(keys: KeyRing, staff: int, secret: str) -> tuple[bytes, str]
 
 
 def make_totp_uri(secret: str, account: str, issuer: str) -> str:
-    """Return the `otpauth:` URI that adds a secret to an app (Key Uri Format)."""
+    """Return the `otpauth:` URI that adds a secret to an authenticator app (Key Uri Format)."""
     import pyotp
 
     uri: str = pyotp.TOTP(secret).provisioning_uri(name=account, issuer_name=issuer)
@@ -83,7 +87,10 @@ def make_totp_uri(secret: str, account: str, issuer: str) -> str:
 
 
 def draw_qr_code(text: str) -> bytes:
-    """Return text as a QR code in SVG, dark on light in every color scheme so that cameras can read it."""
+    """Return a QR code for some text as SVG.
+
+    It's dark on light in every color scheme, so that cameras can read it.
+    """
     import segno
 
     buffer = io.BytesIO()
@@ -92,7 +99,11 @@ def draw_qr_code(text: str) -> bytes:
 
 
 def find_totp_step(secret: str, code: str, *, after: int | None, now: datetime) -> int | None:
-    """Return the 30-second step of a code if it's the current or an adjacent one, and later than `after`; else None."""
+    """Return the 30-second time step that a code belongs to, or None if the code isn't valid.
+
+    A code is valid for the current and the adjacent steps, unless its step isn't later than
+    `after`.
+    """
     digits = re.sub(r"\s", "", code)
     if not re.fullmatch(r"\d{6}", digits, re.ASCII):
         return None
@@ -106,16 +117,19 @@ def find_totp_step(secret: str, code: str, *, after: int | None, now: datetime) 
 
 
 def use_totp_code(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Use up a code from a member's app, and return whether it was valid. Each code works once.
+    """Check a code from a member's app and return True if it's valid.
 
-    A secret that was encrypted with an older key is re-encrypted.
+    Each code works only once. A secret that was encrypted with an older key is encrypted again.
     """
     app = find_authenticator(session, staff, lock=True)
     return app is not None and _take_step(keys, app, code, now)
 
 
 def confirm_authenticator(session: Session, keys: KeyRing, staff: int, code: str, *, now: datetime) -> bool:
-    """Confirm the waiting app if `code` is valid, delete any earlier app, and return whether the code was valid."""
+    """Confirm a member's waiting app and return True if `code` is valid.
+
+    Any earlier app is deleted.
+    """
     app = find_authenticator(session, staff, waiting=True, lock=True)
     if app is None or not _take_step(keys, app, code, now):
         return False
@@ -155,7 +169,10 @@ def _hash_recovery_code(code: str) -> str:
 
 
 def use_recovery_code(session: Session, staff: int, code: str, *, now: datetime) -> bool:
-    """Use up a recovery code and return whether it was valid; of two simultaneous uses, only one succeeds."""
+    """Use up a recovery code and return True if it was valid.
+
+    If two requests use the same code at once, only one of them succeeds.
+    """
     own = (RecoveryCode.staff == staff, RecoveryCode.hash == _hash_recovery_code(code), RecoveryCode.used_at.is_(None))
     row = keep_if_genuine(session, session.scalar(select(RecoveryCode).where(*own).with_for_update()))
     if row is not None:

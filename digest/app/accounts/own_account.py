@@ -1,6 +1,7 @@
-"""Members' changes to their own sign-in methods, the account page, and the sign-in reset by an admin.
+"""Members' changes to their own sign-in methods, and the data for their account page.
 
-Each action is in the audit log. A new password ends the member's other sessions, and a reset ends all of them.
+Every action is recorded in the audit log. A new password ends the member's other sessions. When an
+admin resets a member's sign-in, all sessions end.
 """
 
 import re
@@ -37,25 +38,32 @@ REMOVE_PASSKEY = Action("passkey removed")
 MAKE_RECOVERY_CODES = Action("recovery codes made")
 END_SESSIONS = Action("sessions ended")
 CHANGE_NAME = Action("name changed")
-# A period before two letters suggests a domain, unlike "J.R. Diaz". A digit could imitate a colleague's "(staff 2)".
+# A period before two letters suggests a domain, unlike the ones in "J.R. Diaz". A digit could
+# imitate a colleague's "(staff 2)".
 _NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
-# Lowercase letters of other scripts, and digits, that look like Latin letters.
+# Digits and lowercase letters of other scripts that look like Latin letters.
 _LOOK_ALIKES = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u0455\u03bf\u03b1\u03bd\u03b9\u03c1\u0131i10",
     "aeopcyxljsoavlplllo",
 )
-MAX_NAME_LENGTH = 60  # characters, in the name of a member or a passkey
+MAX_NAME_LENGTH = 60  # characters, for the names of members and passkeys
 SHOWN_SIGN_INS = 50
-WARNING_PERIOD = timedelta(days=30)  # how long failed sign-ins are highlighted
+WARNING_PERIOD = timedelta(days=30)  # how long failed sign-ins stay highlighted
 
 
 class OwnAccountError(RefusalError):
-    """A rejected change to a member's own account; the message says why and what to do."""
+    """Raised when a change to a member's own account is rejected.
+
+    The message says why and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SignInEntry:
-    """A line in a member's sign-in log: one sign-in, or consecutive failures from one network and browser."""
+    """An entry in a member's sign-in log.
+
+    It's either one sign-in or several consecutive failures from the same network and browser.
+    """
 
     latest: SignInAttempt
     count: int
@@ -63,10 +71,10 @@ class SignInEntry:
 
 @dataclass(frozen=True, slots=True)
 class AccountOverview:
-    """What a member's account page shows: sessions, sign-in methods, and recent sign-ins."""
+    """The data for a member's account page: sessions, sign-in methods, and recent sign-ins."""
 
     member: StaffMember
-    sessions: tuple[StaffSession, ...]  # current one first
+    sessions: tuple[StaffSession, ...]  # the current one first
     passkeys: tuple[Passkey, ...]
     code_app: AuthenticatorApp | None
     recovery_codes_left: int
@@ -75,12 +83,12 @@ class AccountOverview:
 
     @property
     def has_password(self) -> bool:
-        """Whether the member can sign in with a password and code."""
+        """True if the member can sign in with a password and a code."""
         return self.member.password_hash is not None and self.code_app is not None
 
 
 def view_own_account(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> AccountOverview:
-    """Return what a member's account page shows."""
+    """Return the data for a member's account page."""
     member_id = signed_in.member_id
     with installation.read() as session:
         member = session.get_one(StaffMember, member_id)
@@ -98,7 +106,10 @@ def view_own_account(installation: Installation, signed_in: SignedInStaff, *, no
 
 
 def fold_repeated_failed_sign_ins(sign_ins: Iterable[SignInAttempt]) -> tuple[SignInEntry, ...]:
-    """Fold consecutive failures from the same network and browser into one entry; `sign_ins` are newest first."""
+    """Fold consecutive failures from the same network and browser into one entry each.
+
+    `sign_ins` are in order from newest to oldest.
+    """
     entries: list[SignInEntry] = []
     for row in sign_ins:
         last = entries[-1].latest if entries else None
@@ -117,7 +128,10 @@ def _are_alike(first: SignInAttempt, second: SignInAttempt) -> bool:
 def _find_unseen_failures(
     entries: Iterable[SignInEntry], seen_at: datetime | None, now: datetime
 ) -> SignInEntry | None:
-    """Return the newest unseen failures from a network and browser without a later sign-in; None if there are none."""
+    """Return the newest failures that the member hasn't seen, or None if there are none.
+
+    Failures followed by a sign-in from the same network and browser are ignored.
+    """
     since = max(seen_at, now - WARNING_PERIOD) if seen_at else now - WARNING_PERIOD
     signed_in_from: set[tuple[str, str]] = set()
     for entry in entries:
@@ -132,7 +146,7 @@ def _find_unseen_failures(
 def _change_own(
     action: Action, installation: Installation, signed_in: SignedInStaff, now: datetime
 ) -> AbstractContextManager[tuple[Session, PendingAuditEntry]]:
-    """Begin a transaction of an action on the member's own account."""
+    """Begin a transaction for an action on the member's own account."""
     return action.transaction(installation, signed_in.actor, signed_in.actor.name, now=now)
 
 
@@ -143,7 +157,7 @@ def acknowledge_failed_sign_ins(installation: Installation, signed_in: SignedInS
 
 
 def change_own_display_name(installation: Installation, signed_in: SignedInStaff, name: str, *, now: datetime) -> None:
-    """Change the name that colleagues see for the member.
+    """Change the display name that colleagues see.
 
     The audit log doesn't record the name, because it couldn't be erased from there.
 
@@ -159,7 +173,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
 
 
 def require_plain_person_name(name: str) -> str:
-    """Return a cleaned-up person's name, which emails and corrections show to others.
+    """Return a cleaned-up version of a person's name, which emails and corrections show to others.
 
     Raises:
         OwnAccountError: the name is too long, or could be read as a message or a URL.
@@ -173,11 +187,7 @@ def require_plain_person_name(name: str) -> str:
 
 
 def refuse_taken_name(session: Session, name: str, *, own_number: int | None = None) -> None:
-    """Reject a colleague's name in any spelling that looks the same.
-
-    Raises:
-        OwnAccountError: a colleague has the name.
-    """
+    """Raise `OwnAccountError` if a colleague has the name or one that looks the same."""
     others = [member for member in list_staff_members(session) if member.id != own_number]
     if name and _fold_name(name) in {_fold_name(format_display_name(member.name, member.email)) for member in others}:
         raise OwnAccountError(
@@ -186,13 +196,13 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
 
 
 def _fold_name(name: str) -> str:
-    """Return a name without case, accents, spaces, and lookalike letters, for comparison."""
+    """Return a name without case, accents, spaces, and lookalike letters, for comparing names."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in decomposed if c.isalnum()).translate(_LOOK_ALIKES)
 
 
 def clean_display_name(name: str) -> str:
-    """Return a name on one line, without unprintable characters.
+    """Return a name as a single line without unprintable characters.
 
     Raises:
         OwnAccountError: the name is too long.
@@ -204,14 +214,17 @@ def clean_display_name(name: str) -> str:
 
 
 def end_own_session(installation: Installation, signed_in: SignedInStaff, session_id: int, *, now: datetime) -> None:
-    """End one of the member's sessions. Ending one that has already ended isn't an error."""
+    """End one of the member's sessions.
+
+    Ending a session that has already ended isn't an error.
+    """
     with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         draft.changed = staff_sessions.end_session(session, signed_in.member_id, session_id)
         draft.detail = {"sessions": 1}
 
 
 def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> int:
-    """End all the member's sessions except the current one, and return how many were ended."""
+    """End all of the member's sessions except the current one, and return how many were ended."""
     with _change_own(END_SESSIONS, installation, signed_in, now) as (session, draft):
         ended = staff_sessions.end_sessions(session, signed_in.member_id, keep=signed_in.session_id)
         draft.changed, draft.detail = ended > 0, {"sessions": ended}
@@ -219,13 +232,16 @@ def end_other_sessions(installation: Installation, signed_in: SignedInStaff, *, 
 
 
 def begin_authenticator_setup(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Create a secret for a new authenticator app; sign-in doesn't change until a code from it is confirmed."""
+    """Create a secret for a new authenticator app.
+
+    Sign-in doesn't change until a code from the app is confirmed.
+    """
     with installation.write() as session:
         authenticator_apps.create_authenticator(session, installation.keys, signed_in.member_id, now=now)
 
 
 def read_unconfirmed_secret(installation: Installation, signed_in: SignedInStaff) -> str:
-    """Return the secret of the app waiting for its first code; empty if there's none."""
+    """Return the secret of the app that's awaiting its first code, or an empty string if there's none."""
     with installation.read() as session:
         app = authenticator_apps.find_authenticator(session, signed_in.member_id, waiting=True)
         return authenticator_apps.decrypt_app_secret(installation.keys, app) if app else ""
@@ -248,15 +264,18 @@ def set_password(
     current: str = "",
     now: datetime,
 ) -> list[str]:
-    """Set the member's password, confirm a waiting app if its first code is right, and end all other sessions.
+    """Set the member's password, and confirm a waiting app if its first code is correct.
 
-    A member who already has a password and an app can leave either field empty to keep what they have. A new password
-    requires the `current` one (ASVS 5.0, 6.2.3). Return new recovery codes, which can't be shown again, if the member
-    had none left; else an empty list.
+    All other sessions end. A member who already has a password and an app can leave either field empty
+    to keep the current one. A new password requires the `current` one (ASVS 5.0, 6.2.3).
+
+    Returns:
+        New recovery codes, which can't be shown again, if the member had none left; otherwise an empty
+        list.
 
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.
-        SignInRefusedError: the current password is wrong; the member's log records it.
+        SignInRefusedError: the current password is wrong. The member's log records it.
         TooManyAttemptsError: there were too many attempts at the current password.
         OwnAccountError: the code is wrong, there's no app yet, or nothing was entered.
         SessionEndedError: the session ended in the meantime.
@@ -316,7 +335,7 @@ def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff,
 
 @dataclass(frozen=True, slots=True)
 class PasskeyRegistration:
-    """The data that a page passes to the browser to create a passkey."""
+    """The data that a page passes to the browser so that it can create a passkey."""
 
     challenge: str
     party: passkeys.RelyingParty
@@ -327,7 +346,7 @@ class PasskeyRegistration:
 def begin_passkey_registration(
     installation: Installation, signed_in: SignedInStaff, *, now: datetime
 ) -> PasskeyRegistration:
-    """Return the data that a browser needs to create a passkey, without storing anything."""
+    """Return the data that a browser needs to create a passkey. Nothing is stored."""
     keys = installation.keys
     with installation.read() as session:
         existing_passkeys = passkeys.list_passkeys(session, signed_in.member_id)
@@ -342,7 +361,7 @@ def begin_passkey_registration(
 def add_own_passkey(
     installation: Installation, signed_in: SignedInStaff, answer: str, name: str, *, now: datetime
 ) -> None:
-    """Add a passkey created by the browser.
+    """Add a passkey that the browser created.
 
     Raises:
         PasskeyError: the passkey is invalid, is already registered, or exceeds the limit.
@@ -366,7 +385,7 @@ def add_own_passkey(
 def rename_own_passkey(
     installation: Installation, signed_in: SignedInStaff, passkey_id: int, name: str, *, now: datetime
 ) -> None:
-    """Rename one of the member's passkeys; an empty name changes nothing.
+    """Rename one of the member's passkeys, unless the name is empty.
 
     Raises:
         OwnAccountError: the name is too long, or there's no such passkey.
@@ -400,13 +419,16 @@ def remove_own_passkey(installation: Installation, signed_in: SignedInStaff, pas
 def _require_passkey(session: Session, signed_in: SignedInStaff, passkey_id: int) -> Passkey:
     own = (Passkey.id == passkey_id, Passkey.staff == signed_in.member_id)
     passkey = session.scalar(select(Passkey).where(*own).with_for_update())
-    if passkey is None:  # a passkey without a valid seal can also be removed
+    if passkey is None:  # even a passkey with an invalid seal can be removed
         raise OwnAccountError("This passkey has already been removed. Reload the page.")
     return passkey
 
 
 def delete_sign_in_methods(session: Session, member: StaffMember) -> None:
-    """Delete a member's sign-in methods and end their sessions. A link from the terminal still signs them in."""
+    """Delete a member's sign-in methods and end their sessions.
+
+    The member can still sign in with a link made in the terminal.
+    """
     staff_sessions.end_sessions(session, member.id)
     authenticator_apps.delete_authenticators(session, member.id)
     authenticator_apps.delete_recovery_codes(session, member.id)

@@ -1,7 +1,8 @@
-"""Passkeys (WebAuthn level 2): challenges, and the browser's responses to them.
+"""Passkeys (WebAuthn level 2): challenges, and browsers' responses to them.
 
-The relying party comes from the base URL, never from the request. A challenge contains its own expiry time and a keyed
-hash, so issuing one stores nothing. A used challenge is remembered until it expires, so it's accepted only once.
+The relying party is derived from the base URL, never from the request. A challenge contains its own
+expiry time and a keyed hash, so nothing is stored when one is issued. A used challenge is
+remembered until it expires, so it can't be used twice.
 """
 
 import hashlib
@@ -35,25 +36,28 @@ ChallengePurpose = Literal["sign in", "confirm", "add"]
 
 
 class PasskeyError(RefusalError):
-    """A rejected passkey; the message says why and what to do."""
+    """Raised when a passkey is rejected. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class RelyingParty:
-    """The relying party: the host name that passkeys belong to, and the origin the browser must be at."""
+    """A WebAuthn relying party: the host name that passkeys belong to, and the only valid origin."""
 
     id: str
     origin: str
 
     @classmethod
     def from_base_url(cls, base_url: str) -> "RelyingParty":
-        """Return the relying party for the base URL of the site."""
+        """Return the relying party for the site's base URL."""
         parts = urlsplit(base_url)
         return cls(parts.hostname or "", f"{parts.scheme}://{parts.netloc}".lower())
 
 
 def make_passkey_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: str, *, now: datetime) -> str:
-    """Return a base64url challenge that's valid only for `subject`: a session, or empty before sign-in."""
+    """Return a base64url challenge that's valid only for `subject`.
+
+    `subject` identifies a session, or is empty before sign-in.
+    """
     ends = int((now + CHALLENGE_LIFETIME).timestamp())
     body = secrets.token_bytes(16) + ends.to_bytes(8, "big")
     return encode_base64url(body + _sign_challenge(keys.current("session").secret, purpose, subject, body))
@@ -62,7 +66,7 @@ def make_passkey_challenge(keys: KeyRing, purpose: ChallengePurpose, subject: st
 def _check_challenge(
     keys: KeyRing, challenge: bytes, purpose: ChallengePurpose, subject: str, now: datetime
 ) -> datetime:
-    """Return when one of our challenges expires.
+    """Return the expiry time of a challenge that we issued.
 
     Raises:
         PasskeyError: the challenge isn't ours, has another purpose, or has expired.
@@ -82,7 +86,7 @@ def _sign_challenge(secret: bytes, purpose: str, subject: str, body: bytes) -> b
 
 
 def _use_challenge(session: Session, challenge: bytes, ends: datetime) -> None:
-    """Record that a challenge was used.
+    """Record that a challenge has been used.
 
     Raises:
         PasskeyError: the challenge was used before.
@@ -99,19 +103,24 @@ def delete_old_challenges(session: Session, *, now: datetime) -> None:
 
 
 def make_user_handle(keys: KeyRing, staff: int) -> bytes:
-    """Return a member's user handle, which is constant and reveals nothing about them (WebAuthn, 14.6.1)."""
+    """Return a member's user handle.
+
+    The handle never changes and reveals nothing about the member (WebAuthn, 14.6.1).
+    """
     return hmac.digest(keys.of_kind("session")[0].secret, f"passkey of staff {staff}".encode(), "sha256")
 
 
 def list_passkeys(session: Session, staff: int) -> Sequence[Passkey]:
-    """Return a member's passkeys, oldest first, without forged or revoked ones."""
+    """Return a member's passkeys, oldest first, except forged and revoked ones."""
     rows = session.scalars(select(Passkey).where(Passkey.staff == staff).order_by(Passkey.id))
     revoked = read_revocations(session)[staff]
     return [row for row in filter_genuine_rows(session, rows) if revoked.is_current_method(row)]
 
 
 def find_passkey(session: Session, answer: str, *, lock: bool = False) -> Passkey | None:
-    """Return the passkey that a response claims to come from, unverified; None if it's unknown, forged, or revoked.
+    """Return the passkey that a response claims to come from, without verifying the response.
+
+    Return None if the passkey is unknown, forged, or revoked.
 
     Raises:
         PasskeyError: the response is too long or isn't a JSON object.
@@ -133,7 +142,7 @@ def verify_passkey_sign_in(
     subject: str,
     now: datetime,
 ) -> None:
-    """Verify that a response was made with the passkey and that the authenticator verified its user.
+    """Verify that a response was made with a passkey whose authenticator verified the user.
 
     Raises:
         PasskeyError: verification failed, or the challenge isn't ours, has expired, or was used before.
@@ -169,7 +178,7 @@ def add_passkey(
     subject: str,
     now: datetime,
 ) -> Passkey:
-    """Verify a member's new passkey and store its public key.
+    """Verify a new passkey and store its public key for a member.
 
     Raises:
         PasskeyError: the passkey is invalid, is already registered, or exceeds the limit.
@@ -224,9 +233,10 @@ def _read_answer(answer: str) -> dict[str, Any]:
 
 
 def _read_challenge(answer: str) -> bytes:
-    """Return the challenge in a browser's response, unverified.
+    """Return the challenge in a browser's response, without verifying the response.
 
-    Our pages can't be framed, so a response from another site's frame isn't meant for us (WebAuthn level 3, 5.8.1).
+    Our pages can't be framed, so a response made in another site's frame isn't meant for us
+    (WebAuthn level 3, 5.8.1).
 
     Raises:
         PasskeyError: the response has no client data, or was made in a frame on another site.
@@ -244,7 +254,7 @@ def _read_challenge(answer: str) -> bytes:
 
 
 def encode_base64url(value: bytes) -> str:
-    """Encode bytes as base64url without padding, as WebAuthn's JSON does."""
+    """Return bytes encoded as base64url without padding, as in WebAuthn's JSON."""
     from webauthn.helpers import bytes_to_base64url
 
     text: str = bytes_to_base64url(value)
@@ -252,7 +262,7 @@ def encode_base64url(value: bytes) -> str:
 
 
 def _from_base64url(text: str) -> bytes:
-    """Return the decoded bytes; empty if the text isn't base64url."""
+    """Return the bytes that base64url text encodes, or an empty value if the text isn't base64url."""
     from webauthn.helpers import base64url_to_bytes
 
     try:

@@ -1,4 +1,8 @@
-"""Password rules and hashes (Argon2id, RFC 9106, section 3; parameters from OWASP's Password Storage Cheat Sheet)."""
+"""Password rules and hashes.
+
+The hash is Argon2id (RFC 9106, section 3), with parameters from OWASP's Password Storage Cheat
+Sheet.
+"""
 
 import re
 import secrets
@@ -13,9 +17,9 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from subscribers.errors import RefusalError
 
 MIN_LENGTH, MAX_LENGTH = 12, 200  # characters
-MIN_STRENGTH = 3  # zxcvbn's score, 0 to 4: more than 10^8 guesses
-MIN_OWN_WORD = 3  # characters; shorter words are ignored when looking for the member's own words
-MIN_REST = 8  # letters and digits left after removing those words
+MIN_STRENGTH = 3  # zxcvbn's score, from 0 to 4; 3 means more than 10^8 guesses
+MIN_OWN_WORD = 3  # characters; the member's own words are ignored if they're shorter
+MIN_REST = 8  # letters and digits that must remain without those words
 _ADVICE = "Use four or more unrelated words."
 _ANALYZED_LENGTH = 72  # characters; zxcvbn ignores the rest
 _LOOKALIKES = str.maketrans("@4310$57", "aaeiosst")  # p@55w0rd is as common as password
@@ -26,13 +30,17 @@ _FRAMED_WORD = re.compile(r"(?P<before>[\W\d_]*)(?P<word>.*?)(?P<after>[\W\d_]*)
 
 
 class PasswordRefusedError(RefusalError):
-    """A rejected password; the message says why and what to use instead."""
+    """Raised when a password is rejected.
+
+    The message says why and what to use instead.
+    """
 
 
 def check_password_strength(password: str, *, own_words: list[str]) -> None:
-    """Reject a password that's easy to guess, even by people who know the member.
+    """Raise `PasswordRefusedError` if a password is easy to guess, even for people who know the member.
 
-    `own_words` are the words of the member's address and name, and of the publication's name and domain.
+    `own_words` are the words of the member's address and name and of the publication's name and
+    domain.
 
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.
@@ -61,20 +69,21 @@ def check_password_strength(password: str, *, own_words: list[str]) -> None:
 
 
 def is_padded_common_word(password: str) -> bool:
-    """Return whether a password is a common password, name, or word with only digits and symbols around it.
+    """Return True if a password is only a common password, name, or word framed by digits and symbols.
 
-    Case and lookalikes are ignored: `P@55w0rd2026!` is `password`. The words are zxcvbn's frequency lists: leaked
-    passwords, names, and English words.
+    Case and lookalikes are ignored, so `P@55w0rd2026!` counts as `password`. The words are zxcvbn's
+    frequency lists of leaked passwords, names, and English words.
     """
     common = _read_common_words()
     return any(core in common for core in _list_cores(password.casefold()))
 
 
 def _list_cores(password: str) -> Iterator[str]:
-    """Yield what's left without digits and symbols at the ends, also treating those next to the letters as lookalikes.
+    """Yield the words that remain when digits and symbols are stripped from both ends.
 
-    Some common passwords, such as `123456`, are digits, so this also yields the text stripped of symbols only, with and
-    without a year at its end.
+    Characters next to the letters are also tried as lookalikes. Because some common passwords, such
+    as `123456`, consist of digits, the text is also yielded with only its symbols stripped, with
+    and without a year at its end.
     """
     unframed = password.strip(_SYMBOLS)
     yield unframed
@@ -98,7 +107,7 @@ def _read_common_words() -> frozenset[str]:
 
 
 def upgrade_password_hash(password: str, password_hash: str) -> str | None:
-    """Return a new hash of a password if its hash has outdated parameters, else None."""
+    """Return a new hash for a password if the parameters of its current hash are outdated, or else None."""
     is_current = (
         password_hash.partition("$m=")[2].partition("$")[0] == _nobodys_hash().partition("$m=")[2].partition("$")[0]
     )
@@ -106,12 +115,15 @@ def upgrade_password_hash(password: str, password_hash: str) -> str | None:
 
 
 def hash_password(password: str) -> str:
-    """Return a password's hash in the PHC format, with parameters and salt."""
+    """Return the hash of a password in the PHC format, which includes the parameters and salt."""
     return _hasher(secrets.token_bytes(16)).derive_phc_encoded(password.encode())
 
 
 def matches_password(password: str, password_hash: str | None) -> bool:
-    """Return whether a password matches a hash. Without a hash, return False after the same time."""
+    """Return True if a password matches a hash.
+
+    Without a hash, return False after the same amount of time.
+    """
     try:
         Argon2id.verify_phc_encoded(password[: 2 * MAX_LENGTH].encode(), password_hash or _nobodys_hash())
     except InvalidKey:

@@ -1,4 +1,7 @@
-"""Sign-in by one-time link, by password and code, or by passkey, and sign-out. Attempts go in the member's log."""
+"""Sign-in by one-time link, by password and code, or by passkey, and sign-out.
+
+Every attempt is recorded in the member's log.
+"""
 
 import secrets
 from dataclasses import dataclass
@@ -23,7 +26,7 @@ from subscribers.mail_requests import MailRequest
 from subscribers.store import one_time_tokens
 
 TOUCH_INTERVAL = timedelta(minutes=5)  # minimum time between updates of a session's last use
-LINK_LIFETIME = timedelta(hours=1)  # of a sign-in link
+LINK_LIFETIME = timedelta(hours=1)  # for sign-in links
 _UNKNOWN_PASSKEY = "This passkey isn't registered here. Use another passkey or your password."
 MAKE_LINK = Action("sign-in link made")
 REQUEST_LINK = Action("sign-in link requested")
@@ -31,7 +34,7 @@ REQUEST_VERIFICATION = Action("verification link requested")
 
 
 class SessionEndedError(RefusalError):
-    """The session ended while a request was being handled."""
+    """Raised when the session has ended while a request was being handled."""
 
     def __init__(self) -> None:
         super().__init__("You were signed out, so your change wasn't saved. Sign in and try again.")
@@ -39,7 +42,7 @@ class SessionEndedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignedInStaff:
-    """A signed-in staff member, their session, and when they last proved their identity."""
+    """A signed-in staff member with their session and the time they last proved their identity."""
 
     session_id: int
     member_id: int
@@ -47,7 +50,7 @@ class SignedInStaff:
     name: str
     role: Role
     fresh_at: datetime
-    letter_keys: bool = True  # single-letter shortcuts are on at the desk
+    letter_keys: bool = True  # True if single-letter shortcuts are on in the editor
 
     @property
     def actor(self) -> Actor:
@@ -56,12 +59,15 @@ class SignedInStaff:
 
     @property
     def sign_in(self) -> str:
-        """The ID of this sign-in. It includes the member, because session numbers can be reused."""
+        """An ID for this sign-in.
+
+        It includes the member, because session numbers can be reused.
+        """
         return f"{self.actor.name}, sign-in {self.session_id}"
 
     @property
     def display_name(self) -> str:
-        """The member's name, else the part of the address before the @."""
+        """The member's name, or else the part of their address before the @."""
         return staff.format_display_name(self.name, self.email)
 
     @property
@@ -70,15 +76,17 @@ class SignedInStaff:
         return f"session {self.session_id}"
 
     def is_fresh(self, now: datetime) -> bool:
-        """Return whether the member proved their identity within the last 15 minutes."""
+        """Return True if the member proved their identity within the last 15 minutes."""
         return self.actor.is_confirmed(now)
 
 
 @dataclass(frozen=True, slots=True)
 class NewStaffSession:
-    """A new session's token, and the device token by which the browser's attempts are counted from now on.
+    """The tokens of a new session.
 
-    `has_own_way` is True if the member could also have signed in by passkey, or by password and code.
+    `token` identifies the session. `device` identifies the browser, whose sign-in attempts are then
+    counted separately. `has_own_way` is True if the member could also have signed in by passkey or
+    by password and code.
     """
 
     token: str
@@ -88,7 +96,7 @@ class NewStaffSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """A sign-in link's masked address and expiry time; empty and None if the link doesn't work."""
+    """The masked address and expiry time of a sign-in link, or "" and None if the link doesn't work."""
 
     masked_email: str = ""
     until: datetime | None = None
@@ -97,7 +105,10 @@ class SignInLink:
 def find_signed_in_member(
     installation: Installation, token: str, *, now: datetime, note_use: bool = True
 ) -> SignedInStaff | None:
-    """Return the member signed in with a cookie's token, else None. Use is recorded at most every five minutes."""
+    """Return the member whose session cookie has this token, or None.
+
+    The session's last use is recorded at most every five minutes.
+    """
     with installation.read() as session:
         session_row = staff_sessions.find_session(session, token, now=now)
     if session_row is None:
@@ -116,9 +127,10 @@ def _describe_signed_in(row: StaffSession, member: StaffMember) -> SignedInStaff
 
 
 def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Return a URL that signs a member in once within an hour, for the terminal. Earlier links stop working.
+    """Return a URL that signs a member in once within an hour, for use in the terminal.
 
-    At the desk, the action is refused, because an admin could sign in as a colleague and approve in their name.
+    Earlier links stop working. The action is refused at the desk, where an admin could use it to
+    sign in as a colleague and approve in their name.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -134,7 +146,9 @@ def make_sign_in_link(installation: Installation, actor: Actor, email: str, *, n
 
 
 def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, now: datetime) -> None:
-    """Email a link that signs a member in once within an hour to their verified address. Earlier links stop working.
+    """Email a link to a member's verified address that signs them in once within an hour.
+
+    Earlier links stop working.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -150,10 +164,11 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
 
 
 def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> None:
-    """Email another link to a member who can sign in only by link. Links they requested earlier stop working.
+    """Email another sign-in link to a member who can sign in only by link.
 
-    The link lets them set up a passkey or password however old their session is. Someone who stole the session doesn't
-    get the link, because it goes to the verified address. Links from admins keep working.
+    Links that the member requested earlier stop working, but links from admins keep working. With
+    the new link, the member can set up a passkey or password even if their session is old. Someone
+    who has stolen the session doesn't receive the link, because it goes to the verified address.
 
     Raises:
         StaffError: the member has another way to sign in, or their address isn't verified.
@@ -173,7 +188,7 @@ def email_own_sign_in_link(installation: Installation, signed_in: SignedInStaff,
 def email_own_verification_link(
     installation: Installation, signed_in: SignedInStaff, *, edition: str, now: datetime
 ) -> None:
-    """Email the signed-in member a link that verifies their own address and leads to an edition's test email.
+    """Email the signed-in member a link that verifies their address and opens an edition's test email.
 
     Earlier verification links stop working.
 
@@ -198,7 +213,11 @@ def _queue_link(
 
 
 def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: str = "admin") -> str:
-    """Issue a sign-in link. An admin's link ends all earlier ones, a member's only those that the member requested."""
+    """Return a new sign-in link's token.
+
+    An admin's link ends all earlier links. A member's link ends only those that the member
+    requested.
+    """
     admin_link, requested_link = staff.list_link_serials(member)
     serial, ended = (requested_link, [requested_link]) if asked_by == "member" else (admin_link, None)
     staff.end_member_links(session, member, staff.SIGN_IN_PURPOSE, now, serials=ended)
@@ -208,7 +227,7 @@ def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: 
 
 
 def look_up_sign_in_link(installation: Installation, token: str, *, now: datetime) -> SignInLink:
-    """Return a sign-in link's masked address and expiry time if it works. The link isn't used up."""
+    """Return the masked address and expiry time of a sign-in link without using it up."""
     with installation.read() as session:
         token_lookup = one_time_tokens.look_up_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
@@ -218,7 +237,7 @@ def look_up_sign_in_link(installation: Installation, token: str, *, now: datetim
 def sign_in_by_link(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> NewStaffSession | None:
-    """Sign a member in with a link, which works once; return None if it doesn't work."""
+    """Sign a member in with a one-time link, and return the session, or None if the link doesn't work."""
     with installation.write() as session:
         token_lookup = one_time_tokens.use_token(session, token, staff.SIGN_IN_PURPOSE, now=now)
         member = _member_of_link(session, token_lookup)
@@ -237,7 +256,10 @@ def _member_of_link(session: Session, token_lookup: one_time_tokens.TokenLookup)
 def accept_invitation(
     installation: Installation, token: str, visitor: Visitor, *, now: datetime
 ) -> tuple[staff.VerificationLink, NewStaffSession | None]:
-    """Verify an invited member's address. The link's first use also begins a session; later uses return None for it."""
+    """Verify an invited member's address and, on the link's first use, begin a session.
+
+    On later uses, the second value is None.
+    """
     with installation.write() as session:
         first_press = staff.look_up_verification_link(session, token, now=now).stage is staff.VerificationLinkState.OPEN
         link = staff.verify_staff_address(session, token, now=now)
@@ -255,7 +277,7 @@ def sign_in_by_password(
     """Sign a member in with a password and a code from their app, or a recovery code.
 
     Raises:
-        SignInRefusedError: the address, password, or code is wrong; the member's log records it.
+        SignInRefusedError: the address, password, or code is wrong. The member's log records it.
         TooManyAttemptsError: there were too many attempts.
     """
     with installation.read() as session:
@@ -274,7 +296,7 @@ def sign_in_by_password(
 def reauthenticate_by_password(
     installation: Installation, signed_in: SignedInStaff, password: str, code: str, visitor: Visitor, *, now: datetime
 ) -> str:
-    """Reauthenticate the signed-in member by password and code, and return the session's new token.
+    """Confirm the signed-in member's identity by password and code; return the session's new token.
 
     Raises:
         SignInRefusedError: the password or code is wrong; the member's log records it.
@@ -305,7 +327,10 @@ def _judge_password_and_code(
     visitor: Visitor,
     now: datetime,
 ) -> tuple[StaffMember, SignInMethod, attempt_limits.AttemptCount]:
-    """Check a password and code. Only a person with the right password learns that the code was wrong."""
+    """Check a password and code.
+
+    Only someone with the correct password learns that the code was wrong.
+    """
     refusal = "The email address, password, or code is wrong. Check all three."
     counted = attempt_limits.verify_password_attempt(installation, member, email, password, visitor, refusal, now=now)
     assert member is not None, "a password was right"
@@ -324,7 +349,9 @@ def _judge_password_and_code(
 def require_current_password(
     installation: Installation, signed_in: SignedInStaff, password: str, visitor: Visitor, *, now: datetime
 ) -> None:
-    """Check the current password of a member who has one. It counts as a sign-in attempt.
+    """Check the current password of a member who has one.
+
+    It counts as a sign-in attempt.
 
     Raises:
         SignInRefusedError: the password is wrong; the member's log records it.
@@ -346,7 +373,7 @@ def require_current_password(
 def create_sign_in_challenge(
     installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
 ) -> str:
-    """Return a challenge for the browser's passkey, without storing anything."""
+    """Return a challenge for the browser's passkey. Nothing is stored."""
     subject = signed_in.challenge_subject if signed_in else ""
     return passkeys.make_passkey_challenge(installation.keys, purpose, subject, now=now)
 
@@ -366,7 +393,7 @@ def sign_in_by_passkey(installation: Installation, answer: str, visitor: Visitor
 def reauthenticate_by_passkey(
     installation: Installation, signed_in: SignedInStaff, answer: str, visitor: Visitor, *, now: datetime
 ) -> str:
-    """Reauthenticate the signed-in member by passkey, and return the session's new token.
+    """Confirm the signed-in member's identity by passkey, and return the session's new token.
 
     Raises:
         PasskeyError: the passkey is unknown, belongs to another member, or failed verification.
@@ -382,7 +409,8 @@ def _verify_passkey(
 ) -> tuple[int, str]:
     """Return the ID of the member whose passkey made the response, and the passkey's name."""
     database = installation.database
-    # A response from an unknown passkey costs one read, so a flood of them doesn't take the database's write lock.
+    # Responses from unknown passkeys cost only a read, so a flood of them can't occupy the
+    # database's write lock.
     malformed: passkeys.PasskeyError | None = None
     with database.read() as session:
         try:
@@ -410,9 +438,10 @@ def _try_passkey(
     signed_in: SignedInStaff | None,
     now: datetime,
 ) -> tuple[StaffMember | None, str, passkeys.PasskeyError | None]:
-    """Return the passkey's member, its name, and the verification error, which is also added to the member's log.
+    """Return a passkey's member, its name, and the verification error, if any.
 
-    The member is None if the passkey is unknown or isn't the signed-in member's.
+    The error is also added to the member's log. The member is None if the passkey is unknown or
+    doesn't belong to the signed-in member.
     """
     passkey = passkeys.find_passkey(session, answer, lock=True)
     member = staff.get_staff_member(session, passkey.staff) if passkey else None
@@ -455,7 +484,10 @@ def begin_session(
     now: datetime,
     passkey: str = "",
 ) -> NewStaffSession:
-    """Begin a session for a member who proved their identity, and add it to the sign-in and audit logs."""
+    """Begin a session for a member who has proved their identity.
+
+    The sign-in is added to the member's log and the audit log.
+    """
     session.add(build_sign_in_entry(member.id, method, visitor, passkey=passkey, succeeded=True, now=now))
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
@@ -464,7 +496,7 @@ def begin_session(
 
 
 def _has_own_way(session: Session, member: StaffMember) -> bool:
-    """Return whether a member can sign in without a link: by passkey, or by password and code."""
+    """Return True if a member can sign in without a link, by passkey or by password and code."""
     if member.password_hash is not None and authenticator_apps.find_authenticator(session, member.id) is not None:
         return True
     return bool(passkeys.list_passkeys(session, member.id))

@@ -1,4 +1,4 @@
-"""The sign-in log: each member's attempts, and counts of rejected ones for admins, without addresses."""
+"""The sign-in log of each member, and counts of rejected attempts for admins, without addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,11 @@ from subscribers.loggers import get_logger
 from subscribers.signup.rate_limits import DAY, TEN_MINUTES, find_window_start, increment_count, sum_counts
 from subscribers.store.signup_models import RateLimitCount
 
-LOG_RETENTION = timedelta(days=90)  # for a member's sign-ins
+LOG_RETENTION = timedelta(days=90)  # for members' sign-in attempts
 SCOPE = "sign-in refused"
-MOST_COUNTED = 1000  # rejections of one kind in ten minutes; further ones don't take the database's write lock
-SURGE = 30  # rejections within an hour, more than the staff's typing errors explain
+# Rejections for one reason in ten minutes. Further ones don't take the database's write lock.
+MOST_COUNTED = 1000
+SURGE = 30  # rejections in an hour, more than typing errors by the staff can explain
 
 RefusalReason = Literal[
     "unknown address",
@@ -46,7 +47,10 @@ class SignInMethod(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RefusedSignInCounts:
-    """Counts of rejected attempts; `unknown_address` is the part of `last_day` that had an unknown address."""
+    """Counts of rejected sign-in attempts.
+
+    `unknown_address` is the number within `last_day` that had an unknown address.
+    """
 
     last_hour: int
     last_day: int
@@ -62,10 +66,11 @@ class RefusedSignInCounts:
 def record_refused_sign_in(
     database: Database, reason: RefusalReason, *, member: str = "", entry: SignInAttempt | None = None, now: datetime
 ) -> None:
-    """Log and count a rejected attempt. `member` is a name such as `staff 3`, or empty if unknown.
+    """Log and count a rejected attempt.
 
-    `entry` is added to the member's log in the same transaction, because a second one would take measurably longer and
-    reveal who is on the staff.
+    `member` is a name such as `staff 3`, or empty if the member is unknown. `entry` is added to the
+    member's log in the same transaction, because a second transaction would take measurably longer
+    and so reveal who is on the staff.
     """
     log.warning("sign-in refused", reason=reason, member=member)
     with database.read() as session:
@@ -80,7 +85,7 @@ def record_refused_sign_in(
 
 
 def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCounts:
-    """Return counts of recent rejected attempts, in windows of ten minutes."""
+    """Return counts of recent rejected attempts, accurate to ten minutes."""
     counted = select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(RateLimitCount.scope == SCOPE)
     hour, day = (RateLimitCount.began > now - period for period in (timedelta(hours=1), DAY))
     unknown: RefusalReason = "unknown address"
@@ -91,7 +96,7 @@ def count_recent_refusals(session: Session, *, now: datetime) -> RefusedSignInCo
 def build_sign_in_entry(
     member: int, method: SignInMethod, visitor: Visitor, *, succeeded: bool, now: datetime, passkey: str = ""
 ) -> SignInAttempt:
-    """Return an attempt's entry for a member's log."""
+    """Return a log entry for a member's sign-in attempt."""
     return SignInAttempt(
         staff=member,
         at=now,

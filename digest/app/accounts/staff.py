@@ -33,7 +33,7 @@ STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
 @dataclass(frozen=True, slots=True)
 class StaffOverview:
-    """A member, their sign-in methods in words, and their latest sign-in."""
+    """A staff member with their sign-in methods in words and their latest sign-in."""
 
     member: StaffMember
     ways: tuple[str, ...]
@@ -43,7 +43,9 @@ class StaffOverview:
 def add_staff_member(
     installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, name: str = "", now: datetime
 ) -> StaffMember:
-    """Add a staff member and queue the invitation, whose link verifies the address and signs them in.
+    """Add a staff member and queue an invitation.
+
+    Its link verifies the address and signs the member in.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -55,13 +57,15 @@ def add_staff_member(
         refuse_taken_name(session, name)
         queue = make_mail_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
-        draft.recorded = True  # by the store
+        draft.recorded = True  # the store has recorded it
         draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
         return member
 
 
 def remove_staff_member(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Remove a staff member: delete their address and sign-in methods, and end their sessions, links, and email.
+    """Remove a staff member.
+
+    Their address, sign-in methods, sessions, links, and queued emails are deleted.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -78,7 +82,9 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
 def send_address_verification_link(
     installation: Installation, actor: Actor, address: Address, *, now: datetime
 ) -> None:
-    """Email a member a new link that verifies their address, and end earlier links.
+    """Email a member a new link that verifies their address.
+
+    Earlier links stop working.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -110,7 +116,9 @@ def change_staff_role(
 
 
 def end_staff_sessions(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> int:
-    """End all sessions of a member, who can sign in again as before, and return how many were ended.
+    """End all sessions of a member, and return how many were ended.
+
+    The member can sign in again.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -124,7 +132,9 @@ def end_staff_sessions(installation: Installation, actor: Actor, address: Addres
 
 
 def reset_staff_sign_in(installation: Installation, actor: Actor, address: Address, *, now: datetime) -> StaffMember:
-    """Delete all of a member's sign-in methods and end their sessions, so they start over with a sign-in link.
+    """Delete a member's sign-in methods and end their sessions.
+
+    The member then needs a sign-in link to start over.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -141,7 +151,7 @@ def reset_staff_sign_in(installation: Installation, actor: Actor, address: Addre
 def look_up_address_verification_link(
     installation: Installation, token: str, *, now: datetime
 ) -> staff.VerificationLink:
-    """Return the state of an address verification link without changing anything."""
+    """Return the state of an address verification link without using it."""
     with installation.read() as session:
         return staff.look_up_verification_link(session, token, now=now)
 
@@ -161,7 +171,7 @@ def read_staff_role(installation: Installation, actor: Actor, email: str, *, now
 def list_staff_members(
     installation: Installation, actor: Actor, *, include_removed: bool, now: datetime
 ) -> list[StaffMember]:
-    """Return the staff by number, with former members if `include_removed`.
+    """Return the staff in order of number, including former members if `include_removed` is true.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -172,15 +182,16 @@ def list_staff_members(
 
 
 def read_display_names(installation: Installation) -> dict[str, str]:
-    """Map each audit log name, including former members', to the name that colleagues see."""
+    """Return a mapping of audit log names to the names that colleagues see, including former members'."""
     with installation.read() as session:
         return staff.map_staff_display_names(session)
 
 
 def find_actor_display_name(installation: Installation, actor: Actor) -> str:
-    """Return the name that a staff member entered, for subscribers to see; empty if there's none.
+    """Return the name that a staff member entered, or an empty string if there's none.
 
-    Colleagues then see part of the address instead (`read_display_names`), which subscribers must not see.
+    Subscribers see this name. The name from `read_display_names` can be part of the address, which
+    subscribers must not see.
     """
     with installation.read() as session:
         members = staff.list_staff_members(session, include_removed=True)
@@ -188,7 +199,7 @@ def find_actor_display_name(installation: Installation, actor: Actor) -> str:
 
 
 def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> list[StaffOverview]:
-    """Return the staff by number, each with their sign-in methods.
+    """Return the staff in order of number, each with their sign-in methods.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -226,7 +237,7 @@ def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: dat
 
 
 def _name_ways(passkeys: int, *, by_password: bool) -> tuple[str, ...]:
-    """Return a member's sign-in methods in words, such as "2 passkeys" and "password and code"."""
+    """Return descriptions of a member's sign-in methods, such as "2 passkeys" and "password and code"."""
     ways = [count_with_noun(passkeys, "passkey")] if passkeys else []
     return (*ways, "password and code") if by_password else tuple(ways)
 

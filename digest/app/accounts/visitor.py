@@ -1,4 +1,4 @@
-"""The origin of a sign-in as members see it and as limits count it: network, browser, and earlier sign-ins."""
+"""The client that someone signs in from: its network, its browser, and the account it last signed in to."""
 
 import hmac
 import ipaddress
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from subscribers.crypto.keys import KeyRing
 from subscribers.signup.rate_limits import find_narrowest_network
 
-# Order matters, because most browsers also claim to be those further down.
+# The order matters, because most browsers also claim to be one that's listed further down.
 _BROWSERS = (
     ("Edg", "Edge"),
     ("OPR", "Opera"),
@@ -33,7 +33,10 @@ _SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A client that isn't signed in yet. `device` is the browser's token from an earlier sign-in."""
+    """A client that isn't signed in yet.
+
+    `device` is the token that the browser received at an earlier sign-in.
+    """
 
     address: str
     user_agent: str
@@ -41,7 +44,7 @@ class Visitor:
 
     @property
     def network(self) -> str:
-        """The network as members see it, such as `203.0.113.0/24`, never a full IP address."""
+        """The client's network as members see it, such as `203.0.113.0/24`, never a full IP address."""
         try:
             address = ipaddress.ip_address(self.address)
         except ValueError:
@@ -52,7 +55,7 @@ class Visitor:
 
     @property
     def browser(self) -> str:
-        """The browser as members see it, such as `Firefox on Linux`, without other details of its user agent."""
+        """The client's browser as members see it, such as `Firefox on Linux`."""
         name = _find_name(self.user_agent, _BROWSERS) or "A browser"
         system = _find_name(self.user_agent, _SYSTEMS)
         return f"{name} on {system}" if system else name
@@ -66,13 +69,16 @@ _DEVICE_TOKEN = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re
 
 
 def make_device_token(keys: KeyRing, staff: int) -> str:
-    """Return a token that a browser keeps for a year after a sign-in, so that its attempts are counted separately."""
+    """Return a token by which a browser is recognized for a year after a sign-in.
+
+    Sign-in attempts of such a browser are counted separately.
+    """
     device = secrets.token_urlsafe(16)
     return f"{staff}.{device}.{_sign_device(keys.current('session').secret, staff, device)}"
 
 
 def read_device_token(keys: KeyRing, token: str, staff: int) -> str:
-    """Return the browser ID in a member's device token; empty for an invalid token or another member's."""
+    """Return the browser ID in a device token, or an empty string if the token isn't valid for the member."""
     parts = _DEVICE_TOKEN.fullmatch(token)
     if parts is None or int(parts[1]) != staff:
         return ""

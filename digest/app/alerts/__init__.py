@@ -1,1 +1,1 @@
-"""Alerts: notifications by email and webhook, once when a problem appears and once when it's resolved."""
+"""Alerts by email and webhook, sent once when a problem appears and once when it's resolved."""

@@ -1,4 +1,8 @@
-"""Open alerts: each check compares current problems with the alerts already sent, and sends each difference once."""
+"""The log of alerts.
+
+Each check compares the current problems with the alerts already sent, and each difference is sent
+once.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +19,8 @@ from digest.store.alert_models import OPEN_ALERT, Alert
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
-# A problem that comes and goes, such as a disk at its limit, is one alert until it has been absent this long.
+# A problem that comes and goes, such as a nearly full disk, is a single alert until it has been
+# gone this long.
 OVER_AFTER = timedelta(minutes=5)
 
 log = get_logger("alerts")
@@ -23,24 +28,24 @@ log = get_logger("alerts")
 
 @dataclass(frozen=True, slots=True)
 class AlertChanges:
-    """The changes that a check makes: new problems to store, and the IDs of alerts whose state changes."""
+    """The changes that a check makes: new problems, and the IDs of alerts whose state changes."""
 
     new: list[DetectedProblem] = field(default_factory=list)
     opened: list[int] = field(default_factory=list)
     back: list[int] = field(default_factory=list)
     missing: list[int] = field(default_factory=list)
     over: list[int] = field(default_factory=list)
-    dropped: list[int] = field(default_factory=list)  # over before they were sent
+    dropped: list[int] = field(default_factory=list)  # resolved before they were sent
 
     def __bool__(self) -> bool:
-        """Return whether anything changes."""
+        """Return True if anything changes."""
         return any(getattr(self, name) for name in self.__slots__)
 
 
 def decide_alert_changes(
     open_alerts: Iterable[Alert], current_problems: Iterable[DetectedProblem], now: datetime
 ) -> AlertChanges:
-    """Compare current problems with the alerts that aren't over, and return the changes to make."""
+    """Return the changes to make, given the current problems and the alerts that aren't over."""
     problems = {problem.key: problem for problem in current_problems}
     changes = AlertChanges()
     for alert in open_alerts:
@@ -61,9 +66,10 @@ def decide_alert_changes(
 
 
 def update_alerts(installation: Installation, *, now: datetime) -> str:
-    """Compare current problems with the open alerts, and queue each channel's notifications.
+    """Compare the current problems with the open alerts, and queue notifications on each channel.
 
-    Return the counts as text; empty if no alert began or ended. If several processes check, each alert is sent once.
+    Return the counts as text, or an empty string if no alert began or ended. If several processes
+    check at once, each alert is still sent only once.
     """
     recount_refusals_of_sent_editions(installation.database, now=now)
     problems = detect_problems(installation, now=now)
@@ -87,7 +93,7 @@ def _read_known(session: Session) -> list[Alert]:
 
 
 def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tuple[list[Alert], list[Alert]]:
-    """Store a check's changes; return the alerts that this process opened and those that it ended."""
+    """Store a check's changes, and return the alerts that this process opened and those that it ended."""
     inserted = [_insert_alert(session, problem, now) for problem in changes.new]
     opened = [alert for alert in inserted if alert is not None]
     opened += _claim(session, changes.opened, Alert.opened_at.is_(None), {"opened_at": now})
@@ -101,7 +107,7 @@ def _store_changes(session: Session, changes: AlertChanges, now: datetime) -> tu
 
 
 def _insert_alert(session: Session, problem: DetectedProblem, now: datetime) -> Alert | None:
-    """Store a problem as an alert; return None if another process already has."""
+    """Store a problem as an alert and return it, or return None if another process already stored it."""
     opened_at = None if problem.confirmation_time else now
     values = {"kind": problem.kind, "subject": problem.subject, "sentence": problem.sentence}
     statement = upsert(session, Alert).values(**values, seen_at=now, opened_at=opened_at)
@@ -111,7 +117,7 @@ def _insert_alert(session: Session, problem: DetectedProblem, now: datetime) -> 
 
 
 def _claim(session: Session, ids: list[int], condition: object, values: Mapping[str, datetime]) -> list[Alert]:
-    """Set `values` on the alerts that still meet `condition`, and return those."""
+    """Set `values` on the alerts that still meet `condition`, and return those alerts."""
     claimed = []
     for number in ids:
         statement = update(Alert).where(Alert.id == number, condition).values(**values)  # type: ignore[arg-type]
@@ -121,7 +127,7 @@ def _claim(session: Session, ids: list[int], condition: object, values: Mapping[
 
 
 def list_open_alerts(session: Session) -> list[Alert]:
-    """Return the alerts that were sent and aren't over, oldest first."""
+    """Return the alerts that have been sent and aren't over, oldest first."""
     is_told = (Alert.ended_at.is_(None), Alert.opened_at.is_not(None))
     query = select(Alert).where(*is_told)
     return list(session.scalars(query.order_by(Alert.opened_at, Alert.id)))

@@ -1,4 +1,7 @@
-"""Alert notifications, one per channel. A failed notification is retried up to five times on its channel."""
+"""Alert notifications, one for each channel.
+
+A notification that fails is retried up to five times on the same channel.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,9 +20,9 @@ from digest.store.alert_models import Alert, AlertNotification
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 
-# Time between attempts. After the last attempt, the notification is given up.
+# The times between attempts. After the last attempt, no more are made.
 RETRY_DELAYS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 30, 120, 720))
-MAX_MESSAGES = 50  # over one channel in one run
+MAX_MESSAGES = 50  # per channel and run
 
 SEND_TEST = Action("alert tested")
 
@@ -27,12 +30,15 @@ log = get_logger("alerts")
 
 
 class AlertTestError(RefusalError):
-    """A test alert that its channel didn't accept; the message says why and what to do."""
+    """Raised when a channel doesn't accept a test alert.
+
+    The message says why and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class _DueNotification:
-    """A notification that this process has claimed, with the number of earlier attempts."""
+    """A notification claimed by this process, with the number of earlier attempts."""
 
     number: int
     attempts: int
@@ -43,7 +49,7 @@ class _DueNotification:
 def queue_alert_notifications(
     session: Session, settings: Settings, alerts: Sequence[Alert], event: AlertEvent, *, now: datetime
 ) -> None:
-    """Queue a notification of `event` for each alert and each channel that handles it."""
+    """Queue a notification of `event` for each alert on each channel that handles it."""
     session.add_all(
         AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
@@ -53,7 +59,10 @@ def queue_alert_notifications(
 
 
 def send_alert_notifications(installation: Installation, *, now: datetime) -> str:
-    """Send the due notifications over each channel, each at most six times. Return the counts, empty if none is due."""
+    """Send the notifications that are due on each channel, each at most six times.
+
+    Return the counts as text, or an empty string if none was due.
+    """
     sent = failed = 0
     for channel in list_enabled_channels(installation.settings):
         for _ in range(MAX_MESSAGES):
@@ -68,7 +77,10 @@ def send_alert_notifications(installation: Installation, *, now: datetime) -> st
 
 
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
-    """Claim one message's notifications, setting their next attempt first so that no other process sends them."""
+    """Claim the notifications for one message.
+
+    The time of their next attempt is set first, so that no other process sends them.
+    """
     is_due = (AlertNotification.channel == channel.name, AlertNotification.next_try_at <= now)
     due = select(AlertNotification).where(*is_due).order_by(AlertNotification.id)
     due = due.limit(channel.batch_size)
@@ -102,7 +114,9 @@ def _record_outcome(
 
 
 def send_test_alert(installation: Installation, actor: Actor, channel_name: str, *, now: datetime) -> None:
-    """Send a single test alert, which says that nothing is wrong, over a channel.
+    """Send a test alert over a channel.
+
+    The alert says that nothing is wrong.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -13,7 +13,7 @@ from digest.store.alert_models import Alert
 
 AlertEvent = Literal["opened", "over"]
 AlertEvents = Sequence[tuple[Alert, AlertEvent]]
-OFF_VALUES = ("", "off")  # values of a channel's setting that switch it off
+OFF_VALUES = ("", "off")  # values that turn a channel off
 
 
 def _handle_all(_session: Session, _settings: Settings, _alert: Alert, _event: AlertEvent) -> bool:
@@ -26,7 +26,10 @@ def _accept_any(_settings: Settings, _value: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChannelTestAlert:
-    """A test that admins send from the settings page. `send` returns an error message, empty if it worked."""
+    """A test that admins can send from the settings page.
+
+    `send` returns an error message, or an empty string if the test was accepted.
+    """
 
     hint: str
     send: Callable[[Installation, datetime], str]
@@ -34,11 +37,14 @@ class ChannelTestAlert:
 
 @dataclass(frozen=True, slots=True)
 class AlertChannel:
-    """A channel for alerts, called `title` on pages. The setting `alerts.<setting>` switches it on.
+    """A channel that alerts are sent over.
 
-    `send` sends up to `batch_size` events in one message and returns an error message, empty if it worked. `handles`
-    returns whether the channel handles an event. `explain_refusal` returns why nothing could be sent under a new value
-    of the setting, empty if it's usable.
+    `title` is its name on pages, and the setting `alerts.<setting>` turns it on.
+
+    `send` sends up to `batch_size` events in one message and returns an error message, or an empty
+    string if that succeeded. `handles` returns True if the channel handles an event.
+    `explain_refusal` returns the reason that a new value of the setting can't be used, or an empty
+    string if it can.
     """
 
     name: str
@@ -51,5 +57,5 @@ class AlertChannel:
     explain_refusal: Callable[[Settings, str], str] = _accept_any
 
     def is_on(self, settings: Settings) -> bool:
-        """Return whether the channel is switched on in the settings."""
+        """Return True if the settings turn the channel on."""
         return getattr(settings.file.alerts, self.setting) not in OFF_VALUES

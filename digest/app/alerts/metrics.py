@@ -1,4 +1,4 @@
-"""Metrics for a monitoring system: counts and times in Prometheus's text format, without personal data."""
+"""Metrics for monitoring: counts and times in the Prometheus text format, without personal data."""
 
 import shutil
 import threading
@@ -36,7 +36,7 @@ KEPT_FOR = timedelta(seconds=10)  # metrics are computed at most once in this ti
 
 
 def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
-    """Return a gauge: a metric whose values can go up and down."""
+    """Return a gauge, which is a metric whose values can go up and down."""
     from prometheus_client.core import GaugeMetricFamily  # not loaded at startup
 
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
@@ -50,7 +50,7 @@ def make_single_gauge(name: str, meaning: str, value: float) -> "GaugeMetricFami
 
 
 def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, float]) -> "GaugeMetricFamily":
-    """Return a gauge with a value for each value of a label."""
+    """Return a gauge that has one value for each value of a label."""
     family = make_gauge(name, meaning, (label,))
     for value, number in values.items():
         family.add_metric([value], number)
@@ -59,13 +59,13 @@ def make_labeled_gauge(name: str, meaning: str, label: str, values: dict[str, fl
 
 @dataclass(frozen=True, slots=True)
 class InstallationCollector:
-    """A Prometheus collector for an installation's metrics as of `now`."""
+    """A Prometheus collector for the metrics of an installation as of `now`."""
 
     installation: Installation
     now: datetime
 
     def collect(self) -> Iterator["Metric"]:
-        """Yield the installation's metrics, counted in one database snapshot."""
+        """Yield the installation's metrics, all counted in one database snapshot."""
         yield make_labeled_gauge("info", "Running version.", "version", {__version__: 1})
         free = shutil.disk_usage(self.installation.settings.home).free
         yield make_single_gauge("disk_free_bytes", "Free disk space for the installation's files, in bytes.", free)
@@ -124,7 +124,7 @@ class InstallationCollector:
 
 
 def _list_counted_editions(session: Session) -> list[str]:
-    """Return the editions being sent and the newest regular one that was sent."""
+    """Return the names of the editions being sent and of the newest regular edition that was sent."""
     sending = session.scalars(select(Edition.name).where(Edition.state == EditionState.SENDING))
     sent = select(Edition.name).where(IS_REGULAR, Edition.state == EditionState.SENT)
     newest = sent.order_by(Edition.release_at.desc()).limit(1)
@@ -132,7 +132,7 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
-    """Return all metrics in Prometheus's text format, including those of this process."""
+    """Return all metrics in the Prometheus text format, including those of this process."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()
@@ -153,7 +153,7 @@ def _make_request_histogram() -> "Histogram":
 
 @dataclass(slots=True)
 class CachedMetrics:
-    """The metrics that one process serves, computed at most every 10 seconds."""
+    """The metrics that a process serves, computed at most every 10 seconds."""
 
     _text: bytes = b""
     _counted_at: datetime | None = None
@@ -161,15 +161,15 @@ class CachedMetrics:
     _requests: "Histogram | None" = None
 
     def observe_request(self, area: str, status: int, seconds: float) -> None:
-        """Record a request's site area, status, and duration."""
+        """Record the site area, status, and duration of a request."""
         requests = self._requests
         if requests is None:
-            with self._turn:  # so that two threads don't create one each
+            with self._turn:  # so that two threads don't each create one
                 requests = self._requests = self._requests or _make_request_histogram()
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def render_cached(self, installation: Installation, *, now: datetime) -> bytes:
-        """Return the metrics, at most 10 seconds old."""
+        """Return the metrics, which are at most 10 seconds old."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
                 self._text, self._counted_at = render_metrics(installation, now=now, requests=self._requests), now

@@ -1,4 +1,7 @@
-"""Problems that alerts report: those that need attention, and findings of fast doctor checks of database and disk."""
+"""Detection of the problems that alerts report.
+
+These are everything that needs attention, and the findings of some fast doctor checks.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +20,13 @@ ALERTING_CHECKS = (
     *("waiting-mail", "unapplied-events", "bounce-mailbox", "uncertain", "dead-run"),
 )
 ALERT_KINDS = (*ATTENTION_KINDS, *ALERTING_CHECKS)
-# Kinds that may appear after hours of downtime or a change of settings, and disappear within minutes.
+# Kinds that may appear after hours of downtime or a settings change, and disappear within minutes.
 RECOVERING_KINDS = frozenset(
     {"stuck-job", "waiting-mail", "unapplied-events", "dead-run", "stuck-send", "missed-run", "seals", "missing-backup"}
 )
 RECOVERY_TIME = timedelta(minutes=10)
-# Kinds that usually have their own email, which is queued within seconds. The alert waits for it.
+# Kinds that usually have an email of their own, queued within seconds. The alert waits for that
+# email.
 OWN_EMAIL_KINDS = frozenset({"missed-deadline", "gone-articles", "paused"})
 OWN_EMAIL_TIME = timedelta(minutes=2)
 MAX_SENTENCES = 3  # per check
@@ -30,7 +34,7 @@ MAX_SENTENCES = 3  # per check
 
 @dataclass(frozen=True, slots=True)
 class DetectedProblem:
-    """A problem that needs attention now, identified by its kind and subject."""
+    """A current problem that needs attention, identified by its kind and subject."""
 
     kind: str
     subject: str
@@ -38,7 +42,7 @@ class DetectedProblem:
 
     @property
     def key(self) -> tuple[str, str]:
-        """The kind and subject, which identify the problem."""
+        """The kind and subject, which together identify the problem."""
         return self.kind, self.subject
 
     @property
@@ -50,7 +54,7 @@ class DetectedProblem:
 
 
 def detect_problems(installation: Installation, *, now: datetime) -> list[DetectedProblem]:
-    """Return all problems that need attention now, with addresses redacted."""
+    """Return all problems that currently need attention, with email addresses redacted."""
     return [
         DetectedProblem(kind, str(redact_addresses(subject))[:200], str(redact_addresses(sentence)))
         for kind, subject, sentence in _list_problems(installation, now)

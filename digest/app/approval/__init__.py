@@ -1,1 +1,1 @@
-"""Approval of editions and of correction emails, by an editor or at a deadline."""
+"""Approval of editions and correction emails, by editors or by a rule at the deadline."""

@@ -1,4 +1,4 @@
-"""Overviews of an edition's approval, send-back notes, and reinstating the last approval."""
+"""The state of an edition's approval, send-back notes, and reinstating the last approval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,9 @@ _MAX_ATTEMPTS = 5  # for when editors keep editing while a deadline passes
 
 
 def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
-    """Send an edition back with a note, revoking any approval; return the edition's name.
+    """Send an edition back to its editors with a note, and return the edition's name.
+
+    Any approval is revoked.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -50,13 +52,13 @@ def send_back_edition(installation: Installation, name: str, text: str, *, actor
     with SEND_BACK.transaction(installation, actor, name, now=now) as (session, audit):
         edition, note_text = find_edition(session, name), editing.clean_typed_text(text)
         note = sent_back_notes.add_sent_back_note(session, edition, note_text, actor=actor.name, now=now)
-        # The text isn't logged, because it might name a subscriber.
+        # The text isn't logged, because it might contain a subscriber's name.
         audit.detail = {"note": note.id, approval.REVOKED_DETAIL: approval.list_revoked_versions(session, edition)}
     return name
 
 
 def mark_note_done(installation: Installation, name: str, note_id: int, *, actor: Actor, now: datetime) -> str:
-    """Mark a send-back note as done; return the edition's name.
+    """Mark a send-back note as done, and return the edition's name.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -70,28 +72,30 @@ def mark_note_done(installation: Installation, name: str, note_id: int, *, actor
 
 
 def reinstate_last_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
-    """Reinstate the last version that was approved and not revoked; return its number.
+    """Reinstate the newest approved version that wasn't revoked, and return its number.
 
-    This is a deadline rule for a draft that hasn't been approved since. An edit first restores the draft to that
-    version's content, so pages show what's sent. The version itself is sent, byte for byte.
+    A deadline rule does this for a draft that wasn't approved again. An edit first restores the draft
+    to that version's content, so pages show what's sent. The version itself is sent, byte for byte.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
         ApprovalError: nothing was approved, every approval was revoked, or the version can't be sent anymore.
-        EditRefusedError: the edition kept changing at the same time.
+        EditRefusedError: editors kept changing the edition at the same time.
     """
     name = resolve_edition_name(installation, name)
     with REINSTATE.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
             state = editing_state.read_editing_state(installation, name)
-            # Checked before the draft is reverted, so that editors' changes stay if no version can be reinstated.
+            # This is checked before the draft is reverted, so that editors keep their changes if no
+            # version can be reinstated.
             version = _read_reinstatable(installation, name)
             state = _bring_back_draft(installation, state, version, actor, now)
             with installation.write() as session:
                 edition = find_edition(session, name, lock=True)
                 if len(load_edits(session, edition)) != len(state.edits):
                     continue
-                # Reverting the draft already reinstates the version if the result is exactly what was approved.
+                # If reverting the draft restored exactly what was approved, the version has already
+                # been reinstated.
                 if not state.approved:
                     settings, keys = installation.settings, installation.keys
                     approval_check.reinstate_approval(session, edition, settings=settings, keys=keys, now=now)
@@ -114,7 +118,7 @@ def _read_reinstatable(installation: Installation, name: str) -> Approval:
 def _bring_back_draft(
     installation: Installation, state: EditingState, version: Approval, actor: Actor, now: datetime
 ) -> EditingState:
-    """Revert the draft to the edits of a version, unless it already has exactly those."""
+    """Revert the draft to the edits of a version, unless it already has exactly those edits."""
     effect = state.find_revert_effect(version.edit_seq)
     if not effect.taken_out and not effect.put_back:
         return state
@@ -123,10 +127,11 @@ def _bring_back_draft(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproverRuleOverview:
-    """An approver rule with display names and authors.
+    """An approver rule, with the authors it's about and the names that colleagues see.
 
-    `parts` is what editors wrote, once per author; `names` maps actors to the names that colleagues see. `invited` are
-    the members who can't approve yet because they haven't signed in.
+    `parts` are the parts that editors wrote, each listed once per author. `names` maps actors to
+    their display names. `invited` are the staff who can't approve yet because they haven't signed
+    in.
     """
 
     rule: ApproverRule
@@ -135,7 +140,7 @@ class ApproverRuleOverview:
     invited: tuple[str, ...] = ()
 
     def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
-        """Return an actor's display name, or `you` if the actor is the viewer."""
+        """Return an actor's display name, or `you` if that's given and the actor is the viewer."""
         return you if you and actor == viewer else self.names.get(actor, actor)
 
     def list_parts_by(self, author: str) -> list[WrittenPart]:
@@ -145,9 +150,11 @@ class ApproverRuleOverview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalOverview(ApproverRuleOverview):
-    """The state of an edition's approval. `versions` are newest first, `notes` oldest first.
+    """The state of an edition's approval.
 
-    `compared` is the last fully approved version, even if it was revoked since, and `compared_content` its content.
+    `versions` are in order from newest to oldest, and `notes` from oldest to newest. `compared` is
+    the last version to be fully approved, even if it was revoked later, and `compared_content` is
+    its content.
     """
 
     edition: Edition
@@ -163,33 +170,37 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def current(self) -> Approval | None:
-        """The version that's approved or waiting for another approver, if any."""
+        """The version that's approved or waiting for another approver, or None."""
         return next((version for version in self.versions if version.state in approval.OPEN_STATES), None)
 
     @property
     def current_missing(self) -> int:
-        """The minimum number of approvals that the current version still needs; 0 if there's none."""
+        """The minimum number of approvals that the current version still needs.
+
+        It's 0 if there's no current version.
+        """
         signed = [each.actor for each in self.current.signatures] if self.current else []
         return approval.count_missing_signatures(self.current.statement, signed) if self.current else 0
 
     @property
     def ended(self) -> Approval | None:
-        """The last version, if the edition is a draft because that version was superseded or revoked."""
+        """The last version, if it was superseded or revoked and the edition is a draft again."""
         if not self.versions or self.current or self.edition.state not in COMING_STATES:
             return None
         return self.versions[0]
 
     def compare(self, content: EditionContent, first_draft: EditionContent | None = None) -> ContentComparison | None:
-        """Compare the last approved content, or else the first draft if given, with `content`.
+        """Compare the last approved content with `content`.
 
-        Return None if there's neither, or if the last approved version is current.
+        If nothing was approved yet, compare the first draft, if given. Return None if there's
+        neither, or if the last approved version is the current one.
         """
         before = self.compared_content or first_draft
         is_current = self.current is not None and self.compared is not None and self.current.id == self.compared.id
         return None if before is None or is_current else compare_contents(before, content)
 
     def find_version(self, number: int) -> Approval | None:
-        """Return the version with this number, else None."""
+        """Return the version with this number, or None."""
         return next((version for version in self.versions if version.version == number), None)
 
 
@@ -203,7 +214,7 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
 
 
 def build_approval_overview(installation: Installation, edition: Edition) -> ApprovalOverview:
-    """Return the state of the approval of an edition that was just read."""
+    """Return the state of an edition's approval, given the edition as it was just read."""
     with installation.read() as session:
         versions = approval.list_approvals(session, edition)
         compared = next((version for version in versions if version.stood_at is not None), None)
@@ -234,7 +245,7 @@ def read_approval_code(installation: Installation, name: str) -> str:
 
 
 def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote, ...]:
-    """Return an edition's notes that aren't done; empty if it was already sent.
+    """Return an edition's notes that aren't done, or an empty tuple if it has already been sent.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -245,13 +256,18 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
 
 
 def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return the notes that aren't done, each with its edition, except those of editions already sent."""
+    """Return all notes that aren't done, each with its edition.
+
+    Notes about editions that have already been sent are left out.
+    """
     with installation.read() as session:
         return sent_back_notes.list_all_open_notes(session)
 
 
 def read_version_html(installation: Installation, name: str, number: int) -> str | None:
-    """Return an approved version's HTML email with sample values; None if there's no version with this number.
+    """Return the HTML email of an approved version, filled with sample values.
+
+    Return None if there's no version with this number.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -268,7 +284,7 @@ def read_version_html(installation: Installation, name: str, number: int) -> str
 
 
 def list_edition_link_hosts(installation: Installation, name: str) -> tuple[LinkedHost, ...]:
-    """Return the hosts of links in an edition's texts, new ones first.
+    """Return the hosts that links in an edition's texts lead to, new hosts first.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -280,12 +296,15 @@ def list_edition_link_hosts(installation: Installation, name: str) -> tuple[Link
 
 
 def name_section_before_block(sections: Sequence[EditionSection], block: LabeledBlock) -> str:
-    """Return the title of the section that a labeled block follows; empty if the edition has no sections."""
+    """Return the title of the section before a labeled block, or an empty string if there are no sections."""
     return find_section_before_block(sections, block.after).title if sections else ""
 
 
 def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about an edition's open notes, its approvals so far, and those missing. Call `viewer` "you"."""
+    """Return sentences about an edition's open notes and about its approvals, given and missing.
+
+    The viewer is called "you".
+    """
     names = overview.names
     notes = [
         f"{names.get(n.actor, n.actor)} sent the edition back with a note that isn't done yet: “{n.text}”"
@@ -295,12 +314,18 @@ def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list
 
 
 def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about a draft's approvals, given and missing; empty if it isn't a draft. Call `viewer` "you"."""
+    """Return sentences about a draft's approvals, given and missing.
+
+    The viewer is called "you". If the edition isn't a draft, return an empty list.
+    """
     return explain_approver_rule(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
 def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
-    """Return sentences about approvals given and missing, and the text they're for. Call `viewer` "you"."""
+    """Return sentences about the approvals, given and missing, and the texts that need them.
+
+    The viewer is called "you".
+    """
     rule, sentences = overview.rule, []
     if (total := len(rule.signed) + rule.missing) > 1:
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
@@ -329,7 +354,7 @@ def _explain_alone(*, is_viewer: bool) -> str:
 
 
 def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -> str:
-    """Return a sentence about what an author wrote and who approved it or needs to."""
+    """Return a sentence about the parts that an author wrote and who has approved them or needs to."""
     who, parts = (
         overview.name_actor(author, viewer, "You"),
         describe_editor_written_parts(overview.list_parts_by(author)),
@@ -363,7 +388,10 @@ _MAX_NAMED_PARTS = 4
 
 
 def describe_editor_written_parts(parts: Sequence[WrittenPart]) -> str:
-    """Return a phrase for what an editor wrote, naming only the first few parts of many."""
+    """Return a phrase that lists the parts an editor wrote.
+
+    If there are many, only the first few are named.
+    """
     words = [_PART_WORDS[part.part].format(part.item) for part in parts]
     more = len(words) - _MAX_NAMED_PARTS
     return join_words([*words[:_MAX_NAMED_PARTS], f"{more} other parts"] if more > 1 else words)

@@ -1,7 +1,9 @@
-"""Correction emails: an editor requests one, someone else approves its exact text, and a job queues it.
+"""Correction emails.
 
-A single editor can correct the archive immediately. The email needs approval like an edition: the same rule
-(`ApproverRule`), the same key, and a signature over everything that the email says.
+An editor requests one, someone else approves its exact text, and a job queues it. If there's only
+one editor, that editor can correct the archive immediately. The email itself is approved like an
+edition, by the same rule (`ApproverRule`) and with the same key, and the signature covers
+everything that the email says.
 """
 
 from dataclasses import dataclass
@@ -40,18 +42,20 @@ from subscribers.store.keyed_row_seals import is_genuine_row
 
 REQUEST = Action("correction email requested")
 APPROVE = Action("correction email approved")
-REFUSED_EMAIL = "correction email refused"  # in the audit log: what was approved isn't what would be sent
-EmailFacts = dict[str, str]  # by their names in templates
-_WRITE_PAGE = 200  # notices in one write transaction
+# In the audit log, for an email that isn't the one that was approved.
+REFUSED_EMAIL = "correction email refused"
+EmailFacts = dict[str, str]  # by name in the templates
+_WRITE_PAGE = 200  # emails per write transaction
 
 log = get_logger("corrections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorrectionEmail(ApproverRuleOverview):
-    """A correction's email and its missing approvals. `fault` says why an earlier approval doesn't count.
+    """A correction's email and the approvals it still needs.
 
-    `content_hash` covers everything that the email says; `sent` is the text being corrected, as subscribers got it.
+    `fault` is the reason that an earlier approval doesn't count, and `content_hash` covers
+    everything that the email says. `sent` is the corrected text as subscribers received it.
     """
 
     edition: Edition
@@ -62,18 +66,21 @@ class CorrectionEmail(ApproverRuleOverview):
 
     @property
     def is_approved(self) -> bool:
-        """Whether the email was queued or will be."""
+        """True if the email was queued or will be."""
         return self.correction.mail_planned_at is not None or (
             self.correction.mail_approved_at is not None and not self.fault
         )
 
     @property
     def is_requested(self) -> bool:
-        """Whether someone requested the email."""
+        """True if someone requested the email."""
         return self.correction.mail_asked_at is not None
 
     def describe(self, viewer: str = "") -> list[str]:
-        """Return sentences about the email's approvals, or why an approval doesn't count. Call `viewer` "you"."""
+        """Return sentences about the email's approvals, or the reason that an approval doesn't count.
+
+        The viewer is called "you".
+        """
         if self.is_approved:
             signed = (self.name_actor(each.actor, viewer, "you") for each in self.correction.signatures)
             return [f"Approved by {name}." for name in signed]
@@ -84,7 +91,7 @@ class CorrectionEmail(ApproverRuleOverview):
 
 
 def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
-    """Return a correction's email with the state of its approval.
+    """Return a correction's email and the state of its approval.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -116,7 +123,7 @@ def _read_email(
 
 
 def _state_email(session: Session, edition: Edition, correction: Correction, rule: ApproverRule) -> dict[str, Any]:
-    """Return everything that an approval of the email signs, as plain JSON values."""
+    """Return everything that an approval of the email signs, as JSON values."""
     return build_correction_statement(session, edition, correction) | {
         "approvals": rule.needed,
         "authors": list(rule.written),
@@ -127,9 +134,10 @@ def _state_email(session: Session, edition: Edition, correction: Correction, rul
 def request_correction_email(
     installation: Installation, name: str, number: int, *, actor: Actor, now: datetime
 ) -> bool:
-    """Request that a correction be emailed to the subscribers who got the error; return False if someone already did.
+    """Request that a correction be emailed to the subscribers who received the error.
 
-    Nothing is sent until it's approved (`approve_correction_email`).
+    Return False if someone had already requested it. Nothing is sent until the email is approved
+    (see `approve_correction_email`).
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -148,15 +156,15 @@ def request_correction_email(
 def approve_correction_email(
     installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
 ) -> CorrectionEmail:
-    """Approve exactly the email identified by `content_hash`, and return it with the state of its approval.
+    """Approve the email identified by `content_hash`, and return it with the state of its approval.
 
-    Once no approval is missing, `queue_approved_correction_emails` queues it, immediately if the scheduler is running. An email
-    that's already approved doesn't change.
+    Once no approval is missing, `queue_approved_correction_emails` queues the email, immediately if the
+    scheduler is running. Approving an approved email again changes nothing.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: the edition has no such correction or isn't sent yet, the correction doesn't match
-            `content_hash`, or the actor isn't allowed to approve it (`ApproverRule`).
+        CorrectionError: the edition has no such correction or isn't sent yet, the correction doesn't
+            match `content_hash`, or the actor isn't allowed to approve it (see `ApproverRule`).
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.transaction(installation, actor, name, now=now) as (session, audit):
@@ -202,10 +210,10 @@ def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> 
 def _sign_email(
     session: Session, email: CorrectionEmail, installation: Installation, actor: Actor, now: datetime
 ) -> None:
-    """Add a signature, and remove those that approved anything else."""
+    """Add a signature, and remove signatures of anything other than this email."""
     correction = email.correction
     correction.signatures = [each for each in correction.signatures if each.actor in email.rule.signed]
-    # Delete the same person's old signature before adding the new one.
+    # Delete the same person's earlier signature before adding the new one.
     session.flush()
     payload = build_signature_payload(email.content_hash, correction.seq, actor.name, now)
     signature = sign_payload(installation.keys.current("approval"), payload)
@@ -221,7 +229,7 @@ def _sign_email(
 
 
 def count_correction_recipients(installation: Installation, name: str, number: int) -> CorrectionAudience:
-    """Count the recipients of an error as of now, without sending anything.
+    """Return how many people received an error, as of now.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -236,24 +244,30 @@ def count_correction_recipients(installation: Installation, name: str, number: i
 
 @dataclass(frozen=True, slots=True)
 class QueuedCorrectionEmails:
-    """Counts of emails queued and of those possibly sent before a restore, and the refused corrections with reasons."""
+    """The result of queuing correction emails.
+
+    `queued` and `uncertain` count the emails queued and those that may have been sent before a
+    restore. `refused` has a sentence for each correction that wasn't emailed.
+    """
 
     queued: int
     uncertain: int
     refused: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return the counts and refusals in words, empty if there are none."""
+        """Return the counts and refusals in words, or an empty string if there are none."""
         queued = [f"{self.queued} corrections queued"] if self.queued else []
         uncertain = [f"{self.uncertain} corrections may have been sent before the restore"] if self.uncertain else []
         return "; ".join([*queued, *uncertain, *self.refused])
 
 
 def queue_approved_correction_emails(installation: Installation, *, clock: Clock) -> QueuedCorrectionEmails:
-    """Queue the emails of every approved correction. If interrupted, it can be run again.
+    """Queue the emails of all approved corrections.
 
-    Each email is first compared with what was approved. If they differ, the approval is revoked, and the audit log
-    says why. A correction from before a restore may have been sent, so its emails get status unknown.
+    Each email is first compared with what was approved. If they differ, the approval is revoked and
+    the audit log says why. If a correction was approved before a restore, its emails may already
+    have been sent, so they get status unknown. The function can safely be run again if it's
+    interrupted.
     """
     is_owed_to = (Correction.mail_approved_at.is_not(None), Correction.mail_planned_at.is_(None))
     query = select(Correction.id).where(*is_owed_to)
@@ -281,7 +295,8 @@ def _take_approval_back(
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)
     with installation.write() as session:
-        # Approving locks the edition's row, too. A correction approved again since then stays approved.
+        # Approving also locks the edition's row. A correction that was approved again in the
+        # meantime stays approved.
         find_edition(session, edition.name, lock=True)
         row = session.get_one(Correction, correction.id)
         if row.mail_approved_at != correction.mail_approved_at:
@@ -292,7 +307,10 @@ def _take_approval_back(
 
 
 def build_email_facts(settings: Settings, edition: Edition, correction: Correction, sent: str) -> EmailFacts:
-    """Return the facts for the template of a correction's email. `sent` is the text as subscribers received it."""
+    """Return the values for the template of a correction email.
+
+    `sent` is the corrected text as subscribers received it.
+    """
     publication, language = settings.file.publication, settings.subscriber_language
     return {
         "number": str(edition.number),
@@ -306,7 +324,7 @@ def build_email_facts(settings: Settings, edition: Edition, correction: Correcti
 
 
 def compose_sample_correction(installation: Installation, name: str, number: int) -> RenderedSample:
-    """Render a correction's email as a made-up subscriber would get it.
+    """Render a correction's email for a made-up subscriber.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -1,6 +1,7 @@
-"""Approval reminders, and what happens to an unapproved edition at its deadline.
+"""Approval reminders, and the handling of editions that aren't approved by their deadline.
 
-Both are jobs in the calendar. They email all staff whose address is verified, once for each reminder or deadline.
+Both are calendar jobs. They email all staff with a verified address, once for each reminder or
+deadline.
 """
 
 from dataclasses import dataclass
@@ -36,7 +37,10 @@ _MAX_LISTED = 6  # stories per section in an email's preview
 
 @dataclass(frozen=True, slots=True)
 class _DueStep:
-    """A reminder or deadline that's due at `at`. `deadline` is the time by which the edition must be approved."""
+    """A reminder or deadline that's due at `at`.
+
+    `deadline` is the time by which the edition must be approved.
+    """
 
     release: PlannedRelease
     at: datetime
@@ -45,12 +49,15 @@ class _DueStep:
 
     @property
     def unapproved(self) -> bool:
-        """Whether the edition is drafted but not approved."""
+        """True if the edition has a draft that isn't approved."""
         return self.edition is not None and self.edition.state in UNAPPROVED_STATES
 
 
 def read_deadline(installation: Installation, edition: Edition) -> datetime | None:
-    """Return the deadline of an unapproved edition; None for any other, or if it isn't in the calendar anymore."""
+    """Return the deadline of an unapproved edition.
+
+    Return None if the edition isn't unapproved, or isn't in the calendar anymore.
+    """
     if edition.state not in UNAPPROVED_STATES:
         return None
     with installation.read() as session:
@@ -58,7 +65,10 @@ def read_deadline(installation: Installation, edition: Edition) -> datetime | No
 
 
 def remind_editors(installation: Installation, *, now: datetime) -> str:
-    """Email the editors that an edition needs approval or has no draft yet; return how many were emailed, in words."""
+    """Email the editors if an edition needs approval or has no draft yet.
+
+    Return the number of emails in words.
+    """
     with installation.write() as session:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
@@ -68,10 +78,10 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
 
 
 def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
-    """Apply the configured rule to an edition not approved by its deadline or send time; return the result in words.
+    """Apply the configured rule to an edition that wasn't approved by its deadline or send time.
 
-    If its last approved version can't be sent anymore, for example because the sender's address changed, the edition
-    waits and an email tells the editors why.
+    Return the result in words. If the last approved version can't be sent anymore, for example
+    because the sender's address has changed, the edition waits and an email tells the editors why.
     """
     with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
@@ -92,7 +102,10 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
 
 
 def _is_without_draft(session: Session, installation: Installation, step: _DueStep) -> bool:
-    """Return whether a send time has come without a draft for it or, under older settings, for a time near it."""
+    """Return True if a send time has come and neither it nor the time around it has a draft.
+
+    A draft at a nearby time may come from earlier settings.
+    """
     planned = calendar_store.load_calendar(session, installation.settings.file)
     release_at = step.release.release_at
     before = planned.latest_release(release_at - timedelta(microseconds=1))
@@ -104,7 +117,7 @@ def _is_without_draft(session: Session, installation: Installation, step: _DueSt
 def _decide(
     session: Session, installation: Installation, step: _DueStep, now: datetime
 ) -> tuple[DeadlineDecision, str]:
-    """Return the decision, and why the last approved version can't be sent; empty if it can or wouldn't be."""
+    """Return the decision, and the reason that the last approved version can't be sent, if any."""
     settings, rule = installation.settings, installation.settings.file.schedule.at_deadline
     has_version, obstacle = False, ""
     if step.edition and DeadlineDecision(rule) is DeadlineDecision.SEND_VERSION:
@@ -136,12 +149,14 @@ def _find_step(session: Session, installation: Installation, job: str, now: date
 def _mail_editors(
     session: Session, installation: Installation, step: _DueStep, email_kind: str, now: datetime, *, obstacle: str = ""
 ) -> int:
-    """Queue an email to every staff member with a verified address, once per reminder or deadline; return the count.
+    """Queue an email to all staff with a verified address, and return the number of emails.
 
-    `obstacle` is why the last approved version, which the settings would send, can't be sent.
+    Each reminder and deadline is emailed only once. `obstacle` is the reason that the last approved
+    version, which the settings call for, can't be sent.
     """
     facts = _mail_facts(installation, step, email_kind, obstacle)
-    # An edition waits from its deadline on, even if that was during an outage and what's due now is its send time.
+    # An edition waits from its deadline on, even if an outage delayed this email until the send
+    # time.
     moment = step.deadline if email_kind == DeadlineDecision.WAIT else step.at
     occasion = make_deadline_email_key(make_release_slot_key(step.release.release_at), email_kind, moment)
     return queue_staff_mail(session, installation, MAIL_KIND, occasion, facts, now=now)
@@ -179,7 +194,7 @@ def _describe_content(content: EditionContent | None) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class DeadlineEmailTexts:
-    """An email to the editors: its subject, its heading, and a sentence about what happens and what to do."""
+    """The texts of an email to the editors: subject, heading, and a sentence on what happens and what to do."""
 
     title: str
     heading: str
@@ -198,8 +213,8 @@ def build_deadline_email(
 ) -> DeadlineEmailTexts:
     """Return the texts of an email to the editors.
 
-    `email_kind` is `remind`, `missing` (a reminder without a draft), a `DeadlineDecision`, or `undrafted` (a send time
-    without a draft).
+    `email_kind` is `remind`, `missing` (a reminder when there's no draft), a `DeadlineDecision`, or
+    `undrafted` (a send time that passed without a draft).
     """
     unsendable = f"Its last approved version can't be sent instead: {obstacle} " if obstacle else ""
     return {
@@ -252,7 +267,7 @@ def _write_moment(local: datetime) -> str:
 
 
 def format_edition_summary(content: EditionContent) -> str:
-    """Return an edition's intro and each section's first stories with their summaries, as text."""
+    """Return a plain-text summary of an edition: its intro, and the first stories of each section."""
     lines = [content.intro, ""]
     for section in content.sections:
         lines.append(section.title.upper())

@@ -1,4 +1,4 @@
-"""Approving an edition, which signs its content, and revoking an approval."""
+"""Approving an edition, which signs its content, and revoking the approval."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -24,9 +24,10 @@ REVOKE_APPROVAL = Action(APPROVAL_REVOKED)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
-    """The result of an approval: the edition, the version's number, and the minimum number of approvals still missing.
+    """The result of approving an edition.
 
-    `unchecked` says which of the publication's own pages didn't respond when checked; empty if all did.
+    `missing` is the minimum number of approvals still needed. `unchecked` names the pages of the
+    publication's own site that didn't respond when they were checked, or is empty.
     """
 
     edition: str
@@ -45,16 +46,17 @@ def approve_edition(
     confirmed: Collection[str] = (),
     fetcher: ContentFetcher | None = None,
 ) -> ApprovalResult:
-    """Approve an edition whose content has the hash `content_hash`; it can be sent once no approval is missing.
+    """Approve the content of an edition that has the hash `content_hash`.
 
-    Links to the publication's own site are checked first. `confirmed` has the names of the rules whose boxes the actor
-    ticked; `fetcher` replaces the network.
+    The edition can be sent once no approval is missing. Links to the publication's own site are checked
+    first. `confirmed` has the names of the rules whose warnings the actor confirmed. `fetcher` replaces
+    the network.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds errors or a warning to
-            confirm, a send-back note isn't done, or the actor wrote everything that needs approval or has already
-            approved it.
+        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds errors or
+            a warning to confirm, a send-back note isn't done, or the actor wrote everything that needs
+            approval or has already approved it.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:
@@ -63,7 +65,8 @@ def approve_edition(
         ticked_rules = _require_confirmation(name, findings, confirmed)
         unchecked = next((f.message for f in findings if f.rule == "own-links"), "")
         settings, keys = installation.settings, installation.keys
-        # Outside the write transaction, because reading a large proposal takes a while and would block other writers.
+        # Reading a large proposal takes a while, so it's done outside the write transaction, which
+        # would block other writers.
         with installation.read() as session:
             edition = find_edition(session, name)
             counted = count_draft_changes(session, edition, settings)
@@ -73,7 +76,8 @@ def approve_edition(
             signed = approval.sign_approval(
                 session, edition, content_hash, settings=settings, keys=keys, actor=actor.name, now=now
             )
-            # Compare what was signed, because the draft's own fragments could have been fixed in the meantime.
+            # Compare what was signed, because the draft's own fragments may have been repaired in
+            # the meantime.
             signed_pieces = approval.read_approved_version(session, signed).pieces
             if not matches_composition(session, edition, composed, pieces=signed_pieces):
                 raise approval.ApprovalError(
@@ -107,7 +111,7 @@ def _refuse_errors(name: str, findings: Iterable[PreflightFinding]) -> None:
 
 
 def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confirmed: Collection[str]) -> list[str]:
-    """Return the rules whose warnings were confirmed.
+    """Return the sorted names of the rules whose warnings were confirmed.
 
     Raises:
         ApprovalError: another rule's warnings must be confirmed, too.
@@ -123,7 +127,9 @@ def _require_confirmation(name: str, findings: Iterable[PreflightFinding], confi
 
 
 def revoke_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
-    """Revoke an edition's approval, which makes it a draft again, and return its name.
+    """Revoke an edition's approval and return its name.
+
+    The edition becomes a draft again.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -1,7 +1,8 @@
-"""The final check: every article of an edition is fetched right before its send time, and missing ones can pause it.
+"""The final check, which fetches all of an edition's articles shortly before its send time.
 
-Editors are told of each missing article once, by email and at the desk. Sending resumes when the articles are back,
-when the edition is approved again without them, or when an editor resumes it as it is.
+If articles are missing, the edition can be paused. Editors are notified of each missing article
+once, by email and at the desk. Sending resumes when the articles are back, when the edition is
+approved again without them, or when an editor resumes it.
 """
 
 from collections.abc import Mapping
@@ -44,9 +45,10 @@ def find_due_checks(installation: Installation, *, now: datetime) -> list[str]:
 
 
 def check_before_sending(installation: Installation, name: str, *, actor: Actor, clock: Clock) -> ArticleCheck | None:
-    """Check the articles of an edition that's sent by hand.
+    """Check the articles of an edition that's being sent by hand.
 
-    Return None if the edition is paused or already checked, sending has begun, or the check is off.
+    Return None if the edition is paused or already checked, if sending has begun, or if the check
+    is off.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -62,10 +64,10 @@ def check_before_sending(installation: Installation, name: str, *, actor: Actor,
 def recheck_articles(
     installation: Installation, name: str, *, actor: Actor, clock: Clock, fetcher: "ContentFetcher | None" = None
 ) -> ArticleCheck | None:
-    """Check every article of an approved edition and return the result; None if the edition changed in the meantime.
+    """Check all articles of an approved edition and return the result.
 
-    `fetcher` replaces the network. If the whole check fails, no article counts as missing, so an outage doesn't delay a
-    send.
+    Return None if the edition changed in the meantime. `fetcher` replaces the network. If the check
+    itself fails, no article counts as missing, so an outage doesn't delay a send.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -108,10 +110,13 @@ def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> t
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:
-    """Map the links in the approved version, which may differ from the current draft, to their headlines."""
+    """Return a mapping of the links in the approved version to their headlines.
+
+    The approved version may differ from the current draft.
+    """
     try:
         headlines = EditionContent.from_json(edition.content).linked_articles
-    except ValueError:  # in a format that this version can't read; missing headlines don't delay a send
+    except ValueError:  # its format is too new or too old; missing headlines don't delay a send
         headlines = {}
     links = list_story_links(approval.read_mailable_edition(session, edition, settings))
     return {link: headlines.get(link, link) for link in links}
@@ -120,7 +125,7 @@ def _list_articles(session: Session, edition: Edition, settings: Settings) -> di
 def _ask_for_pages(
     installation: Installation, articles: Mapping[str, str], fetcher: "ContentFetcher | None"
 ) -> "dict[str, PageCheckResult]":
-    # Most sends only ask here whether a check is due, so the fetching code is imported only for a check.
+    # Most sends only ask whether a check is due, so the fetching code is imported only when one is.
     from digest.collect.fetch.fetcher import open_fetcher
     from digest.collect.visits.page_check import PageCheckResult, check_linked_pages
 
@@ -136,12 +141,15 @@ def _ask_for_pages(
 def _follow_up(
     session: Session, edition: Edition, before: ArticleCheck | None, article_check: ArticleCheck, *, now: datetime
 ) -> None:
-    """Pause an edition with missing articles; resume one that was paused only for those once they're all back."""
+    """Pause an edition that has missing articles, or resume one once all of them are back.
+
+    Only an edition that was paused for missing articles is resumed.
+    """
     rests_for_look = before is not None and article_recheck_results.is_paused_by_article_check(edition, before)
     is_new = before is None or before.approved_at != article_check.approved_at or before.gone != article_check.gone
     if article_check.pause_reason and rests_for_look:
         edition.paused_because = article_check.pause_reason
-    elif article_check.pause_reason and is_new:  # otherwise, an editor resumed it as it is
+    elif article_check.pause_reason and is_new:  # if it isn't new, an editor resumed the edition as it is
         edition_control.pause_automatically(session, edition.name, article_check.pause_reason, now=now)
     elif not article_check.pause_reason and rests_for_look:
         edition_control.resume_edition(session, edition.name, now=now)
@@ -152,7 +160,7 @@ def _follow_up(
 def _tell_editors(
     installation: Installation, session: Session, edition: Edition, article_check: ArticleCheck, *, now: datetime
 ) -> None:
-    """Email the staff about missing articles, once per article, and save the check."""
+    """Email the staff about missing articles, once for each article, and save the check."""
     untold = article_recheck_results.list_unreported_missing_articles(article_check)
     reported_urls = (*article_check.told, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion

@@ -1,4 +1,7 @@
-"""Counts of an error's recipients, which a thread computes for large editions, cached in this process's memory."""
+"""Counts of the recipients of an error, cached in memory.
+
+For large editions, a thread computes them.
+"""
 
 import threading
 import time
@@ -15,14 +18,18 @@ from digest.store.models import Edition
 from subscribers.loggers import get_logger
 
 COUNT_LIFETIME = timedelta(minutes=10)
-TURN_PAUSE = 0.0005  # seconds between two batches, for other work
+TURN_PAUSE = 0.0005  # seconds between batches, to let other work run
 
 log = get_logger("corrections")
 
 
 @dataclass(slots=True)
 class RecipientCount:
-    """A count in progress: `checked_count` of `total` messages since `counted_at`. `audience` is empty until it's done."""
+    """A count that's in progress or done.
+
+    `checked_count` of `total` messages have been checked since `counted_at`. `audience` is empty
+    until the count is done.
+    """
 
     counted_at: datetime
     total: int
@@ -35,7 +42,10 @@ class RecipientCount:
     def run(
         self, installation: Installation, edition: Edition, correction: Correction, pause: Callable[[], object]
     ) -> None:
-        """Count all recipients, batch by batch."""
+        """Count all recipients, batch by batch.
+
+        `pause` is called after each batch.
+        """
         counts = CorrectionAudience()
         try:
             for page in read_recipient_batches(installation.database, correction, edition, installation.settings):
@@ -50,7 +60,7 @@ class RecipientCount:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionWithRecipientCount:
-    """A correction's email as it is now, and the recipients counted so far."""
+    """A correction's current email, and the recipients counted so far."""
 
     email: CorrectionEmail
     count: RecipientCount
@@ -58,9 +68,10 @@ class CorrectionWithRecipientCount:
 
 @dataclass(slots=True)
 class RecipientCountCache:
-    """The counts of one process by correction, which live as long as the application.
+    """A process's counts of recipients, by correction.
 
-    An edition of at most `max_at_once` messages is counted while the page waits.
+    The counts live as long as the application. An edition of at most `max_at_once` messages is
+    counted while the page waits.
     """
 
     max_at_once: int = 2_000
@@ -71,7 +82,9 @@ class RecipientCountCache:
     def find_or_begin(
         self, installation: Installation, name: str, number: int, *, now: datetime
     ) -> CorrectionWithRecipientCount:
-        """Return a correction's recipient count: complete for a small edition, else as far as a thread has counted.
+        """Return the count of a correction's recipients.
+
+        For a small edition, it's complete. For others, it's as far as a thread has counted.
 
         Raises:
             UnknownEditionError: there's no edition of that name.
@@ -92,7 +105,7 @@ class RecipientCountCache:
             ):
                 recipient_count = self._begin(installation, edition, correction, now)
             elif recipient_count.has_failed:
-                del self._counts[correction.id]  # reported once; the next request counts again
+                del self._counts[correction.id]  # reported once; the next request starts a new count
         return CorrectionWithRecipientCount(email, recipient_count)
 
     def _begin(

@@ -1,4 +1,4 @@
-"""Drafts of releases that are moved or skipped: checks, and rendering for another time."""
+"""The drafts of releases that are moved or skipped: checks, and rendering for another time."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -20,12 +20,15 @@ from subscribers.errors import RefusalError
 
 
 class CalendarError(RefusalError):
-    """A refused change to the calendar; the message says why and what to do."""
+    """Raised when a change to the calendar is refused. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MovedDraft:
-    """A draft rendered for another release; `last_seq` and `proposal_hash` identify what it was rendered from."""
+    """A draft rendered for another release.
+
+    `last_seq` and `proposal_hash` identify the edits and the proposal that it was rendered from.
+    """
 
     edition_id: int
     identity: EditionIdentity
@@ -37,7 +40,7 @@ class MovedDraft:
 def compose_moved_draft(
     session: Session, installation: Installation, calendar: ReleaseCalendar, release: PlannedRelease, at: datetime
 ) -> MovedDraft | None:
-    """Render a release's draft for another time; return None if there's no draft.
+    """Render a release's draft for another time, and return it, or None if there's no draft.
 
     Raises:
         CalendarError: the edition is approved, being sent, or sent, or its draft was changed outside the program.
@@ -65,7 +68,10 @@ def is_draft_unchanged(
     release: PlannedRelease,
     moved_draft: MovedDraft | None,
 ) -> bool:
-    """Return whether calendar and draft are unchanged since `moved_draft` was rendered. The draft's row is locked."""
+    """Return True if the calendar and the draft haven't changed since `moved_draft` was rendered.
+
+    The draft's row is locked.
+    """
     if calendar_store.load_calendar(session, installation.settings.file) != calendar:
         return False
     edition = find_movable_draft(session, release, lock=True)
@@ -76,7 +82,10 @@ def is_draft_unchanged(
 
 
 def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
-    """Store a moved draft; an approval for its old send time is superseded."""
+    """Store a moved draft.
+
+    An approval for the old send time is superseded.
+    """
     edition, identity = session.get_one(Edition, moved_draft.edition_id), moved_draft.identity
     edition.slot, edition.name = make_release_slot_key(identity.release_at), identity.name
     edition.release_at = identity.release_at
@@ -87,7 +96,9 @@ def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) 
 
 
 def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool = False) -> Edition | None:
-    """Return a release's draft if it can be skipped or moved; None if there's no draft or it was canceled.
+    """Return a release's draft if it can be skipped or moved.
+
+    Return None if there's no draft or if it was canceled.
 
     Raises:
         CalendarError: the draft is approved, being sent, or sent.
@@ -109,7 +120,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
-    """Refuse a send time before an edition that's already drafted, because that draft covers its week."""
+    """Raise `CalendarError` if a later edition is already drafted, because its draft covers the time's week."""
     own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)
@@ -121,7 +132,10 @@ def refuse_release_before_draft(session: Session, at: datetime, moved_release: P
 
 
 def refuse_taken_slot(session: Session, at: datetime) -> None:
-    """Refuse a send time that another edition has. A canceled edition counts, because it keeps its slot and history."""
+    """Raise `CalendarError` if another edition has this send time.
+
+    A canceled edition counts, because it keeps its slot and history.
+    """
     if edition := session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(at))):
         raise CalendarError(
             f"{edition.name} is {edition.state.predicate} and has the same send time.", "Choose a different time."

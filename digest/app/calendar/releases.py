@@ -1,7 +1,7 @@
-"""The calendar of releases, and the actions that skip, move, add, and restore one.
+"""The calendar of releases, and the actions that skip, move, add, and restore them.
 
-Each action can be undone until the send time. A release's draft is shelved and restored with the release. When the
-release moves, its draft is rendered again for the new time.
+Each action can be undone until the send time. When a release is skipped or restored, its draft is
+shelved or restored with it. When a release is moved, its draft is rendered again for the new time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -50,15 +50,16 @@ MOVE = Action("moved release")
 ADD = Action("added release")
 RESTORE = Action("restored release")
 LISTED_RELEASES = 10
-_MAX_ATTEMPTS = 5  # at moving a draft that colleagues are editing
+_MAX_ATTEMPTS = 5  # to move a draft that colleagues are editing
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """A release in the calendar. `edition` is its draft, if any; `number` is None if the release is skipped.
+    """A release in the calendar.
 
-    `edit_count` is the number of edits to the draft; `is_due` is True if the send time has passed and the edition
-    hasn't been sent.
+    `number` is None if the release is skipped. `edition` is its draft, if any, and `edit_count` the
+    number of edits to it. `is_due` is True if the send time has passed and the edition hasn't been
+    sent.
     """
 
     release: PlannedRelease
@@ -71,12 +72,12 @@ class CalendarEntry:
 
     @property
     def is_drafted(self) -> bool:
-        """Whether the release has a draft that isn't shelved."""
+        """True if the release has a draft that isn't shelved."""
         return self.edition is not None and not self.release.is_skipped
 
 
 def read_calendar(installation: Installation, *, now: datetime, count: int = LISTED_RELEASES) -> list[CalendarEntry]:
-    """Return overdue editions, then the next `count` releases with their steps, including skipped ones."""
+    """Return the overdue editions, then the next `count` releases, including skipped ones."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
@@ -118,7 +119,7 @@ def _list_entries(
 
 
 def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
-    """Return the times around now at which the calendar makes jobs due, by job name."""
+    """Return a mapping of job names to the times near `now` at which the calendar makes the jobs due."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)
@@ -136,7 +137,9 @@ class MovePreview:
 def preview_move(
     installation: Installation, release_at: datetime, day: date, clock: time, *, now: datetime
 ) -> MovePreview:
-    """Return the release and steps that a move to a local day and time would result in, without changing anything.
+    """Return what a release and its steps would be after a move to a local day and time.
+
+    Nothing is changed.
 
     Raises:
         CalendarError: there's no such release, or it can't be moved to that time.
@@ -156,7 +159,9 @@ def preview_move(
 
 
 def find_release(installation: Installation, text: str, *, now: datetime) -> PlannedRelease:
-    """Return the upcoming release meant by `next`, a day such as 2026-11-27, a day and time, or an edition's name.
+    """Return the upcoming release that `text` identifies.
+
+    `text` is `next`, a day such as 2026-11-27, a day and time, or an edition's name.
 
     Raises:
         CalendarError: `text` has another form, or no release or more than one matches.
@@ -180,7 +185,10 @@ def find_release(installation: Installation, text: str, *, now: datetime) -> Pla
 def _find_releases_on(
     calendar: ReleaseCalendar, day: date, clock: time | None, now: datetime
 ) -> Sequence[PlannedRelease]:
-    """Return a day's releases, or the one at `clock`; empty if the day is too far away."""
+    """Return a day's releases, or only the one at `clock`, if given.
+
+    Return an empty sequence if the day is too far away.
+    """
     if not now - MAX_AHEAD < datetime.combine(day, time(0), calendar.zone) < now + MAX_AHEAD:
         return ()
     releases = calendar.find_releases_on(day, now)
@@ -208,7 +216,9 @@ def _start_of(calendar: ReleaseCalendar, day: date) -> datetime:
 
 
 def skip_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Skip a release, adding its week to the next edition. Its draft is shelved; an undrafted extra release is removed.
+    """Skip a release, so that its week is added to the next edition.
+
+    Its draft is shelved. An extra release without a draft is removed.
 
     Raises:
         CalendarError: there's no such release, it's already skipped, its edition is approved or sent, or the schedule
@@ -235,7 +245,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
 
 
 def add_release(installation: Installation, day: date, clock: time, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Add an extra release at a day and time in the publication's time zone.
+    """Add an extra release at a day and time in the publication's time zone, and return it.
 
     Raises:
         CalendarError: the send time can't be used.
@@ -256,7 +266,9 @@ def add_release(installation: Installation, day: date, clock: time, *, actor: Ac
 def move_release(
     installation: Installation, release_at: datetime, day: date, clock: time, *, actor: Actor, now: datetime
 ) -> PlannedRelease:
-    """Move a release to another day or time in the publication's time zone, and render its draft for it.
+    """Move a release to another day or time in the publication's time zone, and return it.
+
+    Its draft is rendered again for the new time.
 
     Raises:
         CalendarError: there's no such release, it's skipped, its edition is approved or sent, or the new send time
@@ -275,7 +287,7 @@ def move_release(
 
 
 def restore_release(installation: Installation, release_at: datetime, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Restore a skipped release with its shelved draft, or return a moved release to its usual time.
+    """Restore a skipped release with its shelved draft, or move a moved release back to its usual time.
 
     Raises:
         CalendarError: there's no such release, it has no usual time or is already at it, or the time can't be used.

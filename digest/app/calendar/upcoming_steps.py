@@ -1,4 +1,4 @@
-"""Upcoming steps of the calendar and the schedule, and jobs that didn't run."""
+"""Upcoming steps of the calendar and the schedule, and jobs that were missed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,8 @@ from digest.store.schedule_slots import MAX_JOB_LATENESS, find_schedule_start, i
 from digest.timetable import JobSlot, ScheduleRule, find_due_jobs, parse_schedule_rule
 from subscribers.english_text import clock_hour, short_month_day, weekday_month_day
 
-NIGHTLY_RULE = parse_schedule_rule("daily 03:30")  # a quiet hour; if a clock change skips it, the next minute
+# A quiet time. If a clock change skips it, the job runs at the next minute that exists.
+NIGHTLY_RULE = parse_schedule_rule("daily 03:30")
 LOOK_AHEAD = timedelta(days=14)
 JOB_NAMES = {
     "collect": "collection",
@@ -29,9 +30,12 @@ JOB_NAMES = {
 
 
 def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Map each job with slots to its schedule rules, whose times are in addition to those of the release calendar."""
+    """Return a mapping of each scheduled job to its rules.
+
+    Their times are in addition to those of the release calendar.
+    """
     schedule = file.schedule
-    # Drafts for certain days follow the calendar; several a day follow only the schedule.
+    # Drafts for specific days follow the calendar. Several drafts a day follow only the schedule.
     by_rule = (schedule.draft_rule,) if schedule.draft_rule.period or schedule.send_rule.period else ()
     return {
         "collect": schedule.collect_rules,
@@ -45,25 +49,25 @@ def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRu
 
 @dataclass(frozen=True, slots=True)
 class UpcomingStep:
-    """A step at one time (UTC), described in words."""
+    """A step described in words, and its time in UTC."""
 
     at: datetime
     what: str
 
     def describe(self, file: SettingsFileContent) -> str:
-        """Return the step with its day and hour in the publication's time zone."""
+        """Return the step's day and hour in the publication's time zone, followed by its description."""
         local = self.at.astimezone(file.publication.zone)
         return f"{local:%a} {short_month_day(local)}, {clock_hour(local)}: {self.what}"
 
 
 def list_upcoming_steps(session: Session, file: SettingsFileContent, now: datetime) -> list[UpcomingStep]:
-    """List the steps of editions in the next 14 days, and the next collection and backup."""
+    """Return the steps of editions in the next 14 days, and the next collection and backup."""
     calendar = calendar_store.load_calendar(session, file)
     rules = calendar_store.build_step_rules(file.schedule)
     names = set(session.scalars(select(Edition.name)))
     steps: list[UpcomingStep] = []
     end = now + LOOK_AHEAD
-    # Steps can come before a release that's later than the end of these days.
+    # A release can be later than the end of the period and still have steps within it.
     near = takewhile(lambda r: r.release_at < end + release_calendar.MAX_MOVE, calendar.iterate_releases(now))
     for release in near if not calendar.rule.period else ():
         name = _find_name(session, release) or calendar_store.name_planned_edition(calendar, release, names)
@@ -92,7 +96,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 
 def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[JobSlot]:
-    """Yield the jobs that are later than allowed, haven't run since, and aren't running now."""
+    """Yield the jobs that are overdue, haven't run since, and aren't running now."""
     since = find_schedule_start(session)
     if since is None:
         return  # the scheduler has never run
@@ -109,7 +113,7 @@ def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime)
 
 
 def explain_missed_run(slot: JobSlot, file: SettingsFileContent) -> str:
-    """Return a sentence about a job that didn't run and what to check."""
+    """Return a sentence about a missed job and what to check."""
     local = slot.at.astimezone(file.publication.zone)
     return (
         f"The {JOB_NAMES[slot.job]} due {weekday_month_day(local)}, {clock_hour(local)}, didn't run. "

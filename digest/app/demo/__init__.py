@@ -1,1 +1,1 @@
-"""`digest demo`: a whole week of the bundled sample, with made-up subscribers."""
+"""The `digest demo` command: a whole week of the bundled sample, with made-up subscribers."""

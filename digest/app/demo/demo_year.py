@@ -1,9 +1,10 @@
-"""A year of data for the demo: totals for a list of 12,000, so that the admin pages have something to show.
+"""A year of data for the demo, which gives the admin pages something to show.
 
-The totals are what each night would have counted. Only an imported list of thousands and the people of the last 30 days
-exist as records. All have addresses under reserved names (RFC 2606, sections 2 and 3), and all subscribers
-have paused their email, so the demo writes files only for the sample's readers. Sign-ups, unsubscribes, and bounces of
-those 30 days are made by the same functions as real ones, on the day that the totals count them.
+The data are the totals that each night would have counted for a list of 12,000. Only an imported
+list of thousands and the people of the last 30 days exist as records. All of them have addresses
+under reserved names (RFC 2606, sections 2 and 3), and all subscribers have paused their email, so
+the demo writes files only for the sample's readers. The sign-ups, unsubscribes, and bounces of
+those 30 days go through the same functions as real ones, on the days that the totals count them.
 """
 
 import csv
@@ -44,11 +45,11 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person
 from subscribers.transfer.options import ImportOptions
 
 DAYS = 365
-PEOPLE_DAYS = 30  # the last days, for which there are records of people
+PEOPLE_DAYS = 30  # the last days of the year, for which people's records exist
 SOURCE_DAYS = 56
 _SEED = 147
 _SITE = "https://hls-today.example.org"
-# Sign-up sources, with the average number of forms a day and the share that's confirmed.
+# The sign-up sources, each with its average number of forms per day and the share that's confirmed.
 _WAYS = ((f"{_SITE}/subscribe", 12.0, 0.6), (f"{_SITE}/events", 4.0, 0.7), (f"{_SITE}/archive", 2.0, 0.5))
 _PAPER_WAY = "sign-up sheet, Forum on emergency management"
 
@@ -73,7 +74,7 @@ ARRIVALS = (ConsentKind.CONFIRMED, ConsentKind.ATTESTED)
 
 
 class ConsentDayCount(NamedTuple):
-    """The number of consent events of one kind on a day, for people from one sign-up source."""
+    """The number of consent events of one kind from one sign-up source on one day."""
 
     day: date
     kind: ConsentKind
@@ -82,7 +83,7 @@ class ConsentDayCount(NamedTuple):
 
 
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
-    """Add the totals of the year before `now` and made-up people; return the number of people."""
+    """Add the totals of the year before `now` and made-up people, and return the number of people."""
     rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
     zone = installation.settings.zone
     today = now.astimezone(zone).date()
@@ -103,7 +104,10 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
 
 
 def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, *, through: int) -> dict[date, int]:
-    """Store each day's counts and the number of subscribers at its end, working back from the current number."""
+    """Store the counts for each day, and return the number of subscribers at the end of each day.
+
+    The numbers are calculated backward from the current one.
+    """
     counts: Counter[daily_consent_counts.DayKey] = Counter()
     joined: Counter[date] = Counter()
     went: Counter[date] = Counter()
@@ -130,7 +134,7 @@ def _write_days(session: Session, year: Sequence[ConsentDayCount], today: date, 
 
 
 def _invent_day(rng: random.Random, day: date) -> Iterator[ConsentDayCount]:
-    busy = 1.6 if day.weekday() in (4, 5) else 0.8  # on the day of the email and the day after, people forward it
+    busy = 1.6 if day.weekday() in (4, 5) else 0.8  # people forward the email on its send day and the day after
     for way, forms, confirmed in _WAYS:
         form_count = round(rng.gauss(forms * busy, forms / 4))
         if form_count > 0:
@@ -144,7 +148,7 @@ def _invent_day(rng: random.Random, day: date) -> Iterator[ConsentDayCount]:
 
 
 def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscribers: dict[date, int]) -> None:
-    """Store figures for the year's editions before the sample's."""
+    """Store figures for the editions of the year before the sample's."""
     oldest_first = select(Edition).order_by(Edition.release_at)
     first = session.scalars(oldest_first.limit(1)).one()
     for weeks in range(1, DAYS // 7):
@@ -170,7 +174,10 @@ def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscr
 
 
 def _write_source_days(session: Session, rng: random.Random, today: date) -> None:
-    """Store the sources' daily visits before the sample's week; one source has been failing lately."""
+    """Store counts of the sources' daily visits before the sample's week.
+
+    The last source has often failed lately.
+    """
     active = select(Source).where(Source.active)
     sources = session.scalars(active.order_by(Source.id)).all()
     for source in sources:
@@ -187,7 +194,10 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
 def add_demo_people(
     installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[ConsentDayCount], now: datetime
 ) -> int:
-    """Add the list's people and those counted in `recent`, which is in order of days; return how many were added."""
+    """Add the people on the list and those counted in `recent`, and return how many were added.
+
+    `recent` is sorted by day.
+    """
     with installation.read() as session:
         before = _count_people(session)
     listed = _import_people(installation, actor, rng, now)
@@ -237,7 +247,10 @@ def _pause_until(now: datetime) -> Preferences:
 
 
 def _pause_people(installation: Installation, people: list[int], now: datetime) -> None:
-    """Pause everyone's email with one consent event each, as `change_preferences` does, a thousand at a time."""
+    """Pause everyone's email, a thousand people at a time.
+
+    Each person gets one consent event, as from `change_preferences`.
+    """
     paused = _pause_until(now).as_json()
     body = ledger.encode_canonical_json({"before": {}, "after": paused})
     for begin in range(0, len(people), _PEOPLE_A_STEP):
@@ -267,7 +280,7 @@ def _build_pauses(session: Session, people: list[int], body: str, now: datetime)
 
 
 class _Newcomers:
-    """The people who signed up in the last days, after the list was imported, by sign-up source."""
+    """The people who signed up in the last days, after the list was imported, grouped by sign-up source."""
 
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
@@ -277,7 +290,10 @@ class _Newcomers:
         self._invented = LISTED_PEOPLE
 
     def live_through(self, recent: Sequence[ConsentDayCount]) -> None:
-        """Replay the counts, one transaction per day; unconfirmed sign-ups stay pending as long as their link works."""
+        """Replay the counts, one transaction per day.
+
+        Sign-ups that weren't confirmed stay pending for as long as their link works.
+        """
         for day, counts in groupby(recent, key=lambda count: count.day):
             at = datetime.combine(day, _NOON, self._zone).astimezone(UTC)
             of_day = list(counts)
@@ -327,7 +343,7 @@ class _Newcomers:
         return _invent_address(self._rng, self._invented)
 
     def _leave_waiting(self, of_day: Sequence[ConsentDayCount], at: datetime) -> None:
-        """Submit and process the forms that aren't confirmed, without queuing an email."""
+        """Submit and process the forms that weren't confirmed, without queuing an email."""
         installation = self._installation
         limits = build_signup_limits(installation.settings)
         processor = RequestProcessor(
@@ -348,7 +364,7 @@ class _Newcomers:
                     page=way,
                     where=way,
                     wording=build_consent_text(installation.settings),
-                    # A documentation network (RFC 3849, section 2), different for each form.
+                    # an address for documentation (RFC 3849, section 2), different for each form
                     origin=RequestOrigin(f"2001:db8:{self._invented:x}::1", "An invented browser"),
                 )
                 with installation.write() as session:

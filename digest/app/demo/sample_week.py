@@ -1,6 +1,7 @@
-"""The demo: a whole week of the bundled sample, written to files that are the same, byte for byte, on every run.
+"""The demo, which runs a whole week of the bundled sample.
 
-The edition of the following week is left as a draft for trying the desk.
+The files that it writes are the same, byte for byte, on every run. The edition of the following
+week is left as a draft for trying the desk.
 """
 
 import csv
@@ -43,11 +44,12 @@ from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.signup import manual_signup
 
-SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)  # Thursday 17:30 in New York, when the sample's week is drafted
+# Thursday, 17:30 in New York, when the sample's week is drafted.
+SAMPLE_NOW = datetime(2026, 11, 19, 22, 30, tzinfo=UTC)
 SAMPLE_BASE_URL = "https://news.example.org"
 DEMO_MARKER = ".digest-demo"
-SAMPLE_EDITOR = "dana.reyes@news.example.org"  # signs in at the demo's desk
-SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # signs in at its admin pages
+SAMPLE_EDITOR = "dana.reyes@news.example.org"  # signs in to the demo's desk
+SAMPLE_ADMIN = "ruth.adeyemi@news.example.org"  # signs in to its admin pages
 _SAMPLE_STAFF: tuple[tuple[str, str, StaffRole], ...] = (
     (SAMPLE_EDITOR, "Dana Reyes", "editor"),
     (SAMPLE_ADMIN, "Ruth Adeyemi", "admin"),
@@ -61,12 +63,12 @@ DEMO_ACTOR = Actor("demo", Role.ADMIN, ActionEntryPoint.TERMINAL)
 
 
 class DemoError(ApplicationError):
-    """The demo can't continue; the message says why."""
+    """Raised when the demo can't continue. The message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """The demo's result: the edition's name, its web copy, and the installation's settings."""
+    """The result of the demo: the edition's name, its web copy, and the installation's settings."""
 
     edition: str
     web_copy: Path
@@ -74,7 +76,9 @@ class DemoResult:
 
 
 def run_demo(folder: Path, live_settings: Settings | None, report: Callable[[str], None]) -> DemoResult:
-    """Run a week in `folder`, from the bundled sample or the sources of `live_settings`; call `report` with each step.
+    """Run a week in `folder`, and call `report` with a line of text for each step.
+
+    The articles come from the bundled sample, or from the sources of `live_settings` if given.
 
     Raises:
         DemoError: the folder isn't a demo's, no source could be read, or preflight found errors.
@@ -118,7 +122,7 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Empty the folder. A folder with files that no demo created is refused."""
+    """Empty the folder, unless it contains files that no demo created."""
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
         raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)
@@ -129,7 +133,10 @@ def _prepare_folder(folder: Path) -> None:
 
 
 def _merge_live_settings(settings: Settings, sample: Settings) -> Settings:
-    """Return the operator's settings, or the shipped ones if they list no source, always with a postal address."""
+    """Return the operator's settings, or the shipped settings if the operator's have no sources.
+
+    A missing postal address is filled in from the sample.
+    """
     if not settings.file.sources:
         settings = _load_bundled_settings("shipped.toml")
     sender = settings.file.sender
@@ -163,9 +170,10 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
 
 
 def _bounce_sample_emails(installation: Installation, edition: str) -> int:
-    """Report some of an edition's emails as bounced, as a bounce mailbox would; return their number.
+    """Report some of an edition's emails as bounced, and return their number.
 
-    None of these bounces suppresses an address by itself.
+    The reports look like those from a bounce mailbox. None of these bounces suppresses an address
+    by itself.
     """
     purpose = make_edition_delivery_purpose(edition)
     accepted = select(Delivery).where(Delivery.purpose == purpose, Delivery.state == DeliveryState.ACCEPTED)
@@ -196,9 +204,13 @@ def _make_bounce(delivery_id: str, at: datetime, code: str, enhanced_code: str, 
 
 
 def _draft_next_week(installation: Installation, report: Callable[[str], None]) -> None:
-    """Draft the edition after the one sent, from the sample's next week. The draft isn't scheduled."""
+    """Draft the next edition from the sample's next week.
+
+    The draft isn't scheduled.
+    """
     fetcher, now = FolderFetcher(_bundled_file("sample/next-week")), SAMPLE_NOW + timedelta(days=7)
-    # Its links go to the desk that `make serve` opens, because an edition is approved where it was drafted.
+    # The draft's links go to the desk that `make serve` opens, because editions are approved where
+    # they were drafted.
     settings = installation.settings.model_copy(update={"base_url": Settings().base_url})
     installation = Installation(settings, installation.database)
     editions.collect_articles(installation, actor=DEMO_ACTOR, now=now, fetcher=fetcher)
@@ -217,7 +229,10 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
 
 
 def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
-    """Add the sample's made-up subscribers, each with evidence that says they're made up; return their number."""
+    """Add the sample's made-up subscribers, and return their number.
+
+    The evidence of each person's consent says that the subscriber is made up.
+    """
     rows = list(csv.DictReader(io.StringIO(_bundled_file("sample/readers.csv").read_text("utf-8"))))
     with installation.write() as session:
         for row in rows:
@@ -239,7 +254,10 @@ def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
 
 
 def _add_sample_staff(installation: Installation, now: datetime) -> None:
-    """Add a made-up editor and admin, who can sign in by link. No email is sent."""
+    """Add a made-up editor and a made-up admin, who can sign in by link.
+
+    No email is sent to them.
+    """
     with installation.write() as session:
         for email, name, role in _SAMPLE_STAFF:
             member = StaffMember(email=email, name=name, role=role, added_by=DEMO_ACTOR.name)
@@ -249,7 +267,10 @@ def _add_sample_staff(installation: Installation, now: datetime) -> None:
 
 
 def _write_web_copy(installation: Installation, name: str) -> Path:
-    """Write the web copy with its images beside it, viewable without a server, and return its path."""
+    """Write an edition's web copy with its images, and return its path.
+
+    The copy can be viewed without a server.
+    """
     folder = installation.settings.home / "web"
     (folder / "media").mkdir(parents=True)
     html = editions.render_edition_bytes(installation, name, "web").decode()

@@ -1,1 +1,4 @@
-"""`digest doctor`: checks that find problems before they do harm. Each has a name, a meaning, and a remedy."""
+"""The `digest doctor` command: checks that find problems before they do harm.
+
+Each check has a name, a meaning, and a remedy.
+"""

@@ -1,4 +1,7 @@
-"""Problems that need attention now, one sentence each, for the desk, `digest status`, and `digest doctor`."""
+"""Problems that need attention now, each described in a sentence.
+
+They're shown at the desk and by `digest status` and `digest doctor`.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -59,11 +62,16 @@ MAX_STANDSTILL = timedelta(hours=1)  # without progress while an edition is bein
 
 @dataclass(frozen=True, slots=True)
 class AttentionKind:
-    """A kind of problem that can need attention. Its `name` never changes; `digest doctor` has a check by that name.
+    """A kind of problem that can need attention.
 
-    Without a `remedy`, the providers' remedies are used. If `tells_remedy`, the sentences already say what to do, and
-    the remedy is shown only in the docs. If `for_editors`, editors can act on it or must know about it before they
-    approve; the others need an admin.
+    Attributes:
+        name: the name, which never changes. `digest doctor` has a check of the same name.
+        meaning: a sentence that's true as long as there's no such problem.
+        remedy: what to do about it. If it's empty, the providers' remedies are used.
+        tells_remedy: True if the sentences about a problem already say what to do, so that the remedy
+            is shown only in the docs.
+        for_editors: True if editors can fix the problem or must know about it before they approve an
+            edition. Other problems need an admin.
     """
 
     name: str
@@ -186,10 +194,11 @@ ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """A problem that needs attention: its kind in `ATTENTION_KINDS`, and a sentence saying what's wrong and what to do.
+    """A problem that needs attention.
 
-    `subject` distinguishes problems of the same kind. `page_sentence` replaces the sentence on the desk's pages if the
-    latter has commands, UTC times, or names from the audit log; else it's empty.
+    `kind` is a key of `ATTENTION_KINDS`, and `sentence` says what's wrong and what to do. `subject`
+    distinguishes problems of the same kind. If the sentence contains commands, UTC times, or names
+    from the audit log, `page_sentence` replaces it on the desk's pages.
     """
 
     kind: str
@@ -207,10 +216,12 @@ def list_attention_findings(
     deadline_told: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
-    """Return the problems that need attention; with `file`, including those of the schedule, deadlines, and backups.
+    """Return the problems that need attention.
 
-    `pause_told` is an edition whose pause, refusals, or set-aside emails the page already shows; `deadline_told` is one
-    whose deadline it shows. If `each_source`, each failing source gets its own finding instead of one for all of them.
+    Problems with the schedule, deadlines, and backups are included only with `file`. If a page
+    already shows them, problems with the pause, refusals, or set-aside emails of the edition
+    `pause_told` and with the deadline of the edition `deadline_told` are left out. If `each_source`
+    is true, each failing source gets a finding of its own.
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
@@ -237,7 +248,10 @@ def list_attention_sentences(session: Session, now: datetime, file: SettingsFile
 
 @dataclass(frozen=True, slots=True)
 class PageNotes:
-    """Sentences on what needs attention, for a page of the desk. Only admins can act on those in `for_admins`."""
+    """Sentences about problems that need attention, for a page of the desk.
+
+    Only admins can fix the problems in `for_admins`.
+    """
 
     own: tuple[str, ...]
     for_admins: tuple[str, ...] = ()
@@ -252,7 +266,10 @@ def build_page_notes(
     pause_told: str = "",
     deadline_told: str = "",
 ) -> PageNotes:
-    """Return the sentences for the desk's pages, with page names for commands, local times, and display names."""
+    """Return the sentences about problems for a page of the desk.
+
+    They refer to pages instead of commands, and use local times and display names.
+    """
     findings = list_attention_findings(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
     own: list[str] = []
     for_admins: list[str] = []
@@ -262,7 +279,7 @@ def build_page_notes(
     return PageNotes(tuple(own), tuple(for_admins))
 
 
-@cache  # every page of the desk calls this
+@cache  # called for every page of the desk
 def _select_open_editions() -> Select[Edition]:
     open_editions = select(Edition).where(Edition.state.not_in(FINISHED_STATES)).order_by(Edition.release_at)
     return open_editions.options(*WITHOUT_TEXTS)
@@ -286,7 +303,10 @@ def _find_passed_deadlines(
 
 
 def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
-    """Return whether an edition was first drafted by a moment. `drafted_at` is the time of its latest draft."""
+    """Return True if an edition was first drafted by a moment.
+
+    The earliest draft is in the audit log, because `drafted_at` is the time of the latest one.
+    """
     first = select(func.min(AuditEntry.at)).where(AuditEntry.subject == edition.name, AuditEntry.act == DRAFT_ACT)
     return min(filter(None, (edition.drafted_at, session.scalar(first)))) <= moment
 
@@ -294,7 +314,10 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Yield problems with sending: pauses, emails set aside, late or stuck sends, missing articles, and refusals."""
+    """Yield problems with sending.
+
+    These are pauses, emails set aside, late or stuck sends, missing articles, and refusals.
+    """
     hold = installation_hold.read_current_hold(session)
     if hold is not None:
         yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
@@ -330,7 +353,7 @@ def _find_set_aside(edition: Edition, aside: Sequence[SetAsideDomain]) -> Attent
 
 
 def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
-    """Yield the editions that were sent with refusals, until someone acknowledges them."""
+    """Yield the sent editions that have refusals, until someone acknowledges the refusals."""
     sent = (Edition.state == EditionState.SENT, Edition.refusals > 0)
     refused = select(Edition).where(*sent).order_by(Edition.release_at)
     for row in session.scalars(refused.options(*WITHOUT_TEXTS)):
@@ -342,7 +365,7 @@ def _find_refusals(session: Session) -> Iterator[AttentionFinding]:
 
 
 def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
-    """Yield corrections whose waiting emails the mail server is refusing."""
+    """Yield the corrections whose remaining emails the mail server is refusing."""
     waits = read_correction_waits(session)
     if not waits:
         return
@@ -377,9 +400,10 @@ def _write_moment(at: datetime, zone: tzinfo) -> str:
 
 
 def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzinfo) -> Iterator[AttentionFinding]:
-    """Yield approved editions whose sending should have begun longer ago than a job may be late.
+    """Yield approved editions whose sending should have begun but hasn't.
 
-    Breaking news is due only once someone chose to send it.
+    They're reported once they're later than jobs are allowed to be. Breaking news is due only after
+    someone chooses to send it.
     """
     for edition in editions:
         is_approved = edition.state == EditionState.APPROVED and edition.paused_at is None
@@ -398,7 +422,10 @@ def _find_unstarted_sends(editions: Sequence[Edition], now: datetime, zone: tzin
 def _find_stuck_sends(
     session: Session, editions: Sequence[Edition], now: datetime, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Yield editions whose sending has made no progress for an hour, though emails are due and no wait is planned."""
+    """Yield editions whose sending has made no progress for an hour.
+
+    Only editions with overdue emails count, and only if their run isn't waiting on purpose.
+    """
     for edition in editions:
         if edition.state != EditionState.SENDING or edition.paused_at is not None:
             continue
@@ -406,7 +433,7 @@ def _find_stuck_sends(
         moved_at = _find_standstill(edition, progress, now)
         if moved_at is None:
             continue
-        # After a failed run, emails are due again immediately.
+        # After a failed run, emails are immediately due again.
         overdue_from = now if progress and progress.failing_since else now - MAX_STANDSTILL
         due = (Delivery.state == DeliveryState.WAITING, Delivery.next_try_at <= overdue_from)
         purpose = Delivery.purpose == make_edition_delivery_purpose(edition.name)
@@ -421,7 +448,10 @@ def _find_stuck_sends(
 
 
 def _find_standstill(edition: Edition, progress: SendProgress | None, now: datetime) -> datetime | None:
-    """Return when an edition's sending last progressed if it's stuck; None if it's progressing or waits on purpose."""
+    """Return the time of a stuck edition's last progress, or None if its sending isn't stuck.
+
+    Sending isn't stuck while it makes progress or waits on purpose.
+    """
     if progress is not None and progress.failing_since is not None:
         return progress.failing_since if now - progress.failing_since >= MAX_JOB_LATENESS else None
     moved_at = max(edition.release_at, progress.reported_at) if progress else edition.release_at
@@ -430,7 +460,7 @@ def _find_standstill(edition: Edition, progress: SendProgress | None, now: datet
 
 
 def _waits_on_purpose(progress: SendProgress | None, now: datetime) -> bool:
-    """Return whether a run announced a time until which it waits, and that time hasn't come."""
+    """Return True if a run announced that it would wait until a time that hasn't come yet."""
     return progress is not None and progress.resumes_at is not None and progress.resumes_at > now
 
 
@@ -496,9 +526,9 @@ def _find_dead_sources(session: Session, now: datetime, *, each_source: bool) ->
 
 
 def _find_gone_articles(session: Session, editions: Sequence[Edition]) -> Iterator[AttentionFinding]:
-    """Yield upcoming editions with links that visitors can't read.
+    """Yield upcoming editions with links to articles that visitors can't read.
 
-    For drafts, the last article check counts; for approved editions, what sources reported.
+    For drafts, the last article check decides; for approved editions, the sources' own reports do.
     """
     for edition in editions:
         if missing_articles := _list_gone_articles(session, edition):

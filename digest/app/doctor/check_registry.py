@@ -1,4 +1,4 @@
-"""Doctor checks: their definition, their registry, and running them."""
+"""The doctor's checks: their definition, their registry, and the functions that run them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -25,7 +25,7 @@ LEVEL_ORDER: tuple[FindingSeverity, ...] = ("error", "warning", "ok")
 
 @dataclass(frozen=True)
 class ExaminedInstallation:
-    """An installation to check, the time to use as now, and the network access for online checks."""
+    """An installation to check, the current time, and the network access for online checks."""
 
     installation: Installation
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -42,7 +42,7 @@ class ExaminedInstallation:
 
     @cached_property
     def attention(self) -> list[AttentionFinding]:
-        """The problems that need attention, read once for the checks of all kinds."""
+        """The problems that need attention, read only once for all of the checks that report them."""
         with self.read() as session:
             return list_attention_findings(session, self.now, self.settings.file)
 
@@ -54,9 +54,11 @@ CheckFunction = Callable[[Examined], DoctorFindings]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck(Generic[Examined]):
-    """A named check. `meaning` says what it checks; `remedy` what to do if a finding doesn't say so itself.
+    """A named check.
 
-    If `is_online`, it uses the network. If `tells_remedy`, its messages already say what to do, so no remedy is added.
+    `meaning` says what it checks, and `remedy` what to do about a finding that has no remedy of its
+    own. `is_online` is True if it uses the network. `tells_remedy` is True if its messages already
+    say what to do, so that no remedy is added.
     """
 
     name: str
@@ -68,7 +70,7 @@ class DoctorCheck(Generic[Examined]):
 
 
 class CheckRegistry(dict[str, DoctorCheck[Examined]]):
-    """Checks of one kind of object by name, in the order in which they run."""
+    """The checks for one type of object by name, in the order in which they run."""
 
     def add(self, check: DoctorCheck[Examined]) -> None:
         """Register a check.
@@ -83,9 +85,10 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
     def check(
         self, name: str, remedy: str, *, is_online: bool = False, tells_remedy: bool = False
     ) -> Callable[[CheckFunction[Examined]], CheckFunction[Examined]]:
-        """Register a function as the check `name`; the first line of its docstring is the check's meaning.
+        """Return a decorator that registers a function as the check `name`.
 
-        The tests need a planted fault for it. `make settings` adds it to `docs/doctor.md`.
+        The first line of the function's docstring becomes the check's meaning. The tests need a
+        planted fault for the check, and `make settings` adds it to `docs/doctor.md`.
         """
 
         def register(examine: CheckFunction[Examined]) -> CheckFunction[Examined]:
@@ -101,7 +104,10 @@ doctor_check = DOCTOR_CHECKS.check
 
 
 def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstallation) -> list[DoctorFinding]:
-    """Run one check. An exception becomes an error finding; no findings become an ok finding."""
+    """Run one check and return its findings.
+
+    An exception becomes an error finding, and the lack of any finding becomes an ok finding.
+    """
     try:
         findings = list(check.examine(examined))
     except ApplicationError as exc:
@@ -118,7 +124,10 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
 
 
 def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
-    """Return a finding with the check's name, its message as a full sentence, and the check's remedy if it has none."""
+    """Return a finding completed with the check's name and its message as a full sentence.
+
+    A finding without a remedy gets the check's.
+    """
     if finding.level == "ok":
         return replace(finding, check=check.name, remedy="")
     return replace(
@@ -130,12 +139,15 @@ def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFi
 
 
 def report_error(message: str, remedy: str = "", *, page_remedy: str = "") -> DoctorFinding:
-    """Return an error finding, for a problem to fix. Running the check adds its name."""
+    """Return an error finding, for a problem to fix.
+
+    The name of the check is added when the check is run.
+    """
     return DoctorFinding("", "error", message, remedy, page_remedy=page_remedy)
 
 
 def report_exposure(message: str, remedy: str = "") -> DoctorFinding:
-    """Return a finding for something that others can read or change, though everything works."""
+    """Return a finding for something that works, but that other people can read or change."""
     return DoctorFinding("", "error", message, remedy, is_exposure=True)
 
 
@@ -145,10 +157,13 @@ def report_unexamined(message: str, remedy: str = "") -> DoctorFinding:
 
 
 def report_warning(message: str, remedy: str = "", *, page_remedy: str = "") -> DoctorFinding:
-    """Return a warning finding, for something to look into. Running the check adds its name."""
+    """Return a warning finding, for something to look into.
+
+    The name of the check is added when the check is run.
+    """
     return DoctorFinding("", "warning", message, remedy, page_remedy=page_remedy)
 
 
 def report_ok(message: str) -> DoctorFinding:
-    """Return a finding for something that's fine."""
+    """Return a finding for something that's in order."""
     return DoctorFinding("", "ok", message)

@@ -1,18 +1,21 @@
-"""DMARC (RFC 9989, section 4.10): a domain's policy, found by walking up the DNS tree, and its problems."""
+"""DMARC (RFC 9989, section 4.10): finding a domain's policy in DNS, and problems with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from digest.app.doctor.network_access import DnsLookup
 
-MAX_LABELS = 8  # RFC 9989, section 4.10: after the first query, a longer name is cut to 7 labels
+MAX_LABELS = 8  # RFC 9989, section 4.10: after the first query, longer names are cut to 7 labels
 POLICIES = ("none", "quarantine", "reject")
 GONE_TAGS = {"pct": "use t=y for a test policy", "rf": "receivers ignore it", "ri": "reports are sent daily"}
 
 
 @dataclass(frozen=True, slots=True)
 class DmarcRecord:
-    """A domain's DMARC record; tag names are in lowercase."""
+    """A domain's DMARC record.
+
+    The names of its tags are in lowercase.
+    """
 
     domain: str
     tags: Mapping[str, str]
@@ -20,7 +23,10 @@ class DmarcRecord:
 
 @dataclass(frozen=True, slots=True)
 class DmarcDiscovery:
-    """The result of a tree walk: the record that applies, the organizational domain, the policy, and the problems."""
+    """The result of a DNS tree walk for a domain.
+
+    `record` is the record that applies, and `organization` the organizational domain.
+    """
 
     record: DmarcRecord | None
     organization: str
@@ -41,7 +47,10 @@ def parse_record_tags(text: str) -> dict[str, str]:
 
 
 def discover_policy(dns: DnsLookup, domain: str) -> DmarcDiscovery:
-    """Find the record that receivers apply to a domain's email: its own, else its organization's."""
+    """Find the record that mailbox providers apply to a domain's email.
+
+    It's the domain's own record or else the one of its organizational domain.
+    """
     walk = _walk_up(dns, domain)
     organization = _choose_organization(walk.records, domain)
     own = [record for record in walk.records if record.domain == domain]
@@ -55,19 +64,25 @@ def discover_policy(dns: DnsLookup, domain: str) -> DmarcDiscovery:
 
 
 def find_organizational_domain(dns: DnsLookup, domain: str) -> str:
-    """Return a domain's organizational domain; domains that share one are aligned in relaxed mode."""
+    """Return a domain's organizational domain.
+
+    Domains that share one are aligned in relaxed mode.
+    """
     return _choose_organization(_walk_up(dns, domain).records, domain)
 
 
 def are_aligned(dns: DnsLookup, author: str, other: str, *, strict: bool) -> bool:
-    """Return whether an authenticated domain is aligned with the domain in From."""
+    """Return True if an authenticated domain is aligned with the domain in the From header."""
     return author == other or (
         not strict and find_organizational_domain(dns, author) == find_organizational_domain(dns, other)
     )
 
 
 def correct_dmarc_record(record: DmarcRecord, reports: str) -> str:
-    """Return a record's corrected text: with valid policies, without removed tags, and with a report address."""
+    """Return the text of a corrected record.
+
+    Its policies are valid, its removed tags are gone, and it has a report address.
+    """
     tags = {name: value for name, value in record.tags.items() if name not in GONE_TAGS}
     tags |= {tag: "none" for tag in ("p", "sp", "np") if tag in tags and tags[tag].lower() not in POLICIES}
     tags.setdefault("rua", f"mailto:{reports}")
@@ -90,7 +105,7 @@ def _walk_up(dns: DnsLookup, domain: str) -> _Walk:
 
 
 def _list_steps(domain: str) -> list[str]:
-    """Return the names to query, from the domain up to its last label."""
+    """Return the names to query, from the domain itself up to its last label."""
     labels = domain.lower().rstrip(".").split(".")
     first, parent_labels = labels, labels[1:]
     if len(labels) > MAX_LABELS:
@@ -131,16 +146,23 @@ def _find_record_problems(record: DmarcRecord) -> list[str]:
 
 
 def get_domain(address: str) -> str:
-    """Return the domain of an address, with its case unchanged."""
+    """Return the domain of an address, without changing its case."""
     return address.rpartition("@")[2]
 
 
 def choose_report_address(sender: str, reply_to: str) -> str:
-    """Return the address for reports: the reply address if its domain is the sender's or a parent, else the sender's."""
+    """Return the address that DMARC reports are sent to.
+
+    It's the reply address if its domain is the sender's or a parent of it, and otherwise the
+    sender's.
+    """
     domain, reply_domain = (get_domain(address).lower() for address in (sender, reply_to))
     return reply_to if f".{domain}".endswith(f".{reply_domain}") else sender
 
 
 def make_report_consent_name(domain: str, report_domain: str) -> str:
-    """Return the name of the record by which another domain agrees to receive reports (RFC 9990, section 4)."""
+    """Return the name of the record by which a domain agrees to receive another's reports.
+
+    See RFC 9990, section 4.
+    """
     return f"{domain}._report._dmarc.{report_domain}"

@@ -1,4 +1,4 @@
-"""Running the doctor's checks on an installation, or finding out why it can't be opened."""
+"""Functions that run the doctor's checks, or explain why an installation can't be opened."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,11 @@ MAX_QUESTIONS = 6  # online checks that run at the same time
 
 
 class Consequences(NamedTuple):
-    """The consequences of a check's error: checks that may then fail to run, and checks whose problems it causes."""
+    """The consequences of an error that a check finds.
+
+    `unexamined` are the checks that may fail to run because of it, and `made` those whose problems
+    it can cause.
+    """
 
     unexamined: Sequence[str] = ()
     made: Sequence[str] = ()
@@ -54,7 +58,7 @@ _OF_SENDER = ("signing", "spf", "dkim-record", "dmarc", "alignment", "exchangers
 _OF_PROVIDERS_NAMES = ("mail-host", "spf", "dkim-record", "alignment", "reverse-name")
 _OVERDUE = ("missed-run", "seals", "waiting-mail", "unapplied-events", "dead-run", "missing-backup")
 _OF_PROVIDER = ("signing", "bounces", "provider-events", "mail-server", "provider-account")
-# By cause, root causes first.
+# Keyed by cause, with root causes first.
 CONSEQUENCES: Mapping[str, Consequences] = {
     "disk-space": Consequences(unexamined=("database", *_STORED)),
     "home-folder": Consequences(unexamined=("settings", "database", *_STORED)),
@@ -71,7 +75,8 @@ CONSEQUENCES: Mapping[str, Consequences] = {
     "mail-host": Consequences(made=("spf", "reverse-name")),
     "provider-account": Consequences(made=("spf",)),
     "dmarc": Consequences(made=("alignment",)),  # without a policy, no subdomain is aligned
-    "alignment": Consequences(made=("spf", "dkim-record")),  # these checks examine the domains that have to change
+    # The checks of SPF and DKIM records are about the domains that have to change.
+    "alignment": Consequences(made=("spf", "dkim-record")),
     "base-url": Consequences(made=("site-https",)),
     "site-certificate": Consequences(unexamined=("site-address", *_PAGES)),
     "site-address": Consequences(unexamined=_PAGES, made=("site-sign-in", "site-https", "site-one-click")),
@@ -79,13 +84,19 @@ CONSEQUENCES: Mapping[str, Consequences] = {
 
 
 def run_local_checks(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
-    """Run all local checks, which don't change anything or use the network. `now` defaults to the current time."""
+    """Run all local checks, which don't change anything or use the network.
+
+    `now` defaults to the current time.
+    """
     examined = ExaminedInstallation(installation, now or datetime.now(UTC))
     return run_checks(examined, (name for name, check in DOCTOR_CHECKS.items() if not check.is_online))
 
 
 def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = lambda *_: None) -> list[DoctorFinding]:
-    """Run the online checks, several at a time; `progress` is called with (done, total)."""
+    """Run the online checks, several at a time.
+
+    `progress` is called with the number of checks done and their total.
+    """
     checks = [check for check in DOCTOR_CHECKS.values() if check.is_online]
     findings: list[DoctorFinding] = []
     with ThreadPoolExecutor(MAX_QUESTIONS, thread_name_prefix="doctor") as pool:
@@ -97,19 +108,20 @@ def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = la
 
 
 def list_checks() -> dict[str, DoctorCheck[ExaminedInstallation]]:
-    """Return all checks by name."""
+    """Return a mapping of names to all checks."""
     return dict(DOCTOR_CHECKS)
 
 
 def run_checks(examined: ExaminedInstallation, names: Iterable[str]) -> list[DoctorFinding]:
-    """Run the named checks in order."""
+    """Run the named checks in order, and return their findings."""
     return [finding for name in names for finding in run_check(DOCTOR_CHECKS[name], examined)]
 
 
 def drop_consequences(findings: Sequence[DoctorFinding]) -> list[DoctorFinding]:
-    """Drop findings that only follow from other errors, as listed in `CONSEQUENCES`.
+    """Return the findings without those that only follow from other errors.
 
-    A dropped finding has no consequences. Exposures are always kept, and have no consequences either.
+    `CONSEQUENCES` lists which ones follow. A finding that's dropped has no consequences itself.
+    Exposures are always kept, and have no consequences either.
     """
     remaining = list(findings)
     for cause, consequences in CONSEQUENCES.items():
@@ -127,7 +139,10 @@ def _follows(finding: DoctorFinding, consequences: Consequences) -> bool:
 
 
 def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
-    """Return a note on entering DNS records in a form; empty if no finding contains a record."""
+    """Return a note about entering DNS records in web forms.
+
+    If no finding contains a record, return an empty string.
+    """
     if any(DNS_LINE.search(finding.remedy) for finding in findings):
         return (
             "The DNS records above are in zone-file format. If you enter them in a web form, you can leave out "
@@ -137,7 +152,10 @@ def explain_zone_file_format(findings: Iterable[DoctorFinding]) -> str:
 
 
 def diagnose_open_failure(error: ApplicationError, settings: Settings | None) -> list[DoctorFinding]:
-    """Return findings on why an installation can't be opened: its settings, database, disk, or folder."""
+    """Return findings that explain why an installation can't be opened.
+
+    The cause can be its settings, its database, the disk, or its folder.
+    """
     check = DOCTOR_CHECKS["settings" if isinstance(error, SettingsError) else "database"]
     advice = end_sentence(error.remedy or check.remedy)
     remedy = f"{advice} Then run doctor again. The other checks haven't run yet."

@@ -1,4 +1,7 @@
-"""Checks of who owns an installation's files and whether the service can write them, without the database."""
+"""Checks of who owns an installation's files and of whether the service can write to them.
+
+They don't need the database.
+"""
 
 import os
 import stat
@@ -14,19 +17,22 @@ from digest.settings import Settings
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, find_exposure
 from subscribers.english_text import join_words
 
-OTHERS = 0o077  # the mode bits of all users but the owner
+OTHERS = 0o077  # the mode bits for all users except the owner
 MAX_FILES_NAMED = 3
 
 
 def find_service_user(settings: Settings) -> int:
-    """Return the ID of the user that runs the service: the first owner of its files who isn't root, else root."""
+    """Return the ID of the user that runs the service.
+
+    It's the first owner of its files other than root, or else root.
+    """
     folder = [settings.origin.absolute().parent] if settings.origin else []
     owners = (path.stat().st_uid for path in (*_list_files(settings), *folder) if path.exists())
     return next(filter(None, owners), 0)
 
 
 def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
-    """Check who owns an installation's folders and files, and who can open and write to them."""
+    """Check who owns an installation's files and folders, and who can open and write to them."""
     user = find_service_user(settings)
     paths = [path for path in _list_files(settings) if path.exists()]
     foreign = [path for path in paths if path.stat().st_uid != user]
@@ -43,7 +49,7 @@ def _list_files(settings: Settings) -> Sequence[Path]:
     folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     files = (settings.key_file, *_list_database_files(settings), settings.left_log)
     environment_file = [settings.origin.absolute().with_name(ENVIRONMENT_FILE_NAME)] if settings.origin else []
-    # A folder in a file's place is reported by the file's own check.
+    # If there's a folder where a file should be, the check of that file reports it.
     return (*folders, *(file for file in (*files, *environment_file) if not file.is_dir()))
 
 
@@ -74,7 +80,7 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
     if path.is_dir():
         is_usable = is_writable(path) and os.access(path, os.X_OK)
     else:
-        is_usable = not is_database or is_writable(path)  # the other files have checks of their own
+        is_usable = not is_database or is_writable(path)  # other files have checks of their own
     if path.name == ENVIRONMENT_FILE_NAME and (exposure := find_exposure(path)):
         yield report_exposure(exposure.message, exposure.remedy)
     elif not is_usable and os.geteuid() not in {0, user}:

@@ -1,4 +1,7 @@
-"""Doctor runs that admins start on a page, each in its own thread, kept only in this process's memory."""
+"""Doctor runs that admins start from a page.
+
+Each runs in a thread and is kept only in memory.
+"""
 
 import threading
 from dataclasses import dataclass, field
@@ -20,7 +23,7 @@ log = get_logger("doctor")
 
 
 class ExaminationRunningError(RefusalError):
-    """Another run is in progress."""
+    """Raised when another run is still in progress."""
 
 
 class ExaminationStage(StrEnum):
@@ -33,7 +36,7 @@ class ExaminationStage(StrEnum):
 
 @dataclass(slots=True)
 class HealthReport:
-    """A doctor run: its start, whether it's online, its progress, and its findings so far."""
+    """A doctor run, with its progress and its findings so far."""
 
     began_at: datetime
     is_online: bool
@@ -44,11 +47,11 @@ class HealthReport:
     thread: threading.Thread | None = None
 
     def sorted_findings(self) -> list[DoctorFinding]:
-        """Return the findings, without consequences of other errors: errors first, then warnings, then what's fine."""
+        """Return the findings sorted by severity, without the consequences of other errors."""
         return sorted(drop_consequences(self.findings), key=lambda finding: LEVEL_ORDER.index(finding.level))
 
     def run(self, installation: Installation, outside: NetworkAccess, now: datetime) -> None:
-        """Run the local checks, then the online checks if requested."""
+        """Run the local checks and, if requested, the online checks."""
         try:
             self.findings += run_local_checks(installation, now=now)
             self.checks_done = sum(not check.is_online for check in list_checks().values())
@@ -76,7 +79,10 @@ class HealthReports:
 
     @property
     def latest(self) -> HealthReport | None:
-        """The latest run, which may be in progress; None if there was none since the process started."""
+        """The latest run, or None if none was started since the process began.
+
+        It may still be in progress.
+        """
         return self._latest
 
     def begin(self, installation: Installation, actor: Actor, *, is_online: bool, now: datetime) -> HealthReport:

@@ -1,4 +1,7 @@
-"""Checks of what the installation depends on: names, folders, keys, database, logs, disk, clock, and heartbeats."""
+"""Checks of what the installation depends on.
+
+These are names, folders, keys, the database, logs, the disk, the clock, and heartbeats.
+"""
 
 import os
 import shutil
@@ -45,9 +48,10 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import Person, PersonState
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
-LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000  # bytes: a warning, and too few to write safely
-FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
-MAX_CLOCK_STEP = 300.0  # seconds that rows may be in the future, because the clocks of two machines differ
+# Free space, in bytes. Below the first, a warning is due. Below the second, writing isn't safe.
+LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000
+FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: error, warning
+MAX_CLOCK_STEP = 300.0  # seconds that a row may be in the future, because the clocks of two machines differ
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
 MAX_SLOT_AGE = 1_000_000  # transactions
 
@@ -125,7 +129,10 @@ def check_database(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | None:
-    """Run SQLite's quick_check (https://www.sqlite.org/pragma.html#pragma_quick_check); PostgreSQL has none."""
+    """Return the damage that SQLite's `quick_check` finds, if any. PostgreSQL has no such check.
+
+    See https://www.sqlite.org/pragma.html#pragma_quick_check.
+    """
     with examined.read() as session:
         if is_postgresql(session):
             return None
@@ -178,7 +185,10 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
-    """Return an error if the log is missing, or lacks lines that its copy beside the backups has; else None."""
+    """Return an error if the log is missing or lacks lines that its copy has, or None otherwise.
+
+    The copy is in the backup folder.
+    """
     own_lines, copied_lines = read_whole_lines(file), read_whole_lines(copy) if os.access(copy, os.R_OK) else b""
     if copied_lines not in own_lines:
         return report_error(
@@ -200,9 +210,10 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
 
 
 def _name_recovery(file: Path, copy: Path, *, is_complete: bool) -> str:
-    """Return the command that recovers the log from its copy. The copy has all the log's lines if `is_complete`.
+    """Return the command that recovers the log from its copy.
 
-    If root runs the command, the log keeps its owner.
+    `is_complete` is True if the copy has all of the log's lines. If root runs the command, the log
+    keeps its owner.
     """
     if not file.exists():
         return _name_installation(file, copy)
@@ -241,7 +252,7 @@ def check_disk_space(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def judge_disk_space(settings: Settings) -> DoctorFindings:
-    """Check the free space on the home folder's disk. Doesn't need the database."""
+    """Check the free space on the disk of the home folder. This doesn't need the database."""
     free = shutil.disk_usage(settings.home).free
     message = f"{settings.home}: {free // 1_000_000} MB free"
     if free < FULL_DISK_BYTES:
@@ -250,7 +261,7 @@ def judge_disk_space(settings: Settings) -> DoctorFindings:
         yield report_warning(f"{message}.") if free < LOW_DISK_BYTES else report_ok(message)
 
 
-# These also run if the database can't be opened.
+# These also run when the database can't be opened.
 CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_access}
 
 

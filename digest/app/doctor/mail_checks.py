@@ -1,4 +1,7 @@
-"""Online checks of email: SPF, DKIM, DMARC, MX and PTR records, mail servers, and the provider's account."""
+"""Online checks of email: DNS records, mail servers, and the provider's account.
+
+The records are SPF, DKIM, DMARC, MX, and PTR.
+"""
 
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -29,7 +32,8 @@ from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.english_text import join_words
 
-WEAK_BITS, SHORT_BITS = 1024, 2048  # RFC 8301, section 3.2: shorter keys must not and should not be used
+# In bits: shorter keys must not, and should not, be used (RFC 8301, section 3.2).
+WEAK_BITS, SHORT_BITS = 1024, 2048
 NULL_EXCHANGER = "."  # RFC 7505, section 3
 
 
@@ -47,7 +51,10 @@ def _examine_server(examined: ExaminedInstallation, server: MailServer) -> MailS
 
 
 def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> str:
-    """Return the name of the host that sends email; for a server on this machine, the name it gives itself."""
+    """Return the name of the host that sends email.
+
+    For a mail server on this machine, it's the name that the server gives itself.
+    """
     host = server.host(examined.settings)
     return _examine_server(examined, server).name if is_loopback(host) else host.lower()
 
@@ -141,7 +148,11 @@ def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _judge_spf(examined: ExaminedInstallation, domain: str, term: str, sender: str) -> DoctorFindings:
-    """Check a domain's SPF record for `sender`: a host, or the domain that a provider asks to be included as `term`."""
+    """Check whether a domain's SPF record allows `sender`.
+
+    `sender` is a host, or the domain that a provider asks to have included, and `term` the SPF term
+    that allows it.
+    """
     dns = examined.outside.dns
     survey = spf.survey_spf(dns, domain)
     if not survey.records:
@@ -196,7 +207,7 @@ def _judge_spf_sender(
 
 
 def _explain_all_term(record: str, merged: list[str]) -> str:
-    """Describe the last term of a merged record, and why it was chosen."""
+    """Return the last term of a merged record and the reason that it was chosen."""
     last = record.rpartition(" ")[2]
     endings = {text.rpartition(" ")[2].lower() for text in merged}
     if endings == {last}:
@@ -205,7 +216,7 @@ def _explain_all_term(record: str, merged: list[str]) -> str:
 
 
 def _record_line(name: str, text: str) -> str:
-    """Return a TXT record as a zone-file line, as `digest setup` prints it."""
+    """Return a TXT record as a line of a zone file, as printed by `digest setup`."""
     return f"{name}. TXT {quote_record_text(text)}"
 
 
@@ -224,7 +235,10 @@ def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _judge_dkim_record(examined: ExaminedInstallation, name: str, key: SigningKey | None = None) -> DoctorFindings:
-    """Check the DKIM record of a key: ours, or the mail server's if `key` is None."""
+    """Check the DKIM record of a key.
+
+    If `key` is None, the key is the mail server's.
+    """
     expected = key.dns_record() if key else ""
     line = _record_line(name, expected) if key else "the record that your mail server printed when it created its key"
     publish = f"Replace any DNS record of that name with: {line}"
@@ -282,7 +296,7 @@ def _find_key_mismatch(name: str, tags: dict[str, str], expected: str, publish: 
 
 
 def _count_bits(tags: dict[str, str]) -> int | None:
-    """Return the size of an RSA key in bits; None for other or unreadable keys."""
+    """Return the size of an RSA key in bits, or None if the key is unreadable or of another type."""
     try:
         key = load_der_public_key(b64decode("".join(tags["p"].split()), validate=True))
     except (ValueError, Base64Error, UnsupportedAlgorithm):
@@ -323,7 +337,10 @@ def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcRecord) -> DoctorFindings:
-    """Check that other organizations' domains agree to receive the domain's reports (RFC 9990, section 4)."""
+    """Check that other organizations' domains agree to receive the domain's reports.
+
+    See RFC 9990, section 4.
+    """
     dns = examined.outside.dns
     addresses = [
         part.strip() for part in record.tags.get("rua", "").split(",") if part.strip().lower().startswith("mailto:")
@@ -415,7 +432,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
             )
         elif lost := [host for host in exchangers if not dns.find_addresses(host)]:
             if lost[0] in lost_hosts:
-                continue  # the same record was already reported
+                continue  # the same record has already been reported
             lost_hosts.add(lost[0])
             yield report_error(
                 f"The MX record of {domain} points to {lost[0]}, which has no IP address, so email to that domain is "

@@ -1,4 +1,4 @@
-"""Network access for the checks: DNS, and servers over TLS. Every request has a timeout."""
+"""Network access for the checks: DNS lookups and TLS connections. Every request has a timeout."""
 
 import ssl
 from dataclasses import dataclass
@@ -13,20 +13,22 @@ import dns.reversename
 
 from subscribers.errors import ApplicationError
 
-ANSWER_TIMEOUT = 8.0  # seconds for one DNS answer, from all name servers
-FORWARDED_COUNT_HEADER = "X-Forwarded-Count"  # in responses of /healthz: the number of X-Forwarded-For entries received
-STEP_TIMEOUT = 10.0  # seconds for connecting to a server, and for each response
+ANSWER_TIMEOUT = 8.0  # seconds for a DNS answer, across all name servers
+# In responses of /healthz: the number of X-Forwarded-For entries that arrived.
+FORWARDED_COUNT_HEADER = "X-Forwarded-Count"
+STEP_TIMEOUT = 10.0  # seconds for connecting to a server, and for each of its responses
 
 
 class LookupFailedError(ApplicationError):
-    """A DNS lookup failed, so it's unknown whether the record exists."""
+    """Raised when a DNS lookup fails, so it's unknown whether the record exists."""
 
 
 @dataclass(frozen=True)
 class NetworkAccess:
-    """The name server and certificate authorities to use; the system's by default.
+    """The name server and the certificate authorities to use.
 
-    `name_server` is an IP address and port; `authorities` is a PEM file with the authorities to trust instead.
+    `name_server` is an IP address and a port, and `authorities` a PEM file. The defaults are the
+    system's.
     """
 
     name_server: tuple[str, int] | None = None
@@ -46,9 +48,10 @@ class NetworkAccess:
 
 
 class DnsLookup:
-    """DNS lookups, safe to use from many threads. A record that doesn't exist is an empty result.
+    """DNS lookups that can be made from many threads.
 
-    Every method raises `LookupFailedError` if there's no answer.
+    If a record doesn't exist, the result is empty. Every method raises `LookupFailedError` if
+    there's no answer.
     """
 
     def __init__(self, name_server: tuple[str, int] | None = None, timeout: float = ANSWER_TIMEOUT) -> None:
@@ -70,9 +73,10 @@ class DnsLookup:
         return [record.address for kind in ("A", "AAAA") for record in self._ask(name, kind)]
 
     def find_exchangers(self, name: str) -> list[str]:
-        """Return a domain's mail servers, most preferred first; `.` if it accepts no email (RFC 7505, section 3).
+        """Return a domain's mail servers, most preferred first.
 
-        Equally preferred servers are sorted by name.
+        Servers with the same preference are sorted by name. If the domain doesn't accept email, the
+        only server is `.` (RFC 7505, section 3).
         """
         records = sorted(self._ask(name, "MX"), key=lambda record: (record.preference, record.exchange))
         return [_plain_name(record.exchange) for record in records]

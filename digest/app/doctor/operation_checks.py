@@ -1,4 +1,4 @@
-"""Checks of daily operation: staff, sealed rows, schedule, backups, deliveries, and what needs attention."""
+"""Checks of daily operation: staff, sealed rows, schedule, backups, deliveries, and other problems."""
 
 import os
 from collections import Counter
@@ -68,14 +68,14 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import Base, ConsentEvent, Person, Seal, UtcDateTime
 
 NIGHTLY_JOB = "nightly"
-MAX_SILENCE = timedelta(hours=26)  # a day and a margin, with the hour by which a clock may be set back
+MAX_SILENCE = timedelta(hours=26)  # a day, plus a margin that includes the hour by which clocks may be set back
 MAX_SEAL_AGE = timedelta(days=2)
-MAX_BACKUP_AGE = timedelta(days=8)  # a week, and a day to make it
-MAX_CHANGE_AGE = timedelta(days=30)  # after a refused delivery was due
+MAX_BACKUP_AGE = timedelta(days=8)  # a week, plus a day to make the backup
+MAX_CHANGE_AGE = timedelta(days=30)  # since the refused delivery was due
 MAX_UNSEEN = timedelta(minutes=5)  # the scheduler is recorded every minute
 MAX_UNTRIED = timedelta(minutes=5)  # for an email to a mail server that can't be reached
 MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
-MAX_NAMED = 5  # findings of one check
+MAX_NAMED = 5  # findings per check
 
 
 @doctor_check(
@@ -170,7 +170,7 @@ def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
-    """Return the keys; None if `key-file` reports a problem with them."""
+    """Return the keys, or None if there's a problem with them, which `key-file` reports."""
     try:
         return examined.installation.keys
     except ApplicationError:
@@ -227,7 +227,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok("the scheduler hasn't run yet on this new installation; start 'digest serve'")
     elif (
         examined.now - max(filter(None, (since, last, started))) > MAX_SILENCE
-    ):  # a job that started but didn't finish is `stuck-job`
+    ):  # `stuck-job` reports a job that started but didn't finish
         yield report_error(f"No nightly maintenance has run since {last or since:%Y-%m-%d %H:%M} UTC.")
     elif seen_at is None:
         yield report_ok(f"the scheduler first ran on {since:%Y-%m-%d}")
@@ -376,7 +376,8 @@ def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
     """Transactional emails are sent within an hour, and the mail server can be reached."""
     is_waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
     late = Delivery.next_try_at < examined.now - MAX_WAIT
-    # Only a server that can't be reached, or that refuses all email, postpones an email without counting a try.
+    # An email is postponed without counting a try only if the server can't be reached or refuses
+    # all email.
     untried = and_(
         Delivery.tries == 0,
         Delivery.next_try_at > Delivery.due_at,
@@ -423,7 +424,8 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
-    # If an edition is paused or canceled, no run marks the deliveries left by a process that died.
+    # While an edition is paused or canceled, no run marks the deliveries that a dead process left
+    # behind.
     silent = Delivery.state.in_(CLAIMED_STATES) & (Delivery.lease_until < examined.now)
     with examined.read() as session:
         condition = (Delivery.state == DeliveryState.UNCERTAIN) | silent
@@ -480,7 +482,10 @@ def check_invalid_sqlite_values(examined: ExaminedInstallation) -> DoctorFinding
 
 
 def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
-    """Return an SQL condition for invalid values in a column; None if its type can't be checked here."""
+    """Return an SQL condition that finds invalid values in a column.
+
+    Return None if values of its type can't be checked here.
+    """
     if isinstance(column.type, Integer):
         return func.typeof(column).not_in(("integer", "null"))
     if isinstance(column.type, UtcDateTime):
@@ -490,7 +495,10 @@ def _damage_in(column: Column[Any]) -> ColumnElement[bool] | None:
 
 
 def check_attention(kind: str, examined: ExaminedInstallation) -> DoctorFindings:
-    """Yield the problems of one kind that need attention, worded as on the desk and in `digest status`."""
+    """Yield problems of one kind that need attention.
+
+    The wording is the same as at the desk and in `digest status`.
+    """
     for finding in examined.attention:
         if finding.kind == kind:
             yield report_warning(finding.sentence)

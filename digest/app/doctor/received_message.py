@@ -1,6 +1,8 @@
-"""Checks of a received message: the receiver's results, signatures and what they cover, one-click, links, and size.
+"""Checks of a received message.
 
-Findings contain only domains, results, and header names, because the message was sent to a real person.
+They cover the receiver's results, signatures and what they sign, one-click unsubscribing, links,
+and size. Findings contain only domains, results, and header names, because the message was sent to
+a real person.
 """
 
 import logging
@@ -30,33 +32,35 @@ from digest.settings import Settings
 from subscribers.errors import ApplicationError
 
 MAX_MESSAGE_BYTES = 20_000_000
-MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024  # Gmail clips there; see docs/preflight.md
+# Gmail cuts off messages at the first size (see docs/preflight.md).
+MAX_HTML_BYTES, MANY_HTML_BYTES = 102 * 1024, 80 * 1024
 _MAX_SIGNATURES = 10
 _MAX_DEPTH = 3  # levels of nested parts: mixed, related, alternative
 ONE_CLICK_FIELDS = ("list-unsubscribe", "list-unsubscribe-post")
 METHODS = ("spf", "dkim", "dmarc")
 _GOOD_RESULTS = frozenset({"pass", "none", "neutral"})
 _RESULT = re.compile(r"\b(spf|dkim|dmarc)\s*=\s*([a-z]+)", re.IGNORECASE)
-# How others rewrite links: a provider's click tracking, and prefixes added by receivers' gateways.
+# Rewritten links: those for click tracking by providers, and those with a prefix from receivers'
+# gateways.
 _COUNTED_LINK = re.compile(rb"https?://[^\s\"'<>]*(?:/ls/click\?|/wf/open\?)", re.IGNORECASE)
 _WRAPPED_LINK = re.compile(
     rb"https?://[^\s\"'<>/]*"
     rb"(?:safelinks\.protection\.outlook\.com|urldefense\.(?:com|proofpoint\.com)|linkprotect\.cudasvc\.com)",
     re.IGNORECASE,
 )
-# Silences dkimpy, whose messages the findings already contain.
+# Silences dkimpy, because the findings already say what its messages would.
 _SILENT_LOG = logging.getLogger("digest.doctor.dkimpy")
 _SILENT_LOG.disabled = True
 _HTTPS_LINK = re.compile(r"<(https://[^>\s]+)>")
 
 
 class MessageFileError(ApplicationError):
-    """The file isn't a message; the error says why and what to do."""
+    """Raised when the file isn't a complete message. The error says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageSignature:
-    """A DKIM signature: its domain, what it covers, and whether it's valid.
+    """A DKIM signature: its domain, the headers it covers, and the result of verifying it.
 
     `is_valid` is None if the signature couldn't be verified. Unless it's True, `trouble` says why.
     """
@@ -70,9 +74,11 @@ class MessageSignature:
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """A received message with the sender's settings. Without `network`, DNS isn't used, and only our own keys are known.
+    """A received message, and the settings of its sender.
 
-    `trusted_server` is the name in the receiver's own results (authserv-id, RFC 8601, section 2.5), or empty.
+    Without `network`, DNS isn't used, and only our own keys are known. `trusted_server` is the name
+    that the receiver's server gives itself in its results (authserv-id, RFC 8601, section 2.5), or
+    empty.
     """
 
     raw: bytes
@@ -85,11 +91,14 @@ class ReceivedMessage:
         return parse_mime(self.raw)
 
     def list_values(self, name: str) -> list[str]:
-        """Return the values of a header field, unfolded, topmost first."""
+        """Return the values of a header field, unfolded, in order from the top."""
         return self._mime.fields.all(name.lower())
 
     def read_domain(self, name: str) -> str:
-        """Return the domain of the address in the topmost header of this name; empty if there's none."""
+        """Return the domain of the address in the topmost header of this name.
+
+        If there's none, return an empty string.
+        """
         topmost = next(iter(self.list_values(name)), "")
         return parse_header_address(topmost).rpartition("@")[2].lower()
 
@@ -100,14 +109,17 @@ class ReceivedMessage:
 
     @cached_property
     def html(self) -> bytes:
-        """The decoded HTML part; empty if there's none."""
+        """The decoded HTML part, or an empty value if there's none."""
         part = _find_html_part(self._mime)
         return part.decoded_body(MAX_MESSAGE_BYTES) if part is not None else b""
 
     @cached_property
     def signatures(self) -> tuple[MessageSignature, ...]:
-        """The DKIM signatures, topmost first, each verified if its key is known."""
-        values = self.list_values("DKIM-Signature")[:_MAX_SIGNATURES]  # each is computed over the whole body
+        """The DKIM signatures in order from the top.
+
+        Each is verified if its key is known.
+        """
+        values = self.list_values("DKIM-Signature")[:_MAX_SIGNATURES]  # each takes a hash of the whole body
         return tuple(self._verify(at, value) for at, value in enumerate(values))
 
     def _verify(self, at: int, value: str) -> MessageSignature:
@@ -130,7 +142,10 @@ class ReceivedMessage:
         )
 
     def _find_key(self, name: str) -> bytes | None:
-        """Return a key's record, from DNS if there's `network`, else our own; None if it isn't found."""
+        """Return the record of a key, or None if it isn't found.
+
+        The record comes from DNS if there's `network`. Otherwise, only our own keys are found.
+        """
         if self.network is not None:
             texts = self.network.dns.find_texts(name)
             return texts[0].encode() if texts else None
@@ -139,7 +154,10 @@ class ReceivedMessage:
         return own[name].encode() if name in own else None
 
     def is_aligned(self, domain: str) -> bool:
-        """Return whether a domain is aligned with the one in From; without DNS, compare only their names."""
+        """Return True if a domain is aligned with the one in the From header.
+
+        Without DNS, only the names of the domains are compared.
+        """
         if self.network is not None:
             return dmarc.are_aligned(self.network.dns, self.author_domain, domain, strict=False)
         pair = sorted((self.author_domain, domain), key=len)
@@ -147,7 +165,7 @@ class ReceivedMessage:
 
 
 def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
-    """Return the HTML part of a message or of a nested part."""
+    """Return the HTML part of a message, which may be nested in other parts, or None."""
     if part.media_type == "text/html":
         return part
     inner = part.parts() if depth < _MAX_DEPTH else []
@@ -159,7 +177,7 @@ message_check = MESSAGE_CHECKS.check
 
 
 def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
-    """Run all checks of a message.
+    """Run all checks of a message, and return their findings.
 
     Raises:
         MessageFileError: the file is too large or has no From header.
@@ -177,7 +195,7 @@ def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
 
 
 def restore_line_endings(raw: bytes) -> bytes:
-    """Restore the CRLF line endings that a message had when it was signed."""
+    """Return a message with the CRLF line endings that it had when it was signed."""
     return re.sub(rb"\r?\n", b"\r\n", raw)
 
 
@@ -211,20 +229,29 @@ def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
 
 
 def _list_told_results(received: ReceivedMessage) -> list[str]:
-    """Return the authentication results, topmost first; only the trusted server's if one is named."""
+    """Return the authentication results, in order from the top.
+
+    If a server is trusted, only its results are returned.
+    """
     results = received.list_values("Authentication-Results")
     trusted = received.trusted_server.lower()
     return [value for value in results if trusted in ("", _name_server(value).lower())]
 
 
 def _name_server(value: str) -> str:
-    """Return the name of the server that added the results (authserv-id, RFC 8601, section 2.5); empty without one."""
+    """Return the name of the server that added the results, or an empty string if it has none.
+
+    The name is the authserv-id of RFC 8601, section 2.5.
+    """
     words = value.partition(";")[0].split()
     return words[0] if words else ""
 
 
 def _read_results(value: str) -> dict[str, str]:
-    """Return the results by method; if a method occurs twice, its first result."""
+    """Return a mapping of methods to results.
+
+    If a method occurs twice, its first result counts.
+    """
     result_pairs = reversed(_RESULT.findall(value.lower()))
     results = dict(result_pairs)
     return {method: results[method] for method in METHODS if method in results}

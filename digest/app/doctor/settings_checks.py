@@ -122,7 +122,8 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     folder = settings.templates
     if folder is None:
         return
-    # Each mistake once: a file that can't be parsed fails with the same message in every email.
+    # A file that can't be parsed fails with the same message in every email, so each message is
+    # shown once.
     mistakes = tuple(dict.fromkeys((*find_template_mistakes(folder), *find_rendering_mistakes(settings))))
     yield from (report_error(mistake) for mistake in mistakes)
     markup_mistakes = list_markup_mistakes(folder)
@@ -277,7 +278,10 @@ def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> DoctorFindings:
-    """Yield the provider's findings for one check; without subscribers, no problems with bounces or events."""
+    """Yield the findings of the provider for one check.
+
+    Before there are subscribers, problems with bounces and events are left out.
+    """
     settings = examined.settings
     is_early = name in {"bounces", "provider-events"} and not _has_subscribers(examined)
     for finding in provider_in_use(settings).doctor_findings(settings):
@@ -291,7 +295,7 @@ def _has_subscribers(examined: ExaminedInstallation) -> bool:
         return session.scalar(subscribers.limit(1)) is not None
 
 
-# Checks that providers run themselves, by the names in their findings.
+# The checks that providers run themselves, by the names in their findings.
 for name, meaning, remedy in (
     (
         "signing",

@@ -1,6 +1,8 @@
-"""Online checks of the website: links reach it over https, staff pages require a sign-in, and one-click works.
+"""Online checks of the website.
 
-They don't request any subscriber's data: the link they test is made up and gets a 404.
+They check that links reach it over https, that staff pages require a sign-in, and that one-click
+unsubscribing works. They never request a subscriber's data, because the link that they test is made
+up and returns a 404.
 """
 
 import secrets
@@ -46,16 +48,19 @@ START_WEB_SERVER = (
 
 
 class SiteError(ApplicationError):
-    """The website doesn't respond; the message says why."""
+    """Raised when the website doesn't respond. The message says why."""
 
 
 class CertificateError(SiteError):
-    """The website's certificate isn't valid."""
+    """Raised when the website's certificate isn't valid."""
 
 
 @dataclass(frozen=True, slots=True)
 class SiteResponse:
-    """A response from the website. `valid_until` is when the certificate expires; None without TLS."""
+    """A response from the website.
+
+    `valid_until` is the expiry time of the certificate, or None without TLS.
+    """
 
     status: int
     headers: httpx.Headers
@@ -64,7 +69,9 @@ class SiteResponse:
 
 
 def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, base: str = "") -> SiteResponse:
-    """Request a page of the base URL at its host's IP address in DNS, without following redirects.
+    """Request a page of the base URL without following redirects.
+
+    The request goes to the IP address that the host has in DNS.
 
     Raises:
         SiteError: there's no response, or the host has no IP address.
@@ -90,7 +97,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
             valid_until = read_certificate_end(secured.getpeercert()) if secured else None
             return SiteResponse(response.status_code, response.headers, _read_text(response), valid_until)
     except httpx.HTTPError as exc:
-        if "certificate verify failed" in str(exc):  # httpx doesn't keep the error of `ssl`
+        if "certificate verify failed" in str(exc):  # httpx doesn't keep the error raised by `ssl`
             reason = _explain(exc).rstrip(".")
             remedy = GET_CERTIFICATE if "self-signed" in reason else ""
             raise CertificateError(f"The certificate of {host} isn't valid ({reason}).", remedy) from exc
@@ -99,7 +106,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
 
 
 def _find_address(examined: ExaminedInstallation, host: str) -> str:
-    """Return a host's IP address in DNS, formatted for a URL.
+    """Return the IP address of a host in DNS, formatted for a URL.
 
     Raises:
         SiteError: the host has no IP address.
@@ -205,7 +212,8 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
         if answer.status in {401, 403} or "sign-in" in answer.headers.get("location", ""):
             yield report_ok(f"{path} requires a sign-in")
             continue
-        is_shown = answer.status < 300 and answer.text != home.text  # another program may answer every path alike
+        # Another program may answer all paths alike.
+        is_shown = answer.status < 300 and answer.text != home.text
         report = report_exposure if is_shown else report_error
         yield report(f"The page {path} responds with {answer.status} without requiring a sign-in.")
 

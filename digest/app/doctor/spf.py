@@ -1,4 +1,7 @@
-"""SPF (RFC 7208, section 4): what a domain's record allows, including the records it includes, and its problems."""
+"""SPF (RFC 7208, section 4): the senders that a domain's record allows, and problems with it.
+
+Included records are followed.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 from digest.app.doctor.network_access import DnsLookup
 
-MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that query DNS
-MAX_VOID_LOOKUPS = 2  # of these lookups, those without an answer
+MAX_LOOKUPS = 10  # RFC 7208, section 4.6.4: terms that cause DNS queries
+MAX_VOID_LOOKUPS = 2  # DNS queries without an answer
 _TERM = re.compile(
     r"(?P<qualifier>[-+~?]?)(?P<name>all|include|a|mx|ptr|ip4|ip6|exists)"
     r"(?::(?P<value>[^/]*))?(?P<length>(?:/\d+)?(?://\d+)?)$",
@@ -20,9 +23,11 @@ _MODIFIER = re.compile(r"(?P<name>[a-z][\w.-]*)=(?P<value>.*)$", re.IGNORECASE)
 
 @dataclass
 class SpfSurvey:
-    """What an SPF record allows: `networks`, and the qualifier of its `all` term (empty if it has none).
+    """The senders that an SPF record allows.
 
-    `lookups` is the number of DNS queries that a receiver makes for it; `problems` has a message and a remedy each.
+    `networks` are their networks, and `all_qualifier` is the qualifier of the `all` term, or empty
+    if there's no such term. `lookups` is the number of DNS queries that a receiver has to make.
+    Each entry of `problems` is a message and a remedy.
     """
 
     records: list[str] = field(default_factory=list)
@@ -34,14 +39,14 @@ class SpfSurvey:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def allows_any(self, addresses: Iterable[str]) -> bool:
-        """Return whether the record allows any of these IP addresses."""
+        """Return True if the record allows any of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
 
     def includes_owner(self, host: str) -> bool:
-        """Return whether the record includes a host or another name with the same last two labels.
+        """Return True if the record includes a host or another name with the same last two labels.
 
-        Relay services accept email at one host and send it from others.
+        Some relay services accept email at one host and send it from others.
         """
         owner = host.split(".")[-2:]
         return host in self.included or (
@@ -50,12 +55,15 @@ class SpfSurvey:
 
 
 def find_spf_records(dns: DnsLookup, domain: str) -> list[str]:
-    """Return a domain's SPF records, of which there may be only one (RFC 7208, section 4.5)."""
+    """Return a domain's SPF records.
+
+    There may be only one (RFC 7208, section 4.5).
+    """
     return [text for text in dns.find_texts(domain) if text.lower() == "v=spf1" or text.lower().startswith("v=spf1 ")]
 
 
 def survey_spf(dns: DnsLookup, domain: str) -> SpfSurvey:
-    """Survey a domain's SPF record and everything it includes."""
+    """Survey a domain's SPF record and all of the records that it includes."""
     survey = SpfSurvey()
     _SpfReader(dns, survey).read(domain, ())
     if survey.lookups > MAX_LOOKUPS:
@@ -79,16 +87,17 @@ def survey_spf(dns: DnsLookup, domain: str) -> SpfSurvey:
 
 
 def survey_spf_record(dns: DnsLookup, domain: str, text: str) -> SpfSurvey:
-    """Survey a record as if the domain had published it."""
+    """Survey a record's text as if the domain had published it."""
     survey = SpfSurvey(records=[text])
     _SpfReader(dns, survey).read_terms(text.split()[1:], domain, ())
     return survey
 
 
 def merge_spf_records(records: Sequence[str], added: str = "") -> str:
-    """Return one record with the terms of all `records` and `added`. It allows only senders that one of them allows.
+    """Return one SPF record that combines the terms of `records` and `added`.
 
-    It ends in `~all` if one of the records does, so that it isn't stricter than that one, else in `-all`.
+    It doesn't allow any sender that none of them allows. It ends in `~all` if any of the records
+    does, because it must not be stricter than that record. Otherwise, it ends in `-all`.
     """
     terms = [term for record in records for term in record.split()[1:]]
     included = [re.sub(r"^redirect=", "include:", term, flags=re.IGNORECASE) for term in terms]
@@ -104,7 +113,10 @@ class _SpfReader:
         self._dns, self._survey = dns, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:
-        """Read a domain's record; `above` has the domains whose records include it."""
+        """Read a domain's record.
+
+        `above` has the domains whose records include it.
+        """
         survey = self._survey
         if domain in above:
             problem = f"The SPF record of {above[0]} includes {domain} in a loop."
@@ -112,7 +124,7 @@ class _SpfReader:
             return
         records = find_spf_records(self._dns, domain)
         if not above:
-            survey.records = sorted(records)  # DNS returns them in any order
+            survey.records = sorted(records)  # DNS returns records in any order
         elif len(records) != 1:
             problem = f"The SPF record of {above[0]} includes {domain}, which has {len(records) or 'no'} SPF records."
             survey.problems.append(
@@ -176,7 +188,10 @@ class _SpfReader:
 
 
 def _choose_length(address: str, length: str) -> str:
-    """Return the part of a prefix length such as `/24//64` for the address's IP version; empty for a single address."""
+    """Return the part of a prefix length such as `/24//64` that applies to the IP version of `address`.
+
+    If there's none, the network is a single address and the result is empty.
+    """
     ipv4, _, ipv6 = length.partition("//") if not length.startswith("//") else ("", "", length[2:])
     if ":" in address:
         return f"/{ipv6}" if ipv6 else ipv4 if "//" not in length else ""

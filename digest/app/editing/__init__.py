@@ -1,1 +1,1 @@
-"""Editing an edition: applying, undoing, and listing edits, and correcting a sent edition."""
+"""Editing editions: applying, undoing, and listing edits, and correcting sent editions."""

@@ -1,6 +1,7 @@
-"""Drafting an extra edition of breaking news, with exactly the stories that an editor chose, in their order.
+"""Drafts of breaking news, which are extra editions with the stories that an editor chose, in that order.
 
-Each story is added by an edit, so the editor is an author of the edition and someone else has to approve it.
+Each story is added by an edit. That makes the editor an author of the edition, so someone else has
+to approve it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Article, Edition, EditionS
 DRAFT_BREAKING_NEWS = Action("breaking news drafted")
 MAX_STORIES = 10
 MAX_SUGGESTIONS = 20
-PRESSING_FOR = timedelta(days=1)  # after it's drafted
+PRESSING_FOR = timedelta(days=1)  # since it was drafted
 _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
@@ -63,7 +64,7 @@ def list_coming_breaking_news(installation: Installation) -> Sequence[Edition]:
 
 
 def list_pressing_breaking_news(installation: Installation, *, now: datetime) -> Sequence[Edition]:
-    """Return the unsent extra editions drafted within the last day that no one has chosen to send yet."""
+    """Return the extra editions drafted within the last day that no one has chosen to send yet."""
     coming = list_coming_breaking_news(installation)
     return [each for each in coming if each.send_requested_at is None and now - each.drafted_at < PRESSING_FOR]
 
@@ -78,9 +79,9 @@ def draft_breaking_news(
 ) -> str:
     """Draft an extra edition with the stories at these URLs, and return its name.
 
-    If an unsent one with exactly these stories exists, its name is returned instead, because a form may be submitted
-    twice and two editors may have the same idea. Articles that weren't collected are fetched; `fetcher` replaces the
-    network.
+    If an unsent extra edition has exactly these stories, return its name instead, because a form may be
+    submitted twice and two editors may have the same idea. Articles that weren't collected are fetched.
+    `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: there are no stories or too many, or one can't be read.
@@ -91,7 +92,7 @@ def draft_breaking_news(
             raise EditRefusedError(
                 f"Breaking news has 1 to {MAX_STORIES} stories, not {len(urls)}.", "Choose the stories that can't wait."
             )
-        # Two URLs may lead to the same article.
+        # Different URLs may lead to the same article.
         described = (_describe_article(installation, url, now, fetcher) for url in urls)
         articles = {article["url"]: article for article in described}
         edits = _add_articles(articles.values(), installation.settings, actor, now)
@@ -113,7 +114,7 @@ def _store_once(installation: Installation, edits: Sequence[Edit], audit: Pendin
 
 
 def _find_same_draft(session: Session, urls: set[str]) -> str:
-    """Return the name of unsent breaking news with exactly these stories; empty if there's none."""
+    """Return the name of unsent breaking news that has exactly these stories, or an empty string."""
     placed = select(EditionStory.url).where(EditionStory.section.is_not(None))
     coming = select(Edition.id, Edition.name).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
     for edition_id, name in session.execute(coming.order_by(Edition.id)).all():
@@ -151,7 +152,10 @@ def _add_articles(
 
 
 def _choose_section(settings: Settings) -> str:
-    """Return the key of the section that leads an edition, else of the first in which stories can be placed by hand."""
+    """Return the key of the section that leads an edition.
+
+    If no section leads, return the first one that stories can be placed in by hand.
+    """
 
     def order_key(section: SectionSettings) -> tuple[bool, bool]:
         kind = SECTION_KINDS[section.kind]
@@ -178,7 +182,10 @@ def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], 
 
 
 def _make_edition(identity: EditionIdentity, composed: ComposedEdition, now: datetime) -> Edition:
-    """Return the row of an extra edition, which covers no period and has no calendar slot."""
+    """Return the row of an extra edition.
+
+    It covers no period and has no slot in the calendar.
+    """
     edition = Edition(name=identity.name, number=identity.number, slot=f"extra {identity.name}")
     edition.release_at = edition.opens_at = edition.cut_off = identity.release_at
     edition.drafted_at = now

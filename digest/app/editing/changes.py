@@ -1,4 +1,7 @@
-"""Editors' changes to an edition at the desk, one function per action: placing stories, composing them, and writing."""
+"""Editors' changes to an edition at the desk, one function for each action.
+
+They place stories, compose them, and write texts.
+"""
 
 import re
 import secrets
@@ -21,7 +24,8 @@ from digest.select.stories import group_into_stories
 from digest.select.story_links import StoryGroupingDecision
 from subscribers.english_text import join_words
 
-# Markup left by pasting from a web page or word processor. A "<" that isn't part of such a tag is text.
+# The markup that's left when text is pasted from a web page or word processor. Any other "<" is
+# part of the text.
 _PASTED_INLINE = re.compile(r"</?(?:[abisu]|em|font|span|strong)(?:\s[^<>]*)?>", re.IGNORECASE)
 _PASTED_BLOCK = re.compile(r"</?(?:p|br|div|h[1-6]|li|ol|ul)(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
@@ -42,7 +46,8 @@ def place_stories(
 ) -> EditResult:
     """Move stories to a section, one below the other.
 
-    The first one goes below the story `after` ("" for the top), else at a 0-based `position`, else to the end.
+    The first story goes below the story `after`, or to the top if `after` is an empty string.
+    Without `after`, it goes to the 0-based `position`, and without both, to the end.
 
     Raises:
         EditRefusedError: stories can't be placed by hand in that section.
@@ -57,7 +62,9 @@ def place_stories(
 
 
 def move_story(installation: Installation, form: EditForm, url: str, *, steps: int) -> EditResult:
-    """Move a story within its section: up by negative, down by positive steps, at most to the end.
+    """Move a story up (negative `steps`) or down (positive `steps`) within its section.
+
+    It moves at most to the section's end.
 
     Raises:
         EditRefusedError: the story isn't in a section that editors sort, or can't move that way, such as to the place
@@ -91,7 +98,7 @@ def _is_pinned(arrangement: Arrangement, section: str, position: int) -> bool:
 
 
 def _refuse_measured(installation: Installation, key: str) -> None:
-    """Refuse to place a story by hand in a section that's sorted by readership."""
+    """Raise `EditRefusedError` if stories in the section are sorted by readership."""
     sections = installation.settings.file.sections
     section = next((each for each in sections if each.key == key), None)
     if section and not SECTION_KINDS[section.kind].is_placed_by_hand:
@@ -102,7 +109,7 @@ def _refuse_measured(installation: Installation, key: str) -> None:
 
 
 def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], int]:
-    """Return a story's section, the URLs of that section's stories, and the story's index among them."""
+    """Return a story's section, the URLs of all stories in that section, and the story's index among them."""
     story = arrangement.find_story(url)
     for section, stories in arrangement.sections.items():
         if story in stories:
@@ -111,12 +118,17 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Remove stories from the edition or the tray; their sections' rules decide what replaces them."""
+    """Remove stories from the edition or the tray.
+
+    The rules of their sections decide what replaces them.
+    """
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
 
 
 def keep_stories_for_next_edition(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Remove stories and offer them for the next edition. Restoring a story cancels this.
+    """Remove stories from the edition, and offer them for the next one.
+
+    Restoring a story cancels the offer.
 
     Raises:
         EditRefusedError: the edition is breaking news, or a story was added by hand, so the next edition wouldn't know
@@ -142,12 +154,15 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
 
 
 def _name_others(urls: Sequence[str]) -> dict[str, Any]:
-    """Return the part of an edit's value for additional stories; empty if there are none."""
+    """Return the part of an edit's value that lists additional stories.
+
+    It's empty if there are none.
+    """
     return {"others": list(urls)} if urls else {}
 
 
 def restore_story(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Restore a removed story to its place, removing its replacement."""
+    """Restore a removed story to its place, and remove the story that replaced it."""
     return apply_edit(installation, form, EditDraft(EditKind.RESTORE, url, {}))
 
 
@@ -159,7 +174,7 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
 def add_supporting_stories(
     installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
 ) -> EditResult:
-    """Put stories under the story `main` as supporting stories."""
+    """Make stories the supporting stories of the story `main`."""
     value = {"main": main} | _name_others(other_urls)
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
@@ -168,7 +183,7 @@ def add_supporting_stories(
 
 
 def choose_lead_article(installation: Installation, form: EditForm, url: str, *, article: str) -> EditResult:
-    """Make another of a story's articles its lead."""
+    """Make a different article the lead of its story."""
     return apply_edit(installation, form, EditDraft(EditKind.LEAD, url, {"article": article}))
 
 
@@ -183,7 +198,10 @@ def keep_stories_apart(installation: Installation, form: EditForm, url: str, *ot
 
 
 def split_story(installation: Installation, form: EditForm, url: str, *articles: str) -> EditResult:
-    """Split some of a story's articles off into new stories: one each, unless their texts are similar enough."""
+    """Split some articles off from a story.
+
+    Each becomes a story of its own, except that articles with similar texts share one.
+    """
 
     def split(state: EditingState) -> EditDraft:
         groups = _group_split_articles(installation, state, url, articles)
@@ -196,7 +214,10 @@ def split_story(installation: Installation, form: EditForm, url: str, *articles:
 def _group_split_articles(
     installation: Installation, state: EditingState, url: str, articles: Sequence[str]
 ) -> list[list[str]]:
-    """Return the URLs of articles by story. Those that were a whole story when the edition was drafted stay one."""
+    """Return the URLs of split-off articles, grouped by story.
+
+    Articles that were a whole story when the edition was drafted stay together.
+    """
     story = state.arrangement.find_story(url)
     members = story.original.story.members if story else ()
     chosen = [article for article in members if {article.url, article.link} & set(articles)]
@@ -210,9 +231,10 @@ def _group_split_articles(
 def add_written_story(
     installation: Installation, form: EditForm, article: Mapping[str, Any], *, section: str = "", topic: str = ""
 ) -> EditResult:
-    """Add a story that didn't come from a source; without a `url` in `article`, it has no link.
+    """Add a story that didn't come from a source.
 
-    `article` has fields of `CandidateArticle` and requires `title`. Without a `link`, `url` is the link as typed.
+    `article` has fields of `CandidateArticle`, of which `title` is required. Without a `link`, its
+    `url` is the link as typed. Without a `url`, the story has no link.
 
     Raises:
         EditRefusedError: the link isn't a URL, the article is already in this edition's week, or stories can't be
@@ -242,9 +264,10 @@ def add_written_story(
 
 
 def set_edition_text(installation: Installation, form: EditForm, field: EditionField, text: str | None) -> EditResult:
-    """Set the subject, the preheader, the intro, or the intro's signature; None restores the original.
+    """Set the subject, the preheader, the intro, or the intro's signature.
 
-    An intro keeps its paragraphs, and an empty text removes the intro. The first author of an intro signs it.
+    None restores the original text. An intro keeps its paragraphs, and an empty text removes it. An
+    intro is signed by its first author.
     """
     if field is EditionField.INTRO and text:
         return _set_intro(installation, form, clean_typed_paragraphs(text))
@@ -269,23 +292,26 @@ def _set_intro(installation: Installation, form: EditForm, intro: str) -> EditRe
 def set_story_text(
     installation: Installation, form: EditForm, target: str, field: StoryField | EditionField, text: str | None
 ) -> EditResult:
-    """Set one of a story's texts, or of the edition's if `target` is the edition; None restores the original."""
+    """Set one of a story's texts, or one of the edition's if `target` is the edition.
+
+    None restores the original text.
+    """
     clean = clean_typed_paragraphs if field == EditionField.INTRO else clean_typed_text
     written = None if text is None else clean(text)
     draft = EditDraft(EditKind.TEXT, target, {"field": str(field), "text": written})
-    # Fields are saved when they lose focus, and usually they haven't changed.
+    # A field is saved when it loses focus, and usually it hasn't changed.
     return _apply_unless(installation, form, draft, lambda now: _written_text(now, target, field) == written)
 
 
 def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
-    """Apply an edit unless its result is already there."""
+    """Apply an edit, unless the edition already is as the edit would make it."""
     return apply_edit_decided_from_state(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
-    """Return an editor's text; None if the original is used."""
+    """Return the text that an editor wrote, or None if the original is used."""
     if target == history.EDITION_TARGET:
         return arrangement.texts.get(field)
     story = arrangement.find_story(target)
@@ -293,7 +319,7 @@ def _written_text(arrangement: Arrangement, target: str, field: str) -> str | No
 
 
 def set_story_topic(installation: Installation, form: EditForm, url: str, topic: str) -> EditResult:
-    """Set a story's topic; an empty one restores the original.
+    """Set a story's topic, or restore the original topic if `topic` is empty.
 
     Raises:
         EditRefusedError: the settings don't list the topic.
@@ -311,12 +337,15 @@ def set_story_topic(installation: Installation, form: EditForm, url: str, topic:
 
 
 def set_editor_note(installation: Installation, form: EditForm, url: str, text: str) -> EditResult:
-    """Set the editor's note under a story; an empty text removes it."""
+    """Set the editor's note under a story.
+
+    An empty text removes the note.
+    """
     return apply_edit(installation, form, EditDraft(EditKind.NOTE, url, {"text": clean_typed_text(text)}))
 
 
 def save_labeled_block(installation: Installation, form: EditForm, block: LabeledBlock) -> EditResult:
-    """Store a labeled block, replacing one of the same ID."""
+    """Store a labeled block, and replace any block that has the same ID."""
     block = replace(
         block,
         headline=clean_typed_text(block.headline),
@@ -324,7 +353,7 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
         text=clean_typed_text(block.text),
         url=block.url.strip(),
     )
-    # As with texts, saving an unchanged block isn't an edit.
+    # As with texts, saving a block that hasn't changed isn't an edit.
     return _apply_unless(installation, form, build_block_edit(block), lambda now: now.find_block(block.id) == block)
 
 
@@ -345,12 +374,15 @@ def remove_labeled_block(installation: Installation, form: EditForm, block_id: s
 
 
 def clean_typed_text(text: str) -> str:
-    """Return typed or pasted text on one line, without pasted markup."""
+    """Return typed or pasted text as a single line, without pasted markup."""
     return normalize_text(_PASTED_BLOCK.sub(" ", _PASTED_INLINE.sub("", text)))
 
 
 def clean_typed_paragraphs(text: str) -> str:
-    """Return typed or pasted text with a blank line between paragraphs, each cleaned by `clean_typed_text`."""
+    """Return typed or pasted text with a blank line between paragraphs.
+
+    Each paragraph is cleaned by `clean_typed_text`.
+    """
     return "\n\n".join(filter(None, map(clean_typed_text, _PARAGRAPH_END.split(text))))
 
 

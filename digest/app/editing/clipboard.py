@@ -1,4 +1,7 @@
-"""An editor's clipboard of stories, and of texts that a colleague's version replaced. It outlasts sessions."""
+"""Each editor's clipboard, for stories and for texts that a colleague's version replaced.
+
+It outlasts sessions.
+"""
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
@@ -26,11 +29,14 @@ _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 @dataclass(frozen=True, slots=True)
 class SavedClipboardItem:
-    """A clipboard item. A story has an empty `field` and its headline as `text`."""
+    """An item on a clipboard.
+
+    If it's a story, `field` is empty and `text` is the headline.
+    """
 
     id: int
     edition: str
-    number: int  # of the edition
+    number: int  # the number of the edition
     at: datetime
     target: str
     field: str
@@ -57,7 +63,7 @@ def copy_story_to_clipboard(installation: Installation, form: EditForm, url: str
 
 
 def find_text_field_of_edit(kind: str, value: Mapping[str, Any]) -> str:
-    """Return the clipboard field for an edit's text; empty if the edit has none."""
+    """Return the clipboard field for the text of an edit, or an empty string if the edit has no text."""
     field = str(value.get("field", "")) if kind == EditKind.TEXT else str(kind)
     return field if field in _FIELDS else ""
 
@@ -101,7 +107,7 @@ def _keep(installation: Installation, form: EditForm, target: str, field: str, t
 
 
 def remove_text_from_clipboard(installation: Installation, form: EditForm, target: str, field: str) -> bool:
-    """Remove a text from the actor's clipboard; return False if it isn't there."""
+    """Remove a text from the actor's clipboard, and return False if it isn't there."""
     with _begin_clip(installation, form) as (session, audit):
         edition = find_edition(session, form.edition)
         own = delete(ClipboardItem).where(
@@ -132,7 +138,10 @@ def _load_clipboard_items(session: Session, actor: Actor) -> tuple[SavedClipboar
 
 
 def remove_clipboard_item(installation: Installation, form: EditForm, clipping_id: int) -> bool:
-    """Remove an item from the actor's clipboard; return False if it isn't there or belongs to someone else."""
+    """Remove an item from the actor's clipboard.
+
+    Return False if the item isn't there or belongs to someone else.
+    """
     with _begin_clip(installation, form) as (session, audit):
         own = delete(ClipboardItem).where(ClipboardItem.id == clipping_id, ClipboardItem.owner == form.actor.name)
         removed = session.execute(own.returning(ClipboardItem.id)).scalar() is not None

@@ -1,4 +1,7 @@
-"""Corrections to a sent edition, in the archive and in the next edition. `correction_emails` emails them."""
+"""Corrections of sent editions, shown in the archive and in the next edition.
+
+For correction emails, see `correction_emails`.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass
@@ -32,14 +35,15 @@ MAX_NOTE_LENGTH = 500  # characters
 
 
 class CorrectionError(RefusalError):
-    """The correction can't be made or emailed; the message says why and what to do."""
+    """Raised when a correction can't be made or emailed. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionForm:
     """A correction of one text in the story with the link `url`.
 
-    `note` tells subscribers what was wrong. With `is_carried`, the correction also appears in the next edition.
+    `note` tells subscribers what was wrong. If `is_carried` is true, the correction also appears in
+    the next edition.
     """
 
     url: str
@@ -51,7 +55,7 @@ class CorrectionForm:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionOverview:
-    """An edition's stories as they read now, and its corrections."""
+    """The current text of an edition's stories, and its corrections."""
 
     edition: Edition
     stories: tuple[CorrectableStory, ...]
@@ -59,7 +63,7 @@ class CorrectionOverview:
 
     @property
     def is_open(self) -> bool:
-        """Whether the edition can be corrected: it's being sent or was sent."""
+        """True if the edition is being sent or has been sent, so that it can be corrected."""
         return self.edition.state in CORRECTABLE_STATES
 
 
@@ -81,7 +85,9 @@ def view_corrections(installation: Installation, name: str) -> CorrectionOvervie
 def correct_story(
     installation: Installation, name: str, form: CorrectionForm, *, actor: Actor, now: datetime
 ) -> Correction:
-    """Correct one text of a sent edition. The archive shows the original text next to the corrected one.
+    """Correct one text of a sent edition.
+
+    The archive shows the original text next to the correction.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -118,7 +124,7 @@ def correct_story(
         audit.detail = {"correction": correction.id, "story": shortened, "field": form.field}
         session.expunge(correction)
         lead = arrange_email(EditionContent.from_json(edition.content)).lead
-        # The social card shows the lead story's headline.
+        # The social card shows the headline of the lead story.
         is_on_card = form.field == "headline" and lead is not None and lead.entry.url == story.url
     if is_on_card:
         web_editions.store_social_card(installation, name, now=now)
@@ -163,7 +169,10 @@ def _refuse_unclear(new_text: str, was: str, note: str) -> None:
 def _carry_into_draft(
     installation: Installation, correction: Correction, edition: Edition, actor: Actor, now: datetime
 ) -> None:
-    """Add the correction to the next edition's draft, if there is one; a later draft includes it anyway."""
+    """Add a correction to the draft of the next edition, if there is one.
+
+    A draft made later includes the correction anyway.
+    """
     file, base = installation.settings.file, installation.settings.link_base
     coming = select(Edition).where(Edition.state.in_(COMING_STATES), Edition.release_at > now)
     following = coming.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
@@ -174,13 +183,14 @@ def _carry_into_draft(
         day = draft.release_at.astimezone(file.publication.zone).date()
         language = installation.settings.subscriber_language
         block = corrections.make_correction_block(session, correction, edition, base, day, language)
-    # A draft that was changed outside the program is drafted again, which includes the correction.
+    # A draft that was changed outside the program has to be drafted again, which includes the
+    # correction.
     with suppress(editing_state.EditRefusedError):
         editing.save_labeled_block(installation, edit_application.EditForm(draft.name, actor, now), block)
 
 
 def find_correction(session: Session, edition: Edition, number: int) -> Correction:
-    """Return an edition's correction by its number.
+    """Return the correction of an edition that has this number.
 
     Raises:
         CorrectionError: there's none with that number.

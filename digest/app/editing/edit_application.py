@@ -1,8 +1,9 @@
 """Applying an edit to an edition, with its role check, transaction, and audit row.
 
-An edit is folded into the stored proposal and rendered outside the transaction, then stored unless someone else's edit
-was stored first. In that case, it's folded again on top of the other. A form has the number of the last edit it was
-based on, so an edit that would overwrite a colleague's unseen change is returned as a conflict with both versions.
+An edit is folded into the stored proposal and rendered outside the transaction. It's then stored,
+unless someone else's edit was stored first, in which case it's folded again on top of that one. A
+form has the number of the last edit that it was based on. If an edit would overwrite a change that
+its author hasn't seen, it's returned as a conflict with both versions.
 """
 
 from collections.abc import Callable
@@ -42,17 +43,18 @@ from digest.store.models import Edition, EditionState
 
 EDIT = Action("edited")
 UPDATE_DRAFT = Action("draft updated")
-_MAX_ATTEMPTS = 20  # attempts at one edit if colleagues are faster each time
+_MAX_ATTEMPTS = 20  # at one edit, if colleagues are faster each time
 _MAX_AUDITED_TARGET = 200  # characters
 
 
 @dataclass(frozen=True, slots=True)
 class EditForm:
-    """The edition, actor, time, and base of an edit: `based_on` is the number of the last edit that the actor saw.
+    """The edition, actor, time, and base of an edit.
 
-    Without `based_on`, the edit applies to the current edition. `state` is the edition as the caller just read it,
-    which is used unless it has changed since. `supersedes` is the content hash of the approved version that the editor
-    agreed to invalidate.
+    `based_on` is the number of the last edit that the actor saw. Without it, the edit applies to
+    the current edition. `state` is the edition as the caller just read it, and is used unless the
+    edition has changed since. `supersedes` is the content hash of the approved version that the
+    editor agreed to supersede.
     """
 
     edition: str
@@ -65,10 +67,11 @@ class EditForm:
 
 @dataclass(frozen=True, slots=True)
 class EditResult:
-    """The result of an edit: the stored edit, or a conflict, or neither if nothing had to change.
+    """The result of an edit.
 
-    `state` is the edition with the edit, or as it is now if there's a conflict; `before` is the arrangement that the
-    conflicting form was based on.
+    `edit` is the stored edit and `conflict` a conflict. Both are None if nothing had to change.
+    `state` is the edition with the edit or, if there's a conflict, the current edition. `before` is
+    the arrangement that the conflicting form was based on.
     """
 
     state: EditingState
@@ -78,7 +81,7 @@ class EditResult:
 
 
 class ApprovedEditionError(EditRefusedError):
-    """The edition is approved, and the editor hasn't agreed that the change ends the approval."""
+    """Raised when the edition is approved and the editor hasn't agreed to end the approval."""
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
@@ -97,15 +100,16 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
 
 
 class _OvertakenError(Exception):
-    """Someone else's edit was stored first, so this one has to be folded again."""
+    """Raised when someone else's edit was stored first, so that this one has to be folded again."""
 
 
 def apply_edit_decided_from_state(
     installation: Installation, form: EditForm, decide: Callable[[EditingState], EditDraft | None]
 ) -> EditResult:
-    """Apply the edit that `decide` returns for the edition's current state. See also `apply_edit`.
+    """Apply the edit that `decide` returns for the current state of an edition (see `apply_edit`).
 
-    `decide` returns None if nothing has to change. It's called again if someone else's edit is stored first.
+    `decide` returns None if nothing has to change. It's called again if someone else's edit is
+    stored first.
     """
     with EDIT.steps(installation, form.actor, form.edition, now=form.now) as audit:
         known_state = form.state
@@ -125,7 +129,7 @@ def apply_edit_decided_from_state(
                 return EditResult(state, conflict=conflict, before=state.arrange_at(installation, based_on))
             edit = _next_edit(draft, state, form)
             arrangement = _fold_edit(installation, state, edit)
-            # After the fold, so that no one is asked about a change that has no effect.
+            # This comes after the fold, so that no one is asked about a change that has no effect.
             if state.approval != form.supersedes and state.approved:
                 raise ApprovedEditionError(
                     f"{state.name} is approved.", "Confirm that you want to revoke the approval."
@@ -147,7 +151,10 @@ def _overtaken_too_often() -> EditRefusedError:
 
 
 def is_draft_outdated(installation: Installation, name: str) -> bool:
-    """Return whether an unapproved draft differs from what its proposal, edits, and current settings produce.
+    """Return True if a draft is outdated.
+
+    An unapproved draft is outdated if it differs from the result of its proposal and edits with the
+    current settings.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -160,14 +167,16 @@ def is_draft_outdated(installation: Installation, name: str) -> bool:
 
 
 def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:
-    """Compose an unapproved draft again from its proposal and edits with the current settings.
+    """Compose an unapproved draft again from its proposal and edits, with the current settings.
 
-    Return the edition's name, or "" if the draft was up to date. A version waiting for another approval is superseded.
+    Return the edition's name, or an empty string if the draft was up to date. A version that was
+    waiting for another approval is superseded.
 
     Raises:
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
-        EditRefusedError: the edition is approved, being sent, or sent, or its proposal is missing or not genuine.
+        EditRefusedError: the edition is approved, being sent, or sent, or its proposal is missing or
+            not genuine.
     """
     with UPDATE_DRAFT.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
@@ -199,7 +208,11 @@ def _next_edit(draft: EditDraft, state: EditingState, form: EditForm) -> Edit:
 
 
 def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> Arrangement:
-    """Fold in one more edit. An edit without effect is refused, so that the editor learns why."""
+    """Return the arrangement with one more edit folded in.
+
+    An edit without effect is refused, so that the editor learns why.
+
+    """
     arrangement = apply_edits_to_proposal(installation, state.proposal, (*state.edits, edit), state.identity)
     if reason := arrangement.outcomes[-1].idle_reason:
         raise EditRefusedError(
@@ -209,7 +222,7 @@ def _fold_edit(installation: Installation, state: EditingState, edit: Edit) -> A
 
 
 def _lock_edition(session: Session, state: EditingState) -> Edition:
-    """Lock an edition's row, which must still be in the given state.
+    """Lock and return the row of an edition that's still in the given state.
 
     Raises:
         _OvertakenError: it was drafted again, edited, or approved since.
@@ -232,7 +245,11 @@ def _store_edit(
     audit: PendingAuditEntry,
     installation: Installation,
 ) -> tuple[Edition, str]:
-    """Store an edit and the resulting content; return the row and the content hash of a reinstated approval, or ""."""
+    """Store an edit and the resulting content.
+
+    Return the edition's row, and the content hash of the approval that this reinstated, or an empty
+    string.
+    """
     edition = _lock_edition(session, state)
     if edition.state not in COMING_STATES:
         raise EditRefusedError(
@@ -259,7 +276,10 @@ def _store_edit(
 def _reinstate_matching_approval(
     session: Session, edition: Edition, installation: Installation, now: datetime
 ) -> Approval | None:
-    """Reinstate the approval whose content the draft has again; return it, or None if none is valid."""
+    """Reinstate and return the approval whose content the draft has again.
+
+    Return None if there's no such approval or it isn't valid.
+    """
     settings = installation.settings
     approval = find_matching_approval(session, edition, settings)
     if approval is None:

@@ -1,4 +1,4 @@
-"""The history of an edition: its edits, approvals, and notes, earlier states, and undoing edits."""
+"""The history of an edition: its edits, approvals, and notes, its past states, and undoing edits."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -36,7 +36,7 @@ from digest.store.approval_models import SentBackNote
 from digest.store.audit import APPROVAL_REVOKED, APPROVED
 from digest.store.models import AuditEntry, Edition
 
-# Edits that change which articles a story has or which one leads it, and edits that undo those.
+# Edits that change which articles a story has or which one leads it, and edits that undo them.
 _REGROUPING_KINDS = frozenset(
     {EditKind.LEAD, EditKind.MERGE, EditKind.SPLIT, EditKind.ADD, EditKind.UNDO, EditKind.REVERT}
 )
@@ -44,9 +44,12 @@ _REGROUPING_KINDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ApprovalHistoryEntry:
-    """An approval or its revocation; `seq` is the number of the last edit before it."""
+    """An approval or its revocation.
 
-    at: datetime  # UTC
+    `seq` is the number of the last edit before it.
+    """
+
+    at: datetime  # in UTC
     actor: str
     is_given: bool
     seq: int
@@ -54,9 +57,12 @@ class ApprovalHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class NoteHistoryEntry:
-    """A note that sent an edition back or, if `text` is empty, the marking of a note as done."""
+    """A note that sent an edition back, or the moment when a note was marked as done.
 
-    at: datetime  # UTC
+    In the latter case, `text` is empty.
+    """
+
+    at: datetime  # in UTC
     actor: str
     text: str
     seq: int
@@ -64,12 +70,12 @@ class NoteHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """The full history of an edition. `names` maps actors to the names that colleagues see.
+    """The full history of an edition.
 
-    `approval_effects` maps an edit's number to its effect on an approval: "superseded", "reinstated", or "" for none.
-
-    `written_heads` and `regrouped` cache what `build_default_texts_before` and `find_original_before` need, by the
-    number of the last edit that each includes.
+    `names` maps actors to the names that colleagues see. `approval_effects` maps the number of an
+    edit to its effect on an approval, which is "superseded", "reinstated", or "". `written_heads`
+    and `regrouped` are caches for `build_default_texts_before` and `find_original_before`. Their
+    keys are the numbers of the last edits included.
     """
 
     edition: Edition
@@ -84,15 +90,15 @@ class EditionHistory:
 
     @property
     def can_change(self) -> bool:
-        """Whether the edition can still be edited."""
+        """True if the edition can still be edited."""
         return self.edition.state in COMING_STATES
 
     def find_text_before(self, edit: Edit) -> str | None:
-        """Return the editors' text that an edit replaced; None if it replaced the original."""
+        """Return the editors' text that an edit replaced, or None if it replaced the original."""
         return find_previous_text(edit, self.state.edits, self.state.arrangement.name_target)
 
     def find_block_before(self, target: str, seq: int) -> Mapping[str, Any]:
-        """Return the values of a block before an edit; empty if it wasn't there."""
+        """Return the values that a block had before an edit, or an empty mapping if it didn't exist."""
         undone = find_undone_edits(self.state.edits)
         written = [e for e in self.state.edits if e.seq < seq and (e.kind, e.target) == (EditKind.BLOCK, target)]
         in_force = [edit.value for edit in written if edit.seq not in undone]
@@ -102,7 +108,7 @@ class EditionHistory:
     def build_default_texts_before(self, seq: int) -> EditionContent:
         """Return the content before an edit, with the default subject, preheader, and intro.
 
-        A default subject is made of the headlines, as they were then.
+        A default subject consists of headlines, as they were at that time.
         """
         state = self.state
         past = tuple(e for e in state.edits if e.seq < seq and e.target != EDITION_TARGET)
@@ -112,7 +118,10 @@ class EditionHistory:
         return self.written_heads[last]
 
     def find_original_before(self, edit: Edit) -> str:
-        """Return the unedited text that an edit's text replaced when it was made; empty if there's none."""
+        """Return the unedited text that an edit's text replaced, as it was when the edit was made.
+
+        If there's no unedited text, return an empty string.
+        """
         field = edit.text("field")
         if edit.target == EDITION_TARGET:
             head = self.build_default_texts_before(edit.seq)
@@ -121,7 +130,7 @@ class EditionHistory:
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
     def _find_articles_before(self, edit: Edit) -> Story | None:
-        """Return the articles that an edit's story had when it was made, led by the one that led them then."""
+        """Return the articles that an edit's story had when the edit was made, led by the lead of that time."""
         past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
         last = past[-1].seq if past else 0
         if last not in self.regrouped:
@@ -132,7 +141,7 @@ class EditionHistory:
 
 
 def build_first_draft_content(state: EditingState, settings: Settings) -> EditionContent:
-    """Return an edition's content as it was first drafted, without editors' changes."""
+    """Return an edition's content as it was first drafted, without any edits."""
     return build_edited_content(state.proposal, (), state.identity, settings)
 
 
@@ -172,12 +181,14 @@ def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> It
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
-    """Return the number of the last edit at a given time; 0 before the first."""
+    """Return the number of the last edit at a given time, or 0 before the first one."""
     return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 
 def render_past_state(installation: Installation, name: str, seq: int) -> str:
-    """Return the HTML of an edition as it was after an edit (0: before the first), without storing anything.
+    """Return the HTML of an edition as it was after the edit `seq`, or before the first one if it's 0.
+
+    Nothing is stored.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -210,7 +221,7 @@ def redo_own_last_undo(installation: Installation, form: EditForm) -> EditResult
 
 
 def undo_edit(installation: Installation, form: EditForm, seq: int) -> EditResult:
-    """Undo one edit from the history, even someone else's.
+    """Undo an edit from the history, even someone else's.
 
     Raises:
         EditRefusedError: there's no such edit, or it's already undone.
@@ -231,7 +242,9 @@ def _undo(edit: Edit | None) -> EditDraft:
 
 
 def restore_past_state(installation: Installation, form: EditForm, seq: int) -> EditResult:
-    """Restore the state after an edit (0: before the first) by undoing all later ones.
+    """Restore the state after the edit `seq` by undoing all later ones.
+
+    If `seq` is 0, restore the state before the first edit.
 
     Raises:
         EditRefusedError: nothing has changed since, or the edition was edited after the preview was opened.

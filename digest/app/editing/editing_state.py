@@ -1,4 +1,4 @@
-"""The editing state of an edition: its proposal, its edits, and the resulting arrangement."""
+"""The editing state of an edition: its proposal, its edits, and the arrangement that results from them."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ from subscribers.errors import RefusalError
 
 
 class EditRefusedError(RefusalError):
-    """The edit can't be applied to this edition; the message says why and what to do."""
+    """Raised when an edit can't be applied to an edition. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class EditingState:
     """The editing state of an edition.
 
-    `edition` is its row with these edits. `approval` is the content hash of its valid approval, which the next edit
-    ends; empty without one.
+    `edition` is the edition's row with these edits. `approval` is the content hash of its valid
+    approval, or empty if there's none. The next edit ends that approval.
     """
 
     edition: Edition
@@ -51,19 +51,25 @@ class EditingState:
 
     @property
     def last_seq(self) -> int:
-        """The number of the last edit, which forms based on this state include; 0 before the first."""
+        """The number of the last edit, or 0 before the first one.
+
+        Forms based on this state include it.
+        """
         return self.edits[-1].seq if self.edits else 0
 
     def find_last_edit_by(self, actor: str) -> Edit | None:
-        """Return the edit that an editor's undo would undo: their last one that's in effect."""
+        """Return an editor's last edit that's in effect, which is the one that they can undo."""
         return history.find_own_last_edit(self.edits, actor)
 
     def find_last_undo_by(self, actor: str) -> Edit | None:
-        """Return the undo that an editor's redo would reverse: their last one, if they've done nothing since."""
+        """Return the undo that an editor can reverse, or None.
+
+        It's the editor's last undo, if they haven't done anything since.
+        """
         return history.find_own_last_undo(self.edits, actor)
 
     def find_revert_effect(self, seq: int) -> RevertEffect:
-        """Return what restoring the state after an edit would change."""
+        """Return the changes that restoring the state after an edit would make."""
         return history.find_revert_effect(self.edits, seq)
 
     def arrange_at(self, installation: Installation, seq: int) -> Arrangement:
@@ -73,7 +79,11 @@ class EditingState:
 
 
 def find_editing_state(installation: Installation, edition: Edition) -> EditingState | None:
-    """Return an edition's editing state; None if sending has begun, or it was canceled or changed outside the program."""
+    """Return the editing state of an edition, or None if it has none.
+
+    An edition has none once sending has begun, or if it was canceled or changed outside the
+    program.
+    """
     if edition.state not in COMING_STATES:
         return None
     with installation.read() as session, suppress(EditRefusedError):
@@ -82,7 +92,10 @@ def find_editing_state(installation: Installation, edition: Edition) -> EditingS
 
 
 def list_topic_names(settings: Settings) -> list[str]:
-    """Return the topics that a story can have: those in the settings, else the built-in ones, and those of sources."""
+    """Return the topics that a story can have.
+
+    These are the topics in the settings, or else the built-in ones, and the topics of sources.
+    """
     file = settings.file
     names = [*file.select.topic_names]
     for source in file.sources:
@@ -122,7 +135,10 @@ def _load_editing_state(installation: Installation, session: Session, edition: E
 
 
 def _name_approval(session: Session, edition: Edition) -> str:
-    """Return the content hash of the valid approval, or "missing", which no hash equals, if its version is missing."""
+    """Return the content hash of an edition's valid approval, or an empty string.
+
+    If the approved version is missing, return "missing", which never equals a hash.
+    """
     if edition.state != EditionState.APPROVED:
         return ""
     approval = find_valid_approval(session, edition)
@@ -131,20 +147,23 @@ def _name_approval(session: Session, edition: Edition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The inputs of an arrangement besides edits. They're immutable, so they're compared by identity."""
+    """The inputs of an arrangement other than edits.
+
+    They're immutable, so they can be compared by identity.
+    """
 
     proposal: ProposalWithLateStories
     file: SettingsFileContent
 
     def is_of(self, other: "_Origin | EditionFold") -> bool:
-        """Return whether another origin or a fold has the same inputs."""
+        """Return True if another origin or a fold has the same inputs."""
         return other.proposal is self.proposal and other.file is self.file
 
 
 class ArrangementCache:
     """The latest arrangements of this process, and folds that can be continued.
 
-    Usually, the next action and the page start from the state that an action left.
+    Usually, the next action or page starts from the state that an action left.
     """
 
     def __init__(self) -> None:
@@ -165,7 +184,7 @@ class ArrangementCache:
         return arrangement
 
     def _take_fold(self, origin: _Origin, edits: tuple[Edit, ...]) -> EditionFold | None:
-        """Remove and return a fold that leads to these edits, so that only one thread continues it."""
+        """Remove and return a fold that leads to these edits, so that only one thread can continue it."""
         for fold in tuple(self._folds):
             if origin.is_of(fold) and fold.is_continued_by(edits):
                 with suppress(ValueError):  # another thread took it
@@ -180,14 +199,16 @@ _CACHE = ArrangementCache()
 def apply_edits_to_proposal(
     installation: Installation, proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity
 ) -> Arrangement:
-    """Return the arrangement that edits make of a proposal with the current settings."""
+    """Return the arrangement that results from a proposal and edits with the current settings."""
     file = installation.settings.file
     released_at = identity.release_at.astimezone(file.publication.zone)
     return _CACHE.arrange(_Origin(proposal, file), tuple(edits), released_at.date())
 
 
 def render_edition_preview(installation: Installation, name: str, *, seq: int | None = None) -> ComposedEdition:
-    """Render an edition as it was after an edit (default: the last one), without storing anything.
+    """Render an edition as it was after the edit `seq`, or after the last edit if it's None.
+
+    Nothing is stored.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -1,4 +1,7 @@
-"""Images of an edition's stories as editors choose them: another article's, an upload, none, or a new description."""
+"""Editors' choices of images for stories.
+
+An editor can choose another article's image, an upload, or no image, and write a new description.
+"""
 
 from dataclasses import replace
 from datetime import datetime
@@ -36,7 +39,9 @@ FETCH_PICTURES = Action("pictures fetched")
 def use_article_image(
     installation: Installation, form: EditForm, url: str, *, article: str, fetcher: ContentFetcher | None = None
 ) -> EditResult:
-    """Use the image of another of the story's articles. `fetcher` replaces the network.
+    """Show the image of another article of the story.
+
+    `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: the article has no image allowed in email, or the image couldn't be downloaded.
@@ -63,7 +68,9 @@ def upload_image(
     credit: str,
     focus: FocusPoint | None = None,
 ) -> EditResult:
-    """Use an uploaded image with its description, credit, and focus point. A child process decodes and re-encodes it.
+    """Show an uploaded image with its description, credit, and focus point.
+
+    A child process decodes the image and encodes it again.
 
     Raises:
         EditRefusedError: the image can't be used or has no description.
@@ -75,7 +82,7 @@ def upload_image(
 
 
 def _clean_words(alt: str, credit: str) -> dict[str, str]:
-    """Return a description and credit, cleaned for display.
+    """Return an image's description and credit, cleaned for display.
 
     Raises:
         EditRefusedError: the description is empty.
@@ -109,7 +116,7 @@ def hide_image(installation: Installation, form: EditForm, url: str) -> EditResu
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Restore a story's original image with its own description and credit."""
+    """Restore the original image of a story, with its own description and credit."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
     return apply_edit_decided_from_state(
@@ -120,7 +127,9 @@ def reset_image(installation: Installation, form: EditForm, url: str) -> EditRes
 def change_image_description(
     installation: Installation, form: EditForm, url: str, *, alt: str, credit: str, focus: FocusPoint | None = None
 ) -> EditResult:
-    """Change the description, credit, and focus point of a story's image. None is the default focus point.
+    """Change the description, credit, and focus point of a story's image.
+
+    A `focus` of None is the default focus point.
 
     Raises:
         EditRefusedError: the story shows no image, or the uncropped image is no longer stored.
@@ -154,7 +163,10 @@ def set_block_image(
     credit: str,
     focus: FocusPoint | None = None,
 ) -> EditResult:
-    """Set a labeled block's image: an upload or, without a `body`, the current one with a new description and focus.
+    """Set the image of a labeled block.
+
+    The image is an upload or, without a `body`, the current image with a new description and focus
+    point.
 
     Raises:
         EditRefusedError: there's no such block or image, the image can't be used, or it has no description.
@@ -215,13 +227,13 @@ def _show_cuts(installation: Installation, form: EditForm, url: str, cuts: Image
 
 
 def _find_edited_image(state: EditingState, url: str) -> EditedImage | None:
-    """Return an editor's choice for a story's image; None if no editor made one."""
+    """Return the image that an editor chose for a story, or None if no editor chose one."""
     story = state.arrangement.find_story(url)
     return story.picture if story else None
 
 
 def _find_shown_image(state: EditingState, url: str) -> EditionImage | None:
-    """Return the image that a story currently shows; None if it has none or it's hidden."""
+    """Return the image that a story currently shows, or None if it has no image or the image is hidden."""
     story = state.arrangement.find_story(url)
     image = story.placed.scored.story.lead.image if story else None
     cuts = state.arrangement.pictures.get(image) if image else None
@@ -252,13 +264,14 @@ def list_leads_missing_images(state: EditingState) -> tuple[CandidateArticle, ..
 
 
 def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
-    """Fetch the images of stories placed since the draft was made, and return how many were fetched.
+    """Fetch the images of stories placed since the draft was made, and return their number.
 
-    Edits don't wait for it, because it runs after them. An image that can't be fetched isn't tried again. Approved
-    editions don't change.
+    This runs after edits, so they don't wait for it. An image that can't be fetched isn't tried
+    again. Approved editions don't change.
     """
     database, settings = installation.database, installation.settings
-    with database.read() as session:  # before the action, because without an edition there's nothing to record
+    # This comes before the action, because if there's nothing to fetch, there's nothing to record.
+    with database.read() as session:
         if find_edition(session, form.edition).state not in UNAPPROVED_STATES:
             return 0
     with FETCH_PICTURES.steps(installation, form.actor, form.edition, now=form.now) as audit:

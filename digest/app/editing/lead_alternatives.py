@@ -1,4 +1,4 @@
-"""A story's articles in the order in which an editor looks for another lead."""
+"""A story's articles, sorted to help an editor choose a different lead."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,9 +14,10 @@ MAX_BEST_ARTICLES = 3
 
 @dataclass(frozen=True, slots=True)
 class LeadAlternatives:
-    """A story's articles except its lead: those that would lead it best, and the others, newest first.
+    """The articles of a story other than its lead.
 
-    `key` is a checksum of the article URLs, so it changes if the list does.
+    `best` are those that would lead it best, and `others` are the rest, newest first. `key` is a
+    checksum of the article URLs, so it changes when the articles do.
     """
 
     best: tuple[CandidateArticle, ...]
@@ -24,9 +25,9 @@ class LeadAlternatives:
     key: str
 
 
-@lru_cache(maxsize=16)  # as large stories are rendered again on each save of their form
+@lru_cache(maxsize=16)  # large stories are rendered again on each save of their form
 def order_articles(story: Story) -> LeadAlternatives:
-    """Return a story's other articles, beginning with the best alternatives to its lead."""
+    """Return the articles of a story other than its lead, beginning with the best alternatives."""
     reader, members = TextVectorizer(), story.members
     by_rank = order_by_text(members, [reader.read_text(article.title, article.summary).vector for article in members])
     best = [article for article in by_rank if article is not story.lead][:MAX_BEST_ARTICLES]

@@ -1,4 +1,7 @@
-"""Presence of colleagues who have an edition open at the desk, as rows that each open page keeps updating."""
+"""The presence of colleagues who have an edition open at the desk.
+
+It's recorded in rows that each open page keeps updating.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,7 +29,10 @@ MAX_PLACE_LENGTH = 40
 
 @dataclass(frozen=True, slots=True)
 class PresentColleague:
-    """A colleague who also has the edition open. `place` is the anchor of the part they're editing, or empty."""
+    """A colleague who also has the edition open.
+
+    `place` is the anchor of the part that they're editing, or empty.
+    """
 
     name: str
     place: str
@@ -34,7 +40,10 @@ class PresentColleague:
 
 @dataclass(frozen=True, slots=True)
 class EditionPresence:
-    """The colleagues who have an edition open, and its `revision`, which changes with each edit, draft, or approval."""
+    """The colleagues who have an edition open.
+
+    `revision` changes with each edit, draft, or approval of the edition.
+    """
 
     colleagues: tuple[PresentColleague, ...]
     revision: str
@@ -43,10 +52,10 @@ class EditionPresence:
 def record_presence(
     installation: Installation, signed_in: SignedInStaff, name: str, place: str, *, known_revision: str, now: datetime
 ) -> EditionPresence:
-    """Record that a member has an edition open, and return who else does.
+    """Record that a member has an edition open, and return the colleagues who do.
 
-    Every open page calls this every few seconds, so it needs only three statements. Old rows are deleted on a page's
-    first call, which has no `known_revision` yet.
+    Every open page calls this every few seconds, so it uses only three SQL statements. Old rows are
+    deleted at a page's first call, which has no `known_revision` yet.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -66,7 +75,7 @@ def record_presence(
 def list_colleagues(
     installation: Installation, signed_in: SignedInStaff, edition_id: int, *, now: datetime
 ) -> tuple[PresentColleague, ...]:
-    """Return the colleagues who have an edition open, without recording anything."""
+    """Return the colleagues who have an edition open, without recording the member's presence."""
     with installation.read() as session:
         return _load_colleagues(session, signed_in, edition_id, now)
 
@@ -89,7 +98,10 @@ def _load_colleagues(
 
 
 def _read_revision(session: Session, name: str) -> tuple[int, str]:
-    """Return an edition's ID and its revision, which changes with everything its open pages show, in one query."""
+    """Return an edition's ID and revision in a single query.
+
+    The revision changes with everything that the edition's open pages show.
+    """
     approvals = Approval.edition_id == Edition.id
     newest_first = select(Approval).where(approvals).order_by(Approval.version.desc())
     newest = newest_first.limit(1)
@@ -112,7 +124,7 @@ def _read_revision(session: Session, name: str) -> tuple[int, str]:
 
 
 def end_presence(installation: Installation, signed_in: SignedInStaff, name: str) -> None:
-    """Record that a member closed an edition.
+    """Record that a member has closed an edition.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

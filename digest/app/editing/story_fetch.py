@@ -1,4 +1,7 @@
-"""Fetching a story by its URL for an editor, with the same limits as collection, and parsing it in a child process."""
+"""Fetching a story for an editor by its URL.
+
+The same limits apply as in collection, and a child process parses the page.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,9 +29,10 @@ PAGE_ACCEPT = "text/html, application/xhtml+xml;q=0.9, text/plain;q=0.5"
 
 @dataclass(frozen=True, slots=True)
 class FetchedStory:
-    """An article found at a URL, for an editor to correct. `story_url` is the story that already has it, or empty.
+    """An article found at a URL, for an editor to correct.
 
-    `article` has the fields that `add_written_story` takes.
+    `article` has the fields that `add_written_story` takes. `story_url` is the story that already
+    contains the article, or empty.
     """
 
     article: dict[str, Any]
@@ -44,7 +48,9 @@ def fetch_story(
     now: datetime,
     fetcher: ContentFetcher | None = None,
 ) -> FetchedStory:
-    """Fetch a page and return its article, without storing anything. `fetcher` replaces the network.
+    """Fetch a page and return its article, without storing anything.
+
+    `fetcher` replaces the network.
 
     Raises:
         NotPermittedError: the actor isn't an editor.
@@ -62,7 +68,9 @@ def fetch_story(
 def fetch_article(
     installation: Installation, typed_url: str, *, now: datetime, fetcher: ContentFetcher | None = None
 ) -> dict[str, Any]:
-    """Fetch a page and return its article's fields, as in `FetchedStory.article`. `fetcher` replaces the network.
+    """Fetch a page and return the fields of its article, as in `FetchedStory.article`.
+
+    `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: the page can't be read or has no article; the error says what to do.
@@ -74,7 +82,7 @@ def fetch_article(
 
 
 def parse_story_url(typed: str) -> str:
-    """Return the normalized URL of a story from what someone typed.
+    """Return the normalized URL of a story that someone typed.
 
     Raises:
         EditRefusedError: `typed` isn't a URL.
@@ -86,7 +94,7 @@ def parse_story_url(typed: str) -> str:
 
 
 def _read_article(fetcher: ContentFetcher, url: str, now: datetime) -> tuple[ParsedItem, str]:
-    """Fetch a page and return its article and the site name that the page gives."""
+    """Fetch a page, and return its article and the name that the page gives for its site."""
     advice = "Open the page in a browser, write the story yourself, and add the link."
     try:
         if not fetcher.may_read(url):
@@ -132,7 +140,10 @@ def _describe_item(installation: Installation, item: ParsedItem, site_title: str
 
 
 def _describe_image(item: ParsedItem, source: Source | None) -> dict[str, str | None]:
-    """Return an item's image fields, all None unless its source allows its images in email."""
+    """Return the fields for an item's image.
+
+    All are None unless the source allows its images in email.
+    """
     if source is None or not may_mail_image(source, item):
         return {"image": None, "image_alt": None, "image_credit": None}
     return {"image": item.image_url, "image_alt": item.image_alt, "image_credit": item.image_credit}

@@ -1,1 +1,1 @@
-"""Drafting an edition and reading it: its pages, its status, and its web copies."""
+"""Drafting editions, and reading them: their pages, their status, and their web copies."""

@@ -1,4 +1,4 @@
-"""Cached counts over large editions, refreshed every few seconds and after every action."""
+"""Cached counts for large editions, which are refreshed every few seconds and after every action."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -21,18 +21,19 @@ from digest.installation.cached_counts import CachedCount, CachedCounts, start_t
 from digest.installation.opened_installation import Installation
 from digest.store.models import AuditEntry, Edition, EditionState
 
-RECOUNT_AFTER = timedelta(seconds=4)  # reading an older count starts a recount in the background
-MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # a reader waits rather than get an older count
-MAX_AGE_OVER = timedelta(minutes=1)  # the same once sending is over, when only late bounces change the count
+RECOUNT_AFTER = timedelta(seconds=4)  # when an older count is read, a recount starts in the background
+MAX_AGE_UNDER_WAY = timedelta(seconds=10)  # instead of an older count, the caller waits for a new one
+MAX_AGE_OVER = timedelta(minutes=1)  # the same once sending is over and only late bounces change the count
 
 Counted = TypeVar("Counted")
 
 
 @dataclass(slots=True)
 class CountCache:
-    """The latest counts over large editions in one process, by what was counted.
+    """A process's latest counts for large editions, by what was counted.
 
-    Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work in the background.
+    Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work
+    in the background.
     """
 
     max_at_once: int = 2_000
@@ -40,7 +41,7 @@ class CountCache:
     _kept: CachedCounts = field(init=False)
 
     def __post_init__(self) -> None:
-        """Keep counts that are made again by `start_aside`."""
+        """Create the cache, whose recounts are run by `start_aside`."""
         self._kept = CachedCounts(self.start_aside)
 
     def get_or_count(
@@ -52,11 +53,11 @@ class CountCache:
         *,
         now: datetime,
     ) -> Counted:
-        """Return the result of `count` for an edition, from one snapshot that may be a few seconds old.
+        """Return the result of `count` for an edition, from a snapshot that may be a few seconds old.
 
-        A count of a large edition is reused for 10 seconds, or a minute once sending is over, unless an action or a
-        step of the send has changed the edition. Reading one older than 4 seconds starts a recount in a thread, one at
-        a time.
+        The count of a large edition is used again for 10 seconds, or for a minute once sending is
+        over, unless an action or a step of the send has changed the edition. When a count older
+        than 4 seconds is read, a recount starts in a thread, one at a time.
 
         Raises:
             UnknownEditionError: there's no edition of that name.
@@ -82,8 +83,11 @@ class CountCache:
 
 
 def _read_version(session: Session, edition: Edition) -> Hashable:
-    """Return a value that changes with every action on the edition or on all sending, and every step of the send."""
-    # Audit rows are only ever appended, so their number identifies the log's state.
+    """Return a value that identifies the current state of an edition and its sending.
+
+    It changes with every action on the edition or on all sending, and with every step of the send.
+    """
+    # Audit rows are only ever added, so their number identifies the state of the log.
     subjects = [edition.name, sending_pause.INSTALLATION]
     acts = select(func.count()).where(AuditEntry.subject.in_(subjects))
     return (
@@ -103,7 +107,9 @@ def _read_version(session: Session, edition: Edition) -> Hashable:
 def count_edition_deliveries(
     installation: Installation, edition: str, recent: CountCache | None, *, now: datetime
 ) -> DeliveryCounts:
-    """Count an edition's deliveries, or return a count from `recent` that may be a few seconds old.
+    """Return the delivery counts of an edition.
+
+    A count from the cache `recent` may be a few seconds old.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -1,7 +1,9 @@
-"""Actions that collect articles and draft editions, and functions that read and render an edition.
+"""Actions that collect articles and draft editions, and functions that read and render editions.
 
-collect → draft → check → approve (`digest.app.approval.edition_approval`) → send (`digest.app.sending.send_control`).
-Each step is safe to repeat.
+collect → draft → check → approve (`digest.app.approval.edition_approval`) → send
+(`digest.app.sending.send_control`).
+
+Each step can safely be repeated.
 """
 
 import json
@@ -50,9 +52,10 @@ DRAFT = Action(DRAFT_ACT)
 
 @dataclass(frozen=True, slots=True)
 class EmailVariantCounts:
-    """Current subscribers by the email variant that they'd get, the most frequent variant first.
+    """The number of current subscribers for each email variant, the most common variant first.
 
-    `fuller` is how many of them get a fuller variant than they chose, because the number of variants is limited.
+    `fuller` is the number of subscribers who get a fuller variant than they chose, because the
+    number of variants is limited.
     """
 
     subscribers: tuple[tuple[VariantKey, int], ...]
@@ -60,7 +63,7 @@ class EmailVariantCounts:
 
 
 def count_subscribers_by_email_variant(installation: Installation, name: str) -> EmailVariantCounts:
-    """Count current subscribers by the variant of an edition that they'd get.
+    """Count the current subscribers by the variant of an edition that they'd get.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -79,19 +82,22 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
 
 
 def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
-    """Return the titles of an edition's sections and topics by key (`subscribers.part_keys`)."""
+    """Return a mapping of keys to the titles of an edition's sections and topics.
+
+    See `subscribers.part_keys` for the keys.
+    """
     return mail_layout.list_edition_part_titles(content)
 
 
 def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> bool:
-    """Return whether omitting these keys leaves nothing of an edition's parts."""
+    """Return True if an edition has no parts left when these keys are omitted."""
     sections_with_topics = {section for section, topic in map(split_part_key, parts) if topic}
     return are_omitted(set(parts) - sections_with_topics, omitted, parts)
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """The result of a collection, by source and by readership file."""
+    """The result of a collection: a report for each source and for each readership file."""
 
     sources: tuple[collection_run.SourceReport, ...]
     readership: tuple[ReadershipImportResult, ...]
@@ -110,12 +116,22 @@ def collect_articles(
     stopping: threading.Event | None = None,
     progress: Callable[[int, int, collection_run.SourceReport | None], None] = lambda *_: None,
 ) -> CollectionResult:
-    """Visit the sources that are due, or those named in `only`, then import readership unless only some are named.
+    """Visit the sources that are due, or those named in `only`, then import readership.
 
-    `fetcher` replaces the network. `force` also visits sources that aren't due or are gone, and fetches everything
-    again. Sources visited since `since` aren't due. No visit begins after `stopping` is set. `progress` is called with
-    (done, total, last source). Scheduled collections leave no audit row, because they run every few minutes and their
-    slots record the outcome.
+    Readership isn't imported if only some sources are visited. Scheduled collections leave no audit
+    row, because they run every few minutes and their slots record the outcome.
+
+    Args:
+        installation: the installation whose sources are visited.
+        actor: the person or job that collects.
+        now: the current time.
+        fetcher: a replacement for the network.
+        only: names or URLs of the sources to visit; None means all, or none if `files` are given.
+        files: files and folders to read in addition.
+        force: also visit sources that aren't due or are gone, and fetch everything again.
+        since: sources visited since this time aren't due.
+        stopping: once this is set, no more visits begin.
+        progress: called with the number of sources done, their total, and the last source's report.
 
     Raises:
         UnknownSourceError: an entry of `only` matches no source's name or URL.
@@ -147,7 +163,10 @@ def collect_articles(
 def visit_remaining_sources(
     installation: Installation, *, now: datetime, since: datetime, stopping: threading.Event
 ) -> list[collection_run.SourceReport]:
-    """Join a scheduled collection that another process began at `since`, and visit the sources it hasn't reached."""
+    """Join a scheduled collection that another process began at `since`.
+
+    Visit the sources that it hasn't reached yet, and return their reports.
+    """
     database, settings = installation.database, installation.settings
     if not collection_run.has_unclaimed_visits(database, settings, now=now, since=since):
         return []
@@ -158,9 +177,10 @@ def visit_remaining_sources(
 def draft_next_edition(
     installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
 ) -> drafting.DraftResult:
-    """Draft the edition of the next release. `fetcher` replaces the network.
+    """Draft the edition of the next release.
 
-    An unedited draft is replaced. A draft with edits stays, and new stories wait in its tray.
+    An unedited draft is replaced. A draft with edits is kept, and new stories are added to its
+    tray. `fetcher` replaces the network.
 
     Raises:
         DraftError: the edition is approved, being sent, or sent.
@@ -186,9 +206,10 @@ def draft_next_edition(
 def redraft_without_withdrawn_articles(
     installation: Installation, *, actor: Actor, now: datetime, fetcher: ContentFetcher | None = None
 ) -> str:
-    """Draft the upcoming edition again if it has no edits but has links that visitors can't read.
+    """Draft the upcoming edition again if it has no edits but links to articles that visitors can't read.
 
-    Return the edition's name, or "" if it wasn't drafted again. `fetcher` replaces the network.
+    Return the edition's name, or an empty string if it wasn't drafted again. `fetcher` replaces the
+    network.
 
     Raises:
         DraftError: the edition was approved in the meantime.
@@ -204,7 +225,7 @@ def redraft_without_withdrawn_articles(
 
 
 def describe_story_origin(scored: ScoredStory) -> Iterator[str]:
-    """Yield lines with a story's publishers and the places that it's about."""
+    """Yield lines that list the publishers of a story and the places that it's about."""
     lead_publisher, publishers = scored.lead.publisher, scored.story.publishers
     others = sorted(publishers - {lead_publisher})
     yield lead_publisher + (f"; also {', '.join(others)}" if others else "")
@@ -213,13 +234,13 @@ def describe_story_origin(scored: ScoredStory) -> Iterator[str]:
 
 
 def explain_summary_source(story: Story) -> str:
-    """Describe where a story's default summary comes from."""
+    """Return a description of where a story's default summary comes from."""
     origin = choose_summary(story).origin
     return origin.words if origin else "none of the story's articles has a summary"
 
 
 def find_shortened_intro(content: EditionContent) -> str:
-    """Return the part of an intro that the email shows; empty if it shows all of it."""
+    """Return the part of an intro that the email shows, or an empty string if it shows all of it."""
     opening = intro_opening(content.intro)
     return "" if opening == content.intro.strip() else opening
 
@@ -228,7 +249,9 @@ EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
 def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -> str:
-    """Return the preheader of an edition's email without the sections and topics whose keys are in `omit`.
+    """Return the preheader of an edition's email without some of its parts.
+
+    `omit` has the keys of the sections and topics to leave out.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -246,10 +269,11 @@ def render_edition_bytes(
     omit: Iterable[str] = (),
     short: bool = False,
 ) -> bytes:
-    """Return an edition as email (html, text, eml), as the archive's page (web), or as data (json).
+    """Return an edition as an email (html, text, eml), as the archive's page (web), or as data (json).
 
-    `omit` has the keys of sections that a subscriber left out. The html and text are then the same bytes as in that
-    subscriber's email except for placeholders. With `short`, they're those of the short edition if there is one.
+    `omit` has the keys of sections that a subscriber left out. The html and text are then the same
+    bytes as in that subscriber's email, except for placeholders. With `short`, they're those of the
+    short edition, if there is one.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

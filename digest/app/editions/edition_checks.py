@@ -1,4 +1,4 @@
-"""Preflight on an edition: the facts that the rules check, and the message that some rules are about."""
+"""Preflight for editions: the facts that its rules check, and the message that some rules are about."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -43,7 +43,7 @@ from digest.store.models import Article, Edition, EditionStory, MediaFile, Sourc
 from digest.template_markup import list_markup_mistakes
 from digest.templating import find_template_mistakes
 
-OWN_SITE_SECONDS = 20.0  # an approver waits for it; a page not checked by then is a warning
+OWN_SITE_SECONDS = 20.0  # how long an approver waits; pages not checked by then are reported in a warning
 
 
 def build_preflight_input(
@@ -55,10 +55,10 @@ def build_preflight_input(
     edits: Sequence[Edit] | None = None,
     now: datetime,
 ) -> PreflightInput:
-    """Return the facts for preflight: the final bytes of a message, the images, and previous editions.
+    """Return the facts for preflight: the final bytes of a message, its images, and previous editions.
 
-    `mailable` and `edits` are the results of `approved_versions.read_mailable_edition` and `load_edits`, if the caller
-    already has them.
+    If the caller already has them, `mailable` and `edits` are the results of
+    `approved_versions.read_mailable_edition` and `load_edits`.
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.zone
@@ -94,7 +94,10 @@ def build_preflight_input(
 def _count_sending_days(
     installation: Installation, session: Session, edition: Edition, now: datetime
 ) -> tuple[int, int]:
-    """Return the number of days that sending an edition takes, and of recipients; (1, 0) if no limit applies."""
+    """Return the number of days that sending an edition takes, and the number of its recipients.
+
+    Return (1, 0) if no limit applies.
+    """
     limits = installation.settings.file.limits
     if not (limits.warm_up or limits.send_per_hour) or edition.state not in COMING_STATES:
         return 1, 0
@@ -108,7 +111,7 @@ def _read_previous_edition(session: Session, edition: Edition) -> PreviousEditio
     before = session.scalars(query).one_or_none()
     if before is None:
         return None
-    # These fields are enough, because older content may not be valid by today's rules.
+    # Only these fields are read, because old content may not be valid by today's rules.
     leading = next(iter(list_lead_sections(parse_sections(before.content))), None)
     # The table of contents begins with the story after the lead.
     first = next((entry.headline for entry in (*leading.entries[1:], *leading.entries)), "") if leading else ""
@@ -144,9 +147,10 @@ def check_edition(
     fetcher: ContentFetcher | None = None,
     now: datetime,
 ) -> tuple[PreflightFinding, ...]:
-    """Run preflight on the final bytes of an edition.
+    """Run preflight on the final bytes of an edition, and return its findings.
 
-    `own_site` checks the links to the publication's own site, `online` every link. `fetcher` replaces the network.
+    With `own_site`, links to the publication's own site are checked, and with `online`, all links
+    are. `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -164,12 +168,15 @@ def check_edition(
 
 
 def _list_own_links(installation: Installation, session: Session, facts: PreflightInput) -> list[str]:
-    """Return the links to pages of the publication's own site and sources, except front pages and our own pages."""
+    """Return the links to pages of the publication's own site and sources.
+
+    Links to front pages and to our own pages are left out.
+    """
     file = installation.settings.file
     own_urls = [source.url for source in file.sources if source.own]
     sites = set(map(site_name, [file.publication.site, *own_urls]))
     urls = {link: usable_canonical_url(link) for link in filter(_is_web_link, facts.links)}
-    # A site may be on the same host as our own pages.
+    # The publication's site may be on the same host as our own pages.
     linked = select(Article.url).where(Article.url.in_(urls.values()))
     own = set(session.scalars(linked.join(Source).where(Source.own)))
     pages = {link for link in urls if _is_page(link, sites, facts.base)}
@@ -186,7 +193,7 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEditionEmail:
-    """An edition's message: its preflight findings, and its HTML as a made-up subscriber gets it."""
+    """An edition's preflight findings, and the HTML of its message as a made-up subscriber would get it."""
 
     findings: tuple[PreflightFinding, ...]
     html: str
@@ -194,7 +201,7 @@ class CheckedEditionEmail:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedEditionEmail(CheckedEditionEmail):
-    """An edition's message as its approvers check it, with its content hash and its plain text."""
+    """An edition's message as its approvers check it, with its content hash and plain text."""
 
     content_hash: str
     text: str
@@ -203,7 +210,10 @@ class ReviewedEditionEmail(CheckedEditionEmail):
 def check_edition_email(
     installation: Installation, edition: Edition, *, edits: Sequence[Edit] | None = None, now: datetime
 ) -> CheckedEditionEmail:
-    """Render an edition's message and run preflight on it. `edits` are the edition's edits, if already loaded."""
+    """Render an edition's message and run preflight on it.
+
+    If the caller has already loaded them, `edits` are the edition's edits.
+    """
     with installation.read() as session:
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         return CheckedEditionEmail(

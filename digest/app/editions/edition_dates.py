@@ -1,7 +1,7 @@
-"""Deadlines and events of editions: their place in the email, and iCalendar files (RFC 5545, section 3.6.1).
+"""The deadlines and events of editions: their place in the email, and iCalendar files.
 
-There's a file for each edition and a feed to subscribe to. Neither contains a personal token, so everyone gets the
-same bytes.
+There's a file for each edition and a feed to subscribe to (RFC 5545, section 3.6.1). Neither
+contains a personal token, so everyone gets the same bytes.
 """
 
 import hashlib
@@ -30,7 +30,10 @@ MAX_CALENDAR_EDITIONS = 20
 
 
 def build_edition_calendar(installation: Installation, name: str) -> bytes | None:
-    """Return an iCalendar file of the dates that an edition lists before its sections; None if it isn't public."""
+    """Return an iCalendar file of the dates that an edition lists before its sections.
+
+    Return None if the edition isn't public.
+    """
     public = find_public_edition(installation, name)
     if public is None:
         return None
@@ -45,7 +48,10 @@ def build_edition_calendar(installation: Installation, name: str) -> bytes | Non
 
 
 def build_calendar_feed(installation: Installation) -> bytes:
-    """Return an iCalendar file of all dates in the 20 newest editions. A date in several is taken from the newest."""
+    """Return an iCalendar file of all dates in the 20 newest editions.
+
+    If several editions contain a date, the newest one's version is used.
+    """
     settings, seen_ids = installation.settings, set[str]()
     calendar = _open_calendar(settings, settings.file.publication.name)
     editions = list_public_editions(installation, MAX_CALENDAR_EDITIONS)
@@ -61,7 +67,7 @@ def build_calendar_feed(installation: Installation) -> bytes:
 
 
 def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, date]:
-    """Return, by section key, the last day of the dates that the email lists before the sections.
+    """Return a mapping of section keys to the last day of the dates listed before the sections.
 
     Sections without an entry in that list are missing.
     """
@@ -75,9 +81,10 @@ def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, dat
 def list_deadline_choices(
     content: EditionContent, entry: SectionEntry, lead: CandidateArticle
 ) -> tuple[tuple[Deadline, bool], ...]:
-    """Return an event's own deadline and those in an entry's texts, from the edition's day on, for editors to choose.
+    """Return the dates that an editor can choose as an entry's deadline.
 
-    Each comes with True if the text gives only its weekday.
+    They're an event's own deadline and those in the entry's texts, from the edition's day on. The
+    second value of each pair is True if the text states only the weekday.
     """
     released_at = datetime.combine(content.released_on, time(), UTC)
     implied = find_implied_deadlines(entry, lead, released_at)
@@ -97,7 +104,7 @@ def _open_calendar(settings: Settings, name: str) -> "Calendar":
     calendar.add("version", "2.0")
     calendar.add("method", "PUBLISH")
     calendar.add("x-wr-calname", name)
-    # RFC 7986, section 5.7; older programs read the second property.
+    # See RFC 7986, section 5.7. Older programs read the second property.
     calendar.add("refresh-interval", REFRESH_INTERVAL, parameters={"value": "DURATION"})
     calendar.add("x-published-ttl", REFRESH_INTERVAL)
     return calendar
@@ -110,7 +117,10 @@ def _write_event(
     released_at: datetime,
     corrections: Sequence[Correction],
 ) -> "Event":
-    """Return a calendar event: at a time if one is known, else for the whole day. It doesn't mark anyone as busy."""
+    """Return a calendar event that doesn't mark anyone as busy.
+
+    If no time is known, it lasts for the whole day.
+    """
     from icalendar import Event, vText
 
     event, base = Event(), settings.link_base
@@ -133,7 +143,11 @@ def _write_event(
 
 
 def _name_date(dated: DatedEntry) -> str:
-    """Return a date's ID, the same in every edition: its story's link or headline, marked if the text states it."""
+    """Return the ID of a date, which is the same in every edition.
+
+    It's the link or headline of the date's story, with a suffix if the date is stated in the
+    story's text.
+    """
     return f"{dated.entry.url or dated.entry.headline}{' due' if dated.is_stated_in_text else ''}"
 
 

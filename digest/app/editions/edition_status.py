@@ -1,4 +1,7 @@
-"""The status of an edition. This module imports little, so `digest status` responds quickly in an emergency."""
+"""The status of an edition.
+
+This module imports little, so that `digest status` responds quickly in an emergency.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +19,9 @@ from subscribers.english_text import weekday_date
 
 
 def resolve_edition_name(installation: Installation, name: str) -> str:
-    """Return the name of an edition; `current` means the next one to be sent, else the last one sent.
+    """Return the name of an edition.
+
+    `current` stands for the next edition to be sent, or else the last one sent.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -27,10 +32,11 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditionStatus:
-    """The status of an edition. `refusals` is how many refusals need a decision; `content_hash` identifies its content.
+    """The status of an edition.
 
-    `find_block_reason` says why sending is stopped (the edition or all sending is paused); `progress_sentence` describes
-    the last run.
+    `refusals` is the number of refusals that need a decision, and `content_hash` identifies the
+    content. `blocked_reason` says why sending is stopped, if the edition or all sending is paused.
+    `progress_sentence` describes the last run.
     """
 
     name: str
@@ -47,7 +53,7 @@ class EditionStatus:
 
     @property
     def is_breaking_news(self) -> bool:
-        """True for an extra edition of breaking news."""
+        """True if this is an extra edition with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
 
@@ -85,14 +91,17 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:
-    """Return delivery counts as a sentence, without states that no delivery has."""
-    words = {DeliveryState.CANCELLED: "canceled"}  # stored in British spelling
+    """Return delivery counts as a sentence.
+
+    States that no delivery has are left out.
+    """
+    words = {DeliveryState.CANCELLED: "canceled"}  # stored with the British spelling
     parts = [f"{count:,} {words.get(state, state)}" for state, count in counts.by_state.items() if count]
     return f"{counts.planned:,} planned" + "".join(f", {part}" for part in parts) + "."
 
 
 def find_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus | None:
-    """Return the status of an edition; None if `name` is `current` and there's no edition yet.
+    """Return the status of an edition, or None if `name` is `current` and there's no edition yet.
 
     Raises:
         UnknownEditionError: another name was given, and there's no edition of that name.

@@ -50,7 +50,10 @@ SENT_PAGE_SIZE = 50  # editions
 
 @dataclass(frozen=True, slots=True)
 class EditionWithCounts:
-    """An edition with its delivery counts; `progress_sentence` is empty unless it's being sent and not paused."""
+    """An edition with its delivery counts.
+
+    `progress_sentence` is empty unless the edition is being sent and isn't paused.
+    """
 
     edition: Edition
     counts: DeliveryCounts
@@ -60,17 +63,17 @@ class EditionWithCounts:
 class SendStartCondition(StrEnum):
     """The event that starts the sending of an approved edition once it's due."""
 
-    TIMETABLE = "timetable"  # a process follows the schedule and sends within a minute
+    TIMETABLE = "timetable"  # a process follows the schedule and starts sending within a minute
     COMMAND = "command"  # no process follows the schedule, so someone has to run 'digest send'
     END_OF_HOLD = "end of hold"
 
 
 @dataclass(frozen=True, slots=True)
 class EditionView:
-    """An edition and its release as the desk shows them.
+    """An edition and its release as shown at the desk.
 
-    `goes_into_files` is True if email is only written to files. `release_start` is what starts sending once the edition
-    is due.
+    `goes_into_files` is True if email is only written to files. `release_start` is the event that
+    starts sending once the edition is due.
     """
 
     edition: Edition
@@ -81,7 +84,7 @@ class EditionView:
 
     @property
     def is_approved(self) -> bool:
-        """Whether it's approved but not being sent yet."""
+        """True if the edition is approved but not being sent yet."""
         return self.edition.state is EditionState.APPROVED
 
 
@@ -97,9 +100,10 @@ def read_edition(installation: Installation, name: str) -> Edition:
 
 @dataclass(frozen=True, slots=True)
 class EditionOutcome:
-    """What became of an edition that isn't being edited. `stories` are those in a section.
+    """The stories, delivery counts, and edits of an edition that can no longer be edited.
 
-    `editor_counts` counts editors' changes to the approved version; None if they weren't counted.
+    `stories` are those that are in a section. `editor_counts` counts the editors' changes to the
+    approved version, or is None if they weren't counted.
     """
 
     stories: tuple[EditionStory, ...]
@@ -108,7 +112,10 @@ class EditionOutcome:
 
 
 def view_edition(installation: Installation, edition: Edition, *, now: datetime) -> EditionView:
-    """Return an edition and its release. For its email, see `edition_checks.render_and_check_edition_email`."""
+    """Return an edition and its release as shown at the desk.
+
+    For the edition's email, see `edition_checks.render_and_check_edition_email`.
+    """
     with installation.read() as session:
         return EditionView(
             edition=edition,
@@ -122,7 +129,7 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
 def read_edition_outcome(
     installation: Installation, edition: Edition, *, recent: CountCache | None = None, now: datetime
 ) -> EditionOutcome:
-    """Return an edition's stories, delivery counts, and editors' changes."""
+    """Return an edition's stories, delivery counts, and number of editors' changes."""
     counts = count_edition_deliveries(installation, edition.name, recent, now=now)
     with installation.read() as session:
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
@@ -134,7 +141,10 @@ def read_edition_outcome(
 
 
 def find_send_start_condition(session: Session) -> SendStartCondition:
-    """Return what starts the sending of a due edition. Whether the scheduler is running right now isn't known."""
+    """Return the event that starts the sending of a due edition.
+
+    It isn't known whether the scheduler is currently running.
+    """
     if read_current_hold(session):
         return SendStartCondition.END_OF_HOLD
     return SendStartCondition.TIMETABLE if find_schedule_start(session) else SendStartCondition.COMMAND
@@ -150,7 +160,10 @@ def _sent_edition(
 
 @dataclass(frozen=True, slots=True)
 class SentOrCanceledPage:
-    """A page of editions being sent, sent, or canceled, newest first. `older_than` is its last one if older ones exist."""
+    """A page of editions that are being sent, were sent, or were canceled, newest first.
+
+    `older_than` is the name of the page's last edition if there are older ones, or empty.
+    """
 
     editions: tuple[EditionWithCounts, ...]
     older_than: str
@@ -159,7 +172,9 @@ class SentOrCanceledPage:
 def list_sent_or_canceled_editions(
     installation: Installation, *, before: str = "", recent: CountCache | None = None, now: datetime
 ) -> SentOrCanceledPage:
-    """Return editions being sent, sent, or canceled, newest first, only those before the edition `before` if given.
+    """Return the editions that are being sent, were sent, or were canceled, newest first.
+
+    With `before`, return only those older than that edition.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -181,14 +196,17 @@ def list_sent_or_canceled_editions(
 
 
 def read_edition_change_counts(installation: Installation) -> Sequence[EditionChangeCounts]:
-    """Return the counts of editors' changes to the latest editions being sent or sent, newest first."""
+    """Return counts of editors' changes to the latest editions being sent or sent, newest first."""
     with installation.read() as session:
         return list_edition_change_counts(session)
 
 
 @dataclass(frozen=True, slots=True)
 class StorySearchPage:
-    """A page of stories that match a search, best first, and the total count; `next_start` is None on the last page."""
+    """A page of the stories that match a search, the best first, and the total number of matches.
+
+    `next_start` is None on the last page.
+    """
 
     stories: tuple[EditionStory, ...]
     count: int
@@ -198,10 +216,10 @@ class StorySearchPage:
 def search_edition_stories(
     installation: Installation, edition: Edition, *, placed: bool | None, words: str, start: int, limit: int
 ) -> StorySearchPage:
-    """Search an edition's stories by title or URL, best first.
+    """Search an edition's stories by title or URL, and return the best matches first.
 
-    `placed` limits the search to stories with a section (True) or without (False). A `start` after the last match
-    begins with the last match.
+    `placed` limits the search to stories with a section (True) or without one (False). If `start`
+    is after the last match, the page begins with the last match.
     """
     query = select(EditionStory).where(EditionStory.edition_id == edition.id)
     if placed is not None:
@@ -221,7 +239,7 @@ def search_edition_stories(
 
 
 def list_public_editions(installation: Installation, limit: int) -> list[tuple[Edition, EditionContent]]:
-    """Return the newest public editions, each with the content of its approved version, newest first."""
+    """Return the newest public editions and their approved content, newest first."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     newest_first = public.order_by(Edition.release_at.desc(), Edition.id.desc())
     with installation.read() as session:
@@ -236,13 +254,19 @@ def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[
 
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
-    """Return the corrections of editions by name; editions without corrections are missing."""
+    """Return a mapping of edition names to corrections.
+
+    Editions without corrections are missing.
+    """
     with installation.read() as session:
         return corrections.list_corrections_by_edition(session, names)
 
 
 def find_public_edition(installation: Installation, name: str) -> tuple[Edition, EditionContent] | None:
-    """Return a public edition and its approved content; None if it isn't public or fails verification."""
+    """Return a public edition and its approved content.
+
+    Return None if the edition isn't public or fails verification.
+    """
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         return next(iter(_with_contents(session, [edition])), None) if edition else None
@@ -254,7 +278,10 @@ def _find_public_edition(session: Session, name: str) -> Edition | None:
 
 
 def read_public_edition_html(installation: Installation, name: str) -> str | None:
-    """Return an edition's web copy with its corrections; None if it isn't public or fails verification."""
+    """Return the web copy of an edition with its corrections.
+
+    Return None if the edition isn't public or fails verification.
+    """
     with installation.read() as session:
         edition = _find_public_edition(session, name)
         if edition is None:
@@ -270,19 +297,22 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
 
 
 def find_uncropped_image(installation: Installation, image: EditionImage) -> MediaFile | None:
-    """Return the uncropped image of a crop, on which a focus point can be chosen; None if it isn't stored."""
+    """Return the uncropped version of an image, for choosing a focus point, or None if it isn't stored."""
     with installation.read() as session:
         return images.find_uncropped_image(session, image.hash)
 
 
 def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
-    """Return a stored image by the hash of its bytes; None if there's none or the bytes don't match."""
+    """Return a stored image by its hash.
+
+    Return None if there's no such image or its bytes don't match the hash.
+    """
     with installation.read() as session:
         return images.load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:
-    """Count the active sources in the database."""
+    """Return the number of active sources in the database."""
     with installation.read() as session:
         active = select(func.count()).select_from(Source).where(Source.active)
         return session.scalar(active) or 0
@@ -295,13 +325,16 @@ def list_all_sources(installation: Installation) -> list[Source]:
 
 
 def explain_unusable_database(installation: Installation) -> str:
-    """Return why this version can't use the database, without local paths for the public; empty if it can."""
+    """Return the reason that this version can't use the database, or an empty string if it can.
+
+    The text is for the public, so it contains no local paths.
+    """
     problem = find_schema_problem(installation)
     return f"{problem.message} Run 'digest doctor'." if problem else ""
 
 
 def find_schema_problem(installation: Installation) -> ApplicationError | None:
-    """Return why this version can't use the database, with a remedy; None if it can."""
+    """Return the reason that this version can't use the database with a remedy, or None if it can."""
     try:
         with installation.database.engine.connect() as connection:
             revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")

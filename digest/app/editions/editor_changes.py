@@ -1,4 +1,7 @@
-"""Counts of editors' changes to each draft, taken at approval, stored with the version, and shown over time."""
+"""Counts of the changes that editors made to each draft.
+
+They're taken at approval, stored with the approved version, and shown over time.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +21,16 @@ from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionState
 
-MAX_COUNTED_EDITIONS = 20  # shown on a page
+MAX_COUNTED_EDITIONS = 20  # on a page
 _SHOWN_STATES = (EditionState.SENDING, EditionState.SENT)
 
 
 @dataclass(frozen=True, slots=True)
 class DraftChangeCounts:
-    """Counts of editors' changes to a draft; `content_hash` identifies the counted state."""
+    """Counts of editors' changes to a draft.
+
+    `content_hash` identifies the state that was counted.
+    """
 
     content_hash: str
     counts: EditorChangeCounts
@@ -36,12 +42,12 @@ class EditionChangeCounts:
 
     name: str
     number: int
-    release_at: datetime  # UTC
+    release_at: datetime  # in UTC
     counts: EditorChangeCounts
 
 
 def read_proposed_content(session: Session, edition: Edition, settings: Settings) -> EditionContent | None:
-    """Return an edition's content as proposed, without edits; None if its proposal isn't valid."""
+    """Return an edition's content as proposed, without edits, or None if its proposal isn't valid."""
     proposal = load_proposal(session, edition)
     if proposal is None:
         return None
@@ -49,7 +55,7 @@ def read_proposed_content(session: Session, edition: Edition, settings: Settings
 
 
 def count_draft_changes(session: Session, edition: Edition, settings: Settings) -> DraftChangeCounts | None:
-    """Count the editors' changes to an edition as it is now; None if its proposal isn't valid."""
+    """Return the counts of editors' changes to an edition so far, or None if its proposal isn't valid."""
     proposed = read_proposed_content(session, edition, settings)
     if proposed is None:
         return None
@@ -58,7 +64,7 @@ def count_draft_changes(session: Session, edition: Edition, settings: Settings) 
 
 
 def find_editor_change_counts(session: Session, edition: Edition) -> EditorChangeCounts | None:
-    """Return the counts of editors' changes to the approved version; None if they weren't counted."""
+    """Return the counts of editors' changes to the approved version, or None if they weren't counted."""
     query = select(Approval.editor_counts).where(
         Approval.edition_id == edition.id, Approval.state == ApprovalState.VALID
     )
@@ -67,7 +73,10 @@ def find_editor_change_counts(session: Session, edition: Edition) -> EditorChang
 
 
 def list_edition_change_counts(session: Session) -> Sequence[EditionChangeCounts]:
-    """Return the latest editions being sent or sent that have counts, newest first."""
+    """Return the counts of the latest editions that are being sent or were sent, newest first.
+
+    Editions without counts are left out.
+    """
     query = (
         select(Edition.name, Edition.number, Edition.release_at, Approval.editor_counts)
         .join(Approval, Approval.edition_id == Edition.id)

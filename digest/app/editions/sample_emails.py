@@ -1,4 +1,7 @@
-"""Samples of every email that the installation can send, with made-up data, for staff to view and to test templates."""
+"""Samples of every email that the installation can send.
+
+They're filled with made-up data, for staff to view and for testing templates.
+"""
 
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -42,7 +45,11 @@ _SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class SampleEmail:
-    """A sample email: its key (its template folder under `mail/`), its title, and who gets it and when."""
+    """A sample email.
+
+    `key` is the name of its template folder under `mail/`, and `occasion` says who gets it and
+    when.
+    """
 
     key: str
     title: str
@@ -56,7 +63,7 @@ STAFF_MAILS = tuple(SampleEmail(**mail) for mail in _GALLERY["staff"])
 
 @dataclass(frozen=True, slots=True)
 class RenderedSample:
-    """An email as a made-up subscriber gets it."""
+    """An email as a made-up subscriber would get it."""
 
     subject: str
     sender_name: str
@@ -66,7 +73,7 @@ class RenderedSample:
 
 
 def find_sample_email(key: str) -> SampleEmail | None:
-    """Return the sample email with this key; None if the key is unknown."""
+    """Return the sample email with this key, or None if the key is unknown."""
     return next((mail for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key == key), None)
 
 
@@ -81,7 +88,7 @@ def compose_sample_email(settings: Settings, key: str) -> RenderedSample:
 
 
 def compose_sample_notice(settings: Settings, key: str, facts: Mapping[str, str]) -> RenderedSample:
-    """Render a transactional email with real data for a made-up subscriber.
+    """Render a transactional email that contains real data for a made-up subscriber.
 
     Raises:
         TemplateMistakeError: one of the operator's own templates has a mistake.
@@ -96,7 +103,10 @@ def _fill_sample(settings: Settings, message: MessageTemplate) -> RenderedSample
 
 
 def fill_sample_placeholders(text: SlottedText, settings: Settings) -> str:
-    """Fill the placeholders for a made-up subscriber: sign-up time and source, and sample tokens in links."""
+    """Fill placeholders with the data of a made-up subscriber.
+
+    They get a sign-up time and source, and sample tokens in links.
+    """
     language = settings.subscriber_language
     signup_words = format_signup_text(_SAMPLE_SIGNUP, language.gettext("your sign-up page"), _SAMPLE_ZONE, language)
     return text.fill({LEAVE_SLOT: "SAMPLE", PREFERENCES_SLOT: "SAMPLE", SIGNUP_SLOT: signup_words})
@@ -160,7 +170,10 @@ def _compose_edition(settings: Settings) -> MessageTemplate:
 
 
 def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]:
-    """Return made-up facts for every notice by kind, as in `digest.deliver.send.notices.notice_sending`."""
+    """Return made-up facts for every kind of transactional email.
+
+    They have the same form as in `digest.deliver.send.notices.notice_sending`.
+    """
     values = list_sample_values(settings)
     facts: dict[str, dict[str, str]] = {
         mail.key: {} for mail in (*SUBSCRIBER_MAILS, *STAFF_MAILS) if mail.key != EDITION_KEY
@@ -176,7 +189,7 @@ def make_sample_notice_facts(settings: Settings) -> dict[str, Mapping[str, str]]
 
 
 def list_sample_values(settings: Settings) -> Mapping[str, str]:
-    """Return the values for the names in braces in the sample facts."""
+    """Return the values that replace the names in braces in the sample facts."""
     base, language, moment = settings.link_base, settings.subscriber_language, _SAMPLE_MOMENT
     parts = list_part_titles(settings, language)
     only_last = Preferences(frozenset({parts[-1][0]}))
@@ -204,7 +217,10 @@ def list_sample_values(settings: Settings) -> Mapping[str, str]:
 
 
 def make_sample_content(settings: Settings) -> EditionContent:
-    """Return a made-up edition with the publication's own sections, every kind of entry, and a labeled block."""
+    """Return a made-up edition with the publication's own sections.
+
+    It has every kind of entry and a labeled block.
+    """
     language = settings.subscriber_language
     sections = [
         EditionSection(

@@ -1,4 +1,7 @@
-"""Web editions: the page of a sent edition with its neighbors and corrections, and the social card for links to it."""
+"""Web editions: the page of a sent edition, and its social card.
+
+The page has links to the editions before and after it, and shows corrections.
+"""
 
 import hashlib
 import json
@@ -37,14 +40,14 @@ log = get_logger("digest.web_editions")
 
 @dataclass(frozen=True, slots=True)
 class EditionListItem:
-    """An edition as listed in the archive or on its neighbors' pages."""
+    """An edition as listed in the archive and on the pages of its neighbors."""
 
     name: str
     number: int
     subject: str
     preheader: str
     release_at: datetime
-    corrected_at: datetime | None = None  # the latest correction, which subject and preheader include
+    corrected_at: datetime | None = None  # the time of the latest correction, which subject and preheader include
 
     @property
     def changed_at(self) -> datetime:
@@ -56,8 +59,8 @@ class EditionListItem:
 class EditionPage:
     """The page of a public edition.
 
-    `pieces` are the web edition's fragments with corrections.
-    `card` is the hash of the social card's image, or empty. `upcoming` is set only on the newest edition's page.
+    `pieces` are the web edition's fragments, with corrections. `card` is the hash of the social
+    card's image, or empty. `upcoming` is set only on the page of the newest edition.
     """
 
     line: EditionListItem
@@ -78,26 +81,29 @@ class EditionPage:
 
 @dataclass(frozen=True, slots=True)
 class SocialCardRequest:
-    """The content of a social card: its texts and the lead story's image, if any. Equal requests find the same card."""
+    """The content of a social card: its texts, and the lead story's image, if any.
+
+    Equal requests have the same card.
+    """
 
     words: SocialCardTexts
     picture: EditionImage | None
 
     @property
     def picture_hash(self) -> str:
-        """The image's hash; empty without one."""
+        """The hash of the image, or empty if there's none."""
         return self.picture.hash if self.picture else ""
 
     @property
     def focus(self) -> FocusPoint | None:
-        """The image's focus point, if an editor chose one."""
+        """The focus point of the image, if an editor chose one."""
         return self.picture.focus if self.picture else None
 
     @property
     def storage_key(self) -> str:
         """The key under which the card is stored."""
         words = self.words
-        # Colors are left out, so a publication that changes its colors keeps its existing cards.
+        # Colors aren't included, so existing cards remain when a publication changes its colors.
         card_values: list[Any] = [words.name, words.issue, words.headline, words.deadline, self.picture_hash]
         if self.focus:
             card_values.append(self.focus)
@@ -108,18 +114,21 @@ LIST_ITEM_COLUMNS = (Edition.id, Edition.name, Edition.number, Edition.release_a
 
 
 def read_edition_list_items(session: Session, rows: Sequence[Any]) -> list[EditionListItem]:
-    """Return list items for rows of `LIST_ITEM_COLUMNS`, except for editions that fail verification."""
+    """Return list items for rows of `LIST_ITEM_COLUMNS`.
+
+    Editions that fail verification are left out.
+    """
     return [make_edition_list_item(version) for version in verified_editions.find_verified_versions(session, rows)]
 
 
 def make_edition_list_item(version: verified_editions.VerifiedVersion) -> EditionListItem:
-    """Return an edition's list item with the texts that were approved."""
+    """Return the list item of an edition, with the texts that were approved."""
     edition, stated = version.edition, version.stated
     return EditionListItem(edition.name, edition.number, stated["subject"], stated["preheader"], edition.release_at)
 
 
 def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction]) -> EditionListItem:
-    """Return an edition's list item with its corrections."""
+    """Return the list item of an edition with its corrections applied."""
     return replace(
         line,
         subject=corrected_content.correct_line(line.subject, made),
@@ -129,7 +138,7 @@ def correct_edition_list_item(line: EditionListItem, made: Sequence[Correction])
 
 
 def read_edition_page(installation: Installation, name: str, *, now: datetime) -> EditionPage | None:
-    """Return the page of an edition; None if it isn't public or fails verification."""
+    """Return the page of an edition, or None if the edition isn't public or fails verification."""
     settings = installation.settings
     with installation.read() as session:
         public = select(Edition).where(Edition.state.in_(PUBLIC_STATES))
@@ -170,7 +179,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
-    """Return corrections as subscribers see them."""
+    """Return corrections in the form in which subscribers see them."""
     zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
@@ -180,7 +189,7 @@ def list_shown_corrections(all_corrections: Iterable[Correction], settings: Sett
 
 
 def _find_neighbor(session: Session, edition: Edition, *, later: bool = True) -> EditionListItem | None:
-    """Return the next sent edition after this one or, if `later` is False, the last one before it."""
+    """Return the next sent edition after this one or, if `later` is false, the previous one."""
     query = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     if later:
         query = query.where(Edition.release_at > edition.release_at).order_by(Edition.release_at)
@@ -196,13 +205,15 @@ def _find_upcoming(session: Session, edition: Edition, settings: Settings, now: 
 
 
 def _find_card(session: Session, request: SocialCardRequest) -> str:
-    """Return the hash of an edition's social card; empty if it has none."""
+    """Return the hash of an edition's social card, or an empty string if it has none."""
     card = find_image(session, request.storage_key)
     return card.hash if card else ""
 
 
 def store_social_card(installation: Installation, name: str, *, now: datetime) -> None:
-    """Draw and store an approved edition's social card. If it can't be drawn, the page just has no card.
+    """Draw and store the social card of an approved edition.
+
+    If the card can't be drawn, the page simply has none.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -1,1 +1,1 @@
-"""Evaluation of story selection against hand-made labels, so that a change in weights can be measured."""
+"""Evaluation of story selection against hand-made labels, which measures the effect of changed weights."""

@@ -1,4 +1,4 @@
-"""Comparison of drafts with editors' grades, given by hand or derived from their edits."""
+"""Comparison of drafts with editors' grades, which are given by hand or derived from their edits."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,24 +28,32 @@ from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionStory
 
-UNFIT, MUST = 0, 2  # grades: must not be included; must be included (those between may be)
+# Grades: the story must not be included, or must be included. Stories with a grade in between may
+# be.
+UNFIT, MUST = 0, 2
 FIRST_COUNTS = (10, 14)  # how many of the first stories are scored
 
 
 @dataclass(frozen=True, slots=True)
 class StoryGrade:
-    """An editor's grade of a story; `matter` is a key shared by all stories about the same news."""
+    """An editor's grade of a story.
+
+    `matter` is a key shared by all stories about the same news.
+    """
 
     title: str
     grade: int
     matter: str
     why: str
-    is_poor_lead: bool = False  # the article that matched is about the right news but makes a poor lead
+    is_poor_lead: bool = False  # the matching article is about the right news but makes a poor lead
 
 
 @dataclass(frozen=True, slots=True)
 class DraftedStory:
-    """A drafted story's lead and grade; `repeats` is the position, from 1, of an earlier story about the same news."""
+    """The lead of a drafted story, and its grade.
+
+    `repeats` is the position, from 1, of an earlier story about the same news.
+    """
 
     headline: str
     url: str
@@ -55,9 +63,9 @@ class DraftedStory:
 
 @dataclass(frozen=True, slots=True)
 class DraftScore:
-    """Scores of the first stories of a draft.
+    """Scores for the first stories of a draft.
 
-    `changes` counts stories that must not be included and those that repeat earlier news.
+    `changes` is the number of stories that must not be included or that repeat earlier news.
     """
 
     first: int
@@ -65,12 +73,15 @@ class DraftScore:
     changes: int
     ungraded: int
     poor_leads: int
-    musts: int  # matters that must be included and are
+    musts: int  # the number of matters that must be included and are
 
 
 @dataclass(frozen=True, slots=True)
 class DraftEvaluation:
-    """The comparison of a draft with grades: its stories in order, the scores, and the required matters it lacks."""
+    """The result of comparing a draft with grades.
+
+    `stories` are in order. `missing` are the grades of required matters that the draft lacks.
+    """
 
     stories: tuple[DraftedStory, ...]
     scores: tuple[DraftScore, ...]
@@ -79,9 +90,10 @@ class DraftEvaluation:
 
 
 class GradedStories:
-    """An editor's grades, looked up by link, then by headline.
+    """An editor's grades, looked up by link or else by headline.
 
-    A story's own lead takes precedence, then the higher grade.
+    A grade of a story's own lead takes precedence over those of its other articles, and then a
+    higher grade over a lower one.
     """
 
     def __init__(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -105,7 +117,10 @@ class GradedStories:
 
 
 def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple[bool, int], str, str, StoryGrade]]:
-    """Return (precedence, URL, title, grade) for each lead and member of the rows; the lowest precedence wins."""
+    """Return (precedence, URL, title, grade) for each lead and member of the rows.
+
+    The lowest precedence wins.
+    """
     graded_articles = []
     for number, row in enumerate(rows, 1):
         try:
@@ -125,7 +140,7 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
 
 
 def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
-    """Score the leads of a draft, given as (headline, URL) in order."""
+    """Score the leads of a draft, given in order as (headline, URL)."""
     first_place: dict[str, int] = {}
     stories = []
     for place, (headline, url) in enumerate(leads, 1):
@@ -157,7 +172,7 @@ def _count_first(stories: Sequence[DraftedStory], first: int, musts: Iterable[st
 
 
 def evaluate_stored_draft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
-    """Score the news of a stored edition against grades, section by section.
+    """Score the news stories of a stored edition against grades, section by section.
 
     Raises:
         EvaluationError: the grades can't be read or have the wrong format.
@@ -176,9 +191,10 @@ def list_news_entries(content: EditionContent) -> list[SectionEntry]:
 
 
 def evaluate_redraft(grades_file: Path, installation: Installation, edition_name: str) -> DraftEvaluation:
-    """Score a new proposal for a stored edition, made with today's settings from the articles of its window.
+    """Score a new proposal for a stored edition.
 
-    The editors' edits are ignored, no pages are downloaded, and nothing is stored.
+    The proposal is made with the current settings from the articles of the edition's window. Edits
+    are ignored, no pages are downloaded, and nothing is stored.
 
     Raises:
         EvaluationError: the grades can't be read or have the wrong format.
@@ -204,8 +220,8 @@ def evaluate_feeds_draft(
     Args:
         grades_file: the grades; `benchmarks/evaluation.md` describes their format.
         feeds: files and folders with articles; those outside the edition's window are ignored.
-        settings: sections, weights, and sources.
-        now: when articles without a date were found.
+        settings: the sections, weights, and sources.
+        now: the time at which articles without a date count as found.
         drafted_at: the time of the draft; by default, the newest article's date.
 
     Raises:
@@ -233,7 +249,7 @@ def _score_proposal(
     previous: PreviousEditions | None = None,
     words: DocumentFrequencies = NO_EARLIER_WORDS,
 ) -> DraftEvaluation:
-    """Propose an edition and score its news against grades."""
+    """Propose an edition and score its news stories against grades."""
     file = settings.file
     proposal = propose_edition(
         articles,
@@ -264,10 +280,11 @@ MAY = 1  # the grade between the two above
 
 
 def derive_grades_from_edits(installation: Installation, edition_name: str) -> list[dict[str, Any]]:
-    """Return the grades implied by an edition's edits, one row per story, in the format that `evaluate draft` reads.
+    """Return the grades implied by an edition's edits, one row per story, as read by `evaluate draft`.
 
-    The first 14 approved news stories must be included, later ones may be, and stories that were proposed and dropped
-    must not be. If the edition isn't approved, its current content counts.
+    The first 14 news stories that were approved must be included, later ones may be, and stories
+    that were proposed and dropped must not be. If the edition isn't approved, its current content
+    counts.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -294,7 +311,11 @@ def _read_approved_content(session: Session, edition: Edition) -> EditionContent
 def _grade_stories(
     proposed: EditionContent, approved: EditionContent, members: dict[str, list[str]], placed: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the graded rows; `members` are each story's articles by its lead's URL, `placed` the edition's URLs."""
+    """Yield the graded rows.
+
+    `members` maps the URL of each story's lead to the story's articles. `placed` has the URLs of
+    all articles in the edition.
+    """
     was_proposed = {normalize_label_url(entry.url) for entry in _list_linked(list_news_entries(proposed))}
     for number, entry in enumerate(_list_linked(list_news_entries(approved)), 1):
         url = normalize_label_url(entry.url)
@@ -307,7 +328,10 @@ def _grade_stories(
 
 
 def _list_linked(entries: Sequence[SectionEntry]) -> list[SectionEntry]:
-    """Return the entries that have a URL; the editors' own stories have none, so no draft can find them."""
+    """Return the entries that have a URL.
+
+    Stories that editors wrote themselves have none, so no draft can find them.
+    """
     return [entry for entry in entries if entry.url]
 
 

@@ -1,4 +1,7 @@
-"""Input files of evaluations: labels as JSON, and feeds read as candidate articles. Nothing is stored."""
+"""The input files of evaluations: labels in JSON, and feeds read as candidate articles.
+
+Nothing is stored.
+"""
 
 import json
 from collections.abc import Sequence
@@ -17,11 +20,14 @@ from subscribers.errors import ApplicationError
 
 
 class EvaluationError(ApplicationError):
-    """Raised if labels or feeds can't be read. The message names the file and the problem."""
+    """Raised if labels or feeds can't be read.
+
+    The message names the file and the problem.
+    """
 
 
 def read_labels(file: Path) -> Any:
-    """Read a file of labels: one JSON value, or one JSON object per line.
+    """Read a file of labels that contains one JSON value, or one JSON object per line.
 
     Raises:
         EvaluationError: the file can't be read or isn't JSON.
@@ -41,14 +47,15 @@ def read_labels(file: Path) -> Any:
 
 
 def is_text_list(value: object) -> bool:
-    """Return whether a value in a label is a list of strings."""
+    """Return True if a value in a label is a list of strings."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> tuple[CandidateArticle, ...]:
-    """Read feeds, and folders of feeds, as articles of the section "news". A document's title is its publisher's name.
+    """Read feeds, and folders of feeds, as articles of the section "news".
 
-    If `digest.toml` has a source of the same name, its topics, weight, `primary`, and `own` apply.
+    The title of a document is its publisher's name. If `digest.toml` has a source of the same name,
+    that source's topics, weight, `primary`, and `own` apply.
 
     Raises:
         EvaluationError: a file can't be read as a feed.

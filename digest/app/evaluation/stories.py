@@ -1,4 +1,4 @@
-"""Evaluation of how articles are grouped into stories, against grouping by hand."""
+"""Evaluation of how articles are grouped into stories, against groups made by hand."""
 
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -19,12 +19,14 @@ from digest.select.selection_types import Story
 from digest.select.stories import build_text_vectorizer, count_articles_per_word, group_into_stories, merge_by_url
 from digest.settings import Settings
 
-LARGE_STORY = 10  # labeled articles; if a story has at least this many, the pieces it was split into are reported
+# Labeled articles. If a story has at least this many, the pieces that it was split into are
+# reported.
+LARGE_STORY = 10
 
 
 @dataclass(frozen=True, slots=True)
 class PrecisionRecall:
-    """Precision and recall, 0 to 1."""
+    """Precision and recall, from 0 to 1."""
 
     precision: float
     recall: float
@@ -38,7 +40,7 @@ class PrecisionRecall:
 
 @dataclass(frozen=True, slots=True)
 class SplitStory:
-    """A large labeled story: its first URL, its number of articles, and the sizes of the groups it was split into."""
+    """A large labeled story: its first URL, its number of articles, and the sizes of its pieces."""
 
     url: str
     article_count: int
@@ -47,7 +49,10 @@ class SplitStory:
 
 @dataclass(frozen=True, slots=True)
 class PairScore:
-    """The number of labeled pairs that are grouped together ("same") or apart ("different") as labeled."""
+    """A score of labeled pairs of articles.
+
+    `right` is the number of pairs that are grouped together or apart, as labeled.
+    """
 
     right: int
     total: int
@@ -56,7 +61,10 @@ class PairScore:
 
 @dataclass(frozen=True, slots=True)
 class StorySetScore:
-    """The scores of one set of labels. The `missing` URLs are in none of the feeds."""
+    """The scores for one set of labels.
+
+    `missing` are URLs that aren't in any of the feeds.
+    """
 
     name: str
     article_count: int
@@ -71,7 +79,7 @@ class StorySetScore:
 
 @dataclass(frozen=True, slots=True)
 class StoryEvaluation:
-    """The numbers of articles and stories overall, and the scores of each set of labels."""
+    """The total numbers of articles and stories, and the scores for each set of labels."""
 
     article_count: int
     story_count: int
@@ -87,14 +95,14 @@ def evaluate_stories(
     same_story: float | None = None,
     now: datetime,
 ) -> StoryEvaluation:
-    """Group the articles of feeds into stories and score them against a file of labels.
+    """Group the articles of feeds into stories, and score the stories against a file of labels.
 
     Args:
         gold: the labels; `benchmarks/evaluation.md` describes their format.
         feeds: files, and folders of files.
         settings: the sources and the threshold.
-        earlier: feeds of earlier weeks, also used to count how rare words are.
-        same_story: a threshold that replaces that of the settings.
+        earlier: feeds of earlier weeks, which are only used to count how rare words are.
+        same_story: a threshold to use instead of the one in the settings.
         now: the current time, used to reject implausible dates.
 
     Raises:
@@ -120,7 +128,11 @@ def evaluate_stories(
 
 @dataclass(frozen=True, slots=True)
 class LabeledStories:
-    """One set of labels, by canonical URL: whole stories, and pairs of articles about the same or different stories."""
+    """A set of labels, by canonical URL.
+
+    `stories` are whole stories. `same` and `different` are pairs of articles about the same or
+    different stories.
+    """
 
     stories: tuple[tuple[str, ...], ...] = ()
     same: tuple[tuple[str, ...], ...] = ()  # pairs
@@ -128,7 +140,7 @@ class LabeledStories:
 
 
 def score_story_set(name: str, labels: LabeledStories, stories: Iterable[Story]) -> StorySetScore:
-    """Score a grouping against one set of labels, ignoring articles without a label."""
+    """Score a grouping against one set of labels. Articles without a label are ignored."""
     group_by_url = {article.url: n for n, story in enumerate(stories) for article in story.members}
     labeled = [(url, label) for label, story in enumerate(labels.stories) for url in story]
     labeled_urls = [(url, label) for url, label in labeled if url in group_by_url]
@@ -182,7 +194,7 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labele
         _check_groups(f"{gold}: {name}.{key}", groups, are_pairs=key != "stories")
     urls = {key: [tuple(map(normalize_label_url, group)) for group in groups] for key, groups in lists.items()}
     return LabeledStories(
-        # Two URLs of the same page are one article.
+        # Two URLs for the same page count as one article.
         tuple(tuple(dict.fromkeys(story)) for story in urls["stories"]),
         tuple(urls["same"]),
         tuple(urls["different"]),
@@ -193,7 +205,7 @@ def _parse_label_set(gold: Path, name: str, values: Mapping[str, Any]) -> Labele
 
 
 def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
-    """Compute B-cubed precision and recall from each item's labeled class and the group that was found."""
+    """Return the B-cubed precision and recall, given the labeled class and the group of each item."""
     by_label, by_group = Counter(labels), Counter(groups)
     both = Counter(zip(labels, groups, strict=True)).items()
     number = len(labels) or 1
@@ -203,7 +215,10 @@ def measure_bcubed(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> Pr
 
 
 def measure_pairs(labels: Sequence[Hashable], groups: Sequence[Hashable]) -> PrecisionRecall:
-    """Compute precision and recall of the pairs of items in the same group; each is 1 if there are no such pairs."""
+    """Return the precision and recall of the pairs of items in the same group.
+
+    If there are no such pairs, they're 1.
+    """
     together = _count_pairs(Counter(zip(labels, groups, strict=True)))
     group_pairs, labeled = _count_pairs(Counter(groups)), _count_pairs(Counter(labels))
     return PrecisionRecall(together / group_pairs if group_pairs else 1.0, together / labeled if labeled else 1.0)

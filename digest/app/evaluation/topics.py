@@ -13,14 +13,17 @@ from digest.select.selection_types import CandidateArticle
 from digest.select.topics import TopicMatch, TopicRules, compile_topic_rules
 from digest.settings import Settings, SourceSettings
 
-ALL_SETS = "all"  # the score over all labeled articles
+ALL_SETS = "all"  # the name of the score for all labeled articles
 _LIST_KEYS = ("topics", "may", "categories")
 _NO_SOURCE = SourceSettings.model_construct(name="", publisher="")
 
 
 @dataclass(frozen=True, slots=True)
 class TopicLabel:
-    """A labeled article with its correct topics (empty if it should get none) and other acceptable ones."""
+    """A labeled article with its correct topics and other acceptable ones.
+
+    `right` is empty if the article should get no topic.
+    """
 
     set_name: str
     article: CandidateArticle
@@ -30,29 +33,30 @@ class TopicLabel:
 
 @dataclass(frozen=True, slots=True)
 class TopicLabelComparison:
-    """A labeled article with the topic that the rules assigned to it."""
+    """A labeled article, and the topic that the rules assigned to it."""
 
     label: TopicLabel
     match: TopicMatch | None
 
     @property
     def is_right(self) -> bool:
-        """Whether a correct topic was assigned, or none if none is correct."""
+        """True if a correct topic was assigned, or if no topic was assigned and none is correct."""
         return self.match.topic in self.label.right if self.match else not self.label.right
 
     @property
     def is_allowed(self) -> bool:
-        """Whether the assigned topic is correct or acceptable."""
+        """True if the assigned topic is correct or acceptable."""
         return self.match is not None and self.match.topic in {*self.label.right, *self.label.allowed}
 
 
 @dataclass(frozen=True, slots=True)
 class TopicSetScore:
-    """The counts of one set of labels.
+    """The counts for one set of labels.
 
-    `given` articles were assigned a topic, of which `right` are correct and `allowed` are correct or acceptable.
-    `wanted` articles should have a topic, of which `found` got a correct one and `found_allowed` a correct or
-    acceptable one.
+    `given` is the number of articles that were assigned a topic. Of these topics, `right` are
+    correct and `allowed` are correct or acceptable. `wanted` is the number of articles that should
+    have a topic. Of these articles, `found` were assigned a correct topic and `found_allowed` a
+    correct or acceptable one.
     """
 
     name: str
@@ -66,28 +70,38 @@ class TopicSetScore:
 
     @property
     def precision(self) -> float:
-        """The fraction of the assigned topics that are correct; 1 if none were assigned."""
+        """The fraction of assigned topics that are correct, or 1 if none were assigned."""
         return self.right / self.given if self.given else 1.0
 
     @property
     def lenient_precision(self) -> float:
-        """The fraction of the assigned topics that are correct or acceptable; 1 if none were assigned."""
+        """The fraction of assigned topics that are correct or acceptable, or 1 if none were assigned."""
         return self.allowed / self.given if self.given else 1.0
 
     @property
     def recall(self) -> float:
-        """The fraction of the articles with a correct topic that were assigned one; 1 if there are no such articles."""
+        """The fraction of articles with a correct topic that were assigned it.
+
+        If no article has a correct topic, it's 1.
+        """
         return self.found / self.wanted if self.wanted else 1.0
 
     @property
     def lenient_recall(self) -> float:
-        """The fraction of the articles with a correct topic that got a correct or acceptable one; 1 if none has one."""
+        """The fraction of articles with a correct topic that were assigned a correct or acceptable one.
+
+        If no article has a correct topic, it's 1.
+        """
         return self.found_allowed / self.wanted if self.wanted else 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class TopicEvaluation:
-    """The scores of each set and of all sets, the disagreements, and the labels' topics that the rules don't define."""
+    """The scores for each set and for all sets together.
+
+    `disagreements` are the articles without a correct topic. `unknown_topics` are topics in the
+    labels that the rules don't define.
+    """
 
     sets: tuple[TopicSetScore, ...]
     disagreements: tuple[TopicLabelComparison, ...]
@@ -95,7 +109,7 @@ class TopicEvaluation:
 
 
 def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
-    """Assign topics to labeled articles and score them against the labels.
+    """Assign topics to labeled articles, and score the topics against the labels.
 
     Args:
         labels_file: the labels; `benchmarks/evaluation.md` describes their format.
@@ -110,7 +124,10 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
 
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
-    """Score topic rules against labels: each set in order of appearance, then all together."""
+    """Score topic rules against labels.
+
+    The sets are scored in order of appearance, and then all together.
+    """
     matches = [TopicLabelComparison(label, rules.match_topic(label.article)) for label in labels]
     by_set: dict[str, list[TopicLabelComparison]] = defaultdict(list)
     for match in matches:

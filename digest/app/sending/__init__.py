@@ -1,1 +1,1 @@
-"""Sending of editions and transactional email, and the results."""
+"""Sending editions and transactional email, and the results."""

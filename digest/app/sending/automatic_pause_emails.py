@@ -1,4 +1,7 @@
-"""Emails to the team about editions that were paused automatically, because no one may be looking at the desk."""
+"""Emails about editions that were paused automatically.
+
+They're sent because no one on the team may be looking at the desk.
+"""
 
 from datetime import datetime
 
@@ -14,11 +17,11 @@ from digest.store.models import Edition
 from digest.store.staff import list_verified_staff
 from subscribers.english_text import curl_quotes
 
-PAUSE_EMAILED = "alarm mailed"  # the action in the audit log
+PAUSE_EMAILED = "alarm mailed"  # the name of the action in the audit log
 
 
 def email_automatic_pauses(installation: Installation, *, now: datetime) -> int:
-    """Email every verified team member about each new automatic pause; return the number of pauses."""
+    """Email all verified staff about each new automatic pause, and return the number of pauses."""
     resting = (Edition.paused_at.is_not(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
     with installation.read() as session:
         editions = session.scalars(select(Edition).where(*resting))
@@ -27,9 +30,9 @@ def email_automatic_pauses(installation: Installation, *, now: datetime) -> int:
 
 
 def _is_new_pause(session: Session, edition: Edition) -> bool:
-    """Return whether an edition was paused automatically and no email was queued yet.
+    """Return True if an edition was paused automatically and no email about that has been queued.
 
-    The final check sends its own emails, so its pauses don't count.
+    The final check sends emails of its own, so its pauses don't count.
     """
     assert edition.paused_at is not None, "it rests"
     reported_pause = installation_hold.read_installation_state(session, _state_key(edition))

@@ -1,4 +1,7 @@
-"""Background tasks besides sending editions: sign-ups, transactional and correction emails, and provider events."""
+"""Background tasks other than sending editions.
+
+They handle sign-ups, transactional and correction emails, and provider events.
+"""
 
 import time
 from collections import Counter
@@ -36,12 +39,15 @@ from subscribers.signup.request_processor import RequestProcessor, SignupReplyKi
 
 log = get_logger("sending")
 
-# Delay after a provider couldn't be opened or failed.
+# The delay after a provider fails or can't be opened.
 NOTICE_RETRY_DELAY = timedelta(minutes=5)
 
 
 def process_signup_requests(installation: Installation, *, clock: Clock) -> dict[SignupReplyKind, int]:
-    """Process pending sign-up forms, committing each consent event together with its queued email."""
+    """Process pending sign-up forms, and return the number of each kind of reply.
+
+    Each consent event is committed together with the email that it queues.
+    """
     processor = RequestProcessor(
         database=installation.database,
         keys=installation.keys,
@@ -53,16 +59,21 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
 
 
 def recover_runs(installation: Installation, *, clock: Clock) -> None:
-    """Recover the deliveries claimed by dead or silent processes. Messages that weren't sent are due again."""
+    """Recover deliveries that were claimed by processes that have died or gone silent.
+
+    Messages that weren't sent are due again.
+    """
     dead_runs.recover_dead_and_silent_runs(installation.database, installation.settings, installation.keys, now=clock())
 
 
 def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter[str]:
-    """Apply the events that providers posted and return their counts. Too many failures pause an edition.
+    """Apply the events that providers posted, and return their counts.
+
+    Too many failures pause an edition.
 
     Raises:
-        OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
-        KeyFileError: a payload's key isn't in the key file; the payload stays queued.
+        OSError: the unsubscribe log couldn't be written. The remaining events stay queued.
+        KeyFileError: the key of a payload isn't in the key file. The payload stays queued.
     """
     unsubscribe_log = UnsubscribeLog(installation.settings.left_log, installation.keys)
     counts = apply_stored_payloads(installation.database, installation.keys, unsubscribe_log, clock=clock)
@@ -72,9 +83,10 @@ def apply_inbound_events(installation: Installation, *, clock: Clock) -> Counter
 
 
 def follow_mail_log(installation: Installation, *, clock: Clock) -> bool:
-    """Apply new entries in the mail server's log; return whether there are more. Too many failures pause an edition.
+    """Apply new entries in the mail server's log, and return True if there are more.
 
-    Problems with the log are logged, and `digest doctor` reports them.
+    Too many failures pause an edition. Problems with the log are logged, and `digest doctor`
+    reports them.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -109,7 +121,7 @@ def _require_return_paths(installation: Installation) -> None:
 
 
 def has_webhook(provider_name: str) -> bool:
-    """Return whether a provider of this name exists and posts events."""
+    """Return True if there's a provider of this name and it posts events."""
     return _find_webhook(provider_name) is not None
 
 
@@ -121,7 +133,11 @@ def _find_webhook(provider_name: str) -> ProviderWebhook | None:
 def receive_webhook(
     installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
 ) -> str:
-    """Store a provider's webhook post before returning. Return why it was rejected, for the log only; else an empty string."""
+    """Store the events that a provider posted, before returning.
+
+    If the post is rejected, return the reason, which is meant only for the log. Otherwise, return
+    an empty string.
+    """
     webhook = _find_webhook(provider_name)
     assert webhook is not None, "see has_webhook"
     reason = webhook.refusal_reason(installation.settings, header, body, now)
@@ -137,12 +153,13 @@ def read_bounce_mailbox(
     max_messages: int = poll.MAX_MESSAGES,
     stopping: StopCheck = lambda: False,
 ) -> poll.PollResult | None:
-    """Store the bounces and complaints in the mailbox, to be applied later; return None if no mailbox is configured.
+    """Store the bounces and complaints in the mailbox, to be applied later.
 
-    The mailbox isn't read while all sending is paused, as a copy must not take the original installation's bounces.
+    Return None if no mailbox is configured. The mailbox isn't read while all sending is paused, because
+    a copy of an installation must not take the original's bounces.
 
     Raises:
-        MailboxError: the mailbox can't be read; messages read before the error are stored.
+        MailboxError: the mailbox can't be read. Messages read before the error are stored.
     """
     inbound, password = installation.settings.file.inbound, installation.settings.inbound_password
     if not inbound.host or password is None:
@@ -156,7 +173,10 @@ def read_bounce_mailbox(
 
 
 def claim_mailbox_poll(installation: Installation, *, now: datetime) -> bool:
-    """Claim the next mailbox poll; return whether it's due, a mailbox is configured, and sending isn't paused."""
+    """Claim the next poll of the mailbox, and return True if it's due.
+
+    Return False if no mailbox is configured or all sending is paused.
+    """
     if not installation.settings.file.inbound.host or _read_current_hold(installation):
         return False
     return poll.claim_poll_turn(installation.database, now=now)
@@ -170,7 +190,9 @@ def _read_current_hold(installation: Installation) -> installation_hold.Installa
 def send_due_transactional_emails(
     installation: Installation, *, clock: Clock, stopping: StopCheck = lambda: False
 ) -> Counter[HandoverStatus]:
-    """Hand over the transactional emails that are due. If none are, don't open the provider.
+    """Send the transactional emails that are due.
+
+    If none are, the provider isn't opened.
 
     Raises:
         ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
@@ -192,7 +214,9 @@ def send_due_corrections(
     sleep: Callable[[float], object] = time.sleep,
     stopping: StopCheck = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over the correction emails that are due, at the editions' rate. If none are, don't open the provider.
+    """Send the correction emails that are due, at the same rate as editions.
+
+    If none are, the provider isn't opened.
 
     Raises:
         ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
@@ -211,14 +235,17 @@ def send_due_corrections(
 
 
 def _provider_waits(installation: Installation, session: Session, now: datetime) -> bool:
-    """Return whether the provider has asked any process to wait."""
+    """Return True if the provider has asked any process to wait."""
     name = provider_in_use(installation.settings).name
     return provider_wait.read_provider_wait(session, name, now) is not None
 
 
 @contextmanager
 def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[Provider]:
-    """Yield the provider. If it can't be opened or fails, postpone the emails that are due."""
+    """Yield the provider.
+
+    If it fails or can't be opened, postpone the emails that are due.
+    """
     try:
         with closing(open_sending_provider(installation)) as provider:
             yield provider
@@ -228,12 +255,15 @@ def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[
 
 
 READ_INBOUND = Action("inbound mail read")
-MAX_MESSAGES = 100_000  # messages read from the mailbox per run
+MAX_MESSAGES = 100_000  # messages read from the mailbox in one run
 
 
 @dataclass(frozen=True, slots=True)
 class InboundMailResult:
-    """The result of one run. `poll` is None if no mailbox is configured or it can't be read; `trouble` says why."""
+    """The result of a run.
+
+    `poll` is None if no mailbox is configured or it can't be read. `trouble` says why.
+    """
 
     poll: PollResult | None
     applied: Counter[str]
@@ -243,12 +273,14 @@ class InboundMailResult:
 def process_inbound_mail(
     installation: Installation, actor: Actor, *, clock: Clock, max_messages: int = MAX_MESSAGES
 ) -> InboundMailResult:
-    """Read the bounce mailbox, then apply its messages and the providers' events, even if it can't be read.
+    """Read the bounce mailbox, then apply its messages and the providers' events.
+
+    If the mailbox can't be read, the events are applied anyway.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        OSError: the unsubscribe log couldn't be written; the remaining events stay queued.
-        KeyFileError: a payload's key isn't in the key file; the payload stays queued.
+        OSError: the unsubscribe log couldn't be written. The remaining events stay queued.
+        KeyFileError: the key of a payload isn't in the key file. The payload stays queued.
     """
     READ_INBOUND.check_role(installation, actor, "mailbox", now=clock())
     poll, trouble = None, ""

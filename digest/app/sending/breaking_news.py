@@ -1,4 +1,4 @@
-"""Sending of breaking news: its audience, what prevents it, and the decision to send it now."""
+"""Sending breaking news: its audience, the obstacles to sending it, and the decision to send it now."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -36,16 +36,19 @@ SEND_NOW = Action("send now")
 
 
 class SendNowError(ApplicationError):
-    """Raised if breaking news can't be sent now. The message says why and what to do."""
+    """Raised if breaking news can't be sent now.
+
+    The message says why and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SendNowView:
     """An extra edition before it's sent, with its audience.
 
-    `obstacle` is why it can't be sent and what to do, or None. `canary` is the number of emails sent first and
-    monitored for `canary_minutes`, or 0 if all are sent at once. `checks_links` says whether the final check comes
-    first.
+    `canary` is the number of emails that are sent first and monitored for `canary_minutes`, or 0 if
+    all are sent at once. `checks_links` is True if the final check comes first. `obstacle` is the
+    reason that the edition can't be sent and what to do, or None.
     """
 
     edition: Edition
@@ -57,12 +60,12 @@ class SendNowView:
 
 
 def view_send_now(installation: Installation, name: str, *, now: datetime) -> SendNowView:
-    """Return an extra edition for the page that asks whether to send it.
+    """Return the data for the page that asks whether to send an extra edition.
 
     Raises:
         UnknownEditionError: no edition has this name.
     """
-    # Loaded late, because commands that send don't need it.
+    # Loaded late, because commands that send editions don't need it.
     from digest.app.subscribers.subscriber_views import count_edition_recipients
 
     settings = installation.settings
@@ -84,7 +87,7 @@ def request_send_now(
 ) -> None:
     """Ask the scheduler to send approved breaking news after its final check. Idempotent.
 
-    `content_hash` is that of the version that the actor saw, if known.
+    `content_hash` is the hash of the version that the actor saw, if known.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -93,7 +96,8 @@ def request_send_now(
     """
     settings = installation.settings
     with SEND_NOW.transaction(installation, actor, name, now=now) as (session, audit):
-        # Lock all unsent extra editions, so that no other one with the same stories is decided on at the same time.
+        # Lock all unsent extra editions, so that no one can decide to send another one with the
+        # same stories at the same time.
         coming = select(Edition).where(~IS_REGULAR, Edition.state.in_(COMING_STATES))
         session.scalars(coming.order_by(Edition.id).with_for_update()).all()
         edition = find_edition(session, name)
@@ -115,7 +119,7 @@ def request_send_now(
 def _find_obstacle(
     session: Session, edition: Edition, settings: Settings, recipients: int, now: datetime
 ) -> tuple[str, str] | None:
-    """Return why an edition can't be sent now and what to do, or None."""
+    """Return the reason that an edition can't be sent now and what to do, or None if it can."""
     return next(_find_obstacles(session, edition, settings, recipients, now), None)
 
 
@@ -149,7 +153,11 @@ def _find_obstacles(
 
 
 def _find_same_news(session: Session, edition: Edition) -> str:
-    """Return the title of breaking news with all of this edition's stories that was sent or is being sent, or ""."""
+    """Return the title of earlier breaking news that has all of this edition's stories.
+
+    Only breaking news that was sent or is being sent counts. If there's none, return an empty
+    string.
+    """
     is_requested = (Edition.state == EditionState.APPROVED) & Edition.send_requested_at.is_not(None)
     is_sent = Edition.state.in_((*PUBLIC_STATES, EditionState.CANCELLED)) | is_requested
     query = select(EditionStory.url, Edition).join(Edition, Edition.id == EditionStory.edition_id)

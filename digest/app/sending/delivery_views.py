@@ -43,26 +43,30 @@ from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribe
 
 SHOW_DELIVERIES = Action("deliveries shown")
 PAGE_SIZE = 12  # editions
-MAX_DOUBTS = 200  # uncertain deliveries on one page, the oldest
-MAX_NOTICES = 5000  # of one kind: only the newest are counted
-COMPLAINT_SPAN = timedelta(days=30)  # after an edition was sent
+MAX_DOUBTS = 200  # uncertain deliveries per page, oldest first
+MAX_NOTICES = 5000  # per kind; only the newest are counted
+COMPLAINT_SPAN = timedelta(days=30)  # since an edition was sent
 MAX_TESTS = 10
-MAX_RECIPIENTS = 50  # on one page
-MAX_SORTED = 20_000  # deliveries; for a state with more, the page walks through the edition's deliveries
+MAX_RECIPIENTS = 50  # per page
+# Deliveries. If a state has more, the page walks through the deliveries of the edition instead.
+MAX_SORTED = 20_000
 _OTHER_STATES = (DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
-# The delivery states in each count, by its name in a URL.
+# The delivery states included in each count, by the name of the count in URLs.
 RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
     **{state.value: (state,) for state in DeliveryState},
     "planned": tuple(DeliveryState),
     "unsent": OPEN_STATES,
     "other": _OTHER_STATES,
-    "complained": (),  # regardless of state
+    "complained": (),  # regardless of the state
 }
 
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts; `is_kept` says whether a nightly run counted and stored them."""
+    """An edition with its delivery counts.
+
+    `is_kept` is True if the counts were stored by a nightly run.
+    """
 
     edition: Edition
     counts: DeliveryCounts
@@ -71,9 +75,11 @@ class EditionDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveryProblems:
-    """An edition's delivery problems: refusals by mailbox provider and reason, complaints, and uncertain deliveries.
+    """The problems with an edition's deliveries.
 
-    `domain_names` maps tags to the domains whose names are known. `set_aside` says which emails wait for a decision.
+    `refusals` are grouped by mailbox provider and reason, and `doubts` are the uncertain
+    deliveries. `domain_names` maps domain tags to names, if known. `set_aside` says which emails
+    are waiting for a decision.
     """
 
     edition: Edition
@@ -88,7 +94,10 @@ class EditionDeliveryProblems:
 
 @dataclass(frozen=True, slots=True)
 class TransactionalEmailCounts:
-    """The newest emails of one kind, counted by state. `is_cut` says whether there are more."""
+    """Counts by state of the newest transactional emails of one kind.
+
+    `is_cut` is True if there are more of them.
+    """
 
     kind: str
     by_state: dict[DeliveryState, int]
@@ -96,13 +105,13 @@ class TransactionalEmailCounts:
 
     @property
     def total(self) -> int:
-        """The number of emails."""
+        """The total number of emails."""
         return sum(self.by_state.values())
 
 
 @dataclass(frozen=True, slots=True)
 class EditionTestEmailCounts:
-    """A test of an edition: when it was sent, and its emails counted by state."""
+    """A test of an edition: the time when it was sent, and counts of its emails by state."""
 
     edition: str
     at: datetime
@@ -111,9 +120,10 @@ class EditionTestEmailCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeliveriesView:
-    """A page of editions, newest first, and the sections below it. `older_than` starts the next page, if any.
+    """A page of editions, newest first, and the sections below it.
 
-    `notice_doubts` are the oldest uncertain deliveries of transactional emails.
+    `older_than` is where the next page begins, if there is one. `notice_doubts` are the oldest
+    uncertain deliveries of transactional emails.
     """
 
     editions: tuple[EditionDeliveries, ...]
@@ -134,9 +144,10 @@ def view_deliveries(
     recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveriesView:
-    """Return a page of editions being sent, sent, or canceled, with details of the named one or else the newest.
+    """Return a page of editions that are being sent, were sent, or were canceled.
 
-    A large edition's counts may be a few seconds old, and those of an edition sent long ago are from last night.
+    It has the details of the named edition, or else of the newest one. The counts of a large
+    edition may be a few seconds old, and those of an edition sent long ago are from last night.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -169,7 +180,10 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """Return a page of editions, newest first, and one more; `below` is the ID of the edition before the page."""
+    """Return a page of editions, newest first, and one more.
+
+    `below` is the ID of the edition before the page.
+    """
     gone_out = select(Edition).where(Edition.state.in_(SENT_OR_CANCELED_STATES))
     sent = gone_out.order_by(Edition.release_at.desc()).options(*WITHOUT_TEXTS)
     if below is not None:
@@ -181,7 +195,9 @@ def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
 def list_uncertain_ids_without_report(
     installation: Installation, actor: Actor, name: str, *, now: datetime
 ) -> list[str]:
-    """Return the IDs of an edition's uncertain deliveries without a report after a day, although others had reports.
+    """Return the IDs of an edition's uncertain deliveries that still have no report after a day.
+
+    They're returned only if other deliveries had reports.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -227,9 +243,12 @@ def _count_complaints(session: Session, edition: Edition) -> int:
 
 
 def _select_complaints(edition: Edition) -> Select[str | None]:
-    """Select an edition's deliveries reported as spam within a month, using the index of such events by time."""
+    """Return a query for an edition's deliveries that were reported as spam within a month.
+
+    It uses the index of such events by time.
+    """
     since = edition.planned_at or edition.release_at
-    # Not a join, as SQLite would start it from a million deliveries.
+    # This isn't a join, because SQLite would begin it with a million deliveries.
     of_edition = (Delivery.id == StoredDeliveryEvent.delivery) & (
         Delivery.purpose == make_edition_delivery_purpose(edition.name)
     )
@@ -252,9 +271,9 @@ def _find_complainants(session: Session, edition: Edition) -> list[int]:
 
 
 def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | None:
-    """Count the newest emails of a kind by state; return None if there are none."""
+    """Count the newest emails of a kind by state, or return None if there are none."""
     prefix = f"{kind}:"
-    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # the character after the colon
+    of_kind = (Delivery.purpose >= prefix, Delivery.purpose < f"{kind};")  # a semicolon follows the colon in ASCII
     newest_first = select(Delivery.state).where(*of_kind).order_by(Delivery.purpose.desc())
     newest = newest_first.limit(MAX_NOTICES).subquery()
     counted = select(newest.c.state, func.count()).group_by(newest.c.state)
@@ -283,7 +302,7 @@ def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecipient:
-    """The recipient of a delivery, its state, and the server's reply."""
+    """The recipient of a delivery, with its state and the server's reply."""
 
     subscriber: ListedSubscriber
     state: DeliveryState
@@ -293,9 +312,10 @@ class DeliveryRecipient:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecipients:
-    """A page of an edition's recipients with one result, by descending number. `next_below` is None on the last page.
+    """A page of an edition's recipients with the same result, in descending order of number.
 
-    `count` includes deliveries to people who were erased. `refusals` is the requested group of refusals.
+    `count` includes deliveries to people who have been erased. `next_below` is None on the last
+    page. `refusals` is the requested group of refusals.
     """
 
     edition: Edition
@@ -317,10 +337,10 @@ def view_delivery_recipients(
     recent: CountCache | None = None,
     now: datetime,
 ) -> DeliveryRecipients:
-    """Return an edition's recipients with one result (see `RESULT_STATES`), or in one group of refusals, by its key.
+    """Return an edition's recipients with one result (see `RESULT_STATES`) or in one group of refusals.
 
-    A large edition's counts and groups may be a few seconds old, and those of an edition sent long ago are from last
-    night.
+    `group` is the key of the group, or empty. The counts and groups of a large edition may be a few
+    seconds old, and those of an edition sent long ago are from last night.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -365,9 +385,10 @@ def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
 def _find_recipient_numbers(
     session: Session, name: str, states: Sequence[DeliveryState], below: int | None
 ) -> list[int]:
-    """Return the next page of recipients' numbers below a number, and one more, by the faster index.
+    """Return the next page of recipients' numbers below a number, and one more.
 
-    SQLite doesn't know how many deliveries have a state. An expression keeps it from using the wrong index.
+    The faster of two indexes is used. SQLite doesn't know how many deliveries have a state, so an
+    expression keeps it from using the wrong index.
     """
     of_edition = Delivery.purpose == make_edition_delivery_purpose(name)
     in_state: ColumnElement[bool] = Delivery.state.in_(states)

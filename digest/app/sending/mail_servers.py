@@ -1,6 +1,7 @@
-"""Lookup of receiving domains that share mail servers, by their MX records, in the background.
+"""Background lookups of MX records, to find out which receiving domains share mail servers.
 
-Microsoft 365, Google, and others receive email for many companies. Only keyed tags are stored, never domain names.
+Microsoft 365, Google, and others receive email for many companies. Only keyed tags are stored,
+never domain names.
 """
 
 from collections.abc import Callable
@@ -27,7 +28,8 @@ from subscribers.store.models import Person, PersonState
 PASS_INTERVAL = timedelta(hours=1)  # between two passes
 MAX_DOMAINS = 20_000  # per pass
 FRESH_FOR, RETRY_AFTER = timedelta(days=7), timedelta(days=1)  # after an answer, and after a failed lookup
-KEPT_FOR = timedelta(days=30)  # groups that aren't looked up anymore, as no subscriber has the domain
+# For groups that are no longer looked up, because no subscriber has the domain anymore.
+KEPT_FOR = timedelta(days=30)
 LOOKUP_THREADS = 16
 PAGE_SIZE = 500  # domains per transaction
 _STATE_KEY = "mail servers looked up"
@@ -42,10 +44,11 @@ def look_up_mail_servers(
     stopping: StopCheck = lambda: False,
     find_exchangers: FindExchangers | None = None,
 ) -> int:
-    """If a pass is due, look up the groups of domains with none or an outdated one; return how many were looked up.
+    """Look up the groups of domains without a current one, if a pass is due.
 
-    `find_exchangers` returns a domain's mail servers, the preferred one first, or raises LookupFailedError; by default,
-    it asks the system's name servers. Nothing is looked up while emails are saved as files or all sending is paused.
+    Return the number of domains looked up. `find_exchangers` returns the mail servers of a domain,
+    the preferred one first, or raises `LookupFailedError`. By default, it asks the system's name
+    servers. Nothing is looked up while emails are saved as files or all sending is paused.
     """
     if not _take_turn(installation, clock()):
         return 0
@@ -71,7 +74,11 @@ def look_up_mail_servers(
 
 
 def find_mail_operator_domain(find_exchangers: FindExchangers, domain: str) -> str:
-    """Return the registrable domain of a domain's mail server, or of the domain if it has none; "" on failure."""
+    """Return the registrable domain of a domain's mail server.
+
+    If the domain has no mail server, return its own registrable domain. If the lookup fails, return
+    an empty string.
+    """
     try:
         exchangers = [host for host in find_exchangers(domain) if host != "."]
     except (LookupFailedError, OSError, UnicodeError):
@@ -80,7 +87,7 @@ def find_mail_operator_domain(find_exchangers: FindExchangers, domain: str) -> s
 
 
 def _take_turn(installation: Installation, now: datetime) -> bool:
-    """Claim the next pass; return whether it's due."""
+    """Claim the next pass, and return True if it's due."""
     if provider_in_use(installation.settings).name == "outbox":
         return False
     with installation.read() as session:
@@ -96,9 +103,10 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
 
 
 def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, str]:
-    """Return the domains without a current group, by tag: those with a rate limit and those of subscribers.
+    """Return a mapping of tags to domains that have no current group.
 
-    Each domain's name is read from one subscriber's address.
+    They are domains with a rate limit and domains of subscribers. The name of each is read from one
+    subscriber's address.
     """
     keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
     names = {make_domain_tag(keys, Address("x", domain)): domain for domain in limited}
@@ -127,7 +135,10 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
 
 
 def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime) -> None:
-    """Store groups, given as (tag, group). Without an answer, the previous group is kept for another day."""
+    """Store groups, given as (tag, group).
+
+    If there was no answer, the previous group is kept for another day.
+    """
     insert = upsert(session, RecipientDomainGroup)
     for is_answered, fresh_until in ((True, now + FRESH_FOR), (False, now + RETRY_AFTER)):
         rows = [

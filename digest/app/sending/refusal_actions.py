@@ -1,4 +1,7 @@
-"""Actions on the refusals of an edition: list and acknowledge them, resend emails, and suppress addresses."""
+"""Actions on the refusals of an edition.
+
+They list and acknowledge refusals, resend emails, and suppress addresses.
+"""
 
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -33,30 +36,34 @@ SUPPRESS = Action("refused suppressed")
 
 
 class ChangedRefusalsError(RefusalError):
-    """Raised if the number of refusals isn't the one that the person confirmed."""
+    """Raised if the number of refusals isn't the number that the person confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
 class RefusalOverview:
-    """The refusals of an edition by provider and reason, largest group first. `domain_names` maps tags to domains."""
+    """The refusals of an edition by provider and reason, the largest group first.
+
+    `domain_names` maps domain tags to names.
+    """
 
     edition: Edition
     groups: tuple[RefusalGroup, ...]
     domain_names: Mapping[str, str]
 
     def choose_resendable(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups with one of these reasons or keys that can be sent again."""
+        """Return the groups that can be sent again, of those with one of these reasons or keys."""
         return [group for group in self.groups if group.is_resendable(chosen)]
 
     def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups with one of these reasons or keys whose mailboxes are full or missing."""
+        """Return the groups whose mailboxes are full or missing, of those with one of these reasons or keys."""
         return [group for group in self.groups if group.is_suppressible(chosen)]
 
 
 def find_provider_contact(domain: str) -> str:
-    """Return a mailbox provider's contact for senders: its form, or else its postmaster (RFC 5321, section 4.5.1).
+    """Return a mailbox provider's contact for senders.
 
-    The contact is a URL, such as `mailto:postmaster@example.com`; empty if `domain` is.
+    It's the URL of a form, or else of the postmaster (RFC 5321, section 4.5.1), such as
+    `mailto:postmaster@example.com`. If `domain` is empty, return an empty string.
     """
     return _load_provider_contacts().get(domain) or (f"mailto:postmaster@{domain}" if domain else "")
 
@@ -71,9 +78,10 @@ def _load_provider_contacts() -> Mapping[str, str]:
 def map_provider_names(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
-    """Map the tags of mailbox providers' domains to their names, for a list of an edition's refusals.
+    """Return a mapping of mailbox providers' domain tags to names, for a list of refusals.
 
-    Names known only from subscribers' addresses are included only if `for_admin`. Small providers have none.
+    Names that are known only from subscribers' addresses are included only if `for_admin` is true.
+    Small providers don't have any other names.
     """
     names = map_tags_to_domain_names(installation.keys, installation.settings.file.limits.domains_per_hour)
     if not for_admin:
@@ -86,7 +94,7 @@ def read_refusals(
 ) -> RefusalOverview:
     """Read the refusals of an edition, with the names of providers that `actor` may see.
 
-    If `chosen` is the key of a group, only refusals by its provider are read.
+    If `chosen` is the key of a group, only refusals by the group's provider are read.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -102,7 +110,7 @@ def read_refusals(
 def acknowledge_refusals(
     installation: Installation, name: str, *, confirmed: int, reason: str, actor: Actor, now: datetime
 ) -> int:
-    """Acknowledge the refusals of a sent edition; return their number, or 0 if there were none to acknowledge.
+    """Acknowledge the refusals of a sent edition, and return how many were acknowledged.
 
     `confirmed` is the number that the person was shown.
 
@@ -137,9 +145,10 @@ def send_refused_again(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Resend messages of an edition that were refused for reasons that may not apply again; return their number.
+    """Resend messages of an edition that were refused for reasons that may no longer apply.
 
-    Each transaction takes up to 500 and has an audit row. Messages that aren't refused anymore are left alone.
+    Return the number of messages. Each transaction takes up to 500 and has an audit row. Messages that
+    aren't refused anymore are left alone.
 
     Args:
         installation: the installation.
@@ -147,7 +156,7 @@ def send_refused_again(
         chosen: names of reasons, keys of groups, or `all`.
         confirmed: the number of messages that the person agreed to resend.
         reason: the reason for the audit log.
-        actor: who resends them.
+        actor: the person who resends them.
         clock: returns the time in UTC.
 
     Raises:
@@ -187,10 +196,11 @@ def suppress_refused(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Suppress the addresses whose mailboxes were full or missing; return their number.
+    """Suppress the addresses of people whose mailboxes were full or missing.
 
-    The arguments are those of `send_refused_again`. Each transaction takes up to 500 and has an audit row. People who
-    may not be emailed anymore, have confirmed again, or have changed their address since are left alone.
+    Return the number of addresses. The arguments are those of `send_refused_again`. Each transaction
+    takes up to 500 and has an audit row. People who may not be emailed anymore, have confirmed again, or
+    have changed their address in the meantime are left alone.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -220,7 +230,10 @@ def suppress_refused(
 def _iterate_to_mailable(
     session: Session, name: str, people: Collection[int] | None = None
 ) -> Iterator[RefusedDelivery]:
-    """Yield an edition's refused deliveries, to all or some people, that their group counts as recipients."""
+    """Yield an edition's refused deliveries that their group counts as recipients.
+
+    With `people`, only deliveries to these people are considered.
+    """
     return (
         delivery for delivery in refused_deliveries.iterate_refused(session, name, people) if delivery.group.recipients
     )
@@ -229,7 +242,10 @@ def _iterate_to_mailable(
 def _iterate_suppressible(
     session: Session, name: str, chosen: Collection[str], people: Collection[int] | None = None
 ) -> Iterator[int]:
-    """Yield the people, among all or some, whose mailboxes were full or missing and whose refusal still counts."""
+    """Yield the people whose mailboxes were full or missing and whose refusal still counts.
+
+    With `people`, only these people are considered.
+    """
     for delivery in _iterate_to_mailable(session, name, people):
         if delivery.person is not None and delivery.group.is_suppressible(chosen):
             yield delivery.person
@@ -248,7 +264,10 @@ def _suppress_people(
     actor: Actor,
     now: datetime,
 ) -> list[int]:
-    """Suppress locked people and return their numbers. The unsubscribe log is synced before the caller commits."""
+    """Suppress locked people, and return their numbers.
+
+    The unsubscribe log is synced before the caller commits.
+    """
     departures = {}
     for person in people:
         departure = suppression.suppress_person(
@@ -267,11 +286,7 @@ def _suppress_people(
 
 
 def _check_number(refused: int, confirmed: int, consequence: str) -> None:
-    """Check that the number of refused messages is the one that the person confirmed.
-
-    Raises:
-        ChangedRefusalsError: the numbers differ.
-    """
+    """Raise `ChangedRefusalsError` unless the number of refused messages is the one that was confirmed."""
     if refused != confirmed:
         raise ChangedRefusalsError(
             f"The number of refused messages changed from {confirmed:,} to {refused:,}. {consequence}",

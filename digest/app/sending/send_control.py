@@ -47,7 +47,7 @@ log = get_logger("sending")
 
 
 def open_sending_provider(installation: Installation) -> Provider:
-    """Open the provider in use; the caller closes it. With the demo's keys, it must not send beyond this machine.
+    """Open the provider that's in use. The caller has to close it.
 
     Raises:
         ProviderSettingsError: the settings don't configure sending or forbid it.
@@ -68,11 +68,11 @@ def send_edition(
     sleep: Callable[[float], object] = time.sleep,
     stopping: StopCheck = lambda: False,
 ) -> SendReport:
-    """Send an approved edition or resume an interrupted one; return a report of this run.
+    """Send an approved edition, or resume an interrupted one, and return a report of this run.
 
-    A run that didn't hand over anything leaves no audit row. `report_progress` is called with (completed messages,
-    planned messages) after every batch. Once `stopping` returns true, nothing more is handed over. `sleep` waits for a
-    number of seconds and may return early.
+    A run that didn't send anything leaves no audit row. `report_progress` is called with the numbers of
+    completed and planned messages after every batch. Once `stopping` returns true, nothing more is sent.
+    `sleep` waits for a number of seconds and may return early.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -103,7 +103,10 @@ def send_edition(
 
 
 def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
-    """Seal an edition's deliveries. A failure is only logged, as the nightly maintenance tries again."""
+    """Seal an edition's deliveries.
+
+    A failure is only logged, because the nightly maintenance tries again.
+    """
     try:
         seal_edition_deliveries(installation.database, installation.keys, name, now=now, stopping=stopping)
     except SQLAlchemyError:
@@ -111,7 +114,10 @@ def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, 
 
 
 def describe_upcoming_send(installation: Installation, status: EditionStatus, *, now: datetime) -> str:
-    """Return a sentence on how many subscribers an edition will be sent to, when, and how many won't get it."""
+    """Return a sentence that says when and to how many subscribers an edition will be sent.
+
+    It also says how many subscribers won't get it.
+    """
     with installation.read() as session:
         edition = find_edition(session, status.name)
         if edition.planned_at is not None:
@@ -129,7 +135,9 @@ def describe_upcoming_send(installation: Installation, status: EditionStatus, *,
 
 
 def explain_paused_edition(installation: Installation, name: str) -> str:
-    """Return why an edition is waiting for a person: it's paused, or all sending is. Empty if it isn't waiting.
+    """Return the reason that an edition is waiting for a person, or an empty string if it isn't.
+
+    It's waiting if it's paused or if all sending is.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -141,9 +149,10 @@ def explain_paused_edition(installation: Installation, name: str) -> str:
 
 
 def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
-    """Return whether live processes are handing over all remaining deliveries, so that no run is needed yet.
+    """Return True if other processes are sending all of the remaining deliveries.
 
-    Nothing changes. Once it returns False, `send_edition` closes the edition, retries deliveries, or resolves the rest.
+    No run is needed as long as they do. Once this returns False, `send_edition` closes the edition,
+    retries deliveries, or resolves the rest. Nothing is changed.
     """
     purpose = make_edition_delivery_purpose(name)
     with installation.read() as session:
@@ -155,18 +164,18 @@ def is_sent_by_other_processes(installation: Installation, name: str) -> bool:
 
 
 def saves_emails_to_files(installation: Installation) -> bool:
-    """Return whether emails are saved to files instead of being sent."""
+    """Return True if emails are saved to files instead of being sent."""
     return is_outbox_in_use(installation.settings)
 
 
 def is_all_sending_paused(installation: Installation) -> bool:
-    """Return whether someone or the program paused all sending, so that emails wait."""
+    """Return True if someone or the program has paused all sending, so that emails wait."""
     with installation.read() as session:
         return installation_hold.read_current_hold(session) is not None
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:
-    """Return the staff with a verified address, who can receive test emails."""
+    """Return the staff who can receive test emails because their address is verified."""
     with installation.read() as session:
         return list_verified_staff(session)
 
@@ -174,7 +183,9 @@ def list_test_recipients(installation: Installation) -> list[StaffMember]:
 def send_test_email(
     installation: Installation, name: str, *, to: Sequence[str] = (), actor: Actor, clock: Clock
 ) -> StaffTestReport:
-    """Send the current content of an edition, even a draft, to all verified staff or those named in `to`.
+    """Send the current content of an edition, even a draft, to verified staff.
+
+    It's sent to all of them, or only to those named in `to`.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -192,7 +203,7 @@ def send_test_email(
                 session, name, installation.keys, installation.settings, to=to, now=clock()
             )
         audit.detail = {"to": test.recipients}
-        # Before sending, so that a crash can't hide who sent the test.
+        # The audit row comes before sending, so that a crash can't hide who sent the test.
         with database.write() as session:
             audit.record(session)
         return staff_test.hand_over_staff_test(
@@ -201,7 +212,7 @@ def send_test_email(
 
 
 def read_test_report(installation: Installation, name: str, serial: str) -> StaffTestReport | None:
-    """Return the report on a test of an edition, or None if there's no test with this serial.
+    """Return the report of a test of an edition, or None if there's no test with this serial.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -213,7 +224,11 @@ def read_test_report(installation: Installation, name: str, serial: str) -> Staf
 
 @dataclass(frozen=True, slots=True)
 class PauseChange:
-    """The result of pausing or resuming an edition: whether it changed, and how many deliveries are waiting."""
+    """The result of pausing or resuming an edition.
+
+    `changed` is False if it was already paused or running. `waiting` is the number of waiting
+    deliveries.
+    """
 
     edition: str
     changed: bool
@@ -221,7 +236,9 @@ class PauseChange:
 
 
 def pause_edition(installation: Installation, name: str, *, reason: str, actor: Actor, now: datetime) -> PauseChange:
-    """Pause the sending of an edition. Messages being handed over at this moment are still delivered.
+    """Pause the sending of an edition.
+
+    Messages that are being sent at this moment are still delivered.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -253,7 +270,9 @@ def resume_edition(installation: Installation, name: str, *, actor: Actor, now: 
 
 
 def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
-    """Cancel an edition permanently; return the number of canceled deliveries. Messages already sent can't be recalled.
+    """Cancel an edition permanently, and return the number of canceled deliveries.
+
+    Messages that were already sent can't be recalled.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -271,17 +290,22 @@ def cancel_edition(installation: Installation, name: str, *, actor: Actor, now: 
 
 @dataclass(frozen=True, slots=True)
 class PendingSends:
-    """The editions ready to be sent, and those that missed their send time, each with a sentence on what to do."""
+    """The editions that are ready to be sent, and those that missed their send time.
+
+    `missed` maps the names of the latter to a sentence that says what to do.
+    """
 
     ready_to_send: tuple[str, ...]
     missed: dict[str, str]
 
 
 def find_pending_sends(installation: Installation, *, now: datetime) -> PendingSends:
-    """Return the editions to send: approved ones that are due, breaking news chosen to be sent, and interrupted ones.
+    """Return the editions to send.
 
-    Editions aren't ready while they're paused, await their final check, or all sending is paused. Breaking news isn't
-    ready while the settings don't offer it (see `pause_doubtful_breaking_news`).
+    They are approved editions that are due, breaking news that someone chose to send, and
+    interrupted editions. An edition isn't ready while it's paused or awaits its final check, or
+    while all sending is paused. Breaking news isn't ready while the settings don't offer it (see
+    `pause_doubtful_breaking_news`).
     """
     is_due = (Edition.state == EditionState.APPROVED) & (Edition.release_at <= now)
     due = select(Edition).where(Edition.paused_at.is_(None), (Edition.state == EditionState.SENDING) | is_due)
@@ -303,9 +327,10 @@ def find_pending_sends(installation: Installation, *, now: datetime) -> PendingS
 
 
 def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -> None:
-    """Pause breaking news that the settings no longer offer, or that's still being sent a day after someone chose to.
+    """Pause breaking news that shouldn't be sent without another decision.
 
-    The news may be old by then, so a person decides. Resuming allows another day.
+    That's breaking news that the settings no longer offer, or that's still being sent a day after
+    someone chose to send it and so may be old. Resuming it allows another day.
     """
     requested = select(Edition).where(~IS_REGULAR, Edition.send_requested_at.is_not(None))
     running = requested.where(Edition.paused_at.is_(None), Edition.state.in_(edition_control.PAUSABLE_STATES))
@@ -321,7 +346,10 @@ def pause_doubtful_breaking_news(installation: Installation, *, now: datetime) -
 
 
 def _explain_doubt(edition: Edition, *, is_offered: bool, now: datetime) -> str:
-    """Return why breaking news must not be sent further without a person's decision; empty if it may be."""
+    """Return the reason that breaking news must not be sent without a person's decision.
+
+    If it may be sent, return an empty string.
+    """
     if not is_offered:
         return "Breaking news is turned off in the settings"
     decisions = filter(None, (edition.send_requested_at, edition.resumed_at))
@@ -330,7 +358,7 @@ def _explain_doubt(edition: Edition, *, is_offered: bool, now: datetime) -> str:
 
 
 def has_due_messages(installation: Installation, name: str, *, now: datetime) -> bool:
-    """Return whether any message of an edition is due, by a single index lookup."""
+    """Return True if any message of an edition is due, after a single lookup in an index."""
     with installation.read() as session:
         due_at = claims.find_next_due_time(session, make_edition_delivery_purpose(name))
     return due_at is not None and due_at <= now

@@ -1,4 +1,4 @@
-"""The view of an edition being sent: progress, stop rules, refusals, and actions."""
+"""The view of an edition that's being sent: its progress, stop rules, refusals, and actions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import AuditEntry, Edition
 
-MAX_LISTED_ACTIONS = 20  # only the newest actions are listed
+MAX_LISTED_ACTIONS = 20  # only the newest ones are listed
 
 _EDITION_ACTIONS = (
     APPROVE,
@@ -65,7 +65,11 @@ _HOLD_ACTIONS = frozenset(act.name for act in (sending_pause.HOLD, sending_pause
 
 @dataclass(frozen=True, slots=True)
 class CanaryCounts:
-    """The recipients who get the edition first: their number, deliveries by state, and how long the rest waits."""
+    """The recipients who get the edition first.
+
+    `size` is their number, `by_state` has counts of their deliveries, and the other deliveries wait
+    until `wait_until`.
+    """
 
     size: int
     by_state: Mapping[DeliveryState, int]
@@ -74,10 +78,12 @@ class CanaryCounts:
 
 @dataclass(frozen=True, slots=True)
 class SendingView:
-    """An edition being sent, or already sent, as of `counted_at`. `due_later` counts deliveries due at a later hour.
+    """An edition that's being sent, or was sent, as of `counted_at`.
 
-    `failures_count_from` is the time from which failures count against the edition; None before anything was planned.
-    `refusals` are by domain and reason; `domain_names` maps domain tags to the names that the actor may see.
+    `due_later` is the number of deliveries that are due at a later hour. `failures_count_from` is
+    the time since when failures count against the edition, or None before anything was planned.
+    `refusals` are grouped by domain and reason. `domain_names` maps domain tags to the names that
+    the actor may see.
     """
 
     counted_at: datetime
@@ -101,9 +107,10 @@ class SendingView:
 def view_sending(
     installation: Installation, name: str, actor: Actor, *, recent: CountCache | None = None, now: datetime
 ) -> SendingView:
-    """Return the view of an edition being sent, from one snapshot, which may be a few seconds old for a large edition.
+    """Return the view of an edition that's being sent.
 
-    Only admins see the names of small providers.
+    It comes from a single snapshot, which may be a few seconds old for a large edition. Only admins
+    see the names of small providers.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -155,7 +162,10 @@ def _read_view(
 
 
 def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int, datetime | None]:
-    """Count the deliveries waiting for their subscriber's hour or a retry; return the number and the earliest time."""
+    """Return the number of deliveries that wait for their subscriber's hour or a retry.
+
+    The second value is the earliest time at which one of them is due.
+    """
     waiting = (Delivery.purpose == purpose, Delivery.state == DeliveryState.WAITING)
     later = (*waiting, Delivery.next_try_at > now, Delivery.next_try_at < PARKED_FROM)
     counted = select(func.count(), func.min(Delivery.next_try_at)).where(*later)
@@ -164,14 +174,18 @@ def _count_due_later(session: Session, purpose: str, now: datetime) -> tuple[int
 
 
 def _find_actions(session: Session, edition: Edition) -> tuple[AuditEntry, ...]:
-    """Return the newest actions on an edition and, while it's being sent, on the whole installation, newest first."""
+    """Return the newest actions on an edition and, while it's being sent, on the whole installation.
+
+    The newest action comes first.
+    """
     own = (AuditEntry.subject == edition.name) & AuditEntry.act.in_(_SHOWN_ACTIONS)
     began_at = edition.planned_at or edition.drafted_at
     of_all = AuditEntry.subject == sending_pause.INSTALLATION
     everything = of_all & AuditEntry.act.in_(_HOLD_ACTIONS) & (AuditEntry.at >= began_at)
     if edition.sent_at is not None:
         everything &= AuditEntry.at <= edition.sent_at
-    # Two queries, in the order of the index by subject, as PostgreSQL would scan the whole log for a combined one.
+    # There are two queries, each in the order of the index by subject, because PostgreSQL would
+    # scan the whole log for a combined one.
     newest_first = (AuditEntry.at.desc(), AuditEntry.id.desc())
     newest = select(AuditEntry).order_by(*newest_first).limit(MAX_LISTED_ACTIONS)
     actions = [act for condition in (own, everything) for act in session.scalars(newest.where(condition))]

@@ -1,4 +1,4 @@
-"""Receiving domains and variants that stop rules set aside, and the decisions to send or drop their emails."""
+"""Receiving domains and variants that stop rules set aside, and decisions to send or drop their emails."""
 
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -30,9 +30,9 @@ ALL = "all"
 
 @dataclass(frozen=True, slots=True)
 class DomainAwaitingDecision:
-    """A domain or variant waiting for a decision.
+    """A domain or variant that's waiting for a decision.
 
-    A domain's name is empty unless it's known without subscribers' addresses.
+    The name of a domain is empty unless it's known without subscribers' addresses.
     """
 
     tag: str
@@ -43,14 +43,17 @@ class DomainAwaitingDecision:
 
     @property
     def label(self) -> str:
-        """The name, or else the first characters of the tag."""
+        """The name, or else the first eight characters of the tag."""
         return self.name or self.tag[:8]
 
 
 def list_domains_awaiting_in_session(
     installation: Installation, session: Session, edition: Edition
 ) -> tuple[DomainAwaitingDecision, ...]:
-    """Return an edition's domains and variants waiting for a decision, in the order in which they were set aside."""
+    """Return an edition's domains and variants that are waiting for a decision.
+
+    They're in the order in which they were set aside.
+    """
     undecided = set_aside_domains.list_undecided_domains(edition)
     if not undecided:
         return ()
@@ -59,7 +62,8 @@ def list_domains_awaiting_in_session(
     columns = (select_domain_group_tag(Delivery.domain_tag).label("group"), Delivery.domain_tag.label("own"))
     waiting = select(*columns, func.count().label("many")).where(is_delivery_of_edition(edition.name), IS_WAITING)
     for row in session.execute(waiting.group_by("group", "own")):
-        counts.update({row.group: row.many} | {row.own: row.many})  # its group may have been looked up since
+        # The group of a domain may have been looked up in the meantime.
+        counts.update({row.group: row.many} | {row.own: row.many})
 
     def describe(one: SetAsideDomain) -> DomainAwaitingDecision:
         if one.variant_text is None:
@@ -72,13 +76,16 @@ def list_domains_awaiting_in_session(
 
 
 def _count_waiting(session: Session, name: str, variant: SetAsideDomain) -> int:
-    """Count a variant's waiting deliveries, including those parked by a run before they had a variant."""
+    """Return the number of a variant's waiting deliveries.
+
+    Deliveries that a run parked before they had a variant are included.
+    """
     is_variant = or_(Delivery.variant == variant.variant_text, Delivery.next_try_at == variant.parked_at)
     return session.scalar(select(func.count()).where(is_delivery_of_edition(name), IS_WAITING, is_variant)) or 0
 
 
 def list_domains_awaiting_decision(installation: Installation, name: str) -> tuple[DomainAwaitingDecision, ...]:
-    """Return an edition's domains and variants waiting for a decision.
+    """Return an edition's domains and variants that are waiting for a decision.
 
     Raises:
         UnknownEditionError: there's no such edition.
@@ -90,7 +97,7 @@ def list_domains_awaiting_decision(installation: Installation, name: str) -> tup
 def find_domains_awaiting_decision(
     listed: Sequence[DomainAwaitingDecision], labels: Collection[str]
 ) -> list[DomainAwaitingDecision]:
-    """Find domains and variants by their labels; `all` selects every one.
+    """Return the domains and variants that have these labels; `all` selects all of them.
 
     Raises:
         DomainNotSetAsideError: a label matches no domain or variant.
@@ -115,7 +122,9 @@ def decide_set_aside_domains(
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Decide to send the emails set aside for domains despite the stop rules, or to drop them. The send loop does it.
+    """Decide to send the emails set aside for domains despite the stop rules, or to drop them.
+
+    The send loop carries out the decision.
 
     Raises:
         UnknownEditionError: there's no such edition.

@@ -1,4 +1,4 @@
-"""Actions on uncertain deliveries: list them, and resolve them by an admin's decision or a mail server's log."""
+"""Actions on uncertain deliveries: listing them, and resolving them by decision or by a mail server's log."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -24,12 +24,14 @@ RESOLVE = {resolution: Action(f"uncertain {resolution}") for resolution in Uncer
 
 
 def _find_name(installation: Installation, name: str) -> str:
-    """Return an edition's canonical name, or `NOTICES` unchanged."""
+    """Return an edition's canonical name. `NOTICES` is returned unchanged."""
     return name if name == NOTICES else resolve_edition_name(installation, name)
 
 
 def list_uncertain(installation: Installation, name: str, *, now: datetime) -> list[UncertainDelivery]:
-    """Recover dead processes' deliveries, then return the uncertain ones of an edition or `NOTICES`, oldest first.
+    """Return the uncertain deliveries of an edition or of `NOTICES`, oldest first.
+
+    The deliveries of dead processes are recovered first.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -54,9 +56,10 @@ def resolve_uncertain(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Resolve uncertain deliveries of an edition or of `NOTICES` by an admin's decision; return their number.
+    """Resolve uncertain deliveries of an edition or of `NOTICES` by an admin's decision.
 
-    Deliveries that aren't uncertain anymore are left alone. Each transaction takes up to 1,000 and has an audit row.
+    Return the number of resolved deliveries. Those that aren't uncertain anymore are left alone.
+    Each transaction takes up to 1,000 and has an audit row.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -88,7 +91,9 @@ def examine_mail_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> LogEvidence:
-    """Search a Postfix log for an edition's uncertain deliveries. Nothing changes, and no address in it is kept.
+    """Search a Postfix log for an edition's uncertain deliveries.
+
+    Nothing is changed, and no address in the log is kept.
 
     Raises:
         UnknownEditionError: no edition has this name.
@@ -101,7 +106,9 @@ def examine_mail_log(
 def resolve_by_log(
     installation: Installation, name: str, evidence: LogEvidence, *, reason: str, actor: Actor, clock: Clock
 ) -> int:
-    """Resolve uncertain deliveries by a log's entries; return their number. Entries about others are applied as events.
+    """Resolve uncertain deliveries by the entries of a log, and return the number of resolved deliveries.
+
+    Entries about other deliveries are applied as events.
 
     Raises:
         UnknownEditionError: no edition has this name.

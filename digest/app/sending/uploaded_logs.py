@@ -1,7 +1,7 @@
-"""Uploaded mail server logs, between their examination and the decision to apply the results.
+"""Uploaded logs of mail servers, from their examination until the results are applied.
 
-As a log contains addresses, it's examined in a private file and deleted immediately. The results, without any address,
-are kept in this process's memory for 15 minutes.
+A log contains addresses, so it's examined in a private file that's deleted immediately. The results
+don't contain any address and are kept in memory for 15 minutes.
 """
 
 import secrets
@@ -23,17 +23,17 @@ from subscribers.callback_types import Clock
 from subscribers.errors import RefusalError
 
 EVIDENCE_LIFETIME = timedelta(minutes=15)
-LOG_SILENCE = timedelta(minutes=60)  # longest gap between log lines
+LOG_SILENCE = timedelta(minutes=60)  # the longest gap between log lines
 MAX_LOG_FILES = 20
 
 
 class LogUploadError(RefusalError):
-    """Raised if the files can't be examined, or the results have expired."""
+    """Raised if the files can't be examined or the results have expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadedLog:
-    """The results for an edition of the logs uploaded during one sign-in."""
+    """The results of logs that were uploaded for an edition during one sign-in."""
 
     edition: str
     evidence: LogEvidence
@@ -42,7 +42,10 @@ class UploadedLog:
 
 
 class UploadedLogs:
-    """The results of uploaded logs, by the random name in their page's URL. They're kept only in memory."""
+    """The results of uploaded logs, by the random name in their page's URL.
+
+    They're kept only in memory.
+    """
 
     def __init__(self) -> None:
         self._logs: dict[str, UploadedLog] = {}
@@ -58,7 +61,9 @@ class UploadedLogs:
         zone: tzinfo | None,
         now: datetime,
     ) -> str:
-        """Examine uploaded logs, each with its original file name; return the name under which the results are stored.
+        """Examine uploaded logs, and return the name under which the results are stored.
+
+        Each upload is a pair of the original file name and the content.
 
         Raises:
             NotPermittedError: the member isn't an admin.
@@ -88,7 +93,10 @@ class UploadedLogs:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> UploadedLog | None:
-        """Return the results of a log uploaded during this sign-in, or None if they've expired or aren't from this sign-in."""
+        """Return the results of a log that was uploaded during this sign-in.
+
+        Return None if they've expired or come from another sign-in.
+        """
         with self._lock:
             self._drop_old(now)
             log = self._logs.get(name)
@@ -97,7 +105,9 @@ class UploadedLogs:
     def resolve(
         self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock
     ) -> tuple[str, int]:
-        """Resolve deliveries by an uploaded log's results; return the edition and the number of resolved deliveries.
+        """Resolve deliveries by the results of an uploaded log.
+
+        Return the edition and the number of resolved deliveries.
 
         Raises:
             NotPermittedError: the member isn't an admin.

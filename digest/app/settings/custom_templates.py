@@ -1,4 +1,4 @@
-"""The operator's custom templates, copied from the built-in ones."""
+"""The operator's custom templates, which are copies of the built-in ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +14,19 @@ COPY = Action("template copied")
 
 
 class TemplateCopyError(ApplicationError):
-    """Raised if a template can't be copied. The message says what to do."""
+    """Raised if a template can't be copied.
+
+    The message says what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """A built-in template: its name relative to the template folder, and whether a custom template overrides it."""
+    """A built-in template.
+
+    `name` is relative to the template folder. `is_replaced` is True if a custom template overrides
+    the built-in one.
+    """
 
     name: str
     is_replaced: bool
@@ -34,7 +41,9 @@ def list_shipped_templates(installation: Installation) -> Iterator[TemplateFile]
 
 
 def copy_shipped_templates(installation: Installation, actor: Actor, name: str, *, now: datetime) -> list[Path]:
-    """Copy a built-in template, or a folder of them, to the custom template folder; return the copies.
+    """Copy a built-in template, or a folder of them, to the custom template folder.
+
+    Return the paths of the copies.
 
     Raises:
         TemplateCopyError: no folder for custom templates is set, there's no such template, or a copy would overwrite a
@@ -59,7 +68,10 @@ def copy_shipped_templates(installation: Installation, actor: Actor, name: str, 
 
 
 def _list_names(shipped: Path, name: str) -> list[str]:
-    """Return the names of the built-in files selected by `name`: one file, or all in a folder."""
+    """Return the names of the built-in files that `name` selects.
+
+    It selects a single file, or all files in a folder.
+    """
     template_path = (shipped / name).resolve()
     if (
         not template_path.is_relative_to(shipped.resolve())

@@ -1,4 +1,4 @@
-"""The logos and the header image of `[branding]`, stored or uploaded by an admin."""
+"""The logos and the header image of `[branding]`, stored in the terminal or uploaded by an admin."""
 
 import hashlib
 import re
@@ -34,7 +34,10 @@ _WORDS = {"logo": "a logo", "header": "a header image"}
 
 
 class LogoRefusedError(ApplicationError):
-    """Raised if an image can't be the logo or the header image. The message says why."""
+    """Raised if an image can't be used as a logo or header image.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,9 @@ class StoredLogo:
 def store_logo(
     installation: Installation, actor: Actor, name: str, body: bytes, *, kind: BrandImageKind = "logo", now: datetime
 ) -> StoredLogo:
-    """Store an image as a logo or header image, replacing an earlier one of the same name.
+    """Store an image as a logo or header image, and replace any earlier one of the same name.
 
-    The image is decoded and re-encoded in a child process.
+    A child process decodes the image and encodes it again.
 
     Raises:
         LogoRefusedError: the name isn't allowed in `[branding]`, or the image can't be used.
@@ -93,13 +96,15 @@ def replace_logos(
     fingerprint: str,
     now: datetime,
 ) -> bool:
-    """Store uploaded images and set their names in `[branding]`; return whether the settings changed.
+    """Store uploaded images and set their names in `[branding]`.
+
+    Return True if the settings changed.
 
     Args:
         installation: an installation with a settings file.
         actor: an admin.
         uploads: the file name and bytes of each image, by setting: `logo`, `logo_dark`, or `header`.
-        fingerprint: the fingerprint of the table that was shown.
+        fingerprint: the fingerprint of the table as it was shown.
         now: the current time.
 
     Raises:
@@ -131,7 +136,10 @@ def replace_logos(
 
 @contextmanager
 def _delete_if_refused(installation: Installation, names: Mapping[str, str]) -> Generator[None]:
-    """Delete the images that weren't stored before if they can't be used, so that none stays public without a use."""
+    """Delete the images stored in this context if it ends with an error.
+
+    Otherwise, unused images would stay public. Images that were stored before aren't deleted.
+    """
     make_url = {"header": make_header_source_url}
     urls = [make_url.get(setting, make_logo_source_url)(name) for setting, name in names.items()]
     with installation.read() as session:
@@ -146,9 +154,10 @@ def _delete_if_refused(installation: Installation, names: Mapping[str, str]) -> 
 
 
 def name_uploaded_logo(file_name: str, body: bytes) -> str:
-    """Return a unique name for an uploaded logo, so that the settings alone decide which image is shown.
+    """Return a unique name for an uploaded logo.
 
-    The name contains the file's full hash, so a different file can't have the same name.
+    The name contains the full hash of the file, so a different file can't have the same name, and
+    the settings alone decide which image is shown.
     """
     stem = re.sub(r"[^A-Za-z0-9]+", "-", file_name.rpartition(".")[0] or file_name).strip("-")[:30] or "logo"
     return f"{stem}-{hashlib.sha256(body).hexdigest()}.png"

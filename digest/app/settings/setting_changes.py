@@ -1,4 +1,7 @@
-"""Settings that admins edit on pages, which also show related environment variables, findings, and past changes."""
+"""Settings that admins edit on pages.
+
+The pages also show related environment variables, findings, and past changes.
+"""
 
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -83,9 +86,10 @@ _CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class ReadOnlySetting:
-    """A setting that pages can't change: its variable, its value, and whether the environment sets it.
+    """A setting that can't be changed on pages.
 
-    For a secret, `value` only says whether it's set.
+    `variable` is its environment variable. `is_set` is True if the environment sets it. If it's a
+    secret, `value` only says whether it's set.
     """
 
     title: str
@@ -97,7 +101,10 @@ class ReadOnlySetting:
 
 @dataclass(frozen=True, slots=True)
 class SettingChange:
-    """A change to a table, as recorded in the audit log: when, by whom, and the values before and after by key."""
+    """A change to a table, as recorded in the audit log.
+
+    `before` and `after` map keys to values.
+    """
 
     at: datetime
     actor: str
@@ -109,12 +116,21 @@ class SettingChange:
 class SettingsView:
     """A settings table as shown on its page.
 
-    `values` is the table, or the list of sections. `fingerprint` is sent back with the form. `file` is the settings
-    file; empty if there is none, so that nothing can be changed. `approved` are editions that must be approved
-    again if the sender changes; `sending` are those being sent now. `guarded` are the settings that require
-    confirmation to change. `notified` says who gets an email about such a change; "when" follows it. `locked` maps
-    settings to the environment variables that set them; the key "" is for the whole list. `is_read_by_subscribers` says
-    whether a change counts as its author's text when an edition is approved.
+    Attributes:
+        table: the name of the table.
+        values: the table, or the list of sections.
+        fingerprint: identifies the values; the form sends it back.
+        file: the settings file, or empty if there's none and nothing can be changed.
+        outside: settings that can't be changed on the page.
+        findings: the doctor's findings about the table.
+        changes: past changes, newest first.
+        approved: editions that must be approved again if the sender changes.
+        sending: editions that are currently being sent.
+        guarded: settings that require confirmation to change.
+        notified: who gets an email about such a change. In the sentence, "when" follows.
+        locked: maps settings to the environment variables that set them. The key "" stands for the
+            whole list.
+        is_read_by_subscribers: True if a change counts as its author's text when an edition is approved.
     """
 
     table: str
@@ -133,7 +149,7 @@ class SettingsView:
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
-    """Return a table of `EDITABLE_TABLES` for its page.
+    """Return one of `EDITABLE_TABLES` for its page.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -163,10 +179,11 @@ def view_settings(installation: Installation, actor: Actor, table: str, *, now: 
 def fill_in_earlier_values(
     installation: Installation, table: str, values: SettingsTable, before: str
 ) -> SettingsTable | None:
-    """Return a table with the values it had before the change made at the time `before` (ISO 8601), or None.
+    """Return a table with the values that it had before an earlier change.
 
-    It's None if there's no such change, or the table no longer allows the earlier values. Values that the audit log
-    stores only as a host aren't restored.
+    `before` is the time of the change (ISO 8601). Return None if there's no such change, or the
+    table no longer allows these values. Values that the audit log stores only as a host aren't
+    restored.
     """
     change = _find_change(installation, table, before)
     if change is None:
@@ -201,27 +218,29 @@ def change_settings(
     sure: Container[str] = (),
     now: datetime,
 ) -> bool:
-    """Write new values to a table of the settings file; return whether anything changed.
+    """Write new values to a table of the settings file, and return True if anything changed.
 
-    `sure` has the settings marked `ASKED_TWICE` whose change the actor confirmed.
+    `sure` has those settings marked `ASKED_TWICE` whose change the actor confirmed.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too long ago.
-        SettingsValueError: a value is invalid; `problems` lists which.
+        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too
+            long ago.
+        SettingsValueError: a value is invalid. `problems` lists the invalid values.
         SettingsConflictError: someone else changed the table at the same time.
-        SettingsError: there's no settings file, it can't be written, or an edition is being sent from this sender.
+        SettingsError: there's no settings file, it can't be written, or an edition is being sent from
+            this sender.
     """
     CHANGE.check_role(installation, actor, table, now=now)
-    # Check the values before the action begins, so that an invalid form leaves no audit row.
+    # Check the values before the action begins, so that an invalid form doesn't leave an audit row.
     new_file = update_table(installation.settings.file, table, values)
     _check_against_installation(installation, table, values)
     _check_marks(getattr(installation.settings.file, table), getattr(new_file, table), values, sure)
     if table == "branding":
         _refuse_invisible_logos(installation, new_file.branding, values)
     _refuse_silence(installation.settings, new_file)
-    # Write the file within the transaction, so that a crash can't separate the change from its audit row and email for
-    # long.
+    # Write the file within the transaction, so that a crash can't separate the change from its
+    # audit row and email for long.
     with CHANGE.transaction(installation, actor, table, now=now) as (_, draft):
         settings = _require_file(installation)
         if table == "sender":
@@ -237,8 +256,8 @@ def change_settings(
 
 
 def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
-    """Refuse settings that would prevent all email, including the email about their own change."""
-    with suppress(ProviderSettingsError):  # email is already disabled
+    """Refuse settings that would prevent all email, including the email about this change."""
+    with suppress(ProviderSettingsError):  # email already can't be sent
         if not provider_in_use(settings).leaves_machine(settings):
             return
         before = list_sender_problems(settings)
@@ -250,7 +269,7 @@ def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
 def require_confirmation_for_settings(
     draft: PendingAuditEntry, table: str, before: BaseModel, after: BaseModel, names: Iterable[str]
 ) -> None:
-    """Require confirmation if any changed setting is declared to need it.
+    """Require confirmation if a changed setting is declared to need it.
 
     Raises:
         ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too long ago.
@@ -262,7 +281,7 @@ def require_confirmation_for_settings(
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
-    """Check values that the table's model can't check itself, such as files and the environment."""
+    """Check values that the table's model can't check, such as those that depend on files."""
     settings = installation.settings
     if table == "publication" and "language" in values:
         _check_language(installation, values["language"])
@@ -276,7 +295,11 @@ def _check_against_installation(installation: Installation, table: str, values: 
 
 
 def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
-    """Refuse to empty settings marked `NeverEmptied`, and changes to those marked `ASKED_TWICE` that aren't confirmed."""
+    """Refuse changes that the settings' marks don't allow.
+
+    Settings marked `NeverEmptied` can't be emptied, and changes to those marked `ASKED_TWICE` must
+    be confirmed.
+    """
     problems = dict[str, str]()
     for name in find_changed_values(before, after, names):
         for mark in type(after).model_fields[name].metadata:
@@ -289,7 +312,10 @@ def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure
 
 
 def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings, names: Iterable[str]) -> None:
-    """Refuse a change after which a logo can't be seen on its background. If it's hard to see, doctor warns."""
+    """Refuse a change that makes a logo invisible on its background.
+
+    If a logo is only hard to see, the doctor warns about it.
+    """
     if not _SETTINGS_OF_LOGOS & find_changed_values(installation.settings.file.branding, branding, names).keys():
         return
     with installation.read() as session:
@@ -299,14 +325,17 @@ def _refuse_invisible_logos(installation: Installation, branding: BrandingSettin
 
 
 def _check_visits(rules: Sequence[str]) -> None:
-    """Refuse visits that are too frequent for other sites. The settings file itself isn't limited."""
+    """Refuse to visit other sites too often.
+
+    The settings file itself isn't limited.
+    """
     periods = [(rule, parse_schedule_rule(rule).period) for rule in rules]
     if often := next((rule for rule, period in periods if period and period < MIN_VISIT_PERIOD), ""):
         raise SettingsValueError({"collect": f"{often!r} is too often for other people's sites. Use 5m or more."})
 
 
 def _check_language(installation: Installation, code: str) -> None:
-    """Refuse a language without a catalog."""
+    """Refuse a language that has no catalog."""
     try:
         load_language(code, installation.settings.templates)
     except CatalogError as exc:
@@ -314,14 +343,14 @@ def _check_language(installation: Installation, code: str) -> None:
 
 
 def list_named_languages(settings: Settings) -> list[tuple[str, str]]:
-    """Return the languages available for subscribers, as (tag, English name)."""
+    """Return the languages available to subscribers, as (tag, English name)."""
     return [(code, name_language(code)) for code in list_languages(settings.templates)]
 
 
 def change_sections(
     installation: Installation, actor: Actor, rows: Sequence[Mapping[str, Any]], *, fingerprint: str, now: datetime
 ) -> bool:
-    """Write the sections of an edition in order; return whether anything changed.
+    """Write the sections of an edition in order, and return True if anything changed.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -345,7 +374,7 @@ def change_sections(
 
 
 def _describe_sections(sections: Sequence[SectionSettings]) -> dict[str, Any]:
-    """Return the sections' positions, from 1, and non-default values, by key."""
+    """Return a mapping of section keys to positions, from 1, and non-default values."""
     return {
         section.key: {"place": place} | section.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
         for place, section in enumerate(sections, 1)
@@ -383,7 +412,10 @@ def _list_changes(installation: Installation, table: str) -> tuple[SettingChange
 
 
 def _find_change(installation: Installation, table: str, moment: str) -> SettingChange | None:
-    """Return the change made at a time, however old it is, as the emailed link must work while the log has it."""
+    """Return the change made at a time, however old it is.
+
+    The emailed link must work for as long as the log has the change.
+    """
     try:
         at = datetime.fromisoformat(moment)
     except ValueError:
@@ -400,7 +432,10 @@ def _select_changes(table: str) -> Select[AuditEntry]:
 
 
 def _read_change(row: AuditEntry) -> SettingChange | None:
-    """Return the change in an audit row, or None if the row was tampered with, which verifying the log reports."""
+    """Return the change in an audit row.
+
+    Return None if the row was tampered with, which verifying the log reports.
+    """
     detail = audit_log.read_entry_detail(row) or {}
     before, after = detail.get("before"), detail.get("after")
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
@@ -409,7 +444,10 @@ def _read_change(row: AuditEntry) -> SettingChange | None:
 
 
 def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
-    """Return the environment's settings related to a table. Passwords in URLs are left out."""
+    """Return the environment's settings that are related to a table.
+
+    Passwords in URLs are left out.
+    """
     mail = urlsplit(settings.mail_url.get_secret_value())
     signed_for = settings.file.relay.dkim_domain or settings.dkim_domain
     values = {
@@ -440,14 +478,17 @@ def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetti
 
 @dataclass(frozen=True, slots=True)
 class SendTimeComparison:
-    """An edition's send time now and under another schedule; each is None if there's no such edition."""
+    """An edition's send time now and under another schedule.
+
+    Either is None if there's no such edition.
+    """
 
     now: PlannedRelease | None
     then: PlannedRelease | None
 
     @property
     def is_changed(self) -> bool:
-        """Whether the send time differs, or only one of them is skipped."""
+        """True if the send times differ, or only one of them is skipped."""
         return _outcome(self.now) != _outcome(self.then)
 
 
@@ -458,7 +499,9 @@ def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
 def preview_schedule(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
 ) -> list[SendTimeComparison]:
-    """Return the next send times next to those of a changed schedule. Nothing is saved.
+    """Return the next send times next to those of a changed schedule.
+
+    Nothing is saved.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -478,14 +521,19 @@ def preview_schedule(
 
 @dataclass(frozen=True, slots=True)
 class EarlyDraft:
-    """The times when a schedule drafts the next edition and sends it, at least `EARLY_DRAFT` apart."""
+    """The times at which a schedule drafts and sends the next edition.
+
+    They're at least `EARLY_DRAFT` apart.
+    """
 
     drafted_at: datetime
     send_at: datetime
 
 
 def find_early_draft(installation: Installation, values: Mapping[str, Any], *, now: datetime) -> EarlyDraft | None:
-    """Return when a schedule with these values drafts an edition long before sending it, or None if it doesn't.
+    """Return when a schedule with these values drafts an edition long before sending it.
+
+    Return None if the schedule doesn't.
 
     Raises:
         SettingsValueError: a value is invalid.
@@ -506,7 +554,10 @@ def find_early_draft(installation: Installation, values: Mapping[str, Any], *, n
 def compare_send_times_of_schedules(
     calendar: ReleaseCalendar, rule: ScheduleRule, now: datetime
 ) -> list[SendTimeComparison]:
-    """Pair the next send times of a calendar with those of another rule, by week in the publication's time zone."""
+    """Pair the next send times of a calendar with those under another rule.
+
+    They're paired by week in the publication's time zone.
+    """
     changed = replace(calendar, rule=rule)
     weeks: dict[tuple[int, int], tuple[list[PlannedRelease], list[PlannedRelease]]] = {}
     for side, releases in enumerate(each.next_releases(now, PREVIEWED_RELEASES) for each in (calendar, changed)):

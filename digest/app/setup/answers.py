@@ -1,4 +1,4 @@
-"""The questions of `digest setup`, with the existing installation's values as answers."""
+"""The questions of `digest setup`, and the values of an existing installation as answers."""
 
 import stat
 import tomllib
@@ -31,7 +31,10 @@ _EXAMPLE_DOMAINS = ("example.com", "example.net", "example.org")  # RFC 2606, se
 
 
 class SetupError(ApplicationError):
-    """Raised if setup can't continue. The message says what to answer or do."""
+    """Raised if setup can't continue.
+
+    The message says what to answer or do.
+    """
 
 
 def _is_example(host: str) -> bool:
@@ -91,7 +94,10 @@ _Email = Annotated[str, AfterValidator(_check_email)]
 
 
 class SetupAnswers(values.SettingsTable):
-    """All answers. Each field with a title is a question, as are the fields of the chosen provider."""
+    """All answers.
+
+    Each field that has a title is a question, and so are the fields of the chosen provider.
+    """
 
     name: _Line = Field(title="Newsletter name")
     tagline: _Line = Field(title="Description in a few words")
@@ -129,19 +135,23 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def is_behind_proxy(self) -> bool:
-        """Whether a web server is in front of the pages, which is the case if their URL is https."""
+        """True if a web server is in front of the pages.
+
+        That's the case if the pages' URL is https.
+        """
         return self.base_url.startswith("https:")
 
     @property
     def draft(self) -> str:
-        """The draft schedule: 12.5 hours before the send time, so a morning edition is drafted the evening before.
+        """The draft schedule, which is 12.5 hours before the send time.
 
-        If editions are sent several times a day, they're drafted at the same times.
+        A morning edition is thus drafted on the evening before. If editions are sent several times
+        a day, they're drafted at the same times.
         """
         rule = parse_schedule_rule(self.release)
         if rule.period:
             return self.release
-        # Any week without a clock change works; 2024-01-01 is a Monday.
+        # Any week without a clock change works. 2024-01-01 is a Monday.
         monday = datetime(2024, 1, 1, rule.at.hour, rule.at.minute, tzinfo=UTC)
         moments = [monday + timedelta(days=day) - _DRAFT_BEFORE_RELEASE for day in rule.days]
         days = sorted({moment.weekday() for moment in moments})
@@ -151,7 +161,10 @@ class SetupAnswers(values.SettingsTable):
 
 @dataclass(frozen=True)
 class SetupQuestion:
-    """A question. One with a `provider` is asked only if that provider is chosen."""
+    """A question.
+
+    If it has a `provider`, it's asked only if that provider is chosen.
+    """
 
     key: str
     field: FieldInfo
@@ -164,23 +177,23 @@ class SetupQuestion:
 
     @property
     def is_secret(self) -> bool:
-        """Whether the answer is hidden while typing."""
+        """True if the answer is hidden while it's typed."""
         return SecretAnswer() in self.field.metadata
 
     @cached_property
     def checker(self) -> TypeAdapter[Any]:
-        """The validator of answers."""
+        """The validator for answers to the question."""
         annotation: Any = self.field.annotation
         return TypeAdapter(Annotated[annotation, *self.field.metadata] if self.field.metadata else annotation)
 
     def is_asked(self, answers: Mapping[str, Any]) -> bool:
-        """Return whether to ask this question, given the earlier answers."""
+        """Return True if the question should be asked, given the earlier answers."""
         if self.provider is None:
             return True
         return answers.get("mail") == self.provider.name and self.provider.setup_form.is_asked(self.key, answers)
 
     def is_needed(self, provider_name: str) -> bool:
-        """Return whether setup with a provider requires an answer."""
+        """Return True if setup with a provider requires an answer."""
         return self.field.is_required() and (self.provider is None or self.provider.name == provider_name)
 
 
@@ -198,7 +211,7 @@ _QUESTIONS_BY_KEY = {question.key: question for question in QUESTIONS}
 
 
 def check_answer(key: str, answer: object) -> Any:
-    """Return an answer, validated and normalized.
+    """Return an answer after validating and normalizing it.
 
     Raises:
         SetupError: the answer is invalid; the message says what to enter.
@@ -210,7 +223,7 @@ def check_answer(key: str, answer: object) -> Any:
 
 
 def read_answers_file(file: Path) -> dict[str, Any]:
-    """Return the validated answers in a TOML file.
+    """Return the validated answers from a TOML file.
 
     Raises:
         SetupError: the file can't be read, has a secret that other users can read, or has invalid answers (all are
@@ -255,7 +268,9 @@ def _check_answers(answers: Mapping[str, Any]) -> tuple[dict[str, Any], list[str
 
 
 def complete_answers(given_answers: Mapping[str, Any], present: Mapping[str, Any]) -> SetupAnswers:
-    """Combine given answers with the existing installation's; given ones take precedence.
+    """Combine given answers with those of the existing installation.
+
+    Given answers take precedence.
 
     Raises:
         SetupError: answers are missing or invalid; all are listed.
@@ -280,7 +295,7 @@ def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str
 
 
 def read_present_answers(settings: Settings) -> dict[str, Any]:
-    """Return the answers in the existing settings, except example values."""
+    """Return the answers that the existing settings contain, except example values."""
     file, shipped = settings.file, SettingsFileContent()
     present: dict[str, Any] = {
         "name": file.publication.name,

@@ -1,4 +1,7 @@
-"""Execution of a setup plan, and the steps left afterward: DNS records and everything up to the first edition."""
+"""The execution of a setup plan, and the remaining steps.
+
+They include DNS records and everything else up to the first edition.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +22,8 @@ from subscribers.errors import ApplicationError
 
 SET_UP = Action("set up")
 AUDIT_SUBJECT = "installation"
-EXAMPLE_ADDRESS = "192.0.2.1"  # RFC 5737, section 3: a documentation address, as a placeholder for this server's
+# RFC 5737, section 3: an address for documentation, in place of this server's own.
+EXAMPLE_ADDRESS = "192.0.2.1"
 _ADDRESS_NOTE = "Web pages (enter this server's IP address, and add an AAAA record for IPv6)"
 _SPF_NOTE = "SPF (add anything else that sends for this domain)"
 _MX_NOTE = (
@@ -35,7 +39,11 @@ _PTR_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class SetupResult:
-    """The result of a setup. `problem` says why keys and database couldn't be created; the files are written anyway."""
+    """The result of a setup.
+
+    `problem` is the reason that keys and database couldn't be created, if any. The files are
+    written anyway.
+    """
 
     settings: Settings
     new_keys: KeyRing | None = None
@@ -44,16 +52,15 @@ class SetupResult:
 
 
 def require_setup_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Check that the actor is an admin of the existing installation.
+    """Raise `NotPermittedError` unless the actor is an admin of the existing installation.
 
-    Raises:
-        NotPermittedError: the actor isn't an admin; the refusal is in the audit log.
+    A refusal is recorded in the audit log.
     """
     SET_UP.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
 
 def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor], *, now: datetime) -> SetupResult:
-    """Write the files of a plan and create keys and the database if missing. Idempotent.
+    """Write the files of a plan, and create keys and the database if they're missing. Idempotent.
 
     Raises:
         SetupError: a file can't be written.
@@ -76,9 +83,9 @@ def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor
 
 
 def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
-    """Return the email signer for its DNS records, or None if email isn't signed or the key file can't be used.
+    """Return the signer of emails, which has the DNS records of its keys.
 
-    The doctor reports an unusable key file.
+    Return None if email isn't signed or the key file can't be used, which the doctor reports.
     """
     try:
         return load_signer(settings)
@@ -88,7 +95,10 @@ def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """A DNS record in zone file terms; `note` says what to fill in or what it's for."""
+    """A DNS record.
+
+    `note` says what the record is for or what to fill in.
+    """
 
     name: str
     kind: str
@@ -101,7 +111,10 @@ class DnsRecord:
 
 
 def list_dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Sequence[DnsRecord]:
-    """Return the DNS records that email and pages need, including DKIM keys if email is signed here."""
+    """Return the DNS records that email and pages need.
+
+    DKIM keys are included if email is signed here.
+    """
     return tuple(_dns_records(answers, signer))
 
 
@@ -130,7 +143,10 @@ def _dns_records(answers: SetupAnswers, signer: DkimSigner | None) -> Iterator[D
 
 
 def list_remaining_steps(plan: SetupPlan, signer: DkimSigner | None, problem: str = "") -> Sequence[SetupStep]:
-    """Return the steps in `templates/setup/steps.txt` that apply; `problem` says why keys and database don't exist yet."""
+    """Return the steps in `templates/setup/steps.txt` that apply to a setup.
+
+    `problem` is the reason that keys and database don't exist yet, if any.
+    """
     settings_option = "" if plan.settings_file.name == SETTINGS_FILE_NAME else f" --settings {plan.settings_file.name}"
     facts = {
         "plan": plan,

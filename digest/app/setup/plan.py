@@ -1,4 +1,7 @@
-"""The files of an installation, planned from the answers and compared with the existing ones before any is written."""
+"""The planned files of an installation.
+
+They're computed from the answers and compared with existing files before any is written.
+"""
 
 import difflib
 import os
@@ -27,12 +30,16 @@ DKIM_KEY_NAME = "dkim.pem"
 DKIM_SELECTOR = "digest"
 PAGE_PORT = 8025
 SYSTEM_USER = "digest"
-CONTAINER_USER = 10025  # user and group in the container if root owns the folder; no account needs to have this ID
+# The user and group of the container if root owns the folder. No account needs to have this ID.
+CONTAINER_USER = 10025
 LOG_GROUP = "adm"  # on Debian-based systems
-DATABASE_PORT = 54320  # of the compose file's PostgreSQL, on loopback, as 5432 may be in use on this machine
+# Of the compose file's PostgreSQL on loopback, because 5432 may be in use on this machine.
+DATABASE_PORT = 54320
 DEPLOYED_FILES = ("digest.service", "nginx.conf", "Caddyfile", "Containerfile", "compose.yaml", "prometheus-rules.yml")
-FIRST_DAY = 500  # messages on the first day of a warm-up; for up to twice as many subscribers, there are no caps
-_WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)  # multiples of the first day's messages, one per day
+# Messages on the first day of a warm-up. Lists of up to twice as many subscribers have no caps.
+FIRST_DAY = 500
+# Multiples of the first day's messages, one for each day.
+_WARM_UP_STEPS = (1, 2, 4, 10, 20, 40, 100, 200, 400, 1000, 2000)
 _RSA_BITS = 2048  # RFC 8301, section 3.2
 _SECRET_LINE = re.compile(
     r"^([ +-]?[A-Z_]*(?:PASSWORD|API_KEY|PASSPHRASE|WEBHOOK_KEY|TOKEN|SECRET)=).*|(://[^:@/\s]*:)[^@\s]*@"
@@ -41,7 +48,10 @@ _SECRET_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlannedFile:
-    """A file with its existing and its new content. The content of a key file is never shown."""
+    """A file with its existing and new contents.
+
+    The content of a key file is never shown.
+    """
 
     path: Path
     before: str | None
@@ -57,7 +67,7 @@ class PlannedFile:
         return "same" if self.before == self.after else "changed"
 
     def show_difference(self) -> Iterator[str]:
-        """Yield the lines of a unified diff, with secrets masked."""
+        """Yield the lines of a unified diff in which secrets are masked."""
         if self.is_key or self.before is None or self.before == self.after:
             return
         name = self.path.name
@@ -69,34 +79,41 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class SetupPlan:
-    """The effects of a setup: the folder, the answers, and the files in the order in which they're written."""
+    """The effects of a setup.
+
+    `files` are in the order in which they're written.
+    """
 
     folder: Path
     settings_file: Path
     answers: SetupAnswers
     files: tuple[PlannedFile, ...]
-    overriding: tuple[str, ...]  # environment variables that differ from digest.env
+    overriding: tuple[str, ...]  # environment variables whose values differ from those in digest.env
 
     @property
     def home(self) -> Path:
-        """The folder of the database and the keys."""
+        """The folder for the database and the keys."""
         return Path(self.variables["DIGEST_HOME"])
 
     @property
     def container_user(self) -> tuple[int, int]:
-        """The user and group of the container: the folder's owner, unless that's root."""
+        """The user and group of the container.
+
+        They're those of the folder's owner, unless that's root.
+        """
         return choose_container_user(self.folder)
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The variables of the new digest.env."""
+        """The variables in the new digest.env."""
         return parse_variables(next(file.after for file in self.files if file.path.name == ENVIRONMENT_FILE_NAME))
 
 
 def choose_container_user(folder: Path) -> tuple[int, int]:
     """Return the user and group of a container.
 
-    Without capabilities, root couldn't read other users' files in the folder.
+    They aren't root's, because without capabilities, root couldn't read other users' files in the
+    folder.
     """
     owner = folder.stat()
     return (owner.st_uid, owner.st_gid) if owner.st_uid else (CONTAINER_USER, CONTAINER_USER)
@@ -113,7 +130,9 @@ def plan_setup(
     settings: Settings,
     environ: Mapping[str, str] = os.environ,
 ) -> SetupPlan:
-    """Compute the content of every file of an installation. `settings` are those of the existing files.
+    """Compute the content of every file of an installation.
+
+    `settings` are those of the existing files.
 
     Raises:
         SetupError: the answers name a different database from the installation's.
@@ -173,7 +192,10 @@ def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_f
 
 
 def _keep_url_options(url: str, present: str) -> str:
-    """Return the present URL if it differs only in its options, such as the number of connections; otherwise `url`."""
+    """Return the present URL if it differs only in its options, such as the number of connections.
+
+    Otherwise, return `url`.
+    """
     new_url, present_url = urlsplit(url), urlsplit(present)
     return (
         present
@@ -209,13 +231,19 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
 
 
 def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
-    """Return the log to follow: the journal for a mail server on this machine, once return paths identify emails."""
+    """Return the log to follow.
+
+    It's the journal if the mail server is on this machine and return paths identify emails.
+    """
     is_here = answers.provider.sends and is_loopback(answers.provider.server_host)
     return settings.file.relay.log or ("journal" if is_here and settings.file.sender.bounce_domain else "")
 
 
 def find_log_access_group(log: str) -> str:
-    """Return the group that may read a log, or an empty string if the service doesn't need one. Never root's."""
+    """Return the group that may read a log, but never root's.
+
+    If the service doesn't need a group, return an empty string.
+    """
     if log in {"", "journal"}:
         return log and "systemd-journal"
     try:
@@ -228,7 +256,7 @@ def find_log_access_group(log: str) -> str:
 
 
 def propose_warm_up(subscribers: int) -> list[int]:
-    """Return daily caps for a new sender, as receiving servers reject large volumes from unknown senders.
+    """Return daily caps for a new sender, because mailbox providers reject large volumes from new senders.
 
     The caps end on the day that covers all subscribers. Small lists don't need any.
     """
@@ -241,7 +269,7 @@ def propose_warm_up(subscribers: int) -> list[int]:
 def _plan_deployment(
     folder: Path, home: Path, settings_file: Path, answers: SetupAnswers, settings: Settings
 ) -> Iterator[PlannedFile]:
-    """Plan the deployment files, from which operators copy those they need."""
+    """Plan the deployment files. Operators copy those that they need."""
     place = folder / "deploy"
     program = Path(sys.executable).parent / "digest"
     user_id, group_id = choose_container_user(folder)
@@ -275,12 +303,15 @@ def _plan_deployment(
 
 
 def find_python_places() -> tuple[Path, ...]:
-    """Return the resolved paths of the Python executable and its library, to which a virtual environment links."""
+    """Return the resolved paths of the Python executable and its library.
+
+    A virtual environment links to them.
+    """
     return Path(sys.executable).resolve(), Path(sys.base_prefix).resolve()
 
 
 def is_below_home(path: Path) -> bool:
-    """Return whether systemd's `ProtectHome=yes` hides a path (systemd.exec(5))."""
+    """Return True if systemd's `ProtectHome=yes` hides a path (see systemd.exec(5))."""
     return any(path.is_relative_to(place) for place in ("/home", "/root", "/run/user"))
 
 

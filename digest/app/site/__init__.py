@@ -1,1 +1,1 @@
-"""The public pages: the archive, metadata, and the record of processing."""
+"""The public pages: the archive, its metadata, and the record of processing."""

@@ -1,4 +1,7 @@
-"""The content of the public pages: editions, feeds, topics, and search results. Every query is bounded."""
+"""The content of the public pages: editions, feeds, topics, and search results.
+
+Every query is bounded.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -41,7 +44,10 @@ EDITIONS_A_PAGE, HOME_EDITIONS, STORIES_A_PAGE, FEED_EDITIONS, FEED_STORIES = 50
 
 @dataclass(frozen=True, slots=True)
 class EditionList:
-    """A page of the public editions, newest first. `earlier` is the number below which the next page starts."""
+    """A page of the public editions, newest first.
+
+    `earlier` is the number below which the next page starts, or None on the last page.
+    """
 
     editions: tuple[EditionListItem, ...]
     count: int
@@ -50,23 +56,29 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """The home page: the newest edition with corrections applied, a list of recent editions, and the next edition."""
+    """The home page.
+
+    It has the newest edition with its corrections, a list of recent editions, and the next edition.
+    """
 
     newest: EditionContent | None
     layout: MailLayout | None
     editions: EditionList
     upcoming: UpcomingEdition
-    corrected_at: Mapping[str, datetime]  # when each of the newest edition's stories was corrected, by link
+    corrected_at: Mapping[str, datetime]  # when stories of the newest edition were corrected, by link
 
     @property
     def lead_anchor(self) -> str:
-        """The anchor of the lead story on the newest edition's page."""
+        """The anchor of the lead story on the newest edition's page, or an empty string."""
         return story_anchor(self.layout.lead.entry) if self.layout and self.layout.lead else ""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedEdition:
-    """An edition in a feed. `html` is its page's content, empty if it was approved without a page."""
+    """An edition in a feed.
+
+    `html` is the content of its page, or empty if it was approved without a page.
+    """
 
     line: EditionListItem
     headlines: tuple[str, ...]
@@ -76,13 +88,16 @@ class FeedEdition:
 
     @property
     def updated_at(self) -> datetime:
-        """The time of the last correction, or else of publication."""
+        """The time of the last correction or else of publication."""
         return max([self.published_at, *(correction.at for correction in self.corrections)])
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPage:
-    """The stories of a topic, newest first. `earlier` is the edition number below which the next page starts."""
+    """A page of a topic's stories, newest first.
+
+    `earlier` is the number of the edition below which the next page starts.
+    """
 
     topic: ArchiveTopic
     stories: Sequence[ArchiveMatch]
@@ -91,7 +106,10 @@ class TopicPage:
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """A page of search results: stories, their total (a lower bound if `is_bounded`), and filters."""
+    """A page of search results, with the available filters.
+
+    `count` is the number of matches, or only a lower bound if `is_bounded` is true.
+    """
 
     query: StoryQuery
     stories: Sequence[ArchiveMatch]
@@ -122,7 +140,10 @@ def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
 
 
 def read_archive_page(installation: Installation, *, before: int | None) -> EditionList:
-    """Return a page of the public editions, those numbered below `before` if it's given."""
+    """Return a page of the public editions.
+
+    If `before` is given, only editions with lower numbers are included.
+    """
     with installation.read() as session:
         return _list_editions(session, before, EDITIONS_A_PAGE)[0]
 
@@ -151,7 +172,7 @@ def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionList
 
 
 def list_edition_items(installation: Installation) -> list[EditionListItem]:
-    """Return all public editions, newest first, for the sitemap."""
+    """Return all public editions for the sitemap, newest first."""
     public = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
     with installation.read() as session:
@@ -159,7 +180,7 @@ def list_edition_items(installation: Installation) -> list[EditionListItem]:
 
 
 def read_feed_editions(installation: Installation) -> list[FeedEdition]:
-    """Return the newest editions with their pages' corrected content."""
+    """Return the newest editions with the corrected content of their pages."""
     zone, language = installation.settings.zone, installation.settings.subscriber_language
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())
@@ -195,7 +216,7 @@ def read_feed_editions(installation: Installation) -> list[FeedEdition]:
 
 
 def list_topics(installation: Installation) -> Sequence[ArchiveTopic]:
-    """Return the topics of public stories, by name."""
+    """Return the topics of public stories, sorted by name."""
     with installation.read() as session:
         return list_archive_topics(session)
 
@@ -211,7 +232,7 @@ def read_topic_page(
         stories = list_topic_stories(session, key, before=before, limit=limit + 1)
     if len(stories) <= limit:
         return TopicPage(topic, stories, None)
-    # Don't split an edition across pages unless it's longer than a page.
+    # An edition isn't split across pages unless it's longer than a page.
     last = stories[limit].number
     whole_editions = [story for story in stories[:limit] if story.number != last] or stories[:limit]
     return TopicPage(topic, whole_editions, whole_editions[-1].number)
@@ -227,7 +248,10 @@ def search_archive(
     page: int,
     now: datetime,
 ) -> SearchPage:
-    """Search the public stories. Queries aren't stored or logged."""
+    """Search the public stories.
+
+    Queries aren't stored or logged.
+    """
     query = StoryQuery(split_search_query(typed), topic, year, newest_first)
     with installation.read() as session:
         matches = search_stories(session, query)

@@ -1,4 +1,4 @@
-"""The site's icon: the first letter of the publication's name, and the masthead's dot."""
+"""The icon of the site, which is the first letter of the publication's name and the masthead's dot."""
 
 from contextlib import suppress
 from functools import lru_cache
@@ -9,12 +9,15 @@ from digest.settings import Settings
 
 
 def find_icon_letter(settings: Settings) -> str:
-    """Return the first letter of the publication's name, in upper case; empty if it has none."""
+    """Return the first letter of the publication's name in upper case, or an empty string."""
     return settings.file.publication.name.strip()[:1].upper()[:1]
 
 
 def draw_site_icon(settings: Settings, size: int) -> bytes | None:
-    """Return the icon as PNG, `size` pixels wide, drawn once in a child process; None if no child process could draw it."""
+    """Return the icon as a PNG image that's `size` pixels wide.
+
+    A child process draws it once. If that fails, return None.
+    """
     with suppress(ImageError):
         return _draw_icon(find_icon_letter(settings), settings.file.branding.label_dark, size)
     return None

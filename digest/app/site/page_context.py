@@ -29,7 +29,9 @@ _DAY_NAMES = ("Mondays", "Tuesdays", "Wednesdays", "Thursdays", "Fridays", "Satu
 
 
 def build_page_context(installation: Installation, clock: Clock) -> PageContext:
-    """Return the context that `subscribers.pages.context` needs.
+    """Return the context for the subscriber pages.
+
+    See `subscribers.pages.context`.
 
     Raises:
         InstallationError: the installation has no keys.
@@ -105,7 +107,10 @@ def _site_details(settings: Settings) -> SiteDetails:
 
 
 def describe_release_days(rule: ScheduleRule) -> str:
-    """Return the days of a schedule in words, such as "Mondays and Thursdays" or "every day"; without days, "as it comes"."""
+    """Return the days of a schedule in words, such as "Mondays and Thursdays" or "every day".
+
+    For a schedule without days, return "as it comes".
+    """
     days = [_DAY_NAMES[day] for day in sorted(rule.days)]
     if not days or len(days) == len(_DAY_NAMES):
         return "every day" if days else "as it comes"

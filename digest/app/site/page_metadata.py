@@ -22,7 +22,10 @@ CARD_WIDTH, CARD_HEIGHT = 1200, 630  # pixels
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """The preview image of a link. Its size in pixels is 0 if unknown."""
+    """The preview image of a link.
+
+    Its width and height are in pixels, or 0 if they're unknown.
+    """
 
     address: str
     alt: str
@@ -32,7 +35,10 @@ class SharedImage:
 
 @dataclass(frozen=True, slots=True)
 class PageMetadata:
-    """The metadata of a page. `anchors` are the IDs of its stories, by link."""
+    """The metadata of a page.
+
+    `anchors` maps links to the IDs of their stories on the page.
+    """
 
     title: str
     headline: str
@@ -46,14 +52,17 @@ class PageMetadata:
 def build_page_metadata(
     page: EditionPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> PageMetadata:
-    """Return the metadata of an edition's page; `base` is the site's public URL without a trailing slash."""
+    """Return the metadata of an edition's page.
+
+    `base` is the public URL of the site, without a trailing slash.
+    """
     content, address = page.content, f"{base}/editions/{page.line.name}"
     lead = arrange_email(content).lead
     plain_headline = lead.entry.headline if lead else content.subject
     correction = (page.line.corrected_at, publication.zone, language)
     headline = mark_corrected_title(plain_headline, *correction)
     if page.line.corrected_at:
-        # Search engines would cut off the mark, so truncate the headline before it.
+        # Search engines would cut off the mark, so the headline before it is truncated.
         room = MAX_TITLE_LENGTH - len(mark_corrected_title("", *correction))
         short_headline = mark_corrected_title(truncate_text(plain_headline, room), *correction)
     else:
@@ -88,7 +97,10 @@ def build_page_metadata(
 def mark_corrected_title(
     title: str, corrected_at: datetime | None, zone: ZoneInfo, language: SubscriberLanguage
 ) -> str:
-    """Append the date of a correction to a title, for feeds and page heads, where no other note can be shown."""
+    """Return a title followed by the date of a correction.
+
+    It's used in feeds and page heads, which can't show any other note.
+    """
     if corrected_at is None:
         return title
     day = language.full_date(corrected_at.astimezone(zone))
@@ -96,7 +108,10 @@ def mark_corrected_title(
 
 
 def _choose_title(headline: str, issue: str, name: str) -> str:
-    """Return the headline with as much of the issue's name as fits in a title. The headline isn't truncated here."""
+    """Return the headline with as much of the issue's name as fits in a title.
+
+    The headline itself isn't truncated.
+    """
     longest_first = (f"{headline} · {issue}", f"{headline} · {name}")
     return next((title for title in longest_first if len(title) <= MAX_TITLE_LENGTH), headline)
 
@@ -108,7 +123,10 @@ def _list_entries(page: EditionPage) -> Iterator[SectionEntry]:
 def _choose_image(
     page: EditionPage, lead: EditionImage | None, alt: str, base: str, language: SubscriberLanguage
 ) -> SharedImage | None:
-    """Return the card image, described by `alt` and the lead's image, or else the lead's image."""
+    """Return the image of the social card, or else the lead's image.
+
+    The card is described by `alt` and the description of the lead's image.
+    """
     if page.card:
         alt = (
             language.gettext("%(text)s. Image: %(description)s", text=alt, description=lead.alt)
@@ -120,7 +138,7 @@ def _choose_image(
 
 
 def find_home_image(layout: MailLayout | None) -> EditionImage | None:
-    """Return the image of the newest edition's lead, if any."""
+    """Return the image of the newest edition's lead story, if any."""
     return layout.lead.entry.picture if layout and layout.lead else None
 
 
@@ -136,7 +154,10 @@ def _link_data(
     picture: SharedImage | None,
     language: SubscriberLanguage,
 ) -> dict[str, Any]:
-    """Return an edition page's linked data: issue, site, path, and events (https://schema.org/docs/full.html)."""
+    """Return the linked data of an edition's page: the issue, the site, the path, and events.
+
+    See https://schema.org/docs/full.html.
+    """
     issue = _link_issue(page, publication, base, entries, picture, language)
     path = [
         (publication.name, f"{base}/"),
@@ -149,7 +170,10 @@ def _link_data(
 
 
 def build_website_data(publication: PublicationSettings, base: str) -> dict[str, Any]:
-    """Return the site as linked data (https://schema.org/WebSite), without its search, which excludes search engines."""
+    """Return the linked data of the site (https://schema.org/WebSite).
+
+    It doesn't describe the site's search, because search engines are excluded from that.
+    """
     return {
         "@type": "WebSite",
         "@id": f"{base}/",
@@ -161,7 +185,10 @@ def build_website_data(publication: PublicationSettings, base: str) -> dict[str,
 
 
 def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Describe the breadcrumbs of a page, given as (name, URL) from the root (https://schema.org/BreadcrumbList)."""
+    """Return the linked data of a page's breadcrumbs (https://schema.org/BreadcrumbList).
+
+    `path` has pairs of a name and a URL, beginning at the root.
+    """
     items = [
         {"@type": "ListItem", "position": place, "name": name, "item": url} for place, (name, url) in enumerate(path, 1)
     ]
@@ -169,9 +196,10 @@ def _link_path(path: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _link_event(entry: SectionEntry, when: EntryDate, address: str, zone: ZoneInfo) -> dict[str, Any]:
-    """Describe an event (https://schema.org/Event); empty for a deadline, or without a place.
+    """Return the linked data of an event (https://schema.org/Event).
 
-    Search engines require a place. It comes before the source's details, so a single detail may be either.
+    It's empty for a deadline, and for an event without a place, which search engines require. The
+    place comes before the source's details, so a single detail could be either one.
     """
     if when.kind != "event" or len(entry.details) < 2:
         return {}
@@ -197,7 +225,10 @@ def _link_issue(
     picture: SharedImage | None,
     language: SubscriberLanguage,
 ) -> dict[str, Any]:
-    """Describe the edition as an issue of a periodical, with its stories (https://schema.org/PublicationIssue)."""
+    """Return the linked data of an edition as an issue of a periodical, with its stories.
+
+    See https://schema.org/PublicationIssue.
+    """
     address, zone = f"{base}/editions/{page.line.name}", publication.zone
     data: dict[str, Any] = {
         "@type": "PublicationIssue",
@@ -252,5 +283,5 @@ def _link_story(entry: SectionEntry, address: str) -> dict[str, Any]:
 
 
 def name_edition(number: int, language: SubscriberLanguage) -> str:
-    """Return an edition's name for use within a sentence: "No. 147", or "breaking news"."""
+    """Return the name of an edition for use within a sentence, such as "No. 147" or "breaking news"."""
     return format_issue(number, language)

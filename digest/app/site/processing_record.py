@@ -1,4 +1,7 @@
-"""The record of processing required by GDPR Article 30, and the list of processors, built from the settings."""
+"""The record of processing that GDPR Article 30 requires, and the list of processors.
+
+Both are built from the settings.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,9 +30,9 @@ class ProcessingActivity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessingRecord:
-    """The record: controller, activities, recipients of addresses, and security measures.
+    """The record of processing.
 
-    `gaps` lists what the law requires and the settings lack.
+    `gaps` lists the information that the law requires but the settings lack.
     """
 
     controller: DataController
@@ -40,7 +43,7 @@ class ProcessingRecord:
 
 
 def view_processing_record(installation: Installation, actor: Actor, *, now: datetime) -> ProcessingRecord:
-    """Return the record according to the current settings.
+    """Return the record of processing according to the current settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -50,7 +53,7 @@ def view_processing_record(installation: Installation, actor: Actor, *, now: dat
 
 
 def build_processing_record(settings: Settings) -> ProcessingRecord:
-    """Return the record that follows from these settings."""
+    """Return the record of processing that follows from these settings."""
     controller = build_data_controller(settings)
     return ProcessingRecord(
         controller=controller,

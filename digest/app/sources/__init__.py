@@ -1,1 +1,1 @@
-"""Sources: their articles, their health, and editions from before this installation."""
+"""Sources: their articles and health, and editions sent before this installation."""

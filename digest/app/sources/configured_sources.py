@@ -41,14 +41,18 @@ AUDIT_SUBJECT = "sources"
 
 
 class SourceRefusedError(RefusalError):
-    """Raised if a source can't be read or added. The message names it and says why."""
+    """Raised if a source can't be read or added.
+
+    The message names the source and says why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A source that was read successfully: its document and its final URL.
+    """A source that was read successfully.
 
-    If the URL to read was a web page's, `feeds` are the site's feeds, starting with the one that was read.
+    `url` is its final URL. If the URL to read was that of a web page, `feeds` are the site's feeds,
+    beginning with the one that was read.
     """
 
     url: str
@@ -59,7 +63,7 @@ class ProbedSource:
 
 @dataclass(frozen=True, slots=True)
 class ListedSource:
-    """A source's row with its health as a sentence."""
+    """The row of a source, and a sentence about its health."""
 
     row: Source
     health: str
@@ -68,9 +72,9 @@ class ListedSource:
 def list_sources(
     installation: Installation, actor: Actor, *, include_inactive: bool, now: datetime
 ) -> list[ListedSource]:
-    """Update the database's sources from the settings and return them in order.
+    """Update the database's sources from the settings, and return them in the settings' order.
 
-    With `include_inactive`, those no longer in the settings follow.
+    With `include_inactive`, sources that are no longer in the settings follow.
 
     Raises:
         NotPermittedError: the actor isn't a staff member.
@@ -86,7 +90,9 @@ def list_sources(
 
 
 def probe_source(settings: Settings, source_url: str, *, now: datetime) -> ProbedSource:
-    """Read a URL as a source. Nothing is stored, so no role or database is needed.
+    """Read a URL as a source.
+
+    Nothing is stored, so neither a role nor a database is needed.
 
     Raises:
         SourceRefusedError: the URL can't be read.
@@ -103,7 +109,9 @@ def probe_source(settings: Settings, source_url: str, *, now: datetime) -> Probe
 
 
 def probe_new_source(installation: Installation, source_url: str, *, now: datetime) -> ProbedSource:
-    """Read a URL that isn't a source yet, leaving out the site's feeds that are already sources.
+    """Read a URL that isn't a source yet.
+
+    The site's feeds that already are sources are left out.
 
     Raises:
         SourceRefusedError: the URL is already a source's or can't be read.
@@ -119,7 +127,7 @@ def probe_new_source(installation: Installation, source_url: str, *, now: dateti
 
 
 def complete_typed_url(text: str) -> str:
-    """Return what someone typed as an absolute URL, with https if it has no scheme.
+    """Return a typed URL as an absolute URL, with https if it has no scheme.
 
     Raises:
         ValueError: the text isn't a URL.
@@ -138,14 +146,19 @@ def add_source(
     try_first: bool,
     now: datetime,
 ) -> tuple[SourceSettings, ParsedDocument | None]:
-    """Add a source to the settings file, testing it first if `try_first`; for a web page, its best feed.
+    """Add a source to the settings file.
 
-    The default name is the feed's title, and the default publisher is the part of the name that spells the site's host,
-    or else the name. Return the source's settings and the document that the test read, if any.
+    If `try_first` is true, the source is tested first, and if it's a web page, its best feed is added.
+    The default name is the feed's title. The default publisher is the part of the name that spells the
+    site's host, or else the whole name.
+
+    Returns:
+        The source's settings, and the document that the test read, if any.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SourceRefusedError: the source is already listed, can't be read, or can't be written to the settings file.
+        SourceRefusedError: the source is already listed, can't be read, or can't be written to the
+            settings file.
     """
     with ADD.steps(installation, actor, source_url, now=now) as draft:
         refuse_duplicate_source(installation, source_url)
@@ -161,7 +174,10 @@ def add_source(
 
 @dataclass(frozen=True, slots=True)
 class OpmlImport:
-    """The result of importing an OPML file; `refusals` says why feeds were skipped."""
+    """The result of importing an OPML file.
+
+    `refusals` are the reasons that feeds were skipped.
+    """
 
     added: int
     listed_before: int
@@ -169,7 +185,7 @@ class OpmlImport:
 
 
 def import_opml(installation: Installation, actor: Actor, file: Path, section: str, *, now: datetime) -> OpmlImport:
-    """Add the feeds in an OPML file to the settings file without reading them.
+    """Add the feeds in an OPML file to the settings file. The feeds aren't read.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -187,7 +203,7 @@ def import_opml(installation: Installation, actor: Actor, file: Path, section: s
 def import_uploaded_opml(
     installation: Installation, actor: Actor, body: bytes, file_name: str, section: str, *, now: datetime
 ) -> OpmlImport:
-    """Add the feeds in an uploaded OPML document.
+    """Add the feeds in an uploaded OPML document to the settings file.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -217,7 +233,7 @@ def import_uploaded_opml(
 def add_source_with_details(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
 ) -> int:
-    """Add a source with all its values; return the number of its row.
+    """Add a source with all of its values, and return the number of its row.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -236,14 +252,15 @@ def add_source_with_details(
 def change_source(
     installation: Installation, actor: Actor, url: str, values: Mapping[str, Any], *, fingerprint: str, now: datetime
 ) -> bool:
-    """Write new values for a source to the settings file; return whether anything changed.
+    """Write new values for a source to the settings file, and return True if anything changed.
 
-    If its URL changes, it keeps its row and articles, but its health only if it had redirected to the new URL.
+    If the URL of a source changes, the source keeps its row and its articles. It keeps its health only
+    if it had redirected to the new URL.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         SourceRefusedError: another source has the new URL.
-        SettingsValueError: a value is invalid; `problems` lists which.
+        SettingsValueError: a value is invalid. `problems` lists the invalid values.
         SettingsConflictError: someone else changed the source at the same time.
         SettingsError: the settings file can't be read or written.
     """
@@ -265,7 +282,10 @@ def change_source(
 
 
 def _move_source(session: Session, url: str, new_url: str) -> None:
-    """Record the new URL of a source. Its health is reset unless the source was redirected there."""
+    """Record the new URL of a source.
+
+    The source's health is reset unless the source was redirected there.
+    """
     row = session.scalars(select(Source).where(Source.url == url)).first()
     if row is not None and row.moved_to != new_url:
         row.moved_to = new_url
@@ -273,11 +293,7 @@ def _move_source(session: Session, url: str, new_url: str) -> None:
 
 
 def _refuse_taken_url(installation: Installation, url: str) -> None:
-    """Refuse a URL that another source has, even one no longer in the settings.
-
-    Raises:
-        SourceRefusedError: another source has it.
-    """
+    """Raise `SourceRefusedError` if another source has a URL, even one that's no longer in the settings."""
     with installation.read() as session:
         owner = session.scalars(select(Source).where(Source.url == url)).first()
     if owner is None:
@@ -296,9 +312,9 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
 def follow_moved_source(
     installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
 ) -> None:
-    """Write the URL to which a source has moved to the settings file. Its row, articles, and health are kept.
+    """Write the URL that a source has moved to to the settings file.
 
-    `new_url` is the URL that the actor was shown.
+    Its row, articles, and health are kept. `new_url` is the URL that the actor was shown.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -316,7 +332,9 @@ def follow_moved_source(
 
 
 def undo_url_change(installation: Installation, actor: Actor, number: int, *, fingerprint: str, now: datetime) -> None:
-    """Restore the previous URL of a source, given by the number of its row. Its articles are kept.
+    """Restore the previous URL of a source.
+
+    `number` is the number of the source's row. The source's articles are kept.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -334,7 +352,9 @@ def undo_url_change(installation: Installation, actor: Actor, number: int, *, fi
 
 
 def remove_source(installation: Installation, actor: Actor, url: str, *, now: datetime) -> SourceSettings:
-    """Remove a source from the settings file and return its settings. Its articles are kept.
+    """Remove a source from the settings file, and return its settings.
+
+    Its articles are kept.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -360,7 +380,7 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
 
 
 def find_configured_source(installation: Installation, url: str) -> SourceSettings | None:
-    """Return the source with this URL in the settings, or None."""
+    """Return the source in the settings that has this URL, or None."""
     return next((source for source in installation.settings.file.sources if source.url == url), None)
 
 
@@ -379,11 +399,7 @@ def build_opml(installation: Installation) -> bytes:
 
 
 def refuse_duplicate_source(installation: Installation, url: str) -> None:
-    """Refuse the URL of a source that is already in the settings.
-
-    Raises:
-        SourceRefusedError: a source has it.
-    """
+    """Raise `SourceRefusedError` if a source in the settings already has this URL."""
     for source in installation.settings.file.sources:
         if source.url == url:
             raise SourceRefusedError(f"“{source.name}” already has the URL {url}.", "Enter a different URL.")

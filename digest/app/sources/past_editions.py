@@ -1,4 +1,4 @@
-"""Import of editions sent before this installation, so that their stories aren't repeated."""
+"""Importing editions that were sent before this installation, so that their stories aren't repeated."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,9 +27,10 @@ MAX_FILE_BYTES = 10_000_000
 
 @dataclass(frozen=True, slots=True)
 class ImportedEditionResult:
-    """The result of importing one file or URL.
+    """The result of importing a file or URL.
 
-    `refusal` says why it wasn't imported; `replaced` says whether it replaced an earlier import.
+    `refusal` is the reason that it wasn't imported. `replaced` is True if it replaced an earlier
+    import.
     """
 
     place: str
@@ -49,17 +50,17 @@ def import_past_editions(
     fetcher: ContentFetcher | None = None,
     progress: Progress = lambda *_: None,
 ) -> list[ImportedEditionResult]:
-    """Read past editions from files and URLs, and store them unless `dry_run`.
+    """Read past editions from files and URLs, and store them unless `dry_run` is true.
 
     Args:
-        installation: where they're stored.
+        installation: the installation that stores them.
         places: HTML files and URLs.
-        actor: who imports them.
+        actor: the person who imports them.
         now: the current time in UTC.
         dry_run: only report what would be imported.
         released_on: the date of editions that don't state one; without it, they're refused.
         fetcher: replaces the network.
-        progress: called with (completed, total).
+        progress: called with the numbers of completed and all files and URLs.
     """
     reports: list[ImportedEditionResult] = []
     with IMPORT.steps(installation, actor, "past editions", now=now) as audit:
@@ -126,7 +127,10 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 
 
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
-    """Return the URL of a past edition by its name; None if it's unknown or was imported from a file."""
+    """Return the URL of a past edition, given its name.
+
+    Return None if the edition is unknown or was imported from a file.
+    """
     query = select(ImportedEdition.address).where(ImportedEdition.name == name).order_by(ImportedEdition.id.desc())
     with installation.read() as session:
         return next((address for address in session.scalars(query) if usable_url(address)), None)

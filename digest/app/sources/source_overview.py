@@ -1,4 +1,4 @@
-"""Statistics of sources for the pages: articles by week, and stories in editions."""
+"""Statistics about sources for the pages: articles by week, and stories in editions."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -23,12 +23,15 @@ _URLS_A_QUERY = 500
 
 
 class UnknownSourceNumberError(RefusalError):
-    """Raised if there's no source with the given number."""
+    """Raised if no source has the given number."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """The statistics of a source. `used` counts stories in the newest edition."""
+    """The statistics for a source.
+
+    `used` is the number of its stories in the newest edition.
+    """
 
     weeks: tuple[SourceWeek, ...] = ()
     used: int = 0
@@ -41,19 +44,29 @@ class SourceStatistics:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatisticsTable:
-    """The statistics of all sources by ID. `edition_number` is the edition that `used` refers to, or None."""
+    """The statistics for all sources, by ID.
+
+    `edition_number` is the number of the edition that `used` refers to, or None.
+    """
 
     edition_number: int | None
     figures: Mapping[int, SourceStatistics]
 
     def get_statistics(self, source: Source) -> SourceStatistics:
-        """Return the statistics of a source; all zero if it was never visited."""
+        """Return the statistics for a source.
+
+        They're all zero if the source was never visited.
+        """
         return self.figures.get(source.id, SourceStatistics())
 
 
 @dataclass(frozen=True, slots=True)
 class EditionSourceShare:
-    """A source's stories in an edition: `led` counts those it leads, and `also` those it's listed under."""
+    """The stories of a source in an edition.
+
+    `led` is the number of stories that it leads, and `also` the number of those that it's listed
+    under.
+    """
 
     name: str
     number: int
@@ -64,9 +77,10 @@ class EditionSourceShare:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """A source as shown on its page. `configured` is None if it's no longer in the settings.
+    """A source as shown on its page.
 
-    `draft_stories` are the stories of upcoming editions that use it, as (edition, headline).
+    `configured` is None if the source is no longer in the settings. `draft_stories` are the stories
+    in upcoming editions that use it, as (edition, headline).
     """
 
     row: Source
@@ -80,7 +94,10 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Return each source's articles of recent weeks and its stories in the newest edition, which may be a draft."""
+    """Return the articles of each source in recent weeks, and its stories in the newest edition.
+
+    The newest edition may be a draft.
+    """
     today = now.astimezone(installation.settings.zone).date()
     drafted = select(Edition).where(IS_REGULAR, Edition.state != EditionState.CANCELLED)
     newest = drafted.order_by(Edition.release_at.desc()).limit(1)
@@ -99,7 +116,7 @@ def read_source_statistics(installation: Installation, *, now: datetime) -> Sour
 
 
 def view_source(installation: Installation, actor: Actor, number: int, *, now: datetime) -> SourceView:
-    """Return a source by the number of its row.
+    """Return a source, given the number of its row.
 
     Raises:
         NotPermittedError: the actor isn't a staff member.
@@ -133,7 +150,10 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
 
 
 def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[int, int], tuple[int, int]]:
-    """Count the placed stories that each source leads and those it's listed under, by (source, edition)."""
+    """Count the placed stories that each source leads, and those that it's listed under.
+
+    The keys of the result are (source, edition).
+    """
     ids = [edition.id for edition in editions]
     query = select(EditionStory.edition_id, EditionStory.members).where(
         EditionStory.edition_id.in_(ids), EditionStory.section.is_not(None)
@@ -150,7 +170,7 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
 
 
 def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
-    """Return the IDs of the sources that published each URL."""
+    """Return a mapping of URLs to the IDs of the sources that published them."""
     sources_by_url: dict[str, set[int]] = {}
     listed = sorted(urls)
     for begin in range(0, len(listed), _URLS_A_QUERY):

@@ -1,1 +1,1 @@
-"""The subscriber list: search, imports, exports, and statistics."""
+"""The list of subscribers: search, imports, exports, and statistics."""

@@ -1,6 +1,7 @@
-"""Searches for part of an email address. Each runs in a child process, and its results are kept only in memory.
+"""Searches for a part of an email address.
 
-The search text is part of someone's address, so it's never stored. The audit log records who searched and why.
+Each search runs in a child process, and its results are kept only in memory. The search text is
+part of someone's address, so it's never stored. The audit log records who searched and why.
 """
 
 import secrets
@@ -30,7 +31,7 @@ from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import Person, table_of
 
 MAX_FOUND = 100  # people; if there are more, the page asks for a longer text
-MAX_RUNNING = 2  # concurrent searches
+MAX_RUNNING = 2  # at the same time
 RESULT_LIFETIME = timedelta(minutes=15)
 
 log = get_logger("people")
@@ -48,14 +49,17 @@ class SearchStage(StrEnum):
     RUNNING = "running"
     DONE = "done"
     STOPPED = "stopped"  # by the person who started it
-    REPLACED = "replaced"  # by a later search of the same sign-in
+    REPLACED = "replaced"  # by a later search from the same sign-in
     FULL = "full"  # more were found than can be shown
     FAILED = "failed"
 
 
 @dataclass(slots=True)
 class AddressSearch:
-    """A search: its text and reason, its progress, and the people found so far. It belongs to one sign-in."""
+    """A search: its text and reason, its progress, and the people found so far.
+
+    It belongs to the sign-in that started it.
+    """
 
     part: str
     reason: str
@@ -67,18 +71,18 @@ class AddressSearch:
     stage: SearchStage = SearchStage.RUNNING
     seconds: float = 0.0  # elapsed
     stop_asked: threading.Event = field(default_factory=threading.Event)
-    is_replaced: bool = False  # whether it's being stopped because another search was started
+    is_replaced: bool = False  # True while it's being stopped because another search was started
     thread: threading.Thread | None = None
 
     @property
     def seconds_left(self) -> int:
-        """The estimated remaining seconds, based on the speed so far; 0 if unknown."""
+        """An estimate of the remaining seconds, based on the speed so far, or 0 if that's unknown."""
         return (
             round(self.seconds * (self.total - self.searched_count) / self.searched_count) if self.searched_count else 0
         )
 
     def run(self, installation: Installation, work: SearchWork) -> None:
-        """Search all addresses in a child process until done, stopped, or full."""
+        """Search all addresses in a child process, until the search is done, stopped, or full."""
         began = time.monotonic()
 
         def note_step(searched_count: int, numbers: tuple[int, ...]) -> None:
@@ -104,7 +108,10 @@ class AddressSearch:
 
 
 def search_addresses_in_child(settings: Settings, part: str, report: Report) -> bool:
-    """Search all addresses in a child process, step by step; return whether more matched than can be shown."""
+    """Search all addresses in a child process, step by step.
+
+    Return True if more addresses matched than can be shown.
+    """
     match_count = 0
     with closing(open_database(settings.effective_database_url)) as database:
         keys = Installation(settings, database).keys
@@ -117,7 +124,10 @@ def search_addresses_in_child(settings: Settings, part: str, report: Report) -> 
 
 
 class AddressSearches:
-    """The searches of a process, by the random names in their pages' URLs. They're kept only in memory."""
+    """The searches of a process, by the random names in the URLs of their pages.
+
+    They're kept only in memory.
+    """
 
     def __init__(self, *, work: SearchWork = search_addresses_in_child) -> None:
         self._work = work
@@ -127,7 +137,9 @@ class AddressSearches:
     def begin(
         self, installation: Installation, staff: SignedInStaff, part_text: str, reason: str, *, now: datetime
     ) -> str:
-        """Start a search and return its name. An earlier search of the same sign-in is stopped.
+        """Start a search and return its name.
+
+        An earlier search from the same sign-in is stopped.
 
         Raises:
             NotPermittedError: the member isn't an admin.
@@ -159,7 +171,10 @@ class AddressSearches:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
-        """Return a search by its name; None if it has expired or belongs to another sign-in."""
+        """Return a search by its name.
+
+        Return None if the search has expired or belongs to another sign-in.
+        """
         with self._lock:
             self._drop_old(now)
             search = self._searches.get(name)
@@ -179,7 +194,7 @@ def list_found_subscribers(installation: Installation, search: AddressSearch) ->
 
 
 MIN_PART_LENGTH, MAX_PART_LENGTH = 4, 100  # characters
-PAGE_SIZE = 2000  # addresses per query and per step
+PAGE_SIZE = 2000  # addresses per query, which is one step
 
 _TABLE = table_of(Person)
 _NEXT_ADDRESSES = (
@@ -191,19 +206,22 @@ _NEXT_ADDRESSES = (
 
 
 class SearchTextError(RefusalError):
-    """Raised if a text can't be searched for. The message says why, without quoting it."""
+    """Raised if a text can't be searched for.
+
+    The message says why, without quoting the text.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SearchStepResult:
-    """The number of addresses searched in a step, and the numbers of the people whose addresses match."""
+    """The number of addresses searched in a step, and the numbers of people whose addresses match."""
 
     searched_count: int
     matching_numbers: tuple[int, ...]
 
 
 def parse_search_text(text: str) -> str:
-    """Return a search text in normalized form.
+    """Return a search text in its normalized form.
 
     Raises:
         SearchTextError: the text is too short, too long, or not printable ASCII.
@@ -218,9 +236,10 @@ def parse_search_text(text: str) -> str:
 
 
 def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iterator[SearchStepResult]:
-    """Decrypt all addresses in order and yield the case-insensitive matches for `part`, step by step.
+    """Search all addresses in order, and yield the result of each step.
 
-    Addresses that can't be decrypted are skipped, and their person's number is logged.
+    Each address is decrypted and searched for `part`, ignoring case. Addresses that can't be
+    decrypted are skipped, and the number of the person is logged.
 
     Raises:
         KeyFileError: an address was encrypted with a key that isn't in the key file.

@@ -1,6 +1,7 @@
 """CPU-intensive work in a child process, so that pages stay responsive.
 
-A thread would share the interpreter lock with the pages, and each would wait for the other at every statement.
+A thread would share the interpreter lock with the pages, and each of them would keep waiting for
+the other.
 """
 
 import multiprocessing
@@ -16,10 +17,10 @@ from digest.logs import configure_logging
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
-# The fork server loads these once, so a child starts in about 20 ms.
+# The fork server loads these modules once, so that a child process starts in about 20 ms.
 PRELOADED_MODULES = ["digest.app.subscribers.address_searches", "digest.app.subscribers.uploads"]
 BROKE_OFF = "The work failed. Run 'digest doctor' for details."
-_NICENESS = 5  # pages and sending have priority
+_NICENESS = 5  # pages and sending take priority
 _LOOK_SECONDS = 0.1  # between two checks for a stop request
 _STOP = "stop"
 
@@ -30,21 +31,25 @@ Result = TypeVar("Result")
 
 
 class WorkStoppedError(ApplicationError):
-    """Raised if the work was stopped or the process that requested it is gone."""
+    """Raised if the work was stopped, or the process that requested it is gone."""
 
 
 class WorkFailedError(ApplicationError):
-    """Raised if the work failed. The message can be shown to users."""
+    """Raised if the work failed.
+
+    The message can be shown to users.
+    """
 
 
 def run_in_child(
     work: Callable[..., Result], *arguments: Any, on_progress: Callable[..., None], stop_asked: threading.Event
 ) -> Result:
-    """Run `work(*arguments, report)` in a child process, and call `on_progress` here with the values it reports.
+    """Run `work(*arguments, report)` in a child process and return its result.
 
-    The function, arguments, and result are pickled, so the function must be at module level, and arguments can't
-    contain open resources. Once `stop_asked` is set or this process ends, the next call of `report` raises
-    `WorkStoppedError` in the child.
+    The values that the child passes to `report` are passed to `on_progress` in this process. The
+    function, its arguments, and its result are pickled, so the function must be at module level and the
+    arguments can't contain open resources. Once `stop_asked` is set or this process ends, the child's
+    next call of `report` raises `WorkStoppedError`.
 
     Raises:
         WorkStoppedError: the work was stopped.
@@ -70,7 +75,7 @@ def run_in_child(
 
 
 def _follow_child(pipe: Connection, on_progress: Callable[..., None], stop_asked: threading.Event) -> tuple[str, Any]:
-    """Relay a child's progress reports and the stop request; return its outcome and value."""
+    """Relay a child's progress reports and the stop request, and return its outcome and value."""
     was_told_to_stop = False
     while True:
         if stop_asked.is_set() and not was_told_to_stop:
@@ -92,7 +97,7 @@ def _run_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any,
     def report(*values: Any) -> None:
         try:
             pipe.send(("progress", values))
-            stopped = pipe.poll()  # readable means a stop request or a closed pipe
+            stopped = pipe.poll()  # there's something to read after a stop request or if the pipe is closed
         except OSError:
             stopped = True
         if stopped:
@@ -104,7 +109,7 @@ def _run_child(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any,
         message = ("stopped", None)
     except ApplicationError as exc:
         message = ("failed", str(exc))
-    except Exception:  # the parent is told, whatever the error
+    except Exception:  # the parent is told about any error
         log.exception("a child process failed", work=work.__name__)
         message = ("failed", BROKE_OFF)
     with suppress(OSError):

@@ -1,4 +1,4 @@
-"""The consent text that subscribers agree to now, and the earlier ones."""
+"""The consent texts that subscribers agree to now and agreed to earlier."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,18 +15,21 @@ LIST = Action("consent wordings listed")
 
 @dataclass(frozen=True, slots=True)
 class ConsentTextRegister:
-    """The current consent text, and those that have been shown, newest first; once shown, the current one is in `kept`."""
+    """The current consent text, and all texts that have been shown.
+
+    `kept` has the latter, newest first. It includes the current text once that has been shown.
+    """
 
     current: ConsentText
     kept: tuple[ConsentTextVersion, ...]
 
     @property
     def is_kept(self) -> bool:
-        """Whether the current text already has a version."""
+        """True if the current text already has a version."""
         return any(map(self.is_current, self.kept))
 
     def is_current(self, wording: ConsentTextVersion) -> bool:
-        """Return whether a stored text is the current one."""
+        """Return True if a stored text is the current one."""
         return (wording.hash, wording.language) == (self.current.hash, self.current.language)
 
 
@@ -42,9 +45,10 @@ def view_consent_texts(installation: Installation, actor: Actor, *, now: datetim
 
 
 def build_consent_text(settings: Settings, *, breaking_news: bool = False) -> ConsentText:
-    """Return the consent text for new subscribers: the publisher's, or else the standard text for its schedule.
+    """Return the consent text for new subscribers.
 
-    With `breaking_news`, return the text for people who choose it, which always mentions breaking news.
+    It's the publisher's own text, or else the standard text for the publication's schedule. With
+    `breaking_news`, return the text for people who choose breaking news, which always mentions it.
     """
     publication, language, template = (
         settings.file.publication,

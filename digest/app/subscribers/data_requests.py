@@ -32,8 +32,8 @@ SHOW = Action("subscriber shown")
 DATA_REQUEST_REASON = mark_message("to answer your request for your data")
 MAIL_DATA_LINK = Action("data link mailed")
 
-# A printable answer (GDPR, Article 15), the full record (ISO/IEC TS 27560), and portable copies as CSV and JSON
-# (Article 20).
+# The formats are a printable answer (GDPR, Article 15), the full record (ISO/IEC TS 27560), and
+# portable copies as CSV and JSON (Article 20).
 AnswerForm = Literal["html", "json", "csv", "portable"]
 _ANSWER_NAMES: dict[AnswerForm, str] = {
     "html": "answer to print",
@@ -53,9 +53,10 @@ def create_data_answer(
     reference: str = "",
     now: datetime,
 ) -> str:
-    """Return a file that answers a person's data request. It's recorded as a disclosure that the person can see.
+    """Return a file that answers a person's request for their data.
 
-    `whom` is their address or number, and `reference` is the sign-in of the team member who requests the file.
+    It's recorded as a disclosure that the person can see. `whom` is the person's address or number.
+    `reference` is the sign-in of the member who requests the file.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -66,7 +67,7 @@ def create_data_answer(
         number = find_person_row(session, keys, whom).number
         name = _ANSWER_NAMES[form]
         draft.subject, draft.detail = f"person {number}", {"why": reason, "file": name}
-        # A sign-in alone would count as revealing the address, which pages would then show.
+        # The sign-in alone would count as revealing the address, and pages would then show it.
         file_reference = ", ".join(filter(None, (reference, name)))
         disclosures.record_disclosures(
             session, [number], to_whom=STAFF_RECIPIENT, why=reason, reference=file_reference, now=now
@@ -116,7 +117,7 @@ def _render_record_page(settings: Settings, record: dict[str, Any], today: date)
 def send_data_link(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> my_data.DataLinkOutcome:
-    """Email a person who asked the team for their data a link to it; return the outcome.
+    """Email a data link to a person who asked the team for their data, and return the outcome.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -1,4 +1,4 @@
-"""Growth of the list and results of editions, read from stored counts."""
+"""The growth of the list and the results of editions, read from stored counts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -37,7 +37,11 @@ _LEFT = ConsentKind.WITHDRAWN.value
 
 @dataclass(frozen=True, slots=True)
 class SignupSourceCount:
-    """Sign-ups from one source: forms, confirmations, people added with evidence, and later unsubscribes."""
+    """The sign-ups from one source.
+
+    They're counted as forms, confirmations, people added with evidence (`brought`), and later
+    unsubscribes.
+    """
 
     way: str
     form_count: int
@@ -48,9 +52,10 @@ class SignupSourceCount:
 
 @dataclass(frozen=True, slots=True)
 class EditionResults:
-    """The results of an edition. `unsubscribed_count` covers the time until the next edition, or a week.
+    """The results of an edition.
 
-    `reasons` counts the reasons given, by key (`subscribers.consent.ledger.UNSUBSCRIBE_REASONS`).
+    `unsubscribed_count` covers the time until the next edition, or a week. `reasons` has counts by
+    the keys of `subscribers.consent.ledger.UNSUBSCRIBE_REASONS`.
     """
 
     number: int
@@ -67,13 +72,16 @@ class EditionResults:
         return max(0, self.unsubscribed_count - sum(self.reasons.values()))
 
     def share(self, count: int) -> float:
-        """Return a count as a fraction of the accepted messages, 0 to 1."""
+        """Return a count as a fraction of the accepted messages, from 0 to 1."""
         return count / self.handed_over if self.handed_over else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleReadCount:
-    """An article on the publication's site with its page views in the week before they were counted."""
+    """An article on the publication's site.
+
+    `views` are its page views in the week before they were counted.
+    """
 
     title: str
     url: str
@@ -84,9 +92,10 @@ class ArticleReadCount:
 class GrowthView:
     """The content of the growth page.
 
-    `current` is the current number of subscribers, and `subscribers` the daily counts of the last year. `came` and
-    `went` are the people who joined and left in the week up to the last count, None if a nightly count is missing.
-    `hours` are the newest edition's emails by hour, in the publication's time zone.
+    `current` is the current number of subscribers, and `subscribers` has the daily counts of the
+    last year. `came` and `went` are the numbers of people who joined and left in the week before
+    the last count, or None if a nightly count is missing. `hours` has counts of the newest
+    edition's emails by hour, in the publication's time zone.
     """
 
     today: date
@@ -103,18 +112,18 @@ class GrowthView:
 
     @property
     def last_count_is_old(self) -> bool:
-        """Whether last night's count is missing, so that changes since the last count aren't recent."""
+        """True if last night's count is missing, so that changes before the last count aren't recent."""
         yesterday = self.today - timedelta(days=1)
         return bool(self.subscribers) and self.subscribers[-1][0] < yesterday
 
     def subscribers_before(self, days: int) -> int | None:
-        """Return the number of subscribers this many days before the last count, or None if unknown."""
+        """Return the number of subscribers this many days before the last count, or None if it's unknown."""
         earlier = _find_earlier_count(self.subscribers, days)
         return None if earlier is None else earlier[1]
 
     @property
     def weekly_subscribers(self) -> tuple[tuple[date, int], ...]:
-        """Every seventh count, including the last one."""
+        """Every seventh count, ending with the last one."""
         return tuple(reversed(tuple(reversed(self.subscribers))[::7]))
 
 
@@ -152,7 +161,7 @@ _BROUGHT = (ConsentKind.IMPORTED, ConsentKind.ATTESTED)
 
 
 def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
-    """Load a year of daily counts, ending with the last count, however old it is."""
+    """Return a year of daily counts, ending with the last one, however old it is."""
     counted = select(DailyConsentCount.day, DailyConsentCount.count).where(DailyConsentCount.kind == SUBSCRIBERS_KIND)
     statement = counted.order_by(DailyConsentCount.day.desc()).limit(1)
     last = session.execute(statement).first()
@@ -165,7 +174,10 @@ def _load_subscriber_counts(session: Session) -> tuple[tuple[date, int], ...]:
 
 
 def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> tuple[date, int] | None:
-    """Return the count this many days before the last one, or the nearest earlier one within `MAX_GAP`."""
+    """Return the count from this many days before the last one.
+
+    If there's none, return the nearest earlier count within `MAX_GAP`, or None.
+    """
     if not subscribers:
         return None
     latest = subscribers[-1][0] - timedelta(days=days)
@@ -174,7 +186,10 @@ def _find_earlier_count(subscribers: Sequence[tuple[date, int]], days: int) -> t
 
 
 def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tuple[int | None, int | None]:
-    """Count the people who joined and left between the two compared counts; None if a nightly count is missing."""
+    """Return the numbers of people who joined and left between the two counts that are compared.
+
+    They're None if a nightly count is missing.
+    """
     if not subscribers:
         return None, None
     earlier = _find_earlier_count(subscribers, 7)
@@ -194,7 +209,10 @@ def _count_week(session: Session, subscribers: Sequence[tuple[date, int]]) -> tu
 
 
 def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
-    """Count recent sign-ups by source, largest first. Sources beyond `SHOWN_WAYS` are combined in one row."""
+    """Count recent sign-ups by source, the largest source first.
+
+    Sources beyond `SHOWN_WAYS` are combined in one row.
+    """
     query = (
         select(DailyConsentCount.way, DailyConsentCount.kind, func.sum(DailyConsentCount.count))
         .where(
@@ -259,7 +277,7 @@ def _judge_edition(figure: EditionFigures, counts: Sequence[DailyConsentCount]) 
 
 
 def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:
-    """Return the first 12 hours of an edition in order, including those without emails."""
+    """Return the counts for the first 12 hours of an edition, in order, including hours without emails."""
     counts = {datetime.strptime(text, "%Y-%m-%d %H").replace(tzinfo=UTC): count for text, count in hours.items()}
     if not counts:
         return ()

@@ -1,4 +1,4 @@
-"""Undo of finished imports, within seven days."""
+"""Undoing finished imports, within seven days."""
 
 import threading
 import time
@@ -22,7 +22,7 @@ from subscribers.transfer.import_undo import UndoResult
 
 UNDO = Action("import undone")
 MAX_COUNTED_AT_ONCE = 5_000  # people; a larger import is counted while its page reloads
-_PREVIEW_LIFETIME = 600.0  # seconds that a finished count of a large import is kept
+_PREVIEW_LIFETIME = 600.0  # seconds that the finished count of a large import is kept
 _WAIT_SECONDS = 10.0  # how long a page waits before the undo continues in the background
 
 log = get_logger("imports")
@@ -32,13 +32,14 @@ log = get_logger("imports")
 class ImportUndoPreview:
     """A preview of undoing an import.
 
-    `suppressed` counts people who unsubscribed elsewhere and stay suppressed, `unsubscribed` those of them who had been
-    subscribed here, and `known` those whom the import didn't change.
+    `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
+    `unsubscribed` the number of those who had been subscribed here. `known` is the number of people
+    whom the import didn't change.
     """
 
     batch: int
     name: str
-    until: datetime | None  # None if an undo was interrupted, which can be finished at any time
+    until: datetime | None  # None for an interrupted undo, which can be finished at any time
     result: UndoResult
     suppressed: int
     unsubscribed: int
@@ -47,13 +48,13 @@ class ImportUndoPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreview:
-    """A preview that's counted in a thread, and the monotonic time when the count ended."""
+    """A preview that a thread counts, and the monotonic time at which the count ended."""
 
     future: Future[ImportUndoPreview] = field(default_factory=Future)
     ended_at: float = 0.0
 
     def count(self, count: Callable[[], ImportUndoPreview]) -> None:
-        """Set the result or the exception of a count."""
+        """Set the future to the result or the exception of a count."""
         try:
             preview = count()
         except Exception as exc:  # noqa: BLE001 - raised where the page asks for the result
@@ -64,19 +65,25 @@ class _BackgroundPreview:
             self.future.set_result(preview)
 
     def is_outdated(self) -> bool:
-        """Return whether the count ended too long ago. One that's still running never is."""
+        """Return True if the count ended too long ago.
+
+        A count that's still running isn't outdated.
+        """
         return self.future.done() and time.monotonic() - self.ended_at > _PREVIEW_LIFETIME
 
 
 @dataclass(slots=True)
 class _BackgroundPreviews:
-    """The previews of one database that are counted in threads, by the number of the import."""
+    """The previews of one database that threads count, by the number of the import."""
 
     by_batch: dict[int, _BackgroundPreview] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, batch: int, count: Callable[[], ImportUndoPreview]) -> Future[ImportUndoPreview]:
-        """Return an import's preview, and begin the count if none is running or recent."""
+        """Return the preview of an import.
+
+        Begin the count if none is running or recent.
+        """
         with self.lock:
             preview = self.by_batch.get(batch)
             if preview is None or preview.is_outdated():
@@ -85,7 +92,7 @@ class _BackgroundPreviews:
             return preview.future
 
     def forget(self, batch: int) -> None:
-        """Forget an import's preview, so that it's counted again."""
+        """Forget the preview of an import, so that it's counted again."""
         with self.lock:
             self.by_batch.pop(batch, None)
 
@@ -94,9 +101,10 @@ _previews: WeakKeyDictionary[object, _BackgroundPreviews] = WeakKeyDictionary()
 
 
 def begin_preview(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview | None:
-    """Return the preview of undoing an import, or None while a large one is being counted in a thread.
+    """Return the preview of undoing an import.
 
-    The result is kept for ten minutes, or until the undo begins.
+    Return None while a thread is counting a large import. The result is kept for ten minutes, or
+    until the undo begins.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -123,7 +131,7 @@ def _find_previews(installation: Installation) -> _BackgroundPreviews:
 
 
 def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: datetime) -> ImportUndoPreview:
-    """Count the effects of undoing an import.
+    """Return the effects of undoing an import, without undoing it.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -160,12 +168,14 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
 def begin_undo(
     installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime
 ) -> UndoResult | None:
-    """Undo a finished import in a thread; return the result, or None if it isn't finished while the page waits.
+    """Undo a finished import in a thread, and return the result.
+
+    Return None if the undo isn't finished while the page waits.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         ImportUndoError: the import can't be undone.
-        Exception: the undo failed while the page waited; it can be finished later.
+        Exception: the undo failed while the page waited. It can be finished later.
     """
     UNDO.check_permitted(installation, actor, f"import {batch}", now=now)
     with installation.read() as session:
@@ -176,7 +186,7 @@ def begin_undo(
     def work() -> None:
         try:
             results.append(undo_import(installation, actor, batch, reason, now=now))
-        except Exception as exc:  # after the response is sent, the list of imports shows that it isn't finished
+        except Exception as exc:  # after the response, the list of imports shows that the undo isn't finished
             failures.append(exc)
             log.exception("undoing an import failed", batch=batch, error=type(exc).__name__)
 

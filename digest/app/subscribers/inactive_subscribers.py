@@ -18,12 +18,17 @@ _DAYS_A_YEAR = 365.25
 
 
 def find_inactivity_start(years: int, now: datetime) -> datetime:
-    """Return the time `years` before `now`, since which a subscriber must have shown no activity."""
+    """Return the time `years` before `now`.
+
+    Subscribers who have shown no activity since then are inactive.
+    """
     return now - timedelta(days=years * _DAYS_A_YEAR)
 
 
 def count_inactive_subscribers(installation: Installation, actor: Actor, years: int, *, now: datetime) -> int:
-    """Count the subscribers who could be asked. For a large list, it takes a few seconds.
+    """Count the subscribers who could be asked.
+
+    For a large list, this takes a few seconds.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -36,10 +41,10 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
 def ask_inactive_subscribers(
     installation: Installation, actor: Actor, years: int, *, takes_off: bool, limit: int, now: datetime
 ) -> int:
-    """Queue emails to up to `limit` subscribers inactive for `years`; return the number queued.
+    """Queue emails to up to `limit` subscribers who have been inactive for `years`.
 
-    With `takes_off`, the email says that people who don't answer in time will be removed, and nightly maintenance does
-    remove them.
+    Return the number of emails queued. With `takes_off`, the email says that people who don't
+    answer in time will be removed, and nightly maintenance then removes them.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -47,11 +47,11 @@ MAX_NAMED_PEOPLE = 100  # people listed in an audit row
 
 
 class UnknownImportError(RefusalError):
-    """Raised if there's no unfinished import with the given number."""
+    """Raised if no unfinished import has the given number."""
 
 
 class ExportFileError(RefusalError):
-    """Raised if an export file can't be created."""
+    """Raised if a file for an export can't be created."""
 
 
 def rehearse_import(
@@ -65,9 +65,10 @@ def rehearse_import(
     outcomes: Path | None = None,
     keep_rejects: bool = False,
 ) -> ImportReport:
-    """Read a file and count what importing it would do. No subscriber is changed.
+    """Read a file, and count what importing it would do.
 
-    `outcomes` receives the result of each row. With `keep_rejects`, rejected rows are written next to `file`.
+    No subscriber is changed. `outcomes` receives the result of each row. With `keep_rejects`,
+    rejected rows are written next to `file`.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -100,15 +101,18 @@ def import_list(
     outcomes: Path | None = None,
     file_name: str = "",
 ) -> tuple[ImportReport, Path | None]:
-    """Import a file, or resume its import; return the report and the file of rejected rows, if any.
+    """Import a file, or resume its import.
 
-    Rejected rows are written in full next to the list. The result of each row is written to `outcomes`, by row number.
-    `file_name` is the list's name on pages, by default the file's.
+    Rejected rows are written in full next to the list. The result of each row is written to `outcomes`,
+    by row number. `file_name` is the name of the list on pages, by default that of the file.
+
+    Returns:
+        The report, and the file of rejected rows, if any.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        ListFileError: the file can't be read as a list, changed while being read, or its import was started with other
-            options.
+        ListFileError: the file can't be read as a list, changed while being read, or its import was
+            started with other options.
         OSError: the unsubscribe log, the rejected rows, or the row results couldn't be written.
     """
     with (
@@ -143,7 +147,7 @@ def import_list(
 
 
 def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
-    """Yield the content of an open file from its start, in chunks, and then close it."""
+    """Yield the content of an open file from its start, in chunks, and then close the file."""
     with file:
         file.seek(0)
         while piece := file.read(_PIECE_SIZE):
@@ -152,25 +156,35 @@ def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
 
 @contextmanager
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
-    """Survey a list, which is first unpacked if it's in a ZIP file or a spreadsheet."""
+    """Survey a list.
+
+    A list in a ZIP file or a spreadsheet is unpacked first.
+    """
     with prepare_readable_list(file, installation.settings.uploads_folder) as table:
         yield survey_file(table, options, part_keys=_map_tags_to_parts(list_sections_and_topics(installation), options))
 
 
 def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str], ...]:
-    """Return the key and title of each section and topic that subscribers can choose, to which tags can be mapped."""
+    """Return the sections and topics that subscribers can choose, as (key, title).
+
+    The tags in an imported list can be mapped to them.
+    """
     return list_part_titles(installation.settings, installation.settings.subscriber_language)
 
 
 def map_topic_names(installation: Installation) -> dict[str, str]:
-    """Return the names of topics in exported files, by key."""
+    """Return a mapping of topic keys to the names of topics in exported files."""
     parts = ((split_part_key(key)[1], title) for key, title in list_sections_and_topics(installation))
     return {topic: slugify_topic(title) for topic, title in parts if topic}
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
-    """Return the keys of sections and topics by their words and by mapped tags, in lower case."""
-    sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])  # take precedence over topics
+    """Return a mapping of words and tags to the keys of sections and topics.
+
+    The words and tags are in lowercase.
+    """
+    # Sections come last because they take precedence over topics.
+    sections_last = sorted(parts, key=lambda part: not split_part_key(part[0])[1])
     words = {
         word.lower(): key
         for key, title in sections_last
@@ -192,13 +206,15 @@ def _import_context(installation: Installation, actor: Actor) -> ImportContext:
 
 
 def _count_rows(survey: FileSurvey, progress: Progress) -> Callable[[int], None]:
-    """Return a progress callback that counts data rows, without the heading."""
+    """Return a progress callback that counts the data rows, without the heading."""
     heading = int(survey.layout.has_heading)
     return lambda row: progress(max(0, min(row - heading, survey.rows)), survey.rows)
 
 
 def save_row_outcomes(intermediate: Path, file: Path, name_outcome: Callable[[RowReason], str]) -> None:
-    """Write the row results to a new CSV file readable only by its owner, then delete the intermediate file.
+    """Write the row results to a new CSV file, then delete the intermediate file.
+
+    Only its owner can read the new file.
 
     Raises:
         ExportFileError: the file already exists or can't be created.
@@ -209,13 +225,13 @@ def save_row_outcomes(intermediate: Path, file: Path, name_outcome: Callable[[Ro
 
 
 def make_rejected_rows_path(file: Path) -> Path:
-    """Return the path of the file of rejected rows."""
+    """Return the path of the file for rejected rows."""
     return file.with_name(f"{file.name}.rejected.csv")
 
 
 @contextmanager
 def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
-    """Yield a file for row results, or None if none was requested."""
+    """Yield a file for row results, or None if no such file was requested."""
     if path is None:
         yield None
         return
@@ -225,13 +241,16 @@ def _open_outcomes(path: Path | None) -> Iterator[OutcomeFile | None]:
 
 @contextmanager
 def _open_reject_writer(survey: FileSurvey, path: Path) -> Iterator[RejectCallback]:
-    """Yield a function that writes a rejected row to a file next to the list, readable only by its owner."""
+    """Yield a function that writes a rejected row to a file.
+
+    The file is next to the list, and only its owner can read it.
+    """
     with ExitStack() as stack:
         writers: list[SpreadsheetCsvWriter] = []
 
         def write_reject(number: int, reason: str, fields: Sequence[str]) -> None:
             if not writers:
-                # left by an earlier run
+                # This was left by an earlier run.
                 path.unlink(missing_ok=True)
                 writers.append(SpreadsheetCsvWriter(stack.enter_context(_create_private_file(path))))
                 writers[0].write_row(["row", "reason", *(read_headings(survey) or survey.layout.numbered_columns)])
@@ -247,7 +266,7 @@ def _create_private_file(path: Path) -> TextIO:
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
 ) -> list[tuple[import_batches.UnfinishedImport, int]]:
-    """Return the unfinished imports, each with its number of people.
+    """Return the unfinished imports, each with the number of people in it.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -262,7 +281,11 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """Finished imports, newest first; idle unfinished ones, with counts of people; and the number of imported departures."""
+    """The imports as shown on their page.
+
+    `finished` imports are in order from newest to oldest. `unfinished` has idle imports with the
+    number of people in them. `departures` is the number of imported departures.
+    """
 
     finished: tuple[import_batches.FinishedImport, ...]
     unfinished: tuple[tuple[import_batches.UnfinishedImport, int], ...]
@@ -270,7 +293,7 @@ class ImportsView:
 
 
 def view_imports(installation: Installation, actor: Actor, *, now: datetime) -> ImportsView:
-    """Return what the import page shows.
+    """Return the imports as shown on their page.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -343,7 +366,7 @@ def export_list(
     progress: Progress = lambda *_: None,
     list_filter: SubscriberFilter = exports.EVERYONE,
 ) -> exports.ListExportResult:
-    """Write the matching subscribers as CSV to a file opened here; return the result with their number.
+    """Write the matching subscribers as CSV to a file that's opened here, and return the result.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -368,13 +391,16 @@ def export_list(
 
 
 def describe_filter_domain(installation: Installation, list_filter: SubscriberFilter) -> str:
-    """Return the domain of a filter if it's a large provider's; otherwise "one domain", as it may identify a person."""
+    """Return the domain of a filter if it's a large provider's.
+
+    Otherwise, return "one domain", because the domain may identify a person.
+    """
     domains = installation.settings.file.limits.domains_per_hour
     return map_tags_to_domain_names(installation.keys, domains).get(list_filter.domain_tag, "one domain")
 
 
 def _describe_filter(installation: Installation, list_filter: SubscriberFilter) -> dict[str, Any]:
-    """Return the filter's active criteria for the audit log."""
+    """Return the criteria of a filter, for the audit log."""
     domain = {"domain": describe_filter_domain(installation, list_filter)} if list_filter.domain_tag else {}
     values = {
         "state": list_filter.state,
@@ -392,7 +418,10 @@ def _describe_filter(installation: Installation, list_filter: SubscriberFilter) 
 
 @contextmanager
 def open_new_export_file(path: Path) -> Iterator[TextIO]:
-    """Yield a new file, readable only by its owner, which is deleted if an exception occurs."""
+    """Yield a new file that only its owner can read.
+
+    The file is deleted if an exception occurs.
+    """
     try:
         file = _create_private_file(path)
     except OSError as exc:
@@ -417,7 +446,9 @@ def count_unverified_people(installation: Installation, actor: Actor, *, now: da
 
 
 def ask_unverified_people(installation: Installation, actor: Actor, *, limit: int, now: datetime) -> int:
-    """Queue re-permission emails for up to `limit` people imported without evidence; return the number queued.
+    """Queue re-permission emails to up to `limit` people who were imported without evidence.
+
+    Return the number of emails queued.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -441,7 +472,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
 def pull_suppressions(
     installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime
 ) -> SuppressionPullResult:
-    """Apply the new entries on the provider's suppression lists, or all of them if `from_beginning`.
+    """Apply new entries in the provider's suppression lists, or all of them with `from_beginning`.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -459,7 +490,9 @@ def pull_suppressions(
 def pull_suppressions_without_actor(
     installation: Installation, now: datetime, *, from_beginning: bool = False
 ) -> SuppressionPullResult:
-    """Apply the provider's suppression lists as `pull_suppressions` does, without a role check or an audit row.
+    """Apply the provider's suppression lists without a role check or an audit row.
+
+    Otherwise, this is the same as `pull_suppressions`.
 
     Raises:
         ProviderSettingsError: the settings don't give access to the provider's API.

@@ -1,4 +1,7 @@
-"""Records of running imports, each renewed by its process until the import ends or the process is gone."""
+"""Records of running imports.
+
+Each is renewed by its process until the import ends or the process is gone.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,13 +21,16 @@ from digest.store.process_identity import identify_current_process
 from subscribers.transfer.import_batches import UnfinishedImport, list_unfinished_imports
 
 RENEWAL_SECONDS = 60.0
-# A process on another machine can't be checked for life, so its record counts for this long.
+# A process on another machine can't be checked, so its record is trusted for this long.
 TRUSTED_FOR = timedelta(minutes=5)
 
 
 @contextmanager
 def mark_import_running(database: Database, file_hash: str, *, now: datetime) -> Iterator[Callable[[], None]]:
-    """Record that this process is importing a file while the block runs; yield the function that renews the record."""
+    """Record that this process is importing a file while the block runs.
+
+    Yield the function that renews the record.
+    """
     begun = renewed = time.monotonic()
 
     def write() -> None:
@@ -43,7 +49,8 @@ def mark_import_running(database: Database, file_hash: str, *, now: datetime) ->
     try:
         yield renew
     finally:
-        # A database failure must not hide why the import ended. The record expires anyway.
+        # A database failure must not hide the reason that the import ended. The record expires
+        # anyway.
         with suppress(SQLAlchemyError), database.write() as session:
             delete_installation_state(session, _state_key(file_hash))
 
@@ -56,7 +63,7 @@ def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]
 
 
 def is_import_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
-    """Return whether a process is working on an import."""
+    """Return True if a process is working on an import."""
     state = read_installation_state(session, _state_key(unfinished.file_hash))
     if state is None or identify_current_process().knows_dead(state["owner"]):
         return False

@@ -5,7 +5,7 @@ from subscribers.signup.rate_limits import NetworkQuota, SignupLimits
 
 
 def build_signup_limits(settings: Settings) -> SignupLimits:
-    """Return the limits on sign-up forms from the settings."""
+    """Return the limits for sign-up forms, as set in the settings."""
     limits = settings.file.limits
     return SignupLimits(
         quota=NetworkQuota(limits.signups_per_network, limits.signups_first, limits.signups_further),

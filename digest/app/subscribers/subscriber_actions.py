@@ -1,4 +1,4 @@
-"""Admins' actions on individual subscribers, and verification of the consent ledger."""
+"""Admins' actions on individual subscribers, and the verification of the consent ledger."""
 
 from datetime import datetime
 
@@ -42,7 +42,7 @@ RENEW_LINKS = Action("links renewed")
 VERIFY = Action("ledger verified")
 
 STAFF_RECIPIENT = mark_message("our staff")  # as shown to subscribers whose address was viewed
-# The subject of an audit row if no person's number is known.
+# The subject of an audit row about a person whose number isn't known.
 AN_ADDRESS = "an address"
 
 
@@ -51,15 +51,18 @@ class UnknownPersonError(RefusalError):
 
 
 class NotRestorableError(RefusalError):
-    """Raised if someone else unsubscribed the person, or if it's too late to restore the subscription."""
+    """Raised if someone else unsubscribed the person, or it's too late to restore the subscription."""
 
 
 class CorrectionRefusedError(RefusalError):
-    """Raised if the address can't be corrected like this. The message says why."""
+    """Raised if an address can't be corrected as requested.
+
+    The message says why.
+    """
 
 
 class NotSuppressedError(RefusalError):
-    """Raised if the address to allow isn't suppressed."""
+    """Raised if an address can't be allowed because it isn't suppressed."""
 
 
 def add_person(
@@ -80,7 +83,9 @@ def add_person(
 
 
 def find_intended_domain(address_text: str) -> str:
-    """Return the domain that a mistyped address was probably meant to have; empty if it isn't likely to be mistyped.
+    """Return the domain that a mistyped address was probably meant to have.
+
+    Return an empty string if the address probably isn't mistyped.
 
     Raises:
         AddressError: the text isn't an email address.
@@ -89,7 +94,9 @@ def find_intended_domain(address_text: str) -> str:
 
 
 def find_person(installation: Installation, actor: Actor, address_text: str, *, now: datetime) -> int:
-    """Return a person's number by their full address. The audit log records the lookup without the address.
+    """Return the number of the person who has an address.
+
+    The audit log records the lookup without the address.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -106,9 +113,9 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
 def unsubscribe_by_admin(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Unsubscribe a person, as if they had done it themselves; return their number and whether they were subscribed.
+    """Unsubscribe a person, as if they had done it themselves.
 
-    `whom` is their address or number.
+    Return their number, and True if they were subscribed. `whom` is their address or number.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -132,7 +139,9 @@ def unsubscribe_by_admin(
 def restore_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Undo the actor's own unsubscribing of a person and email them about it; return their number and True.
+    """Undo the actor's own unsubscribing of a person, and email the person about it.
+
+    Return the person's number and True.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -168,7 +177,9 @@ _CORRECTION_REFUSALS = {
 def request_address_correction(
     installation: Installation, actor: Actor, number: int, address_text: str, reason: str, *, now: datetime
 ) -> bool:
-    """Email a confirmation link to a subscriber's new address, which changes only once it's confirmed. Return True.
+    """Email a confirmation link to a subscriber's new address, and return True.
+
+    The address changes only once it's confirmed.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -199,7 +210,7 @@ def request_address_correction(
 def withdraw_address_correction(
     installation: Installation, actor: Actor, number: int, reason: str, *, now: datetime
 ) -> bool:
-    """Cancel an unconfirmed address correction; return False if there's none.
+    """Cancel an unconfirmed address correction, and return False if there's none.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -215,9 +226,10 @@ def withdraw_address_correction(
 def erase_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Erase a person, given by address or number; return their number and whether anything was erased.
+    """Erase a person, and return their number and True if anything was erased.
 
-    A keyed hash of the address prevents later imports of it.
+    `whom` is their address or number. A keyed hash of the address prevents it from being imported
+    again.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -244,9 +256,10 @@ def erase_subscriber(
 def suppress_address(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> bool:
-    """Suppress an address, subscribed or not, or that of a person given by number. It can't be imported again.
+    """Suppress an address, so that it can't be imported again.
 
-    Return whether that changed anything: until now, it was emailed or could have been added.
+    `whom` is the address, subscribed or not, or the number of the person who has it. Return True if
+    the address was emailed or could have been added until now.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -274,7 +287,7 @@ def suppress_address(
 def allow_signup_again(
     installation: Installation, actor: Actor, address: Address | str, reason: str, *, now: datetime
 ) -> None:
-    """Allow the owner of a suppressed address to sign up again, which they must still confirm.
+    """Allow the owner of a suppressed address to sign up again. They must still confirm.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -291,9 +304,10 @@ def allow_signup_again(
 def renew_person_links(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Renew a person's links, so that links in earlier emails can only unsubscribe; return the number and True if so.
+    """Renew a person's links, so that links in earlier emails can only unsubscribe.
 
-    `whom` is their address or number. Erased people have no links.
+    Return the person's number, and True if links were renewed. Erased people have no links. `whom`
+    is the person's address or number.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -323,9 +337,9 @@ def count_people_by_state(installation: Installation, actor: Actor, *, now: date
 def verify_ledger(
     installation: Installation, actor: Actor, *, kept_hashes: tuple[str, ...], now: datetime, progress: Progress
 ) -> tuple[seals.LedgerProof, AuditProof]:
-    """Verify all chains, addresses, and seals of the consent ledger, and the audit log.
+    """Verify the audit log and all chains, addresses, and seals of the consent ledger.
 
-    Each of `kept_hashes` must be a seal.
+    Each of `kept_hashes` must be that of a seal.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

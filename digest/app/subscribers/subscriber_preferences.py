@@ -1,4 +1,4 @@
-"""Changes to a subscriber's preferences by an admin, including pauses.
+"""Changes to a subscriber's preferences, including pauses, that an admin makes.
 
 The subscriber is emailed a link that undoes the changes.
 """
@@ -29,20 +29,24 @@ from subscribers.subscriber_language import ENGLISH
 
 SHOW_PREFERENCES = Action("subscriber record opened")
 CHANGE_PREFERENCES = Action("preferences changed")
-_SEEN_FIELD = "seen"  # the form field with the preferences as they were when it was opened
+_SEEN_FIELD = "seen"  # the form field with the preferences as they were when the form was opened
 
 
 class PreferencesRefusedError(RefusalError):
-    """Raised if the preferences can't be changed like this. The message says why."""
+    """Raised if preferences can't be changed as requested.
+
+    The message says why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPreferences:
     """A subscriber's preferences as a form, with the available options.
 
-    `seen` is sent back with the form, which is refused if the preferences have changed since. `asked` names the
-    preferences that an admin can change. `is_undo` means that the form has the preferences from before an admin's
-    change, and `keeps_breaking_news_off` that breaking news was on then, which only the subscriber can turn on again.
+    `seen` is sent back with the form, which is refused if the preferences have changed since.
+    `asked` has the names of the preferences that an admin can change. `is_undo` is True if the form
+    has the preferences from before an admin's change. `keeps_breaking_news_off` is True if breaking
+    news was on at that time, because only the subscriber can turn it on again.
     """
 
     offered: OfferedPreferences
@@ -56,7 +60,9 @@ class SubscriberPreferences:
 def view_subscriber_preferences(
     installation: Installation, actor: Actor, number: int, *, undo: bool = False, now: datetime
 ) -> SubscriberPreferences:
-    """Return a subscriber's preferences for editing; with `undo`, those from before the last change.
+    """Return a subscriber's preferences for editing.
+
+    With `undo`, return those from before the last change.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -82,7 +88,7 @@ def view_subscriber_preferences(
 
 
 def _find_earlier_preferences(session: Session, number: int) -> Preferences:
-    """Return a subscriber's preferences from before the last change, if an admin made it."""
+    """Return a subscriber's preferences from before the last change, which an admin must have made."""
     event = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
     body = json.loads(event.body) if event is not None else {}
     if not ledger.is_by_admin(body):
@@ -101,17 +107,19 @@ def change_subscriber_preferences(
     *,
     now: datetime,
 ) -> tuple[int, bool]:
-    """Change a subscriber's preferences according to a form; return their number and whether anything changed.
+    """Change a subscriber's preferences according to a form.
 
-    They're emailed immediately, with the reason and a link that restores the earlier preferences for seven days. `whom`
-    is their address or number. The form's `asks` lists the preferences to change
-    (`preferences_form.list_asked_preferences`).
+    Return the subscriber's number, and True if anything changed. They're emailed immediately, with the
+    reason and a link that restores the earlier preferences for seven days. `whom` is their address or
+    number. The form's `asks` lists the preferences to change (see
+    `preferences_form.list_asked_preferences`).
 
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownPersonError: no subscriber has this address or number.
         FormError: a choice can't be saved.
-        PreferencesRefusedError: the person isn't subscribed, the form is outdated, or it turns on breaking news.
+        PreferencesRefusedError: the person isn't subscribed, the form is outdated, or it turns on
+            breaking news.
         OSError: the unsubscribe log couldn't be written.
     """
     settings, keys = installation.settings, installation.keys

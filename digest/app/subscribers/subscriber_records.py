@@ -1,4 +1,7 @@
-"""A subscriber's record for admins, and access to their address for 15 minutes, recorded as a disclosure."""
+"""A subscriber's record for admins, and access to the subscriber's address.
+
+Access lasts for 15 minutes and is recorded as a disclosure.
+"""
 
 import json
 from collections import defaultdict
@@ -38,15 +41,16 @@ SHOW_RECORD = Action("subscriber record opened")
 SHOW_ADDRESS = Action("subscriber address shown")
 MAX_MAILS = 20  # emails shown per person, unless all are requested
 MAX_ALL_MAILS = 500
-MAX_ADDRESSES = 100  # revealed at once
+MAX_ADDRESSES = 100  # that can be revealed at the same time
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentChainEntry:
-    """An event in a consent chain: its kind and its plain-text fields.
+    """An event in a consent chain: its kind, and its plain-text fields.
 
-    `words` is the text it proves, and `is_consent` says whether it's a consent. `batch` and `row` identify the import
-    that added it. `before` and `after` describe changed preferences.
+    `words` is the text that the event proves, and `is_consent` is True if the event is a consent.
+    `batch` and `row` identify the import that added it. `before` and `after` describe changed
+    preferences.
     """
 
     at: datetime
@@ -62,9 +66,10 @@ class ConsentChainEntry:
 
 @dataclass(frozen=True, slots=True)
 class SentEmail:
-    """An email to a person: an edition by its number, or a transactional email by its kind.
+    """An email to a person.
 
-    `events` are kinds with their causes. `reply` is the server's reason if it was refused.
+    It's an edition, given by its number, or a transactional email, given by its kind. `events` are
+    pairs of a kind and a cause. If the email was refused, `reply` is the server's reason.
     """
 
     at: datetime
@@ -79,7 +84,7 @@ class SentEmail:
 
 @dataclass(frozen=True, slots=True)
 class RevealedAddress:
-    """An address that may be shown, until when, and the reason given."""
+    """An address that may be shown until a certain time, and the reason given for it."""
 
     mailbox: str
     until: datetime
@@ -90,9 +95,9 @@ class RevealedAddress:
 class SubscriberRecord:
     """A person's record as shown to admins.
 
-    `unsubscribed_at` is when the member unsubscribed the person, and `restorable_until` is how long they can undo it;
-    both are None if they can't. `fault` is the problem with the chain or address, or empty. `names` are those of the
-    staff, by actor.
+    `unsubscribed_at` is when the member unsubscribed the person, and `restorable_until` is how long
+    the member can undo that. Both are None if they can't. `fault` describes a problem with the
+    chain or the address, or is empty. `names` maps actors to the names of staff.
     """
 
     number: int
@@ -121,7 +126,7 @@ class SubscriberRecord:
 
     @property
     def may_undo_preferences(self) -> bool:
-        """Whether an admin made the last change to the preferences of a subscriber who can be emailed."""
+        """True if an admin made the last change to the preferences, and the subscriber can be emailed."""
         changes = (link for link in reversed(self.links) if link.kind is ConsentKind.CHOICES_CHANGED)
         last = next(changes, None)
         is_by_admin = last is not None and ledger.is_by_admin(last.fields)
@@ -131,7 +136,9 @@ class SubscriberRecord:
 def view_subscriber_record(
     installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime
 ) -> SubscriberRecord:
-    """Return a person's record. It contains the address only while it's revealed and the sign-in is fresh.
+    """Return a person's record.
+
+    It contains the address only while that's revealed and the sign-in is fresh.
 
     Raises:
         NotPermittedError: the member isn't an admin.
@@ -187,7 +194,10 @@ def view_subscriber_record(
 
 
 def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, str]) -> ConsentChainEntry:
-    """Describe an event. `versions` maps hashes of consent texts to their versions."""
+    """Return the description of an event.
+
+    `versions` maps hashes of consent texts to their versions.
+    """
     body: dict[str, Any] = json.loads(event.body)
     texts = {name: value for name, value in body.items() if isinstance(value, str)}
     if "reason" in texts:
@@ -258,7 +268,7 @@ def _describe_mail(
 
 
 def require_subscriber(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> None:
-    """Check that a person has this number.
+    """Raise `UnknownPersonError` unless a person has this number.
 
     Raises:
         NotPermittedError: the member isn't an admin.
@@ -271,7 +281,7 @@ def require_subscriber(installation: Installation, staff: SignedInStaff, number:
 
 
 def can_be_restored(installation: Installation, staff: SignedInStaff, number: int, *, now: datetime) -> bool:
-    """Return whether a member who unsubscribes a person now could undo it.
+    """Return True if a member who unsubscribes a person now could undo that.
 
     Raises:
         NotPermittedError: the member isn't an admin.
@@ -285,9 +295,10 @@ def can_be_restored(installation: Installation, staff: SignedInStaff, number: in
 def reveal_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], reason: str, *, now: datetime
 ) -> int:
-    """Reveal people's addresses (at most 100) to a member for 15 minutes; return the number revealed.
+    """Reveal the addresses of up to 100 people to a member for 15 minutes.
 
-    Each is recorded as a disclosure before it's shown, and its owner can see it with the reason.
+    Return the number of addresses revealed. Each is recorded as a disclosure before it's shown, and
+    its owner can see the disclosure with the reason.
 
     Raises:
         NotPermittedError: the member isn't an admin.
@@ -303,7 +314,7 @@ def reveal_addresses(
             session, people, to_whom=STAFF_RECIPIENT, why=reason, reference=staff.sign_in, now=now
         )
         draft.detail, draft.changed = {"why": reason}, False
-        # One row per person, as the log is searched by subject.
+        # There's one row per person, because the log is searched by subject.
         for number in people:
             draft.subject = _name_subject(number)
             draft.record(session)
@@ -317,7 +328,7 @@ def _name_subject(number: int) -> str:
 def find_revealed_addresses(
     installation: Installation, staff: SignedInStaff, numbers: Sequence[int], *, now: datetime
 ) -> dict[int, RevealedAddress]:
-    """Return the addresses, among those of at most 100 people, that are currently revealed to the member."""
+    """Return the addresses that are currently revealed to a member, of up to 100 people."""
     with installation.read() as session:
         return _find_shown_addresses(session, installation.keys, staff, numbers, now)
 

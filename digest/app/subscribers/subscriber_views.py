@@ -33,16 +33,17 @@ from subscribers.transfer.imports import count_imported_departures
 
 SEARCH = Action("addresses searched")
 LIST = Action("readers listed")
-COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
-RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
-SLOW_COUNT_SECONDS = 0.2  # a page doesn't wait for a count that takes longer, if there's an earlier one
-MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer
+COUNTING_SHARE = 100  # counts are cached for this many times as long as they took
+RECIPIENTS_KEPT_SECONDS = 10.0  # because they change with the edition and the settings
+# A page doesn't wait for a count that takes longer than this, if there's an earlier one.
+SLOW_COUNT_SECONDS = 0.2
+MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer than this
 Counted = TypeVar("Counted")
 
 
 @dataclass(frozen=True, slots=True)
 class PeopleCounts:
-    """The number of people in each state at a time."""
+    """The number of people in each state, at the time `counted_at`."""
 
     by_state: dict[PersonState, int]
     counted_at: datetime
@@ -52,7 +53,7 @@ class PeopleCounts:
 
     @property
     def total(self) -> int:
-        """The number of all people, including unsubscribed and erased ones."""
+        """The total number of people, including unsubscribed and erased ones."""
         return sum(self.by_state.values())
 
 
@@ -62,7 +63,7 @@ _kept_counts: WeakKeyDictionary[object, CachedCounts] = WeakKeyDictionary()
 def count_subscribers(
     database: Database, *, now: datetime, monotonic: Callable[[], float] = time.monotonic
 ) -> PeopleCounts:
-    """Return the number of people by state, possibly cached (`get_or_count`)."""
+    """Return the number of people by state, which may be cached (see `get_or_count`)."""
 
     def count(session: Session) -> PeopleCounts:
         return PeopleCounts(audience.count_people_by_state(session), now)
@@ -71,9 +72,10 @@ def count_subscribers(
 
 
 def count_edition_recipients(installation: Installation, edition: Edition, *, now: datetime) -> RecipientCounts:
-    """Return the number of subscribers an edition will be sent to, possibly cached (`get_or_count`).
+    """Return the number of subscribers that an edition will be sent to.
 
-    Once it's being sent, its deliveries are counted elsewhere, so all counts here are 0.
+    The number may be cached (see `get_or_count`). Once an edition is being sent, its deliveries are
+    counted elsewhere, so all counts here are 0.
     """
     if edition.state not in COMING_STATES:
         return RecipientCounts(0, 0, 0)
@@ -93,11 +95,12 @@ def get_or_count(
     *,
     keep_for: float = math.inf,
 ) -> Counted:
-    """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
+    """Return the result of `count`, which is cached for 100 times as long as it takes.
 
-    Counting therefore takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes
-    0.1 s, so it's repeated every 10 s. A slow count that expired in the last minute is still returned while a thread
-    recounts.
+    It's cached for at most `keep_for` seconds. Counting therefore takes at most 1% of the time.
+    Fast counts aren't cached. Counting a million people by state takes 0.1 s, so it's repeated
+    every 10 s. If a slow count expired within the last minute, it's still returned while a thread
+    counts again.
     """
 
     def count_anew() -> CachedCount:
@@ -109,13 +112,13 @@ def get_or_count(
         return CachedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
 
     counts = _kept_counts.setdefault(database.engine, CachedCounts())
-    result: Counted = counts.get(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # `counted_name` identifies the type
+    result: Counted = counts.get(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # the name identifies the type
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class LastEditionDeliveryStates:
-    """The edition sent last, and the state of its deliveries to some people."""
+    """The edition that was sent last, and the states of its deliveries to some people."""
 
     number: int
     states: dict[int | None, DeliveryState]
@@ -123,9 +126,10 @@ class LastEditionDeliveryStates:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberListView:
-    """A page of the list with its context. `origins`, `imports`, and `parts` are the available filters.
+    """A page of the list, with its context.
 
-    `matches` is the number of people who match the filter, and `paused` the number of subscribers paused today.
+    `origins`, `imports`, and `parts` are the available filters. `matches` is the number of people
+    who match the filter, and `paused` is the number of subscribers whose email is paused today.
     """
 
     counts: PeopleCounts
@@ -186,7 +190,9 @@ def view_subscriber_list(
 def count_exportable(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, now: datetime
 ) -> MatchCount:
-    """Count the subscribers who match a filter, including paused ones. No one else may be exported.
+    """Count the subscribers who match a filter, including paused ones.
+
+    Only subscribers may be exported.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -196,7 +202,7 @@ def count_exportable(
 
 
 def _count_matching_people(installation: Installation, list_filter: SubscriberFilter, now: datetime) -> MatchCount:
-    """Return the number of people who match a filter, possibly cached."""
+    """Return the number of people who match a filter, which may be cached."""
     state = list_filter.state
     if list_filter == SubscriberFilter(state=state):
         counts = count_subscribers(installation.database, now=now)
@@ -206,7 +212,7 @@ def _count_matching_people(installation: Installation, list_filter: SubscriberFi
 
 
 def list_signup_sources(installation: Installation) -> list[str]:
-    """Return the sign-up sources by which the list can be filtered."""
+    """Return the sign-up sources that the list can be filtered by."""
     with installation.read() as session:
         return subscriber_list.list_signup_sources(session)
 
@@ -214,9 +220,10 @@ def list_signup_sources(installation: Installation) -> list[str]:
 def make_domain_filter_hash(
     installation: Installation, actor: Actor, domain_text: str, reason: str, *, now: datetime
 ) -> str:
-    """Return the keyed hash by which a domain's subscribers are found without decrypting addresses.
+    """Return the keyed hash that finds a domain's subscribers without decrypting addresses.
 
-    It reveals who subscribes from the domain, so it's logged like a search by address, except for large providers.
+    The filter reveals who subscribes from the domain, so this is logged like a search by address,
+    except for large providers.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

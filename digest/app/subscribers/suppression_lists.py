@@ -1,4 +1,4 @@
-"""The suppression list as an encrypted file: exported here, and imported from other installations.
+"""The suppression list as an encrypted file, exported here or imported from other installations.
 
 Uploaded files stay encrypted and are processed in a child process. The passphrase is never stored.
 """
@@ -48,7 +48,7 @@ EXPORT = Action("suppressions exported")
 TRY = Action("adoption tried")
 ADOPT = Action("suppressions adopted")
 
-# scrypt work factor of files to decrypt. Ours use 17; 18 takes 256 MB.
+# The scrypt work factor of files to decrypt. Our own files use 17, and 18 takes 256 MB.
 MAX_WORK_FACTOR = 18
 AUDIT_SUBJECT = "a suppression list"
 UPLOADED_NAME = "suppressions.age"
@@ -72,7 +72,9 @@ def export_suppression_list(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write the encrypted suppression list to a file opened here; return the counts by cause.
+    """Write the encrypted suppression list to a file that's opened here.
+
+    Return the counts by cause.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -92,7 +94,10 @@ def export_suppression_list(
 
 @contextmanager
 def open_new_suppression_file(path: Path) -> Iterator[BinaryIO]:
-    """Yield a new file readable only by its owner, which is deleted if an exception occurs."""
+    """Yield a new file that only its owner can read.
+
+    The file is deleted if an exception occurs.
+    """
     with open_new_export_file(path) as text_file:
         yield text_file.buffer
 
@@ -131,7 +136,9 @@ def adopt_suppression_list(
     now: datetime,
     progress: Progress,
 ) -> AdoptionReport:
-    """Adopt a file, or resume an interrupted adoption. It can't be undone.
+    """Adopt a file, or resume an interrupted adoption.
+
+    Adoption can't be undone.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -181,7 +188,9 @@ def list_adoption_counts(report: AdoptionReport) -> list[tuple[int, str]]:
 def receive_suppression_file(
     installation: Installation, uploads: ListUploads, actor: Actor, stream: IO[bytes], *, now: datetime
 ) -> ListUpload:
-    """Store an uploaded suppression file, still encrypted. Nothing is adopted.
+    """Store an uploaded suppression file, which stays encrypted.
+
+    Nothing is adopted.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -212,7 +221,7 @@ def begin_suppression_step(
     commit: bool,
     now: datetime,
 ) -> None:
-    """Start a dry run of an uploaded suppression file, or its adoption, or resume a stopped one.
+    """Start a dry run or the adoption of an uploaded suppression file, or resume one that was stopped.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -237,7 +246,7 @@ def run_suppression_step(
     now: datetime,
     report: Report,
 ) -> ListUpload:
-    """Check or adopt an uploaded file in a child process; return the updated upload."""
+    """Check or adopt an uploaded file in a child process, and return the updated upload."""
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:

@@ -1,7 +1,8 @@
-"""The files of uploaded lists, each in a private folder below `uploads` in the home folder, and their unpacking.
+"""The files of uploaded lists, and their unpacking.
 
-A folder contains the file, its state (`upload.json`), and the results of its rows by number. Only the service's user
-can read it. As it contains addresses, it's never backed up, and it's deleted a week after its last use.
+Each upload has a private folder below `uploads` in the home folder. The folder contains the file,
+its state (`upload.json`), and the results of its rows by number. Only the service's user can read
+it. It contains addresses, so it's never backed up, and it's deleted a week after its last use.
 """
 
 import json
@@ -32,18 +33,19 @@ from subscribers.transfer.rows import parse_row_time
 log = get_logger("uploads")
 
 MAX_PACKED_BYTES = 90_000_000  # limit of a message to the sandbox, with room for its header
-UPLOAD_LIFETIME = timedelta(days=7)  # since it was last changed
+UPLOAD_LIFETIME = timedelta(days=7)  # since the last change
 EXAMPLE_ROWS = 200  # that are read for examples
 EXAMPLES_SHOWN = 3
 _NOTE_FILE = "upload.json"
-_NEW_NOTE_FILE = "upload.new"  # while being written
+_NEW_NOTE_FILE = "upload.new"  # while it's being written
 _UNSAFE = re.compile(r"[^A-Za-z0-9._ -]+")
-# Times, with or without a zone, and numbers of up to three digits. Longer numbers may be phone numbers or IP addresses.
+# Times, with or without a zone, and numbers of up to three digits. Longer numbers could be phone
+# numbers or IP addresses.
 _CLEAR_EXAMPLE = re.compile(
     r"\d{4}-\d\d-\d\d([ T]\d\d?(:\d\d){1,2}(\.\d+)?)?( ?(Z|UTC|[+-]\d\d:?\d\d))?|\d{1,2}/\d{1,2}/\d{4}( \d\d?(:\d\d){1,2})?|\d{1,3}"
 )
 _NUMBER_LIKE = re.compile(r"(?=.*\d)[\d\s:.,/+()TZ-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]+")
-_LONGEST_SHAPE = 20  # characters of a number whose shape is shown
+_LONGEST_SHAPE = 20  # characters, in numbers whose shape is shown
 
 
 UploadKind = Literal[
@@ -65,9 +67,9 @@ class UploadStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UploadColumn:
-    """A column of an uploaded file: its heading, masked examples, and the meaning derived from its heading.
+    """A column of an uploaded file: its heading, masked examples, and the meaning of its heading.
 
-    `has_times` says that most of its first cells that aren't empty are times.
+    `has_times` is True if most of its first non-empty cells are times.
     """
 
     heading: str
@@ -78,10 +80,11 @@ class UploadColumn:
 
 @dataclass(frozen=True, slots=True)
 class ListUpload:
-    """An upload and its state. `found` is the result of the last survey, dry run, or import, in plain values.
+    """An upload and its state.
 
-    `problem` says why it failed, and `reached` is the last row processed. `packed_name` is the name of the ZIP file or
-    spreadsheet from which `file` was unpacked.
+    `found` is the result of the last survey, dry run, or import, as plain values. `problem` is the
+    reason that it failed, and `reached` is the last row processed. `packed_name` is the name of the
+    ZIP file or spreadsheet that `file` was unpacked from.
     """
 
     name: str
@@ -100,17 +103,17 @@ class ListUpload:
 
     @property
     def uploaded_name(self) -> str:
-        """The name of the uploaded file, which may be the archive or workbook that `file` is from."""
+        """The name of the uploaded file, which may be an archive or a workbook that `file` comes from."""
         return self.packed_name or self.file.name
 
     @property
     def is_running(self) -> bool:
-        """Whether it's being processed."""
+        """True if the upload is being processed."""
         return self.stage in (UploadStage.TRYING, UploadStage.IMPORTING)
 
     @property
     def meanings(self) -> tuple[ColumnMeaning, ...]:
-        """The meaning of each column, as mapped by an admin or else derived from its heading."""
+        """The meaning of each column, as mapped by an admin, or else as derived from its heading."""
         return self.options.columns or tuple(column.meaning for column in self.columns)
 
 
@@ -143,10 +146,10 @@ def _is_time(text: str) -> bool:
 
 
 def mask_example(text: str) -> str:
-    """Return a field as it may be shown in an example.
+    """Return a field in the form in which it may be shown as an example.
 
-    Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are reduced to their
-    shape, and anything else to its first letter.
+    Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are
+    reduced to their shape, and anything else to its first letter.
     """
     stripped = text.strip()
     if not stripped:
@@ -161,7 +164,7 @@ def mask_example(text: str) -> str:
 
 
 def delete_stale_uploads(installation: Installation, now: datetime) -> str:
-    """Delete uploads that haven't been used for a week; return a summary."""
+    """Delete uploads that haven't been used for a week, and return a summary."""
     folder, removed = installation.settings.uploads_folder, 0
     for each in list(folder.iterdir()) if folder.is_dir() else []:
         note = each / _NOTE_FILE
@@ -173,7 +176,7 @@ def delete_stale_uploads(installation: Installation, now: datetime) -> str:
 
 
 def make_safe_file_name(file_name: str) -> str:
-    """Return a file's name without its folder, or a default if it may contain an address.
+    """Return the name of a file without its folder, or a default if the name could contain an address.
 
     The name is kept because Mailchimp's file names say what the file contains.
     """
@@ -183,12 +186,12 @@ def make_safe_file_name(file_name: str) -> str:
 
 
 def create_private_file(path: Path) -> int:
-    """Create a new file that is readable only by its owner from the start; return its descriptor."""
+    """Create a new file that only its owner can read from the start, and return its descriptor."""
     return os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
 
 
 def save_upload(stream: IO[bytes], file: Path) -> None:
-    """Write an uploaded stream to a new file readable only by its owner."""
+    """Write an uploaded stream to a new file that only its owner can read."""
     with os.fdopen(create_private_file(file), "wb") as target_file:
         shutil.copyfileobj(stream, target_file, 1 << 20)
 
@@ -213,7 +216,7 @@ def read_upload_state(folder: Path) -> ListUpload | None:
 
 
 def is_packed(file: Path) -> bool:
-    """Return whether a file is a ZIP file or a spreadsheet, by its first bytes."""
+    """Return True if the first bytes of a file are those of a ZIP file or a spreadsheet."""
     with file.open("rb") as opened:
         return opened.read(4) in PACKED_STARTS
 
@@ -249,13 +252,16 @@ def unpack_list_file(file: Path, target: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create a folder, or change an existing one, so that only the service's user can read it."""
+    """Create a folder that only the service's user can read.
+
+    If the folder already exists, its permissions are changed.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
 
 
 def make_upload_folder(folder: Path) -> None:
-    """Create the folder of an upload, and the folder of all uploads if needed, both private.
+    """Create the private folder of an upload, inside the private folder of all uploads.
 
     Raises:
         FileExistsError: an upload has this name.
@@ -266,7 +272,9 @@ def make_upload_folder(folder: Path) -> None:
 
 @contextmanager
 def prepare_readable_list(file: Path, folder: Path) -> Iterator[Path]:
-    """Yield the file itself, or the list unpacked from it below `folder`, which is deleted afterward.
+    """Yield the file itself, or the list that was unpacked from it.
+
+    The unpacked list is below `folder` and is deleted afterward.
 
     Raises:
         ListFileError: see `unpack_list_file`.
@@ -279,7 +287,8 @@ def prepare_readable_list(file: Path, folder: Path) -> Iterator[Path]:
         yield file
         return
     make_private_folder(folder)
-    with tempfile.TemporaryDirectory(dir=folder) as private:  # a leftover folder is deleted with the old uploads
+    # A leftover folder is deleted together with old uploads.
+    with tempfile.TemporaryDirectory(dir=folder) as private:
         table = Path(private) / f"{file.name}.csv"
         unpack_list_file(file, table)
         yield table

@@ -1,4 +1,7 @@
-"""Uploaded lists: received, checked in dry runs, imported in a child process, stopped, resumed, and removed."""
+"""Uploaded lists.
+
+They're received, checked in dry runs, imported in a child process, stopped, resumed, and removed.
+"""
 
 import io
 import re
@@ -49,25 +52,32 @@ TAKE_REJECTS = Action("rejected rows taken")
 TAKE_OUTCOMES = Action("row outcomes taken")
 SHOW = Action("uploads listed")
 
-_ROWS_A_PIECE = 2000  # of a file of row results
+_ROWS_A_PIECE = 2000  # in each chunk of a file of row results
 _NAME = re.compile(r"[0-9a-f]{16}")
 
-UploadStep = Callable[..., ListUpload]  # takes its arguments and a `Report`; returns the updated upload
+# It takes its arguments and a `Report`, and returns the updated upload.
+UploadStep = Callable[..., ListUpload]
 
 log = get_logger("uploads")
 
 
 class UploadError(RefusalError):
-    """Raised if an action on an upload isn't possible. The message says why."""
+    """Raised if an action on an upload isn't possible.
+
+    The message says why.
+    """
 
 
 class UnknownUploadError(RefusalError):
-    """Raised if an upload doesn't exist, or has expired."""
+    """Raised if an upload doesn't exist or has expired."""
 
 
 @dataclass(slots=True)
 class _RunningWork:
-    """Work on an upload in a child process, followed by a thread. `reached` and `rows` are numbers of rows."""
+    """Work on an upload in a child process, which a thread follows.
+
+    `reached` and `rows` are the numbers of rows processed and in total.
+    """
 
     reached: int = 0
     rows: int = 0
@@ -76,7 +86,7 @@ class _RunningWork:
 
 
 class ListUploads:
-    """The uploads of an installation, and the child processes in which this process works on them."""
+    """The uploads of an installation, and the child processes that work on them for this process."""
 
     def __init__(self) -> None:
         self._running: dict[str, _RunningWork] = {}
@@ -85,7 +95,9 @@ class ListUploads:
     def receive(
         self, installation: Installation, actor: Actor, file_name: str, stream: IO[bytes], *, now: datetime
     ) -> ListUpload:
-        """Store and survey an uploaded file. Nothing is imported.
+        """Store and survey an uploaded file, and return the upload.
+
+        Nothing is imported.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -115,7 +127,7 @@ class ListUploads:
     def find(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> ListUpload:
-        """Return an upload of a kind, with its current progress.
+        """Return an upload of the given kind, with its current progress.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -132,7 +144,7 @@ class ListUploads:
     def list_all(
         self, installation: Installation, actor: Actor, *, now: datetime, kind: UploadKind = "list"
     ) -> list[ListUpload]:
-        """Return all uploads of a kind, newest first.
+        """Return all uploads of the given kind, newest first.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -146,7 +158,10 @@ class ListUploads:
         return sorted(known_uploads, key=lambda upload: upload.at, reverse=True)
 
     def _with_progress(self, upload: ListUpload) -> ListUpload:
-        """Return an upload with its current progress. If a crash or restart interrupted it, its stage is corrected."""
+        """Return an upload with its current progress.
+
+        Its stage is corrected if a crash or a restart interrupted it.
+        """
         with self._lock:
             work = self._running.get(upload.name)
         if work is not None and upload.is_running:
@@ -165,7 +180,7 @@ class ListUploads:
         commit: bool,
         now: datetime,
     ) -> None:
-        """Start a dry run or an import, or resume a stopped one.
+        """Start a dry run or an import, or resume one that was stopped.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -181,7 +196,9 @@ class ListUploads:
         self.start(upload, run_upload_step, installation.settings, actor, upload, now)
 
     def start(self, upload: ListUpload, step: UploadStep, *arguments: Any) -> None:
-        """Start `step(*arguments, report)`, which returns the updated upload, in a child process followed by a thread.
+        """Start `step(*arguments, report)` in a child process, which a thread follows.
+
+        The step returns the updated upload.
 
         Raises:
             UploadError: the upload is being processed.
@@ -203,11 +220,11 @@ class ListUploads:
 
         try:
             ended = run_in_child(step, *arguments, on_progress=note_progress, stop_asked=work.stop_asked)
-            ended = replace(ended, problem="")  # that of an earlier try
+            ended = replace(ended, problem="")  # that of an earlier attempt
         except WorkStoppedError:
             stage = UploadStage.STOPPED if upload.stage is UploadStage.IMPORTING else UploadStage.NEW
             ended = replace(upload, stage=stage, reached=work.reached)
-        except Exception as exc:  # no caller handles this thread's exceptions; the page shows the failure
+        except Exception as exc:  # no caller handles exceptions of this thread; the page shows the failure
             log.exception("couldn't process an upload", error=type(exc).__name__)
             problem = str(exc) if isinstance(exc, ApplicationError) else BROKE_OFF
             ended = replace(upload, stage=UploadStage.FAILED, problem=problem)
@@ -218,7 +235,9 @@ class ListUploads:
     def stop(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Stop the processing of an upload, and wait up to 10 seconds for the current step to end.
+        """Stop the processing of an upload.
+
+        Wait up to 10 seconds for the current step to end.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -241,7 +260,9 @@ class ListUploads:
     def remove(
         self, installation: Installation, actor: Actor, name: str, *, now: datetime, kind: UploadKind = "list"
     ) -> None:
-        """Delete an upload and all its files. Imported people stay.
+        """Delete an upload with all of its files.
+
+        People who were imported from it are kept.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -257,7 +278,7 @@ class ListUploads:
 
 @dataclass(frozen=True, slots=True)
 class UploadSurvey:
-    """The result of surveying a file: its columns, number of rows, origin, and warnings."""
+    """The result of surveying a file: its columns, its number of rows, its origin, and warnings."""
 
     columns: tuple[UploadColumn, ...]
     rows: int
@@ -266,7 +287,7 @@ class UploadSurvey:
 
 
 def survey_upload(file: Path, report: Report) -> UploadSurvey:
-    """Survey a file in a child process.
+    """Survey a file in a child process, and return the result.
 
     Raises:
         ListFileError: the file isn't a list.
@@ -277,7 +298,7 @@ def survey_upload(file: Path, report: Report) -> UploadSurvey:
 
 
 def _unpack_upload(file: Path) -> Path:
-    """Replace a ZIP file or a spreadsheet with the list in it; return the file to read."""
+    """Replace a ZIP file or a spreadsheet with the list in it, and return the file to read."""
     if not is_packed(file):
         return file
     table = file.with_name(f"{file.name}.csv")
@@ -298,8 +319,9 @@ def _survey_in_child(file: Path) -> UploadSurvey:
 
 
 def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: datetime, report: Report) -> ListUpload:
-    """Check or import an upload in a child process; return the updated upload."""
-    list_transfers.make_rejected_rows_path(upload.file).unlink(missing_ok=True)  # those of an earlier dry run
+    """Check or import an upload in a child process, and return the updated upload."""
+    # Delete the rows from an earlier dry run.
+    list_transfers.make_rejected_rows_path(upload.file).unlink(missing_ok=True)
     with closing(open_database(settings.effective_database_url)) as database:
         installation = Installation(settings, database)
         if upload.stage is UploadStage.IMPORTING:
@@ -326,7 +348,7 @@ def run_upload_step(settings: Settings, actor: Actor, upload: ListUpload, now: d
                 outcomes=trying,
                 keep_rejects=True,
             )
-            # Results of an interrupted dry run must not be used.
+            # The results of an interrupted dry run must not be used.
             trying.replace(_outcomes_path(upload, came_in=False))
             draft.detail = {"counts": report_of_trial.as_json()}
         return replace(
@@ -359,10 +381,11 @@ def stream_row_outcomes(
     *,
     now: datetime,
 ) -> Iterator[str]:
-    """Return a CSV file, in chunks, of the result of each row and the reason.
+    """Return a CSV file, in chunks, with the result of each row and the reason.
 
-    It identifies rows by number and contains no addresses. Before the import is finished, it contains the last dry
-    run's results. `name_outcome` returns the wording of a reason.
+    The file identifies rows by number and doesn't contain any address. Until the import is
+    finished, it has the results of the last dry run. `name_outcome` returns the wording of a
+    reason.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -383,7 +406,7 @@ def stream_row_outcomes(
 def stream_rejected_rows(
     installation: Installation, uploads: ListUploads, actor: Actor, name: str, *, now: datetime
 ) -> Iterator[str]:
-    """Return a CSV file, in chunks, of the skipped rows in full, each with its number and the reason.
+    """Return a CSV file, in chunks, with each skipped row in full, its number, and the reason.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -399,7 +422,7 @@ def stream_rejected_rows(
 
 
 def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[RowReason], str]) -> Iterator[str]:
-    """Yield rows as CSV, a few thousand at a time, so memory use doesn't grow with the list."""
+    """Yield rows as CSV, a few thousand at a time, so that memory use doesn't grow with the list."""
     headings: Sequence[str] = OUTCOME_COLUMNS
     while True:
         piece, file = list(islice(accounts, _ROWS_A_PIECE)), io.StringIO(newline="")
@@ -411,19 +434,25 @@ def _write_pieces(accounts: Iterator[ImportRowResult], name_outcome: Callable[[R
 
 
 def has_row_outcomes(upload: ListUpload) -> bool:
-    """Return whether there are row results of a dry run or an import."""
+    """Return True if there are row results of a dry run or an import."""
     is_whole = upload.stage not in (UploadStage.NEW, UploadStage.TRYING)
     return is_whole and _outcomes_path(upload, came_in=upload.stage is UploadStage.DONE).exists()
 
 
 def _outcomes_path(upload: ListUpload, *, came_in: bool) -> Path:
-    """Return the path of the row results of a dry run, or of the import, which a resumed import continues."""
+    """Return the path for the row results of an import or a dry run.
+
+    A resumed import continues its file.
+    """
     return upload.file.with_name(f"{upload.file.name}.{'outcomes' if came_in else 'would-be-outcomes'}")
 
 
 def apply_column_meanings(
     upload: ListUpload, meanings: Sequence[ColumnMeaning], options: ImportOptions
 ) -> ImportOptions:
-    """Return options that specify column meanings only if they differ from the headings' meanings."""
+    """Return the options with the meanings of columns.
+
+    The meanings are left out if they're the same as those derived from the headings.
+    """
     recognized = tuple(column.meaning for column in upload.columns)
     return replace(options, columns=() if tuple(meanings) == recognized else tuple(meanings))

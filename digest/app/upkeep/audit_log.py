@@ -1,4 +1,4 @@
-"""The audit log for admins: pages filtered by person, action, subject, and date; verification; and export."""
+"""The audit log for admins: pages with filters, verification, and export."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,16 +24,17 @@ CHECK_LOG = Action("audit log checked")
 EXPORT_LOG = Action("audit log exported")
 
 PAGE_SIZE = 50  # rows
-MAX_EXAMINED = 2000  # rows examined per page; the next page continues below
+MAX_EXAMINED = 2000  # rows examined per page; the next page continues below them
 EXPORT_COLUMNS = ("row", "at", "actor", "act", "subject", "detail", "previous", "hash")
-TERMINAL_ACTORS = "terminal:"  # prefix of the names of terminal users
+TERMINAL_ACTORS = "terminal:"  # the prefix of terminal users' names
 
 
 @dataclass(frozen=True, slots=True)
 class AuditFilter:
-    """Criteria for rows. `actor` may be `terminal:` for all terminal users; `topic` is one of `audit_topics.TOPICS`.
+    """Criteria for rows of the audit log.
 
-    `since` is inclusive, and `until` exclusive.
+    `actor` can be `terminal:`, which stands for all terminal users. `topic` is one of
+    `audit_topics.TOPICS`. `since` is inclusive, and `until` is exclusive.
     """
 
     actor: str = ""
@@ -46,7 +47,7 @@ class AuditFilter:
 
 @dataclass(frozen=True, slots=True)
 class AuditPosition:
-    """A position in the log, newest first: a row's time and its number in the chain."""
+    """A position in the log: the time of a row, and its number in the chain."""
 
     at: datetime
     seq: int
@@ -54,7 +55,10 @@ class AuditPosition:
 
 @dataclass(frozen=True, slots=True)
 class AuditCheck:
-    """The last verification of the log: its time, the number of rows, the last sealed row, and any fault."""
+    """The last verification of the log.
+
+    It has the time, the number of rows, the last row that was sealed, and a fault, if any.
+    """
 
     at: datetime
     rows: int
@@ -64,10 +68,11 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of the log. `next_below` is where the next page starts, or None.
+    """A page of the log.
 
-    `is_cut` says whether older rows weren't examined. `names` maps actors to staff names, and `check` is the last
-    verification of the chain.
+    `next_below` is where the next page starts, or None on the last page. `is_cut` is True if older
+    rows weren't examined. `names` maps actors to the names of staff, and `check` is the last
+    verification of the log.
     """
 
     rows: tuple[AuditEntry, ...]
@@ -85,7 +90,9 @@ def view_audit_log(
     below: AuditPosition | None = None,
     now: datetime,
 ) -> AuditPage:
-    """Return a page of the log, newest first, examining at most 2,000 rows.
+    """Return a page of the log, newest first.
+
+    At most 2,000 rows are examined.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -99,7 +106,10 @@ def view_audit_log(
 
 
 def read_entry_detail(row: AuditEntry) -> Mapping[str, Any] | None:
-    """Return a row's details, or None if they can't be read because they were tampered with."""
+    """Return the details of a row.
+
+    Return None if they can't be read because the row was tampered with.
+    """
     detail: object = row.detail
     return detail if isinstance(detail, Mapping) else None
 
@@ -107,7 +117,10 @@ def read_entry_detail(row: AuditEntry) -> Mapping[str, Any] | None:
 def _read_page(
     session: Session, log_filter: AuditFilter, below: AuditPosition | None
 ) -> tuple[tuple[AuditEntry, ...], AuditPosition | None, bool]:
-    """Read rows until a page is full, using the index that fits and checking the other criteria row by row."""
+    """Read rows until a page is full.
+
+    The index that fits is used, and the other criteria are checked row by row.
+    """
     is_chained = AuditEntry.seq.is_not(None)
     examined = select(AuditEntry).where(is_chained, *_indexed_conditions(log_filter, below))
     newest_first = (AuditEntry.at.desc(), AuditEntry.seq.desc())
@@ -156,7 +169,7 @@ def _place_of(row: AuditEntry) -> AuditPosition:
 
 
 def find_audit_name_by_email(installation: Installation, actor: Actor, email: str, *, now: datetime) -> str:
-    """Return the log's name for a staff member, by email address.
+    """Return the name of a staff member in the log, given their email address.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -186,7 +199,9 @@ def iterate_audit_log(
 
 
 def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) -> AuditCheck:
-    """Verify the chain of the log from its first row, and store the result for the page.
+    """Verify the chain of the log from its first row.
+
+    The result is returned, and stored for the page.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -200,9 +215,10 @@ def check_audit_log(installation: Installation, actor: Actor, *, now: datetime) 
 
 
 def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> None:
-    """Store the result of a verification with its time.
+    """Store the result and the time of a verification.
 
-    If the log is intact, its end is stored, too, so that the next verification notices if rows were cut off.
+    If the log is intact, its end is stored, too, so that the next verification notices when rows
+    are cut off.
     """
     check_result = {"at": now.isoformat(), "rows": proof.rows, "sealed": proof.sealed_through, "fault": proof.fault}
     if not proof.fault:
@@ -222,7 +238,9 @@ def _read_check(session: Session) -> AuditCheck | None:
 def export_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, reason: str, file: IO[str], *, now: datetime
 ) -> int:
-    """Write the matching rows as CSV, newest first; return their number. The export and its reason are logged.
+    """Write the matching rows as CSV, newest first, and return their number.
+
+    The export and its reason are logged.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

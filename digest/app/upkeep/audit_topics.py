@@ -1,4 +1,4 @@
-"""Topics of the actions in the audit log, and their wording."""
+"""The topics of actions in the audit log, and their wording."""
 
 import json
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ TOPICS: Mapping[str, str] = {
     "keys": "Keys, backups, and integrity",
     REFUSED: "Denied or failed",
 }
-_MAX_DIGITS = 10  # of a row number
+_MAX_DIGITS = 10  # in the number of a row
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
-# Clearer words for names in details.
+# Clearer words for names in the details of actions.
 _DETAIL_NAMES: Mapping[str, str] = {
     "origin": "service",
     "known": "already subscribed",
@@ -41,7 +41,10 @@ _DETAIL_NAMES: Mapping[str, str] = {
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """Return the actions of each topic with their wording, sorted by wording; "…" stands for the subject."""
+    """Return a mapping of topics to their actions, each with its wording and sorted by it.
+
+    In the wording, "…" stands for the subject.
+    """
     return {
         topic: tuple(
             sorted(
@@ -54,14 +57,15 @@ def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
 
 
 def is_known_action(act: str) -> bool:
-    """Return whether the log may contain an action of this name."""
+    """Return True if the log may contain an action of this name."""
     return bool(find_action_words(act))
 
 
 def is_action_in_topic(act: str, topic: str) -> bool:
-    """Return whether an action belongs to a topic.
+    """Return True if an action belongs to a topic.
 
-    A refused or failed action belongs to the topic of such actions and to that of the attempted action.
+    A refused or failed action belongs both to the topic of such actions and to the topic of the
+    action that was attempted.
     """
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     if topic == REFUSED:
@@ -70,14 +74,15 @@ def is_action_in_topic(act: str, topic: str) -> bool:
 
 
 def is_matching_action(act: str, action_name: str) -> bool:
-    """Return whether an action is the named one, including refused and failed attempts."""
+    """Return True if an action is the named one, or a refused or failed attempt at it."""
     return action_name in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
 
 
 def describe_action(act: str) -> tuple[str, str, str]:
-    """Return how an action failed ("", "Refused", or "Failed") and the wording before and after its subject.
+    """Return how an action failed, and the wording before and after its subject.
 
-    If the wording doesn't include the subject, the text after it is "." and the subject isn't shown.
+    The first value is "", "Refused", or "Failed". If the wording doesn't include the subject, the
+    text after the subject is "." and the subject isn't shown.
     """
     failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
@@ -87,7 +92,10 @@ def describe_action(act: str) -> tuple[str, str, str]:
 
 
 def describe_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return who acted in words: a staff member's name, the scheduler, or a terminal user."""
+    """Return a description of an actor.
+
+    It's the name of a staff member, the scheduler, or a terminal user.
+    """
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -96,7 +104,7 @@ def describe_actor(actor: str, names: Mapping[str, str]) -> str:
 
 
 def describe_subject(subject: str, names: Mapping[str, str]) -> str:
-    """Describe the subject of an action, such as "subscriber 8,214" or a colleague's name."""
+    """Return a description of an action's subject, such as "subscriber 8,214" or a colleague's name."""
     kind, _, number = subject.partition(" ")
     if kind == "person" and _is_row_number(number):
         return f"subscriber {int(number):,}"
@@ -104,7 +112,10 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
 
 
 def parse_subject(text: str) -> str:
-    """Return a typed subject as the log stores it: "subscriber 8,214" and "8214" are `person 8214`."""
+    """Return a typed subject in the form in which the log stores it.
+
+    For example, "subscriber 8,214" and "8214" both become `person 8214`.
+    """
     subject = " ".join(text.split())
     kind, _, last = subject.lower().rpartition(" ")
     number = last.replace(",", "")
@@ -114,12 +125,18 @@ def parse_subject(text: str) -> str:
 
 
 def _is_row_number(text: str) -> bool:
-    """Return whether a text consists of ASCII digits that `int` accepts: not "²", and not thousands of digits."""
+    """Return True if a text consists of ASCII digits that `int` accepts.
+
+    "²" and thousands of digits aren't accepted.
+    """
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def describe_detail(detail: object) -> tuple[str, str]:
-    """Return the reason and the other details of a row, on one line each, or a note if the row is damaged."""
+    """Return the reason and the other details of a row, each on one line.
+
+    If the row is damaged, the details are a note about that.
+    """
     if not isinstance(detail, Mapping):
         return "", UNREADABLE
     reason = detail.get("why") or detail.get("because") or ""

@@ -1,4 +1,7 @@
-"""Backups started by admins on a page. They run in a thread, and their results are stored in the database."""
+"""Backups that admins start from a page.
+
+They run in a thread, and their results are stored in the database.
+"""
 
 import threading
 from dataclasses import dataclass
@@ -19,12 +22,12 @@ log = get_logger("backups")
 
 
 class BackupRunningError(RefusalError):
-    """Raised if a backup is already being made. The page shows it."""
+    """Raised if a backup is already being made. The page shows its progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackupProgress:
-    """The progress of this process's backup: rows written, and total rows."""
+    """The progress of a backup by this process, in rows."""
 
     rows_written: int = 0
     total: int = 0
@@ -32,14 +35,17 @@ class BackupProgress:
 
 @dataclass(frozen=True, slots=True)
 class BackupView:
-    """The backups as shown on their page: the result of the last one, and the progress of a running one."""
+    """The backups as shown on their page.
+
+    `outcome` is the result of the last one, and `progress` that of a running one, if any.
+    """
 
     outcome: BackupOutcome
     progress: BackupProgress | None
 
 
 class BackgroundBackups:
-    """The backup that a process is making, at most one at a time."""
+    """The backups made by a process, at most one at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -53,12 +59,15 @@ class BackgroundBackups:
             NotPermittedError: the actor isn't an admin.
         """
         LOOK.check_role(installation, actor, AUDIT_SUBJECT, now=now)
-        progress = self._progress  # read before the outcome, so that a backup ending in between is shown as finished
+        # Read this before the outcome, so that a backup that ends in between is shown as finished.
+        progress = self._progress
         with installation.read() as session:
             return BackupView(read_backup_outcome(session), progress)
 
     def begin(self, installation: Installation, actor: Actor, *, passphrase: str = "", now: datetime) -> None:
-        """Start a backup like a scheduled one, encrypted with `passphrase` if the settings have none.
+        """Start a backup like a scheduled one.
+
+        It's encrypted with `passphrase` if the settings have none.
 
         Raises:
             NotPermittedError: the actor isn't an admin.
@@ -83,7 +92,7 @@ class BackgroundBackups:
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until the running backup has finished or failed."""
+        """Wait until the running backup, if any, has finished or failed."""
         if self._thread is not None:
             self._thread.join()
 

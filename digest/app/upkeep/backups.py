@@ -1,4 +1,4 @@
-"""Backups made, rehearsed, and restored by an admin."""
+"""Backups that an admin makes, rehearses, and restores."""
 
 import re
 import shutil
@@ -39,7 +39,10 @@ _NAME_PATTERN = re.compile(r"digest-(\d{8}T\d{6}Z)(-unproved)?\.zip\.age")
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """A backup in the folder. Its name contains its time and whether it was verified."""
+    """A backup in the folder.
+
+    Its name contains its time, and whether it was verified.
+    """
 
     made_at: datetime
     proved: bool
@@ -59,9 +62,9 @@ def create_backup(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> ArchiveManifest:
-    """Write an encrypted backup to a new file and read it back to verify it.
+    """Write an encrypted backup to a new file, and read it back to verify it.
 
-    By default, the backup is encrypted with the passphrase in the settings.
+    The default passphrase is the one in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -83,7 +86,10 @@ def create_backup(
 
 @dataclass(frozen=True, slots=True)
 class FolderBackup:
-    """The result of a backup in the folder: its file, manifest, verification, and the older backups deleted."""
+    """The result of a backup in the folder.
+
+    `proof` is its verification, and `deleted` are the names of the older backups that were deleted.
+    """
 
     file: Path
     manifest: ArchiveManifest
@@ -99,14 +105,14 @@ def back_up_into_folder(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> FolderBackup:
-    """Write an encrypted backup to the configured folder, verify it by restoring it, and delete outdated ones.
+    """Write an encrypted backup to the configured folder, verify it, and delete outdated backups.
 
-    The backup is restored to a temporary database. The current `left.log` is copied to the same folder, and the result
-    is stored. By default, the backup is encrypted with the passphrase in the settings.
+    The backup is verified by restoring it to a temporary database. The current `left.log` is copied to
+    the same folder, and the result is stored. The default passphrase is the one in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        BackupError: the backup can't be made or restored; earlier backups are unchanged.
+        BackupError: the backup can't be made or restored. Earlier backups are unchanged.
     """
     try:
         with BACK_UP.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft:
@@ -181,16 +187,17 @@ def _list_backups(folder: Path) -> list[BackupFile]:
 
 
 def _delete_leftovers(folder: Path, home: Path) -> None:
-    """Delete day-old leftovers of a killed backup."""
+    """Delete the leftovers of killed backups after a day."""
     for path in (*folder.glob(".digest-*.part"), *home.glob(".rehearsal-*")):
         if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
-    """Copy `left.log` into a folder, replacing its copy there.
+    """Copy `left.log` to a folder, and replace the copy there.
 
-    A copy with lines that the log lacks is kept, and the new copy gets a name with the time.
+    If that copy has lines that the log lacks, it's kept, and the name of the new copy contains the
+    time.
     """
     if not log.exists():
         return
@@ -202,16 +209,18 @@ def copy_unsubscribe_log(log: Path, folder: Path, now: datetime) -> None:
 
 
 def require_restore_permission(installation: Installation, actor: Actor, *, now: datetime) -> None:
-    """Check that the actor is an admin of the installation whose database a restore would replace.
+    """Raise `NotPermittedError` unless the actor is an admin of the installation to be replaced.
 
-    Raises:
-        NotPermittedError: the actor isn't an admin; the refusal is in the audit log of that database.
+    A refusal is recorded in the audit log of the installation's database.
     """
     RESTORE.check_role(installation, actor, AUDIT_SUBJECT, now=now)
 
 
 def needs_passphrase(settings: Settings, file: Path) -> bool:
-    """Return whether a backup is encrypted and the settings have no passphrase; False if the file can't be read."""
+    """Return True if a backup is encrypted and the settings have no passphrase.
+
+    Return False if the file can't be read.
+    """
     try:
         with file.open("rb") as opened:
             return not settings.backup_passphrase_text and is_encrypted(opened)
@@ -220,7 +229,7 @@ def needs_passphrase(settings: Settings, file: Path) -> bool:
 
 
 def rehearse_restore(settings: Settings, file: Path, *, progress: Progress = lambda *_: None) -> LedgerProof:
-    """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
+    """Restore a backup to a temporary database, and verify its rows, keys, chains, and seals.
 
     Raises:
         KeyFileError: there's no usable key file.
@@ -236,13 +245,13 @@ def restore_backup(
 ) -> restore.RestoreResult:
     """Replace the database in the settings with a backup.
 
-    The audit row and the email to admins are in the restored database. No installation is open at that time, so the
-    actor must have been checked with `require_restore_permission`.
+    The audit row and the email to admins are written to the restored database. No installation is open
+    at that time, so the actor must have been checked with `require_restore_permission`.
 
     Raises:
         KeyFileError: there's no usable key file.
-        BackupError: the backup can't be restored; nothing has changed.
-        UnsubscribeLogError: `left.log` is damaged; nothing has changed.
+        BackupError: the backup can't be restored. Nothing has changed.
+        UnsubscribeLogError: `left.log` is damaged. Nothing has changed.
         OSError: a file can't be written.
     """
     keys = KeyRing.load(settings.key_file, settings.key_passphrase_text)
@@ -260,7 +269,7 @@ def restore_backup(
 
 
 def parse_backup_name(name: str) -> BackupFile | None:
-    """Parse the name of a backup in the folder; return None for other files."""
+    """Return the backup with this file name, or None if the name isn't that of a backup."""
     match = _NAME_PATTERN.fullmatch(name)
     if match is None:
         return None
@@ -276,8 +285,9 @@ def choose_outdated_backups(
 ) -> list[BackupFile]:
     """Return the backups to delete, oldest first.
 
-    Only days with a backup are counted, so gaps in the schedule don't reduce the number kept. Unverified backups are
-    counted separately and never displace verified ones, and the newest verified one is always kept.
+    Only days that have a backup are counted, so gaps in the schedule don't reduce the number of
+    backups that are kept. Unverified backups are counted separately and never displace verified
+    ones. The newest verified backup is always kept.
     """
     newest_first = sorted(files, key=lambda file: file.made_at, reverse=True)
     proved = [file for file in newest_first if file.proved]

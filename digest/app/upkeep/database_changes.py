@@ -1,4 +1,7 @@
-"""Schema upgrades, after a backup, and moves to another database. Both are verified."""
+"""Schema upgrades, which come after a backup, and moves to another database.
+
+Both are verified.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
@@ -41,21 +44,26 @@ from subscribers.consent.seals import LedgerProof
 from subscribers.errors import ApplicationError
 
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Begins a progress display for a named step. Its context yields a function to call with the done and total counts."""
+"""Begins a progress display for a named step.
+
+Its context yields a function that's called with the done and total counts.
+"""
 _COUNTED_TABLES = (
     "person",
     "suppression",
     "edition",
     "delivery",
     "article",
-)  # whose row counts no migration changes
+)  # no migration changes the number of their rows
 
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """The result of an upgrade. `backup` is None if the schema was current. `proof` is that of the ledger.
+    """The result of an upgrade.
 
-    `drafts` are the upcoming drafts that were updated because the new version composes them differently.
+    `backup` is None if the schema was current, and `proof` is the verification of the ledger.
+    `drafts` are the upcoming drafts that were updated because the new version composes them
+    differently.
     """
 
     before: str
@@ -68,16 +76,18 @@ class UpgradeResult:
 def upgrade_installation(
     settings: Settings, actor: Actor, *, now: datetime, show_progress: ShowProgress
 ) -> UpgradeResult:
-    """Back up the database, upgrade its schema, and verify the result. A current schema is only verified.
+    """Back up the database, upgrade its schema, and verify the result.
 
-    Upcoming drafts are updated (`apply_current_settings_to_draft`) so that they can be approved. The actor is the
-    terminal's user, as staff can't be looked up before the schema is current.
+    If the schema is current, it's only verified. Upcoming drafts are updated so that they can be approved
+    (see `apply_current_settings_to_draft`). The actor is the user of the terminal, because staff can't be
+    looked up before the schema is current.
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
-        BackupError: the database is in use or can't be backed up, and nothing has changed; or rows are missing after
-            the upgrade.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't
+            upgrade it.
+        BackupError: the database is in use or can't be backed up, and nothing has changed; or rows are
+            missing after the upgrade.
     """
     with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
@@ -100,7 +110,7 @@ def upgrade_installation(
 
 
 def needs_upgrade(settings: Settings) -> bool:
-    """Return whether the schema is older than this version's.
+    """Return True if the schema is older than this version's.
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
@@ -112,7 +122,7 @@ def needs_upgrade(settings: Settings) -> bool:
 
 @contextmanager
 def _open_existing_database(settings: Settings) -> Iterator[tuple[Database, str]]:
-    """Open the database without migrating it, and yield it with its schema revision."""
+    """Open the database without migrating it, and yield it with the revision of its schema."""
     refuse_missing_files(settings)
     with closing(open_database(settings.effective_database_url)) as database:
         revision = read_schema_revision(database)
@@ -129,17 +139,21 @@ def _update_drafts(installation: Installation, actor: Actor, now: datetime) -> I
     with installation.read() as session:
         names = session.scalars(coming.order_by(Edition.release_at)).all()
     for name in names:
-        # The audit log, the review page, and `digest doctor` report drafts that can't be updated.
+        # Drafts that can't be updated are reported by the audit log, the review page, and `digest
+        # doctor`.
         with suppress(ApplicationError):
             if apply_current_settings_to_draft(installation, name, actor=actor, now=now):
                 yield name
 
 
 def _back_up(settings: Settings, database: Database, revision: str, now: datetime, show_progress: ShowProgress) -> Path:
-    """Write a backup of the older schema while the database isn't used by others."""
+    """Back up a database with an older schema, and return the file.
+
+    No other process may be using the database.
+    """
     _refuse_other_users(settings, database)
     passphrase = settings.backup_passphrase_text
-    # It contains staff addresses, so without a passphrase it stays next to the database.
+    # The backup contains staff addresses, so without a passphrase, it stays next to the database.
     folder = Path((passphrase and settings.file.backup.folder) or settings.home / "backups")
     ending = ".zip.age" if passphrase else ".zip"
     name = choose_unused_name(
@@ -156,7 +170,7 @@ def _back_up(settings: Settings, database: Database, revision: str, now: datetim
 
 
 def _refuse_other_users(settings: Settings, database: Database) -> None:
-    """Check that no process of the older version can write rows of its schema to the new one."""
+    """Ensure that no process of the older version can write to the upgraded database."""
     if database.engine.dialect.name == "sqlite":
         database.close()
         require_exclusive_use(Path(make_url(settings.effective_database_url).database or ""))
@@ -188,7 +202,10 @@ _VARIABLE = "DIGEST_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMove:
-    """The result of a move, and the digest.env that was updated, or None if the operator must set the variable."""
+    """The result of a move, and the digest.env that was updated.
+
+    `environment_file` is None if the operator has to set the variable.
+    """
 
     result: MigrationResult
     environment_file: Path | None
@@ -203,7 +220,9 @@ def move_installation_to_database(
     now: datetime,
     progress: Progress = lambda *_: None,
 ) -> DatabaseMove:
-    """Move everything to an empty database, verify it, pause the old one, and set the new URL in digest.env.
+    """Move everything to an empty database, and verify it.
+
+    The old database is paused, and the new URL is set in digest.env.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -212,9 +231,9 @@ def move_installation_to_database(
     target = parse_target_url(url)
     with open_installation(settings) as installation:
         actor = find_actor(installation)
-        # Queue the email to admins first, so that it moves too and is sent from the new database.
+        # Queue the email to admins first, so that it's moved, too, and sent from the new database.
         with MOVE.transaction(installation, actor, "installation", now=now) as (_, draft):
-            draft.recorded = True  # in the new database, once it's verified
+            draft.recorded = True  # in the new database, once that's verified
         keys = installation.keys
     result = move_database(settings.effective_database_url, target, keys, actor=actor.name, now=now, progress=progress)
     file = (settings.origin or Path(SETTINGS_FILE_NAME)).parent / ENVIRONMENT_FILE_NAME

@@ -1,4 +1,4 @@
-"""Records of free disk space, from which doctor forecasts when the disk will be full."""
+"""Records of free disk space, used by the doctor to predict when the disk will be full."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from digest.installation.opened_installation import Installation
 
 STATE_KEY = "disk free by night"
 KEPT_FOR = timedelta(days=60)
-MIN_SPAN = timedelta(days=7)  # a shorter span reflects one edition rather than the trend
+MIN_SPAN = timedelta(days=7)  # a shorter span reflects a single edition rather than the trend
 
 
 def record_free_space(installation: Installation, now: datetime) -> str:
-    """Store the free space on the disk with the installation's files."""
+    """Store the free space on the disk that has the installation's files."""
     free = shutil.disk_usage(installation.settings.home).free
     with installation.write() as session:
         oldest = now.date() - KEPT_FOR
@@ -27,13 +27,16 @@ def record_free_space(installation: Installation, now: datetime) -> str:
 
 
 def read_free_space(session: Session) -> dict[date, int]:
-    """Return the recorded free space in bytes, by day."""
+    """Return a mapping of days to the free space recorded, in bytes."""
     stored = read_installation_state(session, STATE_KEY) or {}
     return {date.fromisoformat(day): int(size) for day, size in stored.items()}
 
 
 def forecast_days_left(free_by_day: Mapping[date, int], free: int) -> float | None:
-    """Return the forecast number of days until the disk is full, or None if usage isn't growing or is unknown."""
+    """Return the predicted number of days until the disk is full.
+
+    Return None if usage isn't growing or is unknown.
+    """
     if not free_by_day:
         return None
     first, last = min(free_by_day), max(free_by_day)

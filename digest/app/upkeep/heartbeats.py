@@ -1,6 +1,7 @@
-"""Heartbeats: URLs requested after jobs, so that an external monitor notices if this service stops.
+"""Heartbeats: requests to URLs after jobs, so that an external monitor notices if this service stops.
 
-A job only records its end. The request is made separately afterward and retried a few times.
+A job only records that it has ended. The request is made separately afterward, and is retried a few
+times.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,13 +16,17 @@ from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from subscribers.loggers import get_logger
 
-RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))  # a later one hides missed runs
+# Later retries would hide missed runs.
+RETRY_DELAYS = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=30))
 
 log = get_logger("heartbeats")
 
 
 def record_job_end(installation: Installation, job: str, *, failed: bool, now: datetime) -> None:
-    """Record the end of a job that has a heartbeat, replacing an earlier record that wasn't sent."""
+    """Record the end of a job that has a heartbeat.
+
+    This replaces an earlier record that wasn't sent.
+    """
     if _list_urls(installation.settings).get(job):
         with installation.write() as session:
             note = {"at": now.isoformat(), "failed": failed, "tries": 0, "next_try_at": now.isoformat(), "trouble": ""}
@@ -29,7 +34,10 @@ def record_job_end(installation: Installation, job: str, *, failed: bool, now: d
 
 
 def send_heartbeats(installation: Installation, *, now: datetime) -> str:
-    """Request the URLs of completed jobs; return a summary of successes and failures."""
+    """Request the URLs of completed jobs.
+
+    Return the numbers of successes and failures as text.
+    """
     with installation.read() as session:
         due = [job for job, _, note in read_job_end_notes(session, installation.settings) if _is_due(note, now)]
         hold = installation_hold.read_current_hold(session) if due else None
@@ -40,7 +48,7 @@ def send_heartbeats(installation: Installation, *, now: datetime) -> str:
 
 
 def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """Yield (job, URL, record) for each job that has a heartbeat and a recorded end."""
+    """Yield (job, URL, record) for each job that has a heartbeat and whose end was recorded."""
     for job, url in _list_urls(settings).items():
         note = installation_hold.read_installation_state(session, _state_key(job)) if url else None
         if note is not None:
@@ -48,7 +56,10 @@ def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[s
 
 
 def build_heartbeat_url(url: str, *, failed: bool) -> str:
-    """Return the URL to request: `/fail` is appended to the path after a failure."""
+    """Return the URL to request.
+
+    After a failure, `/fail` is appended to its path.
+    """
     parts = urlsplit(url)
     return parts._replace(path=f"{parts.path.rstrip('/')}/fail").geturl() if failed else url
 
@@ -66,9 +77,9 @@ def _is_due(note: Mapping[str, Any], now: datetime) -> bool:
 
 
 def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool | None:
-    """Request a URL; return whether it succeeded, or None if another process does it.
+    """Request the URL of a job, and return True if that succeeded.
 
-    The next retry is stored first.
+    Return None if another process makes the request. The next retry is stored first.
     """
     with installation.write() as session:
         note = installation_hold.read_installation_state(session, _state_key(job))
@@ -78,13 +89,14 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
         next_try_at = (now + RETRY_DELAYS[tries]).isoformat() if tries < len(RETRY_DELAYS) else ""
         claimed = {**note, "tries": tries + 1, "next_try_at": next_try_at}
         installation_hold.write_installation_state(session, _state_key(job), claimed, now=now)
-    # Imported here, as only requests need the HTTP client.
+    # Imported here, because only requests need the HTTP client.
     from digest.collect.fetch.guarded_request import send_guarded_request
 
     url = build_heartbeat_url(_list_urls(installation.settings)[job], failed=claimed["failed"])
     trouble = send_guarded_request(installation.settings, url)
     with installation.write() as session:
-        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:  # else the job ended again
+        # If the record isn't the same, the job has ended again.
+        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:
             outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})
             installation_hold.write_installation_state(session, _state_key(job), outcome, now=now)
     if trouble:

@@ -34,7 +34,7 @@ PROTECT, UNPROTECT = (
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
-    """Return the keys by kind, each with the number of rows that use it, without secrets.
+    """Return the keys by kind, without secrets, each with the number of rows that use it.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -47,7 +47,9 @@ def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> lis
 def rotate_key(
     installation: Installation, actor: Actor, kind: KeyKind, *, force_new_key: bool, now: datetime, progress: Progress
 ) -> tuple[key_rotation.RotationResult, str]:
-    """Create a new key of a kind, or finish an interrupted rotation; return the result and the new recovery copy.
+    """Create a new key of a kind, or finish an interrupted rotation.
+
+    Return the result and the new recovery copy.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -76,7 +78,10 @@ def rotate_key(
 
 
 def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: datetime) -> int:
-    """Delete the rows without a valid seal, but keep the numbers of staff members; return how many were forged."""
+    """Delete the rows without a valid seal, and return their number.
+
+    The numbers of staff members are kept.
+    """
     forged = find_forged_rows(session, keys)
     for model, numbers in forged.items():
         if model is StaffMember:
@@ -89,10 +94,10 @@ def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: dat
 
 @dataclass(frozen=True, slots=True)
 class KeyRestoration:
-    """The result of restoring a recovery copy: where the previous file was moved, and which keys are lost.
+    """The result of restoring a recovery copy.
 
-    `lost_keys` were created after the copy (`token 2-0f3a…`). No row uses them; otherwise, the copy would have been
-    refused.
+    `aside` is the new path of the previous file. `lost_keys` are keys that were created after the
+    copy (such as `token 2-0f3a…`). No row uses them; otherwise, the copy would have been refused.
     """
 
     aside: Path | None
@@ -102,9 +107,9 @@ class KeyRestoration:
 def restore_keys(
     installation: Installation, actor: Actor, recovery_copy: str, *, replace: bool, now: datetime
 ) -> KeyRestoration:
-    """Restore a recovery copy as the key file if it belongs to this database.
+    """Restore a recovery copy as the key file, if it belongs to this database.
 
-    Newer keys in the previous file, created by rotations, are kept.
+    Newer keys in the previous file, which were created by rotations, are kept.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -128,13 +133,13 @@ def restore_keys(
             check_key_match(session, keys, every_row=True)
             lost_keys = _find_lost_keys(session, keys)
         if aside:
-            os.link(file, aside)  # so that a key file exists at every moment
+            os.link(file, aside)  # so that there's a key file at all times
         key_file.replace_file(file, keys.to_file_text(passphrase))
         return KeyRestoration(aside, lost_keys)
 
 
 def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
-    """Return the keys that were created according to the audit log but are missing."""
+    """Return the keys that are missing although the audit log says that they were created."""
     rotations = select(AuditEntry.subject).where(AuditEntry.act == ROTATE.name)
     rotation_rows = session.scalars(rotations.order_by(AuditEntry.id))
     present_keys = {f"{key.kind} {key.id}" for key in keys.all}
@@ -142,7 +147,10 @@ def _find_lost_keys(session: Session, keys: KeyRing) -> tuple[str, ...]:
 
 
 def list_unencrypted_key_files(installation: Installation) -> list[Path]:
-    """Return the previous key files that `restore_keys` kept unencrypted, if the current one is encrypted."""
+    """Return the unencrypted key files that `restore_keys` moved aside.
+
+    If the current key file isn't encrypted either, return an empty list.
+    """
     file = installation.settings.key_file
     if not installation.keys.under_passphrase:
         return []
@@ -186,14 +194,14 @@ def _rewrite_key_file(
 ) -> None:
     file = installation.settings.key_file
     with act.steps(installation, actor, "keys", now=now), _change_key_file(file):
-        _ = installation.keys  # raises an error if there's no key file, or it isn't the database's
+        _ = installation.keys  # raises an error if there's no key file, or if it doesn't belong to the database
         keys = KeyRing.load(file, installation.settings.key_passphrase_text)
         key_file.replace_file(file, keys.to_file_text(new_passphrase))
 
 
 @contextmanager
 def _change_key_file(file: Path) -> Iterator[None]:
-    """Lock the key file for a change, and convert OSError to InstallationError."""
+    """Lock the key file for a change, and turn an `OSError` into an `InstallationError`."""
     try:
         with key_file.lock_file(file):
             yield

@@ -1,4 +1,7 @@
-"""Nightly maintenance: verify and seal the consent ledger, and delete data whose retention period is over."""
+"""Nightly maintenance.
+
+It verifies and seals the consent ledger, and deletes data whose retention period is over.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -60,20 +63,21 @@ GROWTH_STATE_KEY = "growth counted"
 REASONS_STATE_KEY = "unsubscribe reasons counted"
 SLOT_RETENTION = timedelta(days=90)
 ALERT_RETENTION = timedelta(days=90)
-MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # the pages show a year, however long deliveries are kept
+MIN_DAY_COUNT_RETENTION = timedelta(days=400)  # pages show a year, however long deliveries are kept
 DELETE_BATCH_SIZE = 1000  # rows per write transaction
 
 log = get_logger("nightly")
-_CountEvents = Callable[..., Mapping[DayKey, int]]  # takes a session and event numbers, `after` exclusive
+# It takes a session and the numbers of events, `after` (exclusive) and `through`.
+_CountEvents = Callable[..., Mapping[DayKey, int]]
 
 
 FAILED = " failed: "  # marks a failed step in the outcome
 
 
 def run_nightly_steps(installation: Installation, now: datetime) -> str:
-    """Run all nightly steps; return their outcomes.
+    """Run all nightly steps, and return their outcomes as text.
 
-    A failed step doesn't stop the others. Each can be repeated the next night.
+    A step that fails doesn't stop the others. Each step can be repeated the next night.
     """
     return "; ".join(_run_step(step, installation, now) for step in NIGHTLY_STEPS)
 
@@ -87,7 +91,10 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:
-    """Seal the records of disclosed addresses: deliveries of finished editions and transactional email, and others."""
+    """Seal the records of disclosed addresses.
+
+    These are the deliveries of finished editions and of transactional email, and other disclosures.
+    """
     database, keys = installation.database, installation.keys
     deliveries = seal_deliveries(database, keys, now=now)
     sealed_count = disclosure_sealing.seal_disclosures(database, keys, now=now)
@@ -95,7 +102,10 @@ def seal_disclosures(installation: Installation, now: datetime) -> str:
 
 
 def seal_ledger_and_email_admins(installation: Installation, now: datetime) -> str:
-    """Verify and seal the ledger, and email the seal if it's due. Faults go to the audit log and the program's log."""
+    """Verify and seal the ledger, and email the seal if that's due.
+
+    Faults are recorded in the audit log and in the program's log.
+    """
     sealed, proof = verify_and_seal_ledger(installation, now, actor="scheduler")
     mailed = email_seal_when_due(installation, sealed, proof, now=now)
     addressed = f", emailed to admins: {mailed:,}" if mailed else ""
@@ -126,7 +136,9 @@ def seal_ledger(installation: Installation, actor: Actor, *, now: datetime) -> S
 
 
 def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: str) -> tuple[Seal, seals.LedgerProof]:
-    """Verify the ledger and append a seal and an audit row. The verification is outside any write transaction.
+    """Verify the ledger, and append a seal and an audit row.
+
+    The verification runs outside any write transaction.
 
     Raises:
         JustSealedError: another process sealed it at the same time.
@@ -156,7 +168,7 @@ def verify_and_seal_ledger(installation: Installation, now: datetime, *, actor: 
 
 
 def _describe_faults(proof: seals.LedgerProof) -> dict[str, Any]:
-    """Return the first broken link or seal, the faults in disclosures, and the people whose address is at fault."""
+    """Return the first broken link or seal, the faults in disclosures, and the faults in people's addresses."""
     faults: dict[str, Any] = {"fault": proof.fault} if proof.fault else {}
     if proof.broken is not None:
         faults = {"person": proof.broken.person, "link": proof.broken.seq, "fault": proof.broken.fault}
@@ -179,12 +191,15 @@ def aggregate_old_disclosures(installation: Installation, now: datetime) -> str:
 
 
 def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str:
-    """Delete addresses that weren't confirmed within seven days, and form data past its retention period."""
+    """Delete addresses that weren't confirmed within seven days, and outdated form data."""
     return f"{expiry.expire_unconfirmed_requests(installation.database, now=now):,} unconfirmed sign-ups deleted"
 
 
 def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
-    """Resolve unanswered emails to inactive subscribers, unsubscribing those who were told that this would happen."""
+    """Resolve unanswered emails to inactive subscribers.
+
+    Subscribers are unsubscribed if the email said so.
+    """
     removed_count = inactive_subscribers.unsubscribe_nonresponders(
         installation.database, installation.unsubscribe_log, now=now
     )
@@ -192,7 +207,10 @@ def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
-    """Delete the addresses of people who unsubscribed 30 days ago, and the salts of IP addresses in old imports."""
+    """Delete the addresses of people who unsubscribed 30 days ago, and salts from old imports.
+
+    The salts are those of IP addresses.
+    """
     deleted_count = expiry.delete_expired_addresses(installation.database, now=now)
     old = now - timedelta(days=installation.settings.file.retention.evidence_days)
     with installation.write() as session:
@@ -201,7 +219,7 @@ def delete_departed_addresses(installation: Installation, now: datetime) -> str:
 
 
 def suppress_bouncing_addresses(installation: Installation, now: datetime) -> str:
-    """Suppress addresses that failed too often in a row."""
+    """Suppress addresses that failed too many times in a row."""
     journal = installation.unsubscribe_log
     lookback = timedelta(days=installation.settings.file.retention.delivery_days)
     suppressed_count = repeated_bounces.suppress_repeated_bounces(
@@ -211,7 +229,7 @@ def suppress_bouncing_addresses(installation: Installation, now: datetime) -> st
 
 
 def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
-    """Replace deliveries past their retention period with totals."""
+    """Replace deliveries with totals after their retention period."""
     database, keys = installation.database, installation.keys
     folded = delivery_disclosures.add_old_deliveries_to_totals(database, keys, installation.settings, now=now)
     return f"{folded:,} old deliveries replaced with totals"
@@ -223,7 +241,7 @@ def store_final_delivery_counts(installation: Installation, now: datetime) -> st
 
 
 def count_growth(installation: Installation, now: datetime) -> str:
-    """Count new consent events by day, the current subscribers, and the results of recent editions."""
+    """Count new consent events by day, current subscribers, and the results of recent editions."""
     database, zone = installation.database, installation.settings.zone
     with database.read() as session:
         end = daily_consent_counts.find_last_fully_committed_event(session, now)
@@ -255,7 +273,10 @@ def _count_in_steps(
     end: int,
     now: datetime,
 ) -> int:
-    """Count events since the last count stored under `key` and add them to the daily counts; return their number."""
+    """Count the events since the last count stored under `key`, and return their number.
+
+    The counts are added to the daily counts.
+    """
     with database.read() as session:
         begin = _read_counted_through(session, key)
     counted = 0
@@ -278,7 +299,7 @@ def _read_counted_through(session: Session, key: str) -> int:
 
 
 def delete_old_event_payloads(installation: Installation, now: datetime) -> str:
-    """Delete event payloads that providers posted more than 30 days ago."""
+    """Delete payloads of events that providers posted more than 30 days ago."""
     return f"{payloads.delete_old_payloads(installation.database, now=now):,} old events deleted"
 
 
@@ -288,12 +309,12 @@ def delete_old_queue_ids(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_rate_counts(installation: Installation, now: datetime) -> str:
-    """Delete the per-minute counts that no rate limit uses anymore."""
+    """Delete counts per minute that no rate limit uses anymore."""
     return f"{rate_limiter.delete_old_counts(installation.database, now=now):,} old counts deleted"
 
 
 def request_provider_erasures(installation: Installation, now: datetime) -> str:
-    """Ask each provider that had the data of people erased here to erase them, too."""
+    """Request that providers erase the data of people who were erased here."""
     return "; ".join(
         _request_erasures(installation, kind, kind.erasures, now) for kind in load_provider_kinds() if kind.erasures
     )
@@ -316,7 +337,7 @@ def _request_erasures(
 
 
 def pull_provider_suppressions(installation: Installation, now: datetime) -> str:
-    """Apply the suppression lists of the provider in use."""
+    """Apply the suppression lists of the provider that's in use."""
     return "; ".join(_pull_if_in_use(installation, kind, now) for kind in load_provider_kinds() if kind.suppressions)
 
 
@@ -339,7 +360,7 @@ def forget_killed_backups(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete expired staff sessions and sign-in log entries older than 90 days."""
+    """Delete expired staff sessions, and sign-in log entries older than 90 days."""
     old = SignInAttempt.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
     with installation.write() as session:
@@ -349,13 +370,13 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
-    """Delete schedule slots older than 90 days, as only the latest are used."""
+    """Delete schedule slots older than 90 days, because only the latest ones are used."""
     old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
     return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 
 
 def delete_old_daily_counts(installation: Installation, now: datetime) -> str:
-    """Delete daily counts that pages no longer show, of source visits and consent events."""
+    """Delete daily counts of source visits and consent events that pages no longer show."""
     file, database = installation.settings.file, installation.database
     retention = max(timedelta(days=file.retention.delivery_days), MIN_DAY_COUNT_RETENTION)
     first = now.astimezone(file.publication.zone).date() - retention
@@ -397,16 +418,19 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_stale_uploads,
     record_free_space,
     request_provider_erasures,
-    pull_provider_suppressions,  # calls other services and may take a while
+    pull_provider_suppressions,  # last, because it calls other services and may take a while
 )
 
 
 MAILED_SEAL_STATE_KEY = "mailed seal"
-KEPT_DIGITS = 12  # of a seal, enough to identify it
+KEPT_DIGITS = 12  # the first digits of a seal, enough to identify it
 
 
 def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerProof, *, now: datetime) -> int:
-    """Email the seal to every verified admin as often as the settings say; return the number of emails queued."""
+    """Email the seal to every verified admin, as often as the settings say.
+
+    Return the number of emails queued.
+    """
     settings = installation.settings
     with installation.write() as session:
         last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
@@ -433,10 +457,10 @@ def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerPro
 
 
 def is_seal_email_due(last: Mapping[str, Any] | None, *, sound: bool, days: int, zone: ZoneInfo, now: datetime) -> bool:
-    """Return whether to email tonight's seal.
+    """Return True if tonight's seal should be emailed.
 
-    It's emailed on the first night, then every `days` days (never if 0), and on the first night on which a check finds
-    a fault.
+    It's emailed on the first night, then every `days` days (never if 0), and on the first night on
+    which a check finds a fault.
     """
     if days == 0:
         return False

@@ -1,1 +1,1 @@
-"""Commands that draft, show, check, approve, and correct an edition."""
+"""The commands that draft, show, check, approve, and correct an edition."""

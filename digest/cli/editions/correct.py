@@ -1,4 +1,4 @@
-"""The command that corrects an edition after it was sent."""
+"""The `digest correct` command, which corrects an edition after it was sent."""
 
 import click
 
@@ -89,7 +89,10 @@ def _list_corrections(context: CommandContext, edition: str) -> None:
 
 
 def _mail_correction(context: CommandContext, edition: str, number: int, *, yes: bool) -> None:
-    """Approve and queue the email of a correction, or request it. Exit with 1 if it still needs an approval."""
+    """Approve and queue the email of a correction, or request it.
+
+    Exit with 1 if the email still needs an approval.
+    """
     installation, actor = context.installation, context.actor
     email = correction_emails.read_correction_email(installation, edition, number)
     if email.is_approved:
@@ -121,7 +124,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
 
 
 def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
-    """Return the confirmation question, with the number of recipients."""
+    """Return the question that asks for confirmation, with the number of recipients."""
     count = count_with_noun(audience.recipients, "subscriber")
     if is_request:
         return f"Request the email to {count}? It's only sent once it's approved."
@@ -131,7 +134,7 @@ def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is
 
 
 def describe_correction_audience(audience: CorrectionAudience) -> str:
-    """Return sentences about how many emails contained an error."""
+    """Return sentences that say how many emails contained an error."""
     return (
         f"{audience.accepted:,} accepted messages and {audience.uncertain:,} with unknown status contained the error. "
         f"{audience.gone:,} of those subscribers have unsubscribed since. {audience.spared:,} messages didn't contain "

@@ -1,4 +1,7 @@
-"""The commands that draft, show, check, and approve an edition. `digest send` is in `send`."""
+"""The commands that draft, show, check, and approve an edition.
+
+`digest send` is in `send`.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -38,7 +41,10 @@ MAX_LEFT_OUT_SHOWN = 20
 
 
 def explain_proposal(proposal: Proposal) -> Iterator[str]:
-    """Yield lines that explain each placed story of a proposal, and why up to 20 others were skipped."""
+    """Yield lines that explain each placed story of a proposal.
+
+    They also explain why up to 20 other stories were skipped.
+    """
     for section, placed in proposal.sections.items():
         if not placed:
             continue
@@ -70,7 +76,7 @@ def _story_lines(scored: ScoredStory) -> Iterator[str]:
     yield f"     {scored.score:8.2f}  sum"
 
 
-EXIT_ANSWER_NO = 1  # a preflight rule fails, an edition is incomplete, or it needs another approval
+EXIT_ANSWER_NO = 1  # a preflight rule failed, or an edition is incomplete or needs another approval
 
 
 @click.command(
@@ -263,7 +269,10 @@ def approve(
 
 
 def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: tuple[str, ...]) -> None:
-    """Approve an edition by its approval code. Exit with 1 if it still needs another approval."""
+    """Approve an edition by its approval code.
+
+    Exit with 1 if the edition still needs another approval.
+    """
     installation = context.installation
     about, now = (installation, edition, mark), context.now()
     result = edition_approval.approve_edition(*about, actor=context.actor, now=now, confirmed=confirmed)
@@ -280,12 +289,13 @@ def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: t
 
 
 def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:
-    """Print a draft's approvals and their status, and the command that approves it.
+    """Print the approvals of a draft, given and missing, and the command that approves it.
 
     Raises:
-        ApprovalError: it isn't a draft.
+        ApprovalError: the edition isn't a draft.
     """
-    mark = approval_overviews.read_approval_code(installation, edition)  # read first, as a later edit invalidates it
+    # Read this first, because a later edit makes it invalid.
+    mark = approval_overviews.read_approval_code(installation, edition)
     overview = read_edition_status(installation, edition, now=now)
     if overview.state != EditionState.DRAFT:
         raise ApprovalError(f"{overview.name} is {overview.state.predicate}. Only drafts can be approved.")

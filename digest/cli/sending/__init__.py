@@ -1,1 +1,1 @@
-"""Commands that send, stop, and monitor an edition."""
+"""The commands that send, stop, and monitor an edition."""

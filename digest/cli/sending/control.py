@@ -1,4 +1,7 @@
-"""The commands that control sending: pause, resume, or cancel an edition, and pause all sending."""
+"""The commands that control sending.
+
+They pause, resume, and cancel an edition, and pause and resume all sending.
+"""
 
 import click
 
@@ -65,7 +68,7 @@ def resume(context: CommandContext, edition: str, is_all: bool) -> None:
 
 
 def _refuse_edition() -> None:
-    """Refuse an EDITION together with --all, which would pause more than intended."""
+    """Refuse EDITION together with --all, which would pause or resume more than intended."""
     source = click.get_current_context().get_parameter_source("edition")
     if source is click.core.ParameterSource.COMMANDLINE:
         raise click.UsageError("EDITION and --all can't be combined. Leave one of them out.")

@@ -1,4 +1,4 @@
-"""`digest inbound`: read and apply bounces and provider events immediately."""
+"""The `digest inbound` command, which reads and applies bounces and provider events immediately."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

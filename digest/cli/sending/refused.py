@@ -1,4 +1,4 @@
-"""`digest refused`: an edition's refusals with their reasons; acknowledging them, and sending emails again."""
+"""The `digest refused` command, which lists an edition's refusals, acknowledges them, and resends emails."""
 
 from collections.abc import Iterator, Sequence
 
@@ -21,7 +21,7 @@ from digest.cli.context import (
 from digest.cli.lazy_group import CommandRefusedError
 from subscribers.english_text import count_with_noun
 
-MAX_ROWS_SHOWN = 30  # groups; --json lists all
+MAX_ROWS_SHOWN = 30  # groups; --json lists all of them
 
 
 @click.command(

@@ -1,4 +1,7 @@
-"""`digest send`: send an edition to its subscribers, or a test to the staff. It imports little to start quickly."""
+"""The `digest send` command, which sends an edition to subscribers, or a test to the staff.
+
+It imports little, so that it starts quickly.
+"""
 
 from collections.abc import Sequence
 
@@ -15,10 +18,12 @@ from digest.stop_signals import stop_on_signal
 from digest.store.delivery_models import DeliveryState
 from subscribers.english_text import count_with_noun
 
-EXIT_STILL_WAITING = 1  # or the counts don't balance, or not all test emails were accepted
-EXIT_UNCERTAIN = 3  # nothing is waiting, but the status of some messages is unknown
-EXIT_REFUSED = 4  # nothing is waiting, but there are refusals that need a decision
-POLL_SECONDS = 2.0  # between checks for a resumed edition, or for the end of another process's send
+# Also used if the delivery counts don't balance, or if some test emails weren't accepted.
+EXIT_STILL_WAITING = 1
+EXIT_UNCERTAIN = 3  # nothing is waiting, but some messages have an unknown status
+EXIT_REFUSED = 4  # nothing is waiting, but some refusals need a decision
+# Between checks for a resumed edition, or for the end of a send by another process.
+POLL_SECONDS = 2.0
 
 
 @click.command(
@@ -78,7 +83,10 @@ def _recheck_articles(context: CommandContext, name: str) -> None:
 
 
 def _explain_rest(context: CommandContext, report: SendReport) -> int:
-    """Print why a send stopped and what remains; return the exit code."""
+    """Print the reason that a send stopped and what remains to be sent.
+
+    Return the exit code.
+    """
     counts, stop_reason = report.delivery_counts, report.stop_reason or report.wait_reason
     if stop_reason:
         click.echo(f"Stopped: {stop_reason}", err=True)
@@ -102,10 +110,11 @@ def _explain_rest(context: CommandContext, report: SendReport) -> int:
 
 
 def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport | None:
-    """Send until nothing is due; return the last report, or None if a signal came first.
+    """Send an edition until nothing is due.
 
-    Wait for messages that another process is handing over, at most until its lease ends, as their result is known then.
-    With `wait`, stay until nothing is waiting, an error occurs, or a signal comes.
+    Return the last report, or None if a signal came first. If another process is sending the last
+    messages, wait for it, at most until its lease ends, because their result is known by then. With
+    `wait`, continue until nothing is waiting, an error occurs, or a signal comes.
     """
     installation, report, waiting_for = context.installation, None, ""
     with stop_on_signal() as stopping, show_progress(f"Sending {name}") as progress:
@@ -137,7 +146,7 @@ def _run_send(context: CommandContext, name: str, *, wait: bool) -> SendReport |
 
 
 def _is_over(report: SendReport, *, wait: bool) -> bool:
-    """Return whether there's nothing more to wait for."""
+    """Return True if there's nothing left to wait for."""
     if report.stop_reason or report.awaits_decision or not report.delivery_counts.open:
         return True
     return not (wait or report.ends_elsewhere)
@@ -152,14 +161,17 @@ def _rest_seconds(report: SendReport, context: CommandContext) -> float:
 
 
 def _reason_for_rest(report: SendReport) -> str:
-    """Return why part of an edition is still unsent."""
+    """Return the reason that part of an edition is still unsent."""
     if report.ends_elsewhere:
         return "another process, such as 'digest serve', is sending the last messages"
     return report.wait_reason or "the rest is due later"
 
 
 def _resume_time(report: SendReport, context: CommandContext) -> str:
-    """Return when the rest continues, or an empty string if that's now or unknown."""
+    """Return the time at which sending continues, as text.
+
+    If it continues now or the time isn't known, return an empty string.
+    """
     if report.next_due_at is None or report.awaits_decision or report.next_due_at <= context.now():
         return ""
     local = report.next_due_at.astimezone(context.installation.settings.zone)
@@ -167,7 +179,7 @@ def _resume_time(report: SendReport, context: CommandContext) -> str:
 
 
 def _send_test(context: CommandContext, edition: str, to: Sequence[str]) -> None:
-    """Send a test and print a line for each recipient."""
+    """Send a test, and print a line for each recipient."""
     report = sending.send_test_email(context.installation, edition, to=to, actor=context.actor, clock=context.now)
     click.echo(f"Test of {report.edition} to the team:")
     for result in report.tested:

@@ -1,4 +1,4 @@
-"""`digest set-aside`: the emails that stop rules set aside, and sending or dropping them."""
+"""The `digest set-aside` command, which lists emails that stop rules set aside, and sends or drops them."""
 
 from collections.abc import Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""`digest status`: the status of an edition."""
+"""The `digest status` command, which shows the status of an edition."""
 
 from collections.abc import Iterator
 from datetime import datetime

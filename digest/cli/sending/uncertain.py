@@ -1,4 +1,7 @@
-"""`digest uncertain`: messages with unknown status, resolved by a log or an admin's decision."""
+"""The `digest uncertain` command, which lists messages with an unknown status and resolves them.
+
+They're resolved by a log or by an admin's decision.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -26,7 +29,7 @@ from digest.deliver.send.uncertain.log_evidence import LogEvidence, LogVerdict
 from digest.deliver.send.uncertain.uncertain_deliveries import NOTICES, UncertainDelivery, UncertainResolution
 from subscribers.english_text import count_with_noun, sentence
 
-MAX_ROWS_SHOWN = 50  # of the table; --json lists all
+MAX_ROWS_SHOWN = 50  # of the table; --json lists all of them
 ALL, SILENT = "all", "silent"
 
 
@@ -145,7 +148,10 @@ def _check_words(
     log_files: Sequence[Path],
     because: str | None,
 ) -> None:
-    """Check that only one decision is given, that it applies to these messages, and that it has a reason."""
+    """Raise `UsageError` unless there's a single decision that applies to these messages.
+
+    If there's a decision, it must also have a reason.
+    """
     if len(ids_by_resolution) + bool(log_files) > 1:
         raise click.UsageError("Use only one of --accept, --again, --lost, and --from-log.")
     if of_notices and log_files:
@@ -213,7 +219,7 @@ def _describe_resolution(
 def _resolve_by_log(
     context: CommandContext, name: str, evidence: LogEvidence, *, because: str, yes: bool, as_json: bool
 ) -> None:
-    """Show what a log says, and apply it once confirmed, or with `--yes`."""
+    """Show what a log says, and apply it after confirmation or with `--yes`."""
     resolvable = len(evidence.events) + len(evidence.not_accepted)
     if not as_json:
         print_lines(_describe_evidence(name, evidence))
@@ -251,7 +257,7 @@ def _describe_evidence(name: str, evidence: LogEvidence) -> Iterator[str]:
 
 
 def _describe_risk(count: int, resolution: UncertainResolution, resend_risk: str) -> str:
-    """Return the consequences of a decision in plain words."""
+    """Return a sentence about the consequences of a decision."""
     outcomes = {
         UncertainResolution.ACCEPTED: "be marked as accepted. Subscribers who didn't get the email won't get it.",
         UncertainResolution.LOST: "be marked as lost and not sent again.",

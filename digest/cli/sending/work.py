@@ -1,4 +1,4 @@
-"""`digest work`: run another worker process for an installation on PostgreSQL."""
+"""The `digest work` command, which runs another worker process for an installation on PostgreSQL."""
 
 import click
 
@@ -10,7 +10,7 @@ from scheduler import JobScheduler
 
 
 def _read_parts(_context: click.Context, _parameter: click.Parameter, value: str) -> tuple[str, ...]:
-    """Parse parts of the work, separated by commas."""
+    """Parse the types of work, which are separated by commas."""
     parts = tuple(part.strip() for part in value.split(","))
     if unknown := [part for part in parts if part not in WORKER_PARTS]:
         raise click.BadParameter(
@@ -41,7 +41,7 @@ def work(context: CommandContext, only: tuple[str, ...]) -> None:
     """Run a worker process until stopped. You can run workers on several machines. Requires PostgreSQL."""
     logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
-    _ = installation.keys  # report a missing key file now, not at the first send
+    _ = installation.keys  # reports a missing key file now rather than at the first send
     with stop_on_signal() as stopping:
         scheduler = JobScheduler.for_worker(JobContext(installation, stopping=stopping), only)
         scheduler.start()

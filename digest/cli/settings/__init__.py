@@ -1,1 +1,1 @@
-"""Commands for templates and images."""
+"""The commands for templates and images."""

@@ -1,4 +1,4 @@
-"""`digest media add`: the publisher's logo and header image."""
+"""The `digest media` command, which stores the publisher's logo and header image."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`digest templates`: the templates of emails and pages, and copies to customize."""
+"""The `digest templates` command, which lists the templates of emails and pages, and copies them to customize."""
 
 import click
 

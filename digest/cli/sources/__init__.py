@@ -1,1 +1,1 @@
-"""Commands that collect articles and manage sources."""
+"""The commands that collect articles and manage sources."""

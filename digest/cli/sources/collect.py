@@ -1,4 +1,4 @@
-"""`digest collect`: collect articles from the configured sources or from files."""
+"""The `digest collect` command, which collects articles from the configured sources or from files."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -114,7 +114,10 @@ def _report_state(report: SourceReport) -> Text:
 
 
 def _remark_lines(collection: editions.CollectionResult) -> Iterator[str]:
-    """Yield why items were rejected, one line per reason and source, and the results of readership imports."""
+    """Yield lines about rejected items and about readership imports.
+
+    There's one line for each source and reason of rejection.
+    """
     for report in collection.sources:
         for reason, count in Counter(rejected.reason for rejected in report.rejected).items():
             rejected = [item.place for item in report.rejected if item.reason == reason]

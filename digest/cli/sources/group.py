@@ -1,4 +1,4 @@
-"""`digest sources`: list sources with their health, and add, test, remove, import, and export them."""
+"""The `digest sources` command, which lists, adds, tests, removes, imports, and exports sources."""
 
 import json
 from collections.abc import Sequence

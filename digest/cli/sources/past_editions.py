@@ -1,4 +1,7 @@
-"""`digest editions import`: import editions sent before this installation, so that their stories aren't repeated."""
+"""The `digest editions` command, which imports editions that were sent before this installation.
+
+The stories of imported editions aren't repeated.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -77,7 +80,7 @@ def import_editions(
 
 
 def _read_places(places: Sequence[str], list_file: Path | None) -> list[str]:
-    """Return the given places and those in the file, which may contain comments."""
+    """Return the given places, and those in the file, which may contain comments."""
     text = list_file.read_text("utf-8") if list_file else ""
     lines = map(str.strip, text.splitlines())
     return [*places, *(line for line in lines if line and not line.startswith("#"))]

@@ -1,1 +1,1 @@
-"""`digest subscribers`: the list and its subscribers."""
+"""The `digest subscribers` command, which manages the list and its subscribers."""

@@ -1,4 +1,7 @@
-"""`digest subscribers`: actions on individual subscribers, recorded with evidence of consent or a reason."""
+"""The `digest subscribers` group, with the actions on individual subscribers.
+
+Each action is recorded with evidence of consent or with a reason.
+"""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Imports and exports: `digest subscribers import`, `export`, `ask`, and `pull`."""
+"""The `import`, `export`, `ask`, and `pull` commands of `digest subscribers`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +38,7 @@ from subscribers.transfer.options import ImportOptions
 
 
 def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
-    """Print the unfinished imports with the number of people in each."""
+    """Print the unfinished imports, each with the number of people in it."""
     unfinished = context.act(list_transfers.list_unfinished_imports, now=context.now())
     rows = [
         pick_json_fields(batch, "batch", "name", "file_hash")
@@ -50,10 +50,10 @@ def print_unfinished_imports(context: CommandContext, *, as_json: bool) -> None:
 
 
 def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> None:
-    """Undo an unfinished import after asking for confirmation, unless `confirmed`.
+    """Undo an unfinished import after asking for confirmation, unless `confirmed` is true.
 
     Raises:
-        UnknownImportError: there's no such import, or it was finished.
+        UnknownImportError: there's no such import, or it's already finished.
     """
     now = context.now()
     people = context.act(list_transfers.count_import_people, batch, now=now)
@@ -72,7 +72,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
 
 
 def undo_finished_import(context: CommandContext, batch: int, reason: str, *, confirmed: bool) -> None:
-    """Undo a finished import after asking for confirmation, unless `confirmed`.
+    """Undo a finished import after asking for confirmation, unless `confirmed` is true.
 
     Raises:
         ImportUndoError: the import can't be undone.
@@ -192,11 +192,14 @@ def import_list(
 def _run_import(
     context: CommandContext, file: Path, options: ImportOptions, *, commit: bool, outcomes: Path | None
 ) -> tuple[ImportReport, Path | None]:
-    """Import a file, or only count the effects; return the report and the file of rejected rows, if any."""
+    """Import a file, or only count the effects of importing it.
+
+    Return the report, and the file of rejected rows, if any.
+    """
     now = context.now()
     if outcomes is not None and outcomes.exists():
         raise CommandRefusedError(f"{outcomes} already exists. Choose another name.")
-    # An interrupted import leaves this file, and the next run continues with it.
+    # An interrupted import leaves this file, and the next run continues it.
     account = outcomes.with_name(f"{outcomes.name}.part") if outcomes is not None else None
     try:
         with show_progress("Importing" if commit else "Checking") as progress:
@@ -221,7 +224,7 @@ def _run_import(
 
 
 def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
-    """Write the row results, unless the file was already imported."""
+    """Write the results of the rows, unless the file had already been imported."""
     if report.already_imported:
         account.unlink()
     else:
@@ -229,7 +232,7 @@ def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
 
 
 def _name_outcome(reason: RowReason) -> str:
-    """Return a row's result in the words of the report."""
+    """Return the result of a row in the wording of the report."""
     return _OUTCOME_TEXTS[reason.outcome][0] if reason.outcome is not None else "not recorded"
 
 
@@ -441,7 +444,10 @@ _OUTCOME_TEXTS = {
 def describe_import(
     report: ImportReport, *, committed: bool, rejected_file: Path | None, other_unfinished: Sequence[UnfinishedImport]
 ) -> Iterator[str]:
-    """Yield the lines of an import's report: the file, the counts, the first problems, and the next step."""
+    """Yield the lines of a report on an import.
+
+    They describe the file, the counts, the first problems, and the next step.
+    """
     survey = report.survey
     yield f"{survey.path.name}: {survey.layout.origin}, {count_with_noun(survey.rows, 'row')}, {survey.encoding}."
     yield from survey.warnings

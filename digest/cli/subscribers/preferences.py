@@ -1,4 +1,4 @@
-"""`digest subscribers preferences`: change a subscriber's preferences as an admin."""
+"""The `digest subscribers preferences` command, which changes a subscriber's preferences."""
 
 from collections.abc import Callable
 from functools import reduce
@@ -22,7 +22,7 @@ _OPTIONS: dict[str, tuple[str, Any]] = {
     "text-only": ("Send text without images.", _YES_OR_NO),
     "breaking-news": ("Send breaking news. Only subscribers can turn this on.", _YES_OR_NO),
 }
-# The preferences that an option changes, if their names differ from the option's.
+# The preferences that an option changes, if their names aren't the same as the option's.
 _ASKED = {"hour": "hour zone", "zone": "hour zone", "sections": "omit", "topics": "omit_topics"}
 
 

@@ -1,4 +1,7 @@
-"""The suppression list as a file: `digest subscribers export-suppressions` and `adopt-suppressions`."""
+"""The `export-suppressions` and `adopt-suppressions` commands of `digest subscribers`.
+
+They write and read the suppression list as a file.
+"""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +28,7 @@ from subscribers.transfer.suppressions.suppression_adoption import AdoptionRepor
 
 
 def _read_passphrase(_context: click.Context, _parameter: click.Parameter, file: Path | None) -> str:
-    """Return the first line of a file, or an empty string without a file."""
+    """Return the first line of a file, or an empty string if there's no file."""
     if file is None:
         return ""
     with file.open(encoding="utf-8") as lines:
@@ -33,7 +36,10 @@ def _read_passphrase(_context: click.Context, _parameter: click.Parameter, file:
 
 
 def passphrase_option() -> Callable[..., Any]:
-    """Return the option that reads a passphrase from a file, for scripts, which can't be prompted."""
+    """Return the option that reads a passphrase from a file.
+
+    It's for scripts, which can't be prompted.
+    """
     return click.option(
         "--passphrase-file",
         "passphrase",

@@ -1,1 +1,1 @@
-"""Commands that set up, check, back up, and upgrade the installation."""
+"""The commands that set up, check, back up, and upgrade the installation."""

@@ -1,4 +1,4 @@
-"""`digest audit`: show or export the audit log."""
+"""The `digest audit` command, which shows or exports the audit log."""
 
 import json
 from collections.abc import Iterable

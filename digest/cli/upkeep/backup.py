@@ -1,4 +1,4 @@
-"""`digest backup` and `digest restore`: save everything to a single file, and restore it."""
+"""The `digest backup` and `digest restore` commands, which save everything to a file and restore it."""
 
 import sys
 from collections.abc import Iterator
@@ -87,7 +87,10 @@ def _is_terminal() -> bool:
 
 
 def _ask_new_passphrase() -> str:
-    """Ask for the passphrase of a backup; return an empty string if there's no terminal."""
+    """Ask for the passphrase of a backup.
+
+    If there's no terminal, return an empty string.
+    """
     if not _is_terminal():
         return ""
     click.echo(
@@ -125,7 +128,10 @@ def _show_backup(context: CommandContext, file: Path, manifest: ArchiveManifest,
 
 
 def _describe_keys(context: CommandContext) -> str:
-    """Return which keys decrypt a backup's addresses, or why the key file doesn't."""
+    """Return a sentence about the keys that decrypt a backup's addresses.
+
+    If the key file doesn't decrypt them, the sentence says why.
+    """
     try:
         _ = context.installation.keys
     except ApplicationError as exc:
@@ -185,7 +191,10 @@ def restore(context: CommandContext, file: Path, check: bool, replace: bool, yes
 
 
 def _ask_passphrase(settings: Settings, file: Path) -> Settings:
-    """Return the settings with the passphrase of a backup, asking for it if it's needed and there's a terminal."""
+    """Return the settings with the passphrase of a backup.
+
+    If a passphrase is needed and there's a terminal, ask for it.
+    """
     if not _is_terminal() or not backups.needs_passphrase(settings, file):
         return settings
     passphrase = click.prompt("Passphrase of the backup", hide_input=True, err=True)
@@ -193,7 +202,10 @@ def _ask_passphrase(settings: Settings, file: Path) -> Settings:
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
-    """Return the actor of a restore. A staff member is looked up in the existing database, which is then closed."""
+    """Return the actor of a restore.
+
+    A staff member is looked up in the existing database, which is then closed.
+    """
     if context.acting_email is None:
         return context.terminal
     with open_installation(context.settings) as installation:

@@ -1,4 +1,7 @@
-"""The commands that create, check, and serve an installation: init, doctor, and serve."""
+"""The `digest init`, `digest doctor`, and `digest serve` commands.
+
+They create, check, and serve an installation.
+"""
 
 import os
 from collections import Counter
@@ -151,10 +154,13 @@ def _describe_findings(findings: Sequence[DoctorFinding]) -> Iterator[str]:
 
 
 def _examine_installation(context: CommandContext, world: NetworkAccess | None) -> list[DoctorFinding]:
-    """Check the installation, or why it can't be opened; with `world`, also run online checks, showing progress."""
+    """Check the installation, or explain why it can't be opened.
+
+    With `world`, also run the online checks, and show their progress.
+    """
     try:
         installation = context.installation_without_upgrade
-    except ExposedSettingsError:  # reported by one of the checks
+    except ExposedSettingsError:  # one of the checks reports this
         context.load_exposed_settings()
         return _examine_installation(context, world)
     except SettingsError as exc:
@@ -169,10 +175,10 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
 
 
 def _parse_name_server(text: str) -> tuple[str, int]:
-    """Parse the IP address of a name server, and its port.
+    """Parse the IP address and the port of a name server.
 
     Raises:
-        click.BadParameter: it isn't valid.
+        click.BadParameter: the text isn't a valid address or port.
     """
     address, port = text, str(DNS_PORT)
     if text.count(":") == 1:
@@ -212,7 +218,7 @@ Exit codes: 0 stopped by Ctrl+C or SIGTERM after finishing current messages, 1 t
 @pass_command_context
 def serve(context: CommandContext, host: str, port: int, schedule: bool, emails: tuple[str, ...]) -> None:
     """Serve the public, editor, and admin pages, and run scheduled jobs, until stopped."""
-    from scheduler import JobScheduler  # the only upward import, as serving starts the scheduler too
+    from scheduler import JobScheduler  # the only upward import, because serving also starts the scheduler
 
     logs.configure_logging(log_format=context.settings.log_format)
     use_port_in_links(context, port)
@@ -239,24 +245,31 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
 
 
 def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:
-    """Create a one-time sign-in link for each team member; return (role and address, link) pairs."""
+    """Create a one-time sign-in link for each staff member.
+
+    Return a list of (role and address, link).
+    """
     links = [context.act(make_sign_in_link, email, now=context.now()) for email in emails]
     roles = [context.act(read_staff_role, email, now=context.now()) for email in emails]
     return [(f"the {role} {email}", link) for role, email, link in zip(roles, emails, links, strict=True)]
 
 
 def use_port_in_links(context: CommandContext, port: int) -> None:
-    """Use the port being served in links if the base URL is the default.
+    """Use the served port in links if the base URL is the default.
 
-    It's set in the environment, so that it also applies when the settings are reloaded, and to child processes.
+    The URL is set in the environment, so that it also applies to child processes and when settings
+    are reloaded.
     """
     default = Settings.model_fields["base_url"].default
     if port and context.settings.base_url == default:
-        vars(context).pop("settings")  # read again below
+        vars(context).pop("settings")  # they're read again below
         os.environ["DIGEST_BASE_URL"] = urlsplit(default)._replace(netloc=f"localhost:{port}").geturl()
 
 
 def _local_link(link: str, port: int) -> str:
-    """Return a loopback link with the port being served. Other links are unchanged, as a proxy forwards them."""
+    """Return a loopback link with the served port.
+
+    Other links are returned unchanged, because a proxy forwards them.
+    """
     parts = urlsplit(link)
     return parts._replace(netloc=f"{parts.hostname}:{port}").geturl() if is_loopback(parts.hostname or "") else link

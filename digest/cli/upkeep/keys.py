@@ -1,4 +1,4 @@
-"""`digest keys`: list, rotate, restore, and protect the keys."""
+"""The `digest keys` command, which lists, rotates, restores, and protects keys."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -179,7 +179,10 @@ def _print_rotation(result: RotationResult) -> None:
 
 
 def print_recovery_copy(file: Path, recovery_copy: str | None, *, is_secret: bool = False) -> None:
-    """Report new keys, with their recovery copy unless `is_secret`. Without a copy, the key file already existed."""
+    """Report new keys, with their recovery copy unless `is_secret` is true.
+
+    If there's no copy, the key file already existed.
+    """
     if recovery_copy is None:
         click.echo(f"{file} already exists and wasn't changed")
         return

@@ -1,4 +1,7 @@
-"""`digest migrate` and `digest upgrade`: move everything to another database, and upgrade the schema."""
+"""The `digest migrate` and `digest upgrade` commands.
+
+They move everything to another database, and upgrade the schema.
+"""
 
 import os
 import sys

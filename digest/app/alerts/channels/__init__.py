@@ -1,4 +1,4 @@
-"""Alert channels, one module each, which defines `CHANNEL`. No other code names a channel."""
+"""The alert channels, each in a module that defines `CHANNEL`. No other code names a channel."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,18 +12,18 @@ from digest.settings import Settings
 
 @cache
 def load_alert_channels() -> Mapping[str, AlertChannel]:
-    """Return all channels by name."""
+    """Return a mapping of names to all channels."""
     modules = [import_module(f"{__name__}.{module_info.name}") for module_info in iter_modules(__path__)]
     return {module.CHANNEL.name: module.CHANNEL for module in modules}
 
 
 def list_enabled_channels(settings: Settings) -> list[AlertChannel]:
-    """Return the channels that are switched on in the settings."""
+    """Return the channels that are turned on in the settings."""
     return [channel for channel in load_alert_channels().values() if channel.is_on(settings)]
 
 
 def explain_unusable_channels(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return why nothing could be sent under new values of `[alerts]`, by setting; empty if all are usable."""
+    """Return a mapping of settings to the reasons that new values of `[alerts]` can't be used."""
     problems = {
         channel.setting: channel.explain_refusal(settings, values[channel.setting])
         for channel in load_alert_channels().values()

@@ -1,4 +1,7 @@
-"""Alerts by email: one message for all alerts that a check opened or ended, to the staff chosen in `alerts.mail`."""
+"""Alerts by email, one message for all alerts that a check opened or ended.
+
+The messages go to the staff chosen in `alerts.mail`.
+"""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -26,14 +29,15 @@ from digest.store.models import Edition
 from subscribers.english_text import curl_quotes, short_day_and_hour
 from subscribers.errors import ApplicationError
 
-# While sending is paused, no email leaves, including this one.
+# While sending is paused, no email is sent, including one that says so.
 UNMAILED_KINDS = frozenset({"held"})
 
 
 def send_alert_email(installation: Installation, events: AlertEvents, now: datetime) -> str:
-    """Queue one email about new and resolved alerts; return an error message, empty if it was queued.
+    """Queue one email about new and resolved alerts.
 
-    Emails are encrypted until they're sent, so they can't be queued without the keys.
+    Return an error message, or an empty string if the email was queued. Emails are encrypted until
+    they're sent, so they can't be queued without the keys.
     """
     opened = [alert for alert, event in events if event == "opened"]
     over = [alert for alert, event in events if event == "over"]
@@ -55,16 +59,20 @@ def send_alert_email(installation: Installation, events: AlertEvents, now: datet
 
 
 def is_emailed(session: Session, settings: Settings, alert: Alert, event: AlertEvent) -> bool:
-    """Return whether to email an alert: not about a pause of all sending, nor a new one that another email covers."""
+    """Return True if an alert should be emailed.
+
+    That's every alert except those about a pause of all sending and new ones that another email
+    covers.
+    """
     if alert.kind in UNMAILED_KINDS:
         return False
     return event == "over" or alert.kind not in OWN_EMAIL_KINDS or not _has_own_email(session, settings, alert)
 
 
 def _has_own_email(session: Session, settings: Settings, alert: Alert) -> bool:
-    """Return whether the alert's edition was the subject of a more detailed email.
+    """Return True if another, more detailed email about the alert's edition was queued.
 
-    The email must have been queued. A rule that should have queued it isn't enough.
+    The email itself is looked up, because it may not have been queued even if a rule calls for it.
     """
     try:
         edition = find_edition(session, alert.subject)
@@ -89,14 +97,17 @@ def _own_emails(
 
 
 def format_alert_heading(opened: int, over: int) -> str:
-    """Return an alert email's heading, which is also its subject. The arguments count new and resolved alerts."""
+    """Return the heading of an alert email, which is also its subject.
+
+    The arguments are the numbers of new and resolved alerts.
+    """
     if not opened:
         return "An alert is resolved" if over == 1 else f"{over} alerts are resolved"
     return "1 problem needs your attention" if opened == 1 else f"{opened} problems need your attention"
 
 
 def describe_resolved_alert(alert: Alert, zone: ZoneInfo) -> str:
-    """Describe a resolved alert and when it ended."""
+    """Return a sentence that describes a resolved alert and says when it ended."""
     ended = (alert.missing_since or alert.ended_at or alert.seen_at).astimezone(zone)
     return f"Resolved on {short_day_and_hour(ended)}: {alert.sentence}"
 

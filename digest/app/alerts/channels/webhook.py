@@ -1,4 +1,7 @@
-"""Alerts as JSON to a webhook, signed as in Standard Webhooks (https://www.standardwebhooks.com)."""
+"""Alerts posted to a webhook as JSON, signed as specified by Standard Webhooks.
+
+See https://www.standardwebhooks.com.
+"""
 
 import base64
 import binascii
@@ -20,7 +23,10 @@ from digest.store.alert_models import Alert
 
 
 def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
-    """Return an alert's payload as JSON. It contains no subscriber and no email address."""
+    """Return an alert's payload as JSON.
+
+    It contains no email address and nothing about subscribers.
+    """
     opened_at = alert.opened_at or alert.seen_at
     is_over = event == "over"
     over_since = (alert.missing_since or alert.ended_at) if is_over else None
@@ -30,7 +36,7 @@ def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> 
 
 
 def build_test_payload(settings: Settings, now: datetime) -> bytes:
-    """Return the payload of a test alert, with a kind that no real alert has."""
+    """Return the payload of a test alert. Its kind is one that no real alert has."""
     sentence = "This is a test from the settings page."
     alert_fields = {"kind": "test", "subject": "", "sentence": sentence}
     return _write_event(settings, "test", now, alert_fields, now, None)
@@ -56,9 +62,10 @@ def _write_event(
 
 
 def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
-    """Return the headers that authenticate a post: an HMAC-SHA256 over ID, time, and body.
+    """Return the headers that authenticate a post, an HMAC-SHA256 of its ID, time, and body.
 
-    In a secret that begins with `whsec_`, the rest is base64, as in Standard Webhooks. Any other secret is used as is.
+    In a secret that begins with `whsec_`, the rest is base64, as in Standard Webhooks. Any other
+    secret is used as is.
     """
     try:
         key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else b""
@@ -72,29 +79,36 @@ def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -
 
 
 def _send_post(installation: Installation, events: AlertEvents, now: datetime) -> str:
-    """Post one event; return an error message, empty if it was accepted."""
+    """Post one event, and return an error message, or an empty string if it was accepted."""
     ((alert, event),) = events
     settings = installation.settings
     return _post_signed(settings, f"alert-{alert.id}-{event}", build_alert_payload(settings, alert, event), now)
 
 
 def _post_signed(settings: Settings, message_id: str, body: bytes, now: datetime) -> str:
-    """Sign and post a body under the rules for outgoing requests; return an error message, empty if it worked."""
+    """Sign and post a body, and return an error message, or an empty string if it was accepted.
+
+    The rules for outgoing requests apply.
+    """
     secret = settings.alert_secret.get_secret_value() if settings.alert_secret else ""
     headers = {"Content-Type": "application/json", **sign_payload(secret, message_id, now, body)}
     return send_guarded_request(settings, settings.file.alerts.webhook, body, headers)
 
 
 def _send_test(installation: Installation, now: datetime) -> str:
-    """Post a test, whose `type` is `alert.test`; return an error message, empty if it was accepted."""
+    """Post a test of type `alert.test`.
+
+    Return an error message, or an empty string if it was accepted.
+    """
     settings = installation.settings
     return _post_signed(settings, f"alert-test-{secrets.token_hex(8)}", build_test_payload(settings, now), now)
 
 
 def explain_refused_url(settings: Settings, webhook: str) -> str:
-    """Explain why alerts can't be posted to a URL; return "" if they can or its host name doesn't resolve now.
+    """Return the reason that alerts can't be posted to a URL, or an empty string if they can.
 
-    The rules for all outgoing requests apply, so an admin learns of a problem before an alert is lost.
+    The rules for all outgoing requests apply, so an admin learns of a problem before an alert is
+    lost. A host name that can't be resolved right now isn't reported.
     """
     if settings.alert_secret is None:
         return "DIGEST_ALERT_SECRET isn't set, so alerts can't be signed. Set it in digest.env and restart."
@@ -107,7 +121,7 @@ def explain_refused_url(settings: Settings, webhook: str) -> str:
     except AddressRefusedError as exc:
         return str(exc)
     except UnknownHostError:
-        return ""  # the name server may be down; the test post will show it
+        return ""  # the DNS server may be down; a test post will show it
     return ""
 
 
