@@ -2,17 +2,15 @@
 
 A proposal is made in these steps:
 
-1. Duplicates are merged, so that each URL has one article, attributed to its own publisher. Articles
-are left out if an editor excluded them, recent editions used them, or their page is gone or superseded.
-
-2. News and product articles are grouped into stories, and events and calls listed by two sources are
-merged. A story that continues one from an earlier edition is marked as such, or left out if it has no news.
-
+1. Duplicates are merged, so that each URL has one article, attributed to its own publisher.
+   Articles are left out if an editor excluded them, recent editions used them, or their page is
+   gone or superseded.
+2. News and product articles are grouped into stories, and events and calls listed by two sources
+   are merged. A story that continues one from an earlier edition is marked as such, or left out if
+   it has no news.
 3. Every story gets a score.
-
 4. The section kinds choose stories in this order: Featured, Most read, the operator's own, Topics,
-then products, events, and opportunities.
-
+   then products, events, and opportunities.
 5. Related articles are found for the news, and every story that isn't included gets a reason.
 """
 
