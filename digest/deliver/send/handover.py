@@ -304,10 +304,10 @@ def hand_over_batches(
     One commit stores the results of a batch and claims the next one.
 
     Args:
-        run: The run; its `stop_reason` says why it ended early.
-        claim_next: Claims the next batch, which is empty if `HandoverRun.may_claim` forbids it.
-        permit: Checks again who may receive a message, and returns a task for each.
-        wait_for_more: Called if nothing was claimed; may wait, and returns whether to claim
+        run: the run; its `stop_reason` says why it ended early.
+        claim_next: claims the next batch, which is empty if `HandoverRun.may_claim` forbids it.
+        permit: checks again who may receive a message, and returns a task for each.
+        wait_for_more: called if nothing was claimed; may wait, and returns whether to claim
             again.
     """
     slots = run.run_file.take_slots()

@@ -126,16 +126,16 @@ def run_edition(
        there are too many refusals.
 
     Args:
-        database: Database with the edition and its deliveries.
-        name: Name of the edition.
-        provider: Provider for handing over messages; it isn't closed here.
-        keys: Keys of the installation.
-        settings: Settings.
-        clock: Returns the time in UTC.
-        report_progress: Called with (messages processed, planned) after every batch.
-        limit: Maximum number of messages to hand over in this run.
-        sleep: Waits for a number of seconds; may return early once `stopping` returns True.
-        stopping: Returns whether the process is about to end; then nothing more is handed over.
+        database: database with the edition and its deliveries.
+        name: name of the edition.
+        provider: provider for handing over messages; it isn't closed here.
+        keys: keys of the installation.
+        settings: settings.
+        clock: returns the time in UTC.
+        report_progress: called with (messages processed, planned) after every batch.
+        limit: maximum number of messages to hand over in this run.
+        sleep: waits for a number of seconds; may return early once `stopping` returns True.
+        stopping: returns whether the process is about to end; then nothing more is handed over.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.

@@ -97,11 +97,11 @@ def build_conflict_page_data(
     """Return the rejected edits next to the current edition.
 
     Args:
-        refused: The rejected edits, at least one.
-        content: The current edition.
-        writer: Writes sentences about the edition's edits.
-        actor: The author of the form.
-        was: The values that the fields had when the page was created, by name, if known.
+        refused: the rejected edits, at least one.
+        content: the current edition.
+        writer: writes sentences about the edition's edits.
+        actor: the author of the form.
+        was: the values that the fields had when the page was created, by name, if known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
     edits = refused[-1].result.state.arrangement.edits_in_force
