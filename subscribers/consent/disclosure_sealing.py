@@ -22,7 +22,7 @@ _UNFINISHED_EXPORT_AGE = timedelta(days=1)
 def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) -> int:
     """Seal every unsealed disclosure and export of the list, and return the number of rows.
 
-    Resumable.
+    It can be resumed after an interruption.
     """
     _begin_totals(database, keys, now)
     _hash_exports(database, now)

@@ -110,7 +110,7 @@ def find_address_deletion_time(session: Session, person: Person) -> datetime | N
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
     """Delete every address that hasn't been needed for 30 days, and return their number.
 
-    Resumable.
+    It can be resumed after an interruption.
     """
     deleted = 0
     for state in _RETENTION_START_KINDS:

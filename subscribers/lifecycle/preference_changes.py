@@ -154,9 +154,7 @@ def restore_preferences(
 ) -> PreferenceRestoration:
     """Restore the preferences from before the changes in an email, if its link is open.
 
-    Idempotent.
-
-    The link was only emailed to the owner, so no email follows. Later changes are undone, too. Their
+    This is idempotent. The link was only emailed to the owner, so no email follows. Later changes are undone, too. Their
     links stop working, and a queued email about them isn't sent. The links of earlier changes still work.
 
     Raises:

@@ -156,7 +156,7 @@ def ask_to_restore(token: str) -> ResponseReturnValue:
 def restore_now(token: str) -> ResponseReturnValue:
     """Restore the preferences from before the changes in an email, and renew the links if requested.
 
-    Idempotent.
+    This is idempotent.
     """
     new_token = ""
     with page_context.database.write() as session:

@@ -45,10 +45,7 @@ def escape_formulas(text: str) -> str:
 
 
 def unescape_formulas(text: str) -> str:
-    """Remove the apostrophes of `escape_formulas` from text in one of our own files that's imported again.
-
-    Pure.
-    """
+    """Remove the apostrophes of `escape_formulas` from text in one of our own imported files. Pure."""
     return _ESCAPED_FORMULA.sub(r"\1", text)
 
 

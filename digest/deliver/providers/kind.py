@@ -94,10 +94,7 @@ class SuppressionPullResult:
 
 
 class SuppressionPuller(Protocol):
-    """A function that applies new entries of a provider's suppression lists to subscribers.
-
-    Idempotent.
-    """
+    """An idempotent function that applies new entries of a provider's suppression lists to subscribers."""
 
     def __call__(
         self, database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime

@@ -74,9 +74,7 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
 def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
     """Queue up to 1,000 transactional emails that have no delivery yet, and return their number.
 
-    Idempotent.
-
-    `columns` are delivery values that replace the defaults.
+    This is idempotent. `columns` are delivery values that replace the defaults.
     """
     ids = [delivery["id"] for delivery, _ in rows]
     stored = select(Delivery.id).where(Delivery.id.in_(ids))

@@ -157,7 +157,7 @@ def _apply_stop(run: SendRun, stop: FailureAttribution) -> None:
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
     """Record the latest results, reserve deliveries, and mark those to send next, in one durable commit.
 
-    Idempotent.
+    This is idempotent.
     """
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False

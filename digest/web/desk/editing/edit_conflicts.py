@@ -1,7 +1,4 @@
-"""Two versions of the same thing side by side: that of a form, and the one that someone else saved first.
-
-Pure.
-"""
+"""Two versions of the same thing side by side: a form's version, and one that was saved first. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,6 +1,4 @@
-"""The list of the week's stories at the desk, one page of rows at a time, computed from the arrangement.
-
-Pure.
+"""The list of the week's stories at the desk, computed from the arrangement one page at a time. Pure.
 
 URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The
 anchors of its other articles also find it, so that a page that was opened before a merge still works.
