@@ -1,4 +1,7 @@
-"""Email addresses: parsing and validation. Error messages never contain the address."""
+"""Email addresses: parsing and validation.
+
+Error messages never contain the address.
+"""
 
 import re
 from dataclasses import dataclass
@@ -7,32 +10,39 @@ from itertools import zip_longest
 from subscribers.errors import RefusalError
 from subscribers.subscriber_language import mark_message
 
-# Maximum length of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
+# The maximum length of a whole address: RFC 5321, section 4.5.3.1.3, without the angle brackets.
 MAX_ADDRESS_LENGTH = 254
-MAX_LOCAL_LENGTH = 64  # maximum length before the @: RFC 5321, section 4.5.3.1.1
-# The specials of RFC 5322, section 3.2.3, except the dot and the @, plus spaces.
+# The maximum length before the @: RFC 5321, section 4.5.3.1.1.
+MAX_LOCAL_LENGTH = 64
+# The specials of RFC 5322, section 3.2.3, except for the dot and the @, plus spaces.
 _ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
 
 class AddressError(RefusalError):
-    """Raised for text that isn't an address we can email. The message says what's wrong without the address."""
+    """Raised for text that isn't an address that can be emailed.
+
+    The message says what's wrong, without the address.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An email address: the local part as typed, the domain as an A-label (RFC 5890, section 2.3.2.1)."""
+    """An email address: the local part as typed, and the domain as an A-label (RFC 5890, section 2.3.2.1)."""
 
     local: str
     domain: str
 
     @property
     def mailbox(self) -> str:
-        """The address in ASCII, ready for a To header and for RCPT TO."""
+        """The address in ASCII, as used in To header fields and in RCPT TO."""
         return f"{self.local}@{self.domain}"
 
     @property
     def canonical(self) -> str:
-        """The address as compared in lookups, with a case-folded local part: Ada@ and ada@ count as one person."""
+        """The form of the address compared in lookups, with a case-folded local part.
+
+        Ada@ and ada@ therefore belong to one person.
+        """
         return f"{self.local.casefold()}@{self.domain}"
 
     def __repr__(self) -> str:
@@ -43,8 +53,9 @@ def read_address(text: str) -> Address:
     """Parse an address that a person typed, without a display name.
 
     Raises:
-        AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section 3.3: too many servers
-            refuse it).
+        AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section
+            3.3), because too
+            many servers refuse such addresses.
     """
     typed = text.strip()
     address = _parse_address(typed)
@@ -54,22 +65,25 @@ def read_address(text: str) -> Address:
 
 
 def is_safe_in_angle_brackets(text: str) -> bool:
-    """Return whether a text is safe between the angle brackets of a header field.
+    """Return True if a text is safe between the angle brackets of a header field.
 
-    Safe texts are addresses (RFC 5322, section 3.4.1) and list IDs (RFC 2919, section 2) without quoted parts or domain
-    literals.
+    Safe texts are addresses (RFC 5322, section 3.4.1) and list IDs (RFC 2919, section 2) without
+    quoted parts or domain literals.
     """
     return text.isascii() and text.isprintable() and not _ENDS_AN_ADDRESS.search(text)
 
 
 def mask_address(address: str) -> str:
-    """Mask an address so that only its owner recognizes it: d•••@county.example."""
+    """Mask an address so that only its owner can recognize it, such as d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
 
 
 def mask_two_addresses(first: str, second: str) -> tuple[str, str]:
-    """Mask two addresses so that the masks differ, if necessary by revealing the first character that differs."""
+    """Mask two addresses so that the masks differ.
+
+    If necessary, the first character that differs is shown.
+    """
     masks = mask_address(first), mask_address(second)
     locals_ = first.rpartition("@")[0], second.rpartition("@")[0]
     if masks[0] != masks[1] or locals_[0] == locals_[1]:
@@ -83,12 +97,16 @@ def mask_two_addresses(first: str, second: str) -> tuple[str, str]:
 
 
 def _parse_address(typed: str) -> Address | None:
-    """Return the address in a text, or None if it's invalid, because the library's error quotes the text."""
-    # Imported here because sending never parses typed addresses.
+    """Return the address in a text, or None if it's invalid.
+
+    The library's error isn't passed on, because it quotes the text.
+    """
+    # This is imported here because sending never parses typed addresses.
     from email_validator import EmailNotValidError, validate_email
 
     try:
-        # No DNS lookup: it would reveal whom we're about to email, and fail whenever the network does.
+        # There's no DNS lookup, because it would reveal who is about to be emailed, and fail
+        # whenever the network does.
         validated = validate_email(typed, check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
         return None

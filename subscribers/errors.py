@@ -1,11 +1,11 @@
-"""Base classes of all errors that the product raises on purpose."""
+"""Base classes of all errors that the product raises deliberately."""
 
 
 class ApplicationError(Exception):
     """Base class of errors that people can understand and act on.
 
-    `message` says what happened, and `remedy`, which begins with a verb, what to do. `str()` returns both. They never
-    contain a subscriber's address.
+    `message` says what happened, and `remedy`, which begins with a verb, says what to do. `str()`
+    returns both. They never contain the address of a subscriber.
     """
 
     can_retry: bool = False  # whether the same call may succeed later without any change
@@ -16,4 +16,4 @@ class ApplicationError(Exception):
 
 
 class RefusalError(ApplicationError):
-    """Raised if a request is refused, as opposed to something that must be fixed first."""
+    """Raised if a request is refused, as opposed to a problem that has to be fixed first."""

@@ -10,26 +10,25 @@ _RARE_THRESHOLD = 100_000  # new objects between two collections
 
 @contextmanager
 def reduce_garbage_collection() -> Iterator[None]:
-    """Collect garbage less often in the whole process, inside the block.
+    """Collect garbage less often in the whole process during the block.
 
-    The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of the time of an import
-    and a sixth of a draft's.
+    The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of
+    the time of an import and a sixth of that of a draft.
     """
     gc.set_threshold(_RARE_THRESHOLD, *_USUAL_THRESHOLDS[1:])
     try:
         yield
     finally:
-        gc.set_threshold(
-            *_USUAL_THRESHOLDS
-        )  # not the values before: another thread may have changed them for its own work
+        # Don't restore the previous values, because another thread may have changed them for its own work.
+        gc.set_threshold(*_USUAL_THRESHOLDS)
 
 
 def freeze_long_lived_objects() -> None:
-    """Collect garbage, then exclude all remaining objects of this process from later collections.
+    """Collect garbage, and exclude all remaining objects of this process from later collections.
 
-    A full collection visits every object that could be in a cycle: about 300,000 of the libraries, and as many of a
-    large week's proposal, which delays a page by a fifth of a second. Excluded objects are still freed when
-    unreferenced, unless they're in a cycle.
+    A full collection visits every object that could be in a cycle. There are about 300,000 of the
+    libraries, and as many of a large week's proposal, which delays a page by a fifth of a second.
+    Excluded objects are still freed when there are no references to them, unless they're in a cycle.
     """
     gc.collect()
     gc.freeze()

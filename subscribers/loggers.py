@@ -1,24 +1,25 @@
-"""Loggers that import structlog, and thereby rich, only when something is logged. Most commands log nothing.
+"""Loggers that import structlog, and with it rich, only when something is logged.
 
-Importing them takes a tenth of a command's start-up time.
+Most commands log nothing, and importing them takes a tenth of the time that a command needs to start.
 """
 
 import sys
 from collections.abc import Callable
 from typing import Any
 
-_pending: list[Callable[[], None]] = []  # the configuration, until structlog is imported
+# The configuration, until structlog is imported.
+_pending: list[Callable[[], None]] = []
 
 
 class LazyLogger:
-    """A named structlog logger that's created when first used."""
+    """A named structlog logger that's created when it's first used."""
 
     def __init__(self, name: str) -> None:
         """Store the name without importing anything."""
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
-        """Return structlog's method of that name, such as `warning`."""
+        """Return the method of structlog's logger with that name, such as `warning`."""
         import structlog
 
         for configure in _pending:
@@ -28,12 +29,12 @@ class LazyLogger:
 
 
 def get_logger(name: str) -> LazyLogger:
-    """Return a logger with a name, created when first used."""
+    """Return a logger with a name, which is created when it's first used."""
     return LazyLogger(name)
 
 
 def configure_loggers(configure: Callable[[], None]) -> None:
-    """Configure structlog, immediately if it's imported, or else before the first log line."""
+    """Configure structlog immediately if it's imported, or else before the first log line."""
     if "structlog" in sys.modules:
         configure()
     else:

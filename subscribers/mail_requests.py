@@ -1,4 +1,7 @@
-"""Requests for emails. This package doesn't send anything; callers pass a function that queues email."""
+"""Requests for emails.
+
+This package doesn't send anything. Callers pass a function that queues email.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,10 +40,11 @@ MailKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
-    """One email for a person, or for the team if there's no person. `serial` distinguishes it from others of its kind.
+    """An email for a person, or for the team if there's no person.
 
-    `context` contains plain JSON values for the template, stored encrypted until the email is sent. A value `to` is an
-    address that replaces the person's own. The email is sent immediately, or at `due_at` at the earliest.
+    `serial` distinguishes it from others of its kind. `context` contains plain JSON values for the
+    template, which are stored encrypted until the email is sent. A value `to` is an address that
+    replaces the person's own. The email is sent immediately, or no earlier than `due_at`.
     """
 
     kind: MailKind
@@ -50,5 +54,6 @@ class MailRequest:
     due_at: datetime | None = None
 
 
-# Queues an email in the session's transaction, so that it's committed together with the event that caused it.
+# A function that queues an email in the session's transaction, so that it's committed together with
+# the event that caused it.
 QueueMail = Callable[[Session, MailRequest], None]

@@ -1,10 +1,11 @@
 """The subscribers' language: its messages (gettext), and the formats of its dates, times, numbers, and lists.
 
-Anything that writes to subscribers is passed one object. There's no global state, so two publications in one process
-can differ. The desk and the command line are in English and use `subscribers.english_text`.
+Everything that writes to subscribers is passed an object. There's no global state, so two
+publications in one process can be different. The desk and the command line are in English and use
+`subscribers.english_text`.
 
-Formats of dates and times are messages, too, in the CLDR's pattern letters (UTS #35, part 4). English ones are in the
-code, those of other languages in their catalogs.
+The formats of dates and times are messages, too, in the CLDR's pattern letters (UTS #35, part 4).
+English ones are in the code, and those of other languages are in their catalogs.
 """
 
 import re
@@ -26,12 +27,12 @@ _LONE_DAY = re.compile(r"(?<![A-Za-z'])d(?![A-Za-z'])")
 
 
 def mark_message(message: str) -> str:
-    """Mark a text as a message to be translated later with `translate_text`; return it unchanged."""
+    """Mark a text as a message to be translated later with `translate_text`, and return it unchanged."""
     return message
 
 
 def get_base_language(code: str) -> str:
-    """Return the base language of a tag: "fr" for "fr-CA"."""
+    """Return the base language of a tag, such as "fr" for "fr-CA"."""
     return code.partition("-")[0].lower()
 
 
@@ -42,7 +43,10 @@ def find_writing_direction(code: str) -> Literal["ltr", "rtl"]:
 
 @lru_cache(maxsize=1024)
 def _list_older_names(zone: str) -> tuple[str, ...]:
-    """Return the older names of a time zone, under which Babel has some places, such as Europe/Kiev for Europe/Kyiv."""
+    """Return the older names of a time zone, such as Europe/Kiev for Europe/Kyiv.
+
+    Babel has some places only under their older names.
+    """
     from babel.core import get_global
 
     return tuple(old for old, new in get_global("zone_aliases").items() if new == zone)
@@ -50,18 +54,24 @@ def _list_older_names(zone: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class SubscriberLanguage:
-    """A language by its tag (BCP 47), with the translations of our messages. English doesn't need any."""
+    """A language by its tag (BCP 47), with the translations of our messages.
+
+    English doesn't need any.
+    """
 
     code: str = SOURCE_LANGUAGE
     translations: NullTranslations = field(default_factory=NullTranslations)
 
     @property
     def direction(self) -> Literal["ltr", "rtl"]:
-        """The writing direction, for `dir`."""
+        """The writing direction, for the `dir` attribute."""
         return find_writing_direction(self.code)
 
     def gettext(self, message: str, **values: object) -> str:
-        """Return a message's translation with its values, written as %(name)s. Percent signs are doubled."""
+        """Return the translation of a message with its values, which are written as %(name)s.
+
+        Percent signs are doubled.
+        """
         return self.translations.gettext(message) % values
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
@@ -73,71 +83,75 @@ class SubscriberLanguage:
         return self.translations.pgettext(context, message) % values
 
     def translate_text(self, text: str) -> str:
-        """Return the translation of one of our messages (`mark_message`); return other text unchanged."""
+        """Return the translation of one of our messages (`mark_message`), or other text unchanged."""
         return self.translations.gettext(text) if text else ""
 
     def format_number(self, number: int) -> str:
-        """Return a whole number with grouping: "12,000"."""
-        from babel.numbers import format_decimal  # here, so that commands start faster
+        """Return a whole number with grouping, such as "12,000"."""
+        from babel.numbers import format_decimal  # imported here so that commands start faster
 
         return format_decimal(number, locale=self._locale)
 
     def weekday_date(self, day: date) -> str:
-        """Return a date as "Friday, November 20, 2026"."""
+        """Return a date in a form such as "Friday, November 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE, MMMM d, y"))
 
     def full_date(self, day: date) -> str:
-        """Return a date as "November 20, 2026"."""
+        """Return a date in a form such as "November 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM d, y"))
 
     def weekday_month_day(self, day: date) -> str:
-        """Return a date as "Friday, November 20"."""
+        """Return a date in a form such as "Friday, November 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE, MMMM d"))
 
     def month_day(self, day: date) -> str:
-        """Return a date as "November 20"."""
+        """Return a date in a form such as "November 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM d"))
 
     def short_month_day(self, day: date) -> str:
-        """Return a date as "Nov 20"."""
+        """Return a date in a form such as "Nov 20"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d"))
 
     def short_date(self, day: date) -> str:
-        """Return a date as "Nov 20, 2026"."""
+        """Return a date in a form such as "Nov 20, 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM d, y"))
 
     def month_year(self, day: date) -> str:
-        """Return a date as "November 2026"."""
+        """Return the month of a date in a form such as "November 2026"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMMM y"))
 
     def short_month(self, day: date) -> str:
-        """Return a date's month as "Nov"."""
+        """Return the month of a date in a form such as "Nov"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM"))
 
     def without_weekday(self, written: str, day: date) -> str:
-        """Return "November 20, 2026" for the `written` date "Friday, November 20, 2026"; `day` is the same date."""
+        """Return a written date without its weekday.
+
+        For example, return "November 20, 2026" for the `written` date "Friday, November 20, 2026".
+        `day` is the same date.
+        """
         return written.removeprefix(self.weekday(day)).lstrip(", ")
 
     @cached_property
     def month_names(self) -> tuple[str, ...]:
-        """The names of the months and their abbreviations, as in dates."""
+        """The names of the months and their abbreviations, as used in dates."""
         forms = self._locale.months["format"]
         return tuple(forms[width][month] for width in ("wide", "abbreviated") for month in range(1, 13))
 
     def weekday(self, day: date) -> str:
-        """Return a date's weekday as "Friday"."""
+        """Return the weekday of a date in a form such as "Friday"."""
         return self._format(day, self.pgettext("CLDR pattern of a date", "EEEE"))
 
     def clock_hour(self, clock: time | datetime) -> str:
-        """Return a time as "5 p.m.", "5:30 p.m.", or "noon"."""
+        """Return a time in a form such as "5 p.m.", "5:30 p.m.", or "noon"."""
         return self._format(clock, self._hour_pattern(clock))
 
     def daily_hour(self, hour: int) -> str:
-        """Return an hour of every day, as `clock_hour` does, or "midnight", which a date would make ambiguous."""
+        """Return an hour of every day, like `clock_hour`, but with "midnight", which would be ambiguous in a date."""
         return self.clock_hour(time(hour)) if hour else self.gettext("midnight")
 
     def hour_in_zone(self, moment: datetime) -> str:
-        """Return a time with its zone: "6 a.m. ET", "5:30 p.m. CET"."""
+        """Return a time with its zone, such as "6 a.m. ET" or "5:30 p.m. CET"."""
         hour, zone, key = self.clock_hour(moment), zone_name_at(moment), getattr(moment.tzinfo, "key", "")
         if key in COMMON_ZONE_NAMES:
             zone = self._common_zone_name(zone)
@@ -150,13 +164,13 @@ class SubscriberLanguage:
         return self.pgettext("an hour and the name of its zone", "%(hour)s %(zone)s", hour=hour, zone=zone)
 
     def moment(self, moment: datetime) -> str:
-        """Return a moment as "November 20, 2026, 6 a.m. ET"."""
+        """Return a moment in a form such as "November 20, 2026, 6 a.m. ET"."""
         return self.pgettext(
             "a date and an hour", "%(date)s, %(hour)s", date=self.full_date(moment), hour=self.hour_in_zone(moment)
         )
 
     def zone_label(self, name: str) -> str:
-        """Return a time zone's place: "New York", "Knox (Indiana)"."""
+        """Return the place of a time zone, such as "New York" or "Knox (Indiana)"."""
         from babel import Locale
         from babel.core import get_global
 
@@ -168,7 +182,10 @@ class SubscriberLanguage:
         return zone_label(name).replace(f"({english})", f"({translated})")
 
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
-        """Join words: "a", "a and b", "a, b, and c"; with `more` unlisted ones, "a, b, and 4 more"."""
+        """Join words, as in "a", "a and b", or "a, b, and c".
+
+        `more` is the number of unlisted words, as in "a, b, and 4 more".
+        """
         parts = list(words)
         if more:
             parts.append(self.ngettext("%(num)s more", "%(num)s more", more))

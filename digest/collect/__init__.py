@@ -1,1 +1,1 @@
-"""Collection: visit sources politely, parse and clean their items, and keep the items' history."""
+"""Collection of articles: visit sources politely, clean their items, and store them with their history."""

@@ -1,1 +1,4 @@
-"""Planning, composing, and sending deliveries: one message owed to one person, assembled from approved fragments."""
+"""Planning, composing, and sending of deliveries.
+
+A delivery is one message owed to one person. Its message is assembled from approved fragments.
+"""

@@ -1,1 +1,1 @@
-"""Editions: arrange stories, render once, check, and approve."""
+"""Editions: arranging stories, rendering them once, checking the result, and approving it."""

@@ -1,4 +1,4 @@
-"""The publisher's stored logo and header image, and checks that a logo is visible."""
+"""The publication's stored logo and header image, and checks that the logo is visible."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.colors import VISIBLE_CONTRAST, contrast_ratio
 from digest.store.models import MediaFile
 
-# Visible shares of a logo's opaque pixels. Letters in a box of the page's color are more than the first.
+# Minimum visible shares of a logo's opaque pixels. Letters in a box of the page's color exceed the first.
 _MIN_VISIBLE_SHARE, _MIN_CLEAR_SHARE = 0.05, 0.5
-_MIN_CONTRAST = 1.5  # below it, a color can't be told from the background; logos need no more (WCAG 2.2, 1.4.11)
+_MIN_CONTRAST = 1.5  # at lower contrast, a color looks like the background; logos don't need more (WCAG 2.2, 1.4.11)
 
 
 def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
-    """Return the logos that `branding` names; None if one of the two isn't set or isn't stored.
+    """Return the logos that `branding` names, or None if one of the two isn't set or isn't stored.
 
-    If the branding is always dark, both are the dark one.
+    If the branding is always dark, both are the dark logo.
     """
     light, dark = (_find_logo(session, name) for name in (branding.logo, branding.logo_dark))
     if light is None or dark is None:
@@ -46,13 +46,13 @@ def _find_logo(session: Session, name: str) -> MediaFile | None:
 
 
 def compute_logo_size(width: int, height: int, shown_height: int) -> tuple[int, int]:
-    """Return the display width and height, in CSS pixels, of a logo of `width` by `height` pixels."""
+    """Return the display width and height, in CSS pixels, of a logo of `width` x `height` pixels."""
     scale = min(shown_height / height, WIDEST_LOGO / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def find_header_image(session: Session, branding: BrandingSettings) -> HeaderImage | None:
-    """Return the header image that `branding` names; None if there's none, or it isn't stored."""
+    """Return the header image that `branding` names, or None if there's none or it isn't stored."""
     row = find_image(session, make_header_source_url(branding.header)) if branding.header else None
     return HeaderImage(image=row.hash, height=round(HEADER_WIDTH * row.height / row.width)) if row else None
 
@@ -61,7 +61,7 @@ def find_header_image(session: Session, branding: BrandingSettings) -> HeaderIma
 class LogoProblem:
     """A logo that's hard to see: the setting that names it, what's wrong, and what to do.
 
-    It's an error if almost none of the logo can be seen.
+    It's an error if almost nothing of the logo can be seen.
     """
 
     setting: Literal["logo", "logo_dark"]
@@ -71,7 +71,10 @@ class LogoProblem:
 
 
 def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator[LogoProblem]:
-    """Yield logos that are hard to see on their backgrounds, and the light one if it's invisible on the dark one."""
+    """Yield the logos that are hard to see on their backgrounds.
+
+    The light logo is also reported if it's invisible on the dark background.
+    """
     light, dark = branding.light.paper, branding.dark.paper
     shown_on: list[tuple[Literal["logo", "logo_dark"], str]] = [("logo_dark", dark)]
     if not branding.is_always_dark:
@@ -104,7 +107,7 @@ def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _Visibility:
-    """The shares of a logo's opaque pixels that can be seen on a background at all, and that can be seen clearly."""
+    """The shares of a logo's opaque pixels that can be seen at all, and that can be seen clearly."""
 
     seen: float
     clear: float
@@ -120,7 +123,10 @@ class _Visibility:
 
 
 def _measure_visibility(session: Session, name: str, paper: str) -> _Visibility | None:
-    """Measure how well a logo can be seen on a background; None if there's no logo or its colors can't be counted."""
+    """Measure how well a logo can be seen on a background.
+
+    Return None if there's no logo or its colors can't be counted.
+    """
     row = _find_logo(session, name)
     if row is None:
         return None

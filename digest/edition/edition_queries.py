@@ -1,4 +1,4 @@
-"""Queries for editions: the ones sent, the next one, and their numbers."""
+"""Queries for editions: those sent, the next one, and their numbers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,29 +17,34 @@ from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState, Ren
 from subscribers.errors import ApplicationError
 
 OUTGOING_STATES = (EditionState.APPROVED, EditionState.SENDING, EditionState.SENT)
-MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition isn't sent automatically after this delay
+MISSED_RELEASE_LIMIT = timedelta(hours=24)  # an approved edition isn't sent automatically if it's later than this
 UNAPPROVED_STATES = (EditionState.DRAFT, EditionState.INCOMPLETE)
 COMING_STATES = (*UNAPPROVED_STATES, EditionState.APPROVED)
 PUBLIC_STATES = (EditionState.SENDING, EditionState.SENT)  # publicly readable
-DRAFT_ACT = "draft"  # in the audit log, with the edition as its subject
+DRAFT_ACT = "draft"  # action in the audit log, with the edition as its subject
 FINISHED_STATES = (EditionState.SENT, EditionState.CANCELLED)
-# Breaking news isn't part of the sequence of editions: windows, numbers, repeats, and archive.
+# Breaking news isn't part of the sequence of editions (windows, numbers, repeats, archive).
 IS_REGULAR = Edition.number != BREAKING_NEWS_NUMBER
-# Options of a query for editions whose texts aren't needed: parsing them takes longer than everything else.
+# Query options for editions whose texts aren't needed. Parsing the texts takes longer than
+# everything else.
 WITHOUT_TEXTS = (defer(Edition.content), defer(Edition.written_parts))
 
 
 class UnknownEditionError(ApplicationError):
-    """Raised when no edition has a given name; the message lists the latest editions, at most five."""
+    """Raised when no edition has a given name.
+
+    The message lists up to five of the latest editions.
+    """
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Return the edition with a name; `current` is the one that `find_upcoming_or_last_edition` returns.
+    """Return the edition with a name.
 
-    With `lock`, the edition's row is locked, except for `current`.
+    "current" means the result of `find_upcoming_or_last_edition`. If `lock` is true, the edition's
+    row is locked, except for "current".
 
     Raises:
-        UnknownEditionError: there's no edition with that name.
+        UnknownEditionError: no edition has that name.
     """
     if name == "current":
         edition = find_upcoming_or_last_edition(session)
@@ -54,19 +59,19 @@ def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
     return edition
 
 
-@cache  # needed by every operation on the edition
+@cache  # used by every operation on an edition
 def _select_edition(*, lock: bool) -> Select[Edition]:
     query = select(Edition).where(Edition.name == bindparam("edition_name"))
     return query.with_for_update() if lock else query
 
 
 def make_release_slot_key(release_at: datetime) -> str:
-    """Return the key of a release's slot; the table allows one edition per slot."""
+    """Return the key of a release's slot. The table allows one edition per slot."""
     return release_at.isoformat(timespec="seconds")
 
 
 def find_upcoming_or_last_edition(session: Session) -> Edition | None:
-    """Return the unfinished regular edition with the latest release, or else the latest of all; None without any."""
+    """Return the unfinished regular edition with the latest release, or else the latest of all, or None."""
     editions = select(Edition).where(IS_REGULAR).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
     return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
@@ -77,9 +82,9 @@ def find_next_release(
 ) -> tuple[PlannedRelease, Edition | None]:
     """Return the calendar's next release, and the edition drafted for it, if any.
 
-    An unsent edition whose release is no longer in the calendar, because the hour or the time zone was changed, also
-    belongs to the next release unless there has been another release since. So there's one edition per release, however
-    the settings change.
+    If the hour or the time zone was changed, an unsent edition's release may no longer be in the
+    calendar. Such an edition also belongs to the next release, unless there has been another
+    release since. Therefore, there's only one edition per release, however the settings change.
     """
     release = calendar.next_release(now)
     same = session.scalar(select(Edition).where(Edition.slot == make_release_slot_key(release.release_at)))
@@ -95,10 +100,13 @@ def find_next_release(
 
 
 def next_edition_number(session: Session, first_number: int) -> int:
-    """Return the number of the next edition; the number of an edition that reached no one is used again."""
+    """Return the number of the next edition.
+
+    If an edition didn't reach anyone, its number is used again.
+    """
     cancelled_on_its_way = Edition.planned_at.is_not(None)
     had = Edition.state.in_(OUTGOING_STATES) | cancelled_on_its_way
-    # Compared here, because SQLite would treat a text as the greatest number.
+    # Compare in Python, because SQLite would treat a text as the greatest number.
     numbers = [
         *session.scalars(select(Edition.number).where(IS_REGULAR, had)),
         *filter(None, session.scalars(select(ImportedEdition.number))),
@@ -107,21 +115,25 @@ def next_edition_number(session: Session, first_number: int) -> int:
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:
-    """Return an unordered query for the regular editions before a release that are approved, sending, or sent."""
+    """Return an unordered query for the regular editions before a release that are at least approved."""
     return select(Edition).where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
 
 
 def find_last_cut_off(session: Session, release_at: datetime) -> datetime | None:
-    """Return the latest cutoff of the editions before a release, at which its window opens; None if there are none."""
+    """Return the latest cutoff among the editions before a release, or None if there are none.
+
+    The release's window opens at that time.
+    """
     last = select_editions_before(release_at).order_by(Edition.cut_off.desc()).limit(1)
     return edition.cut_off if (edition := session.scalar(last)) else None
 
 
 def explain_missed_release(edition: Edition, now: datetime) -> str:
-    """Explain that an approved edition missed its release by over a day, and what to do; empty if it didn't.
+    """Explain that an approved edition missed its send time by over a day, and what to do.
 
-    After a long downtime, or in a restored copy, its news may be out of date, so a person decides. For an edition that
-    was approved after its release, such as breaking news, the time since the approval counts.
+    Return "" if it didn't. After a long downtime, or in a restored copy, the news may be out of
+    date, so a person decides. For an edition that was approved after its send time, such as
+    breaking news, the time since the approval counts.
     """
     if edition.state != EditionState.APPROVED or edition.approved_at is None:
         return ""
@@ -148,7 +160,7 @@ def load_rendered_fragments(session: Session, edition: Edition) -> tuple[Rendere
 
 @dataclass(frozen=True, slots=True)
 class UpcomingEdition:
-    """The number of the next edition to be sent, and its release in UTC."""
+    """The number of the next edition to be sent, and its send time in UTC."""
 
     number: int
     release_at: datetime
@@ -170,12 +182,15 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 
 def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:
-    """Return the newest regular edition that's public at `now`; None before the first."""
+    """Return the newest regular edition that's public at `now`, or None."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return how many subscribers get extra parts in the newest regular edition with such a count; 0 without one."""
+    """Return the number of subscribers who get extra parts in the newest regular edition counted.
+
+    Return 0 if no edition was counted.
+    """
     counted = select(Edition.merged).where(IS_REGULAR, Edition.merged.is_not(None))
     return session.scalar(counted.order_by(Edition.release_at.desc()).limit(1)) or 0

@@ -8,9 +8,10 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def list_part_titles(settings: Settings, language: SubscriberLanguage) -> tuple[tuple[str, str], ...]:
-    """Return the key and title of each section, followed by its topics' if subscribers can choose topics.
+    """Return the key and title of each section and its topics.
 
-    The keys are those of `subscribers.part_keys`.
+    Topics are included only if subscribers can choose them. The keys are those of
+    `subscribers.part_keys`.
     """
     file = settings.file
     names = () if "omit_topics" in file.preferences.hidden else file.select.topic_names

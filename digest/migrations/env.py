@@ -1,4 +1,7 @@
-"""Alembic's hook: the connection comes from `digest.store.engine.run_migrations_to_revision`, never from a file."""
+"""Alembic's environment.
+
+The connection comes from `digest.store.engine.run_migrations_to_revision`, never from a file.
+"""
 
 from alembic import context
 

@@ -1,1 +1,4 @@
-"""Story selection: group articles into stories, rank them, and choose. Pure functions of values and `now`."""
+"""Group articles into stories, rank the stories, and choose which to include.
+
+All functions are pure: they depend only on their arguments, including `now`.
+"""

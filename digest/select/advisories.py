@@ -1,7 +1,7 @@
-"""Security advisories, recognized by their numbers rather than their titles.
+"""Recognition of security advisories by number rather than by title.
 
-Agencies reuse a title for different advisories ("CISA Adds One Known Exploited Vulnerability to Catalog"), and
-publishers report one advisory under many titles. Only the number identifies it.
+Agencies reuse a title for different advisories ("CISA Adds One Known Exploited Vulnerability to
+Catalog"), and publishers report one advisory under many titles. Only the number identifies it.
 """
 
 import re
@@ -23,12 +23,13 @@ _CATALOG_TITLE = re.compile(
 _LIST_TITLE = re.compile(
     r"\breleases? \S+ (?:industrial control systems?|ICS|medical)(?: medical)? advisor(?:y|ies)\b", re.IGNORECASE
 )
-_MAX_TEXT = 4_000  # characters of a summary that are searched for numbers
-MAX_KEPT_APART = 100  # later advisories that each one is kept apart from; more than a week brings of one kind
+_MAX_TEXT = 4_000  # number of characters of a summary to search
+# Maximum number of later advisories to keep each advisory apart from. A week has fewer of any one kind.
+MAX_KEPT_APART = 100
 
 
 class AdvisoryKind(StrEnum):
-    """The kind of an advisory; only advisories of one kind are compared."""
+    """The kind of an advisory. Only advisories of the same kind are compared."""
 
     NOTICE = "an advisory with a number of its own"
     VULNERABILITY = "a record of one vulnerability"
@@ -38,9 +39,10 @@ class AdvisoryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """The advisory that an article is or reports, with the numbers it's about, in upper case.
+    """The advisory that an article is or reports, with its identifying numbers in upper case.
 
-    For a list of advisories, or a catalog addition that names no vulnerability, the only number is the article's URL.
+    For a list of advisories, or for a catalog addition that names no vulnerability, the only
+    "number" is the article's URL.
     """
 
     kind: AdvisoryKind
@@ -48,7 +50,7 @@ class Advisory:
 
 
 def find_advisory(article: CandidateArticle) -> Advisory | None:
-    """Return the advisory that an article is or reports, based on its numbers; None if there's none."""
+    """Return the advisory that an article is or reports, or None if it has no identifying number."""
     if _LIST_TITLE.search(article.title):
         return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
     summary = article.summary[:_MAX_TEXT]
@@ -57,8 +59,8 @@ def find_advisory(article: CandidateArticle) -> Advisory | None:
         return Advisory(AdvisoryKind.CATALOG, vulnerabilities or frozenset({article.url}))
     page = _page_name(article)
     for text in (page, article.title, summary):
-        if ("-" in text or "#" in text) and (own := _find_numbers(OWN_NUMBER, text)):  # skips most texts
-            # A text with several numbers doesn't show which one it's about.
+        if ("-" in text or "#" in text) and (own := _find_numbers(OWN_NUMBER, text)):  # rules out most texts
+            # If a text contains several numbers, it's unclear which one it's about.
             return Advisory(AdvisoryKind.NOTICE, own) if len(own) == 1 else None
     if record := CVE_NUMBER.fullmatch(page) or CVE_NUMBER.match(article.title.strip()):
         return Advisory(AdvisoryKind.VULNERABILITY, frozenset({record.group().upper()}))
@@ -72,10 +74,10 @@ def find_advisory_numbers(article: CandidateArticle) -> frozenset[str]:
 
 
 def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGroupingDecision, ...]:
-    """Return decisions that group articles on the same advisory and separate different ones.
+    """Return decisions that group articles on the same advisory and keep different advisories apart.
 
-    Within a kind, articles that share a number are one advisory; all others are different, whatever their titles. The
-    result doesn't depend on the order of arrival.
+    Within a kind, articles that share a number belong to one advisory. All others are different
+    advisories, whatever their titles. The result doesn't depend on the order of the articles.
     """
     advisories = [(a, advisory) for a in articles if (advisory := find_advisory(a))]
     dated_at = {a.url: a.dated_at for a, _ in advisories}
@@ -89,7 +91,7 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGrouping
 
 
 def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecision]:
-    """Yield decisions that link the articles of each group and keep it apart from later groups."""
+    """Yield decisions that group each set of URLs and keep it apart from the later ones."""
     for place, group in enumerate(groups):
         if len(group) > 1:
             yield StoryGroupingDecision(frozenset(group))
@@ -98,7 +100,7 @@ def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecis
 
 
 def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[str, ...]]:
-    """Return the URLs in groups connected by shared numbers, directly or through other articles."""
+    """Group URLs that share numbers, directly or through other URLs."""
     group_of: dict[str, set[str]] = {}
     urls_by_number: dict[str, set[str]] = defaultdict(set)
     for url in sorted(numbers_by_url):
@@ -112,7 +114,7 @@ def _connect_by_number(numbers_by_url: dict[str, frozenset[str]]) -> list[tuple[
 
 
 def _page_name(article: CandidateArticle) -> str:
-    """Return the last part of an article's URL, where agencies put the number."""
+    """Return the last component of an article's URL path, where agencies put the number."""
     return urlsplit(article.url).path.rstrip("/").rpartition("/")[2]
 
 

@@ -1,17 +1,21 @@
 """Average-linkage clustering of articles by text, to find those that report the same news.
 
-Two articles of one publisher aren't compared: publishers use one house style for different news ("CISA Adds One Known
-Exploited Vulnerability to Catalog", 149 times). So the mean similarity of two clusters is taken over pairs of different
-publishers only. Articles of one publisher end up in a story if other publishers' articles tie both to it.
+Two articles from one publisher aren't compared, because publishers use a house style for different
+news ("CISA Adds One Known Exploited Vulnerability to Catalog", 149 times). The mean similarity of
+two clusters is therefore computed only over pairs from different publishers. Two articles from one
+publisher end up in the same story only if other publishers' articles connect them.
 
-The mean over all pairs of two clusters is the product of their vector sums, so it's exact and costs one product. Only
-pairs that share a distinctive word are considered; the work grows with the number of articles, not its square.
+The mean over all pairs of two clusters can be computed exactly from the product of their vector
+sums. Only pairs that share a distinctive word are considered, so the work grows with the number of
+articles, not with its square.
 
-Average linkage alone splits large stories: the more ways a story is told, the lower the mean between two parts. So a
-cluster's threshold falls with the mean similarity of its own articles, at most by half.
+Average linkage alone splits large stories: the more ways a story is told, the lower the mean
+similarity between two of its parts. Therefore, a cluster's threshold falls with the mean similarity
+of its own articles, to half at the lowest.
 
-Clusters about different places stay apart, however similar their words: two derailments, two storms. A story in several
-states has a name of its own ("Hurricane Idalia"), so clusters of different states join if they share a rare name.
+Clusters about different places are kept apart, however similar their wording (two derailments, two
+storms). A story that spans several states has a name of its own ("Hurricane Idalia"), so clusters
+about different states may be merged if they share a rare name.
 """
 
 import heapq
@@ -24,37 +28,39 @@ from itertools import chain
 from digest.select.places import ArticlePlaces
 from digest.select.text_similarity import ArticleText, WordVector, cosine_similarity, jaccard_overlap, sum_vectors
 
-PROBE_WORDS = 12  # how many of a text's heaviest words are used to find candidates for pairs
-# Texts with one of those words that are compared, nearest in time. More didn't change any story of the measured week.
+PROBE_WORDS = 12  # number of a text's heaviest words used to find candidate pairs
+# Maximum number of texts to compare for each probe word, nearest in time first. A higher limit
+# didn't change any story in the week that was measured.
 MAX_TEXTS_PER_WORD = 40
-# Likeliest candidates that are measured exactly. A lower value loses pairs if all texts are alike.
+# Number of likely pairs whose similarity is computed exactly. A lower limit misses pairs if all
+# texts are alike.
 MAX_MEASURED_PAIRS = 24
-# Most similar earlier texts that are kept for each text. Bounds the work if all texts are alike.
+# Number of most similar earlier texts to keep for each text. This bounds the work if all texts are alike.
 MAX_PARTNERS = 10
-MAX_CLUSTER_SIZE = 400  # articles in one cluster
-SERIES_TITLE_OVERLAP = 0.6  # titles of one publisher with at least this overlap are a series, not one story
+MAX_CLUSTER_SIZE = 400  # maximum number of articles in a cluster
+SERIES_TITLE_OVERLAP = 0.6  # minimum title overlap for articles from one publisher to count as a series, not a story
 MAX_SERIES_SHARE = 0.2  # share of a publisher's title pairs that may overlap; large stories repeat some titles
-MAX_SERIES_TITLES = 20  # titles of each publisher and cluster that are compared
+MAX_SERIES_TITLES = 20  # number of titles to compare for each publisher and cluster
 CASE_WORDS = frozenset(
     """accused alleged allegedly arrest arrested charge charged convicted court guilty indicted jailed judge man murder plead
     pleaded pleading police prison sentence sentenced suspect trial woman""".split()  # noqa: SIM905 - as for stop words
 )
-BARE_FACTOR = 0.8  # factor of the threshold between two articles without a real summary
-MIN_LOOSE_SIZE = 3  # articles from which a cluster's own similarity lowers its threshold
-TIGHT_FACTOR = 2.5  # a cluster is tight if its mean similarity is this many times the threshold
-MIN_LOOSE_FACTOR = 0.5  # lowest factor of a cluster's threshold
-MIN_STRAY_SIZE = 20  # articles of a cluster from which strays are separated
-MIN_STRAY_SHARE = 0.6  # share of a cluster's mean similarity that each of its articles must have to the others
-MIN_COMMON_SHARE = 1 / 3  # share of a cluster's place-naming articles that must name a place
+BARE_FACTOR = 0.8  # multiplies the threshold for articles without a real summary
+MIN_LOOSE_SIZE = 3  # minimum number of articles for a cluster's own similarity to lower its threshold
+TIGHT_FACTOR = 2.5  # a cluster is tight if its mean similarity is this multiple of the threshold
+MIN_LOOSE_FACTOR = 0.5  # lowest multiple of the threshold that a cluster can get
+MIN_STRAY_SIZE = 20  # minimum size of a cluster from which strays are removed
+MIN_STRAY_SHARE = 0.6  # minimum similarity of an article to the rest of its cluster, as a share of the mean
+MIN_COMMON_SHARE = 1 / 3  # share of the articles naming any place that must name the same place
 
 
-# By word: the indices of the latest texts that contain it, each with the word's weight there.
+# Word → the latest texts that contain it, as pairs of a text's index and the word's weight in it.
 _Holders = dict[str, deque[tuple[int, float]]]
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterText:
-    """What clustering needs to know about an article; `timestamp` is in seconds."""
+    """The features of an article that clustering uses. `timestamp` is in seconds since the epoch."""
 
     publisher: str
     timestamp: float
@@ -62,10 +68,12 @@ class ClusterText:
 
 
 def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> Iterator[tuple[int, int, float]]:
-    """Yield pairs of texts with at least `min_similarity`, as the earlier index, the later one, and the similarity.
+    """Yield the pairs of texts whose similarity is at least `min_similarity`.
 
-    `texts` must be sorted by time. Each text is paired with the earlier ones most similar to it, not with all.
-    Pairs within a publisher and pairs across publishers are limited separately, so neither crowds out the other.
+    Each item is the index of the earlier text, the index of the later text, and their similarity.
+    `texts` must be sorted by time. Each text is paired only with the earlier texts most similar to
+    it. Pairs within a publisher and pairs across publishers are limited separately, so that neither
+    kind crowds out the other.
     """
     counts = Counter(chain.from_iterable(text.text.vector for text in texts))
     probes = [_heaviest_shared_words(text.text.vector, counts) for text in texts]
@@ -83,30 +91,32 @@ def find_similar_pairs(texts: Sequence[ClusterText], min_similarity: float) -> I
 
 
 def _split_by_publisher(publisher: str, texts: Sequence[ClusterText], numbers: Sequence[int]) -> tuple[list[int], ...]:
-    """Return the texts of other publishers, and those of this publisher."""
+    """Split indices into those of other publishers' texts and those of this publisher's."""
     others = [n for n in numbers if texts[n].publisher != publisher]
     return others, [n for n in numbers if texts[n].publisher == publisher]
 
 
 def _heaviest_shared_words(vector: WordVector, counts: Mapping[str, int]) -> list[tuple[str, float]]:
-    """Return those of a text's heaviest words that other texts contain, with their weights."""
+    """Return a text's heaviest words and their weights, omitting words that occur in no other text."""
     ordered = sorted(sorted(vector), key=vector.__getitem__, reverse=True)
     return [(word, vector[word]) for word in ordered[:PROBE_WORDS] if counts[word] > 1]
 
 
 def _likely_partners(probe: Sequence[tuple[str, float]], holders: _Holders, min_similarity: float) -> list[int]:
-    """Return the earlier texts that share the heaviest words of a text, likeliest first.
+    """Return the earlier texts that share heavy words with a text, likeliest first.
 
     Args:
-        probe: the text's heaviest words that others contain, and their weights.
-        holders: for each word, the latest earlier texts that contain it and its weight in each.
-        min_similarity: the similarity that texts must reach.
+        probe: the text's heaviest words that occur in other texts, with their weights.
+        holders: for each word, the latest earlier texts that contain it, with its weight in
+            each.
+        min_similarity: the similarity that a pair must reach.
     """
     shared: dict[int, float] = defaultdict(float)
     for word, weight in probe:
         for number, other_weight in holders[word]:
             shared[number] += weight * other_weight
-    # The heaviest words make up most of a similarity; with less than half from them, a pair can't reach it.
+    # The heaviest words account for most of a similarity. If they add up to less than half of the
+    # minimum, the pair can't reach it.
     least = min_similarity / 2
     likely = sorted([(-part, number) for number, part in shared.items() if part >= least])
     return [number for _, number in likely]
@@ -125,9 +135,10 @@ def _most_similar(
 
 
 def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
-    """Return the similarity of two texts if they share several words or a rare one, else None.
+    """Return the similarity of two texts, or None if they share too few words.
 
-    One common word doesn't make two headlines alike, and neither do the words of all court cases.
+    They must share at least two words or a rare word, not counting the words that all court cases
+    share. One common word doesn't make two headlines alike.
     """
     shared = first.vector.keys() & other.vector.keys()
     telling = shared - CASE_WORDS
@@ -138,7 +149,10 @@ def _compare_texts(first: ArticleText, other: ArticleText) -> float | None:
 
 @dataclass(slots=True)
 class _ArticleCluster:
-    """Articles of one story; `pair_total` is the total similarity of its `pair_count` pairs across publishers."""
+    """The articles of one story.
+
+    `pair_total` is the total similarity of the `pair_count` pairs of articles from different publishers.
+    """
 
     members: list[int]
     vector_sum: WordVector
@@ -172,15 +186,15 @@ class _ArticleCluster:
         )
 
     def mean_similarity(self, other: "_ArticleCluster") -> float:
-        """Return the mean similarity over pairs of different publishers; 0 if there are none."""
+        """Return the mean similarity over pairs from different publishers, or 0 if there are none."""
         total, pairs = self._compare_publishers(other)
         return total / pairs if pairs else 0.0
 
     def threshold_factor(self, min_similarity: float) -> float:
-        """Return the factor, at most 1, by which this cluster's threshold is lowered.
+        """Return the factor, at most 1, by which to multiply this cluster's threshold.
 
-        If a story is told in many ways, its articles are less similar to each other, and so are further ones. Bare
-        headlines have few words to share.
+        If a story is told in many ways, its articles are less similar to each other, and further
+        articles will be, too. Bare headlines have few words to share.
         """
         bare = 1 - (1 - BARE_FACTOR) * self.bare_count / len(self.members)
         if len(self.members) < MIN_LOOSE_SIZE:
@@ -190,7 +204,7 @@ class _ArticleCluster:
         return bare * min(1.0, max(MIN_LOOSE_FACTOR, mean / tight))
 
     def _compare_publishers(self, other: "_ArticleCluster") -> tuple[float, int]:
-        """Return the sum of similarities over pairs of different publishers, and the number of pairs."""
+        """Return the total similarity over pairs from different publishers, and the number of pairs."""
         total = cosine_similarity(self.vector_sum, other.vector_sum)
         pairs = len(self.members) * len(other.members)
         for name, (mine, members) in self.by_publisher.items():
@@ -206,10 +220,10 @@ class ClusterLimits:
     """The conditions for merging two clusters.
 
     Args:
-        min_similarity: the mean similarity that two tight clusters must have.
-        max_span: the longest time from the first article to the last, in seconds.
-        together: sets of articles that an editor put into one cluster, which overrides all other conditions.
-        apart: for each article, those that an editor separated from it.
+        min_similarity: the minimum mean similarity of two tight clusters.
+        max_span: the maximum time from the first article to the last, in seconds.
+        together: sets of articles that an editor grouped; these override all other conditions.
+        apart: for each article, the articles that an editor separated from it.
         places: for each article, the places it's about.
     """
 
@@ -221,12 +235,12 @@ class ClusterLimits:
 
 
 class AverageLinkage:
-    """One run of agglomerative clustering; `pairs` are similarities of articles of different publishers."""
+    """One run of agglomerative clustering. `pairs` are similar pairs of articles."""
 
     def __init__(
         self, texts: Sequence[ClusterText], pairs: Sequence[tuple[int, int, float]], limits: ClusterLimits
     ) -> None:
-        """Start with one cluster per article, after merging those that an editor put together."""
+        """Start with one cluster per article, after merging the articles that an editor grouped."""
         self._texts = texts
         self._limits = limits
         joinable = {n for pair in pairs for n in pair[:2]}.union(*limits.together)
@@ -241,7 +255,7 @@ class AverageLinkage:
             self._pair_clusters(cluster_of.get(first, first), cluster_of.get(second, second), similarity)
 
     def _pair_clusters(self, cluster_a: int, cluster_b: int, similarity: float) -> None:
-        """Record two clusters as neighbors, with the similarity of one article of each."""
+        """Record two clusters as neighbors, given the similarity of one article from each."""
         first, last = sorted((cluster_a, cluster_b))
         if first == last or last in self._neighbors[first]:
             return
@@ -252,9 +266,9 @@ class AverageLinkage:
         self._offer_join(first, last, similarity if is_single else a.mean_similarity(b))
 
     def find_clusters(self) -> list[list[int]]:
-        """Merge the most similar clusters until none are similar enough, and return the indices of each one's articles.
+        """Merge the most similar clusters until none are similar enough, and return the result.
 
-        Ties go to the earliest.
+        Each cluster is a list of article indices. Ties go to the earliest pair.
         """
         new = len(self._texts)
         while self._heap:
@@ -267,9 +281,10 @@ class AverageLinkage:
         return list(chain.from_iterable(self._separate_strays(members[n]) for n in sorted(members)))
 
     def _separate_strays(self, members: list[int]) -> Iterator[list[int]]:
-        """Yield a large cluster without the articles that are hardly similar to the others, and each of those alone.
+        """Yield a cluster without its strays, then each stray as a cluster of its own.
 
-        The low threshold of a large cluster lets in articles that only mention its news.
+        Strays are articles in a large cluster that have little in common with the rest: its low
+        threshold admits articles that only mention its news.
         """
         strays: set[int] = set()
         if len(members) >= MIN_STRAY_SIZE:
@@ -294,7 +309,7 @@ class AverageLinkage:
         )
 
     def _join_demanded(self) -> dict[int, int]:
-        """Merge articles that an editor put together, and return the new cluster index of each merged article."""
+        """Merge the articles that an editor grouped, and map each merged article to its new cluster."""
         cluster_of = {}
         for demanded in self._limits.together:
             first, *others = sorted(demanded)
@@ -304,7 +319,10 @@ class AverageLinkage:
         return cluster_of
 
     def _offer_join(self, first: int, last: int, mean_similarity: float) -> None:
-        """Queue two clusters that are similar enough, prioritized by how far they exceed their threshold."""
+        """Queue two clusters for merging if they're similar enough.
+
+        Pairs are merged in order of how far they exceed their threshold.
+        """
         factor = math.sqrt(self._factors[first] * self._factors[last])
         excess = mean_similarity / (self._limits.min_similarity * factor)
         if excess >= 1:
@@ -322,7 +340,7 @@ class AverageLinkage:
         )
 
     def _are_elsewhere(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        """Return whether two clusters name different countries, or different states without a shared rare name."""
+        """Return True if two clusters name different countries, or different states without a shared rare name."""
         places = [[self._limits.places.get(n, ArticlePlaces()) for n in cluster.members] for cluster in (a, b)]
         if _are_disjoint(*(_common_values([p.countries for p in of_one]) for of_one in places)):
             return True
@@ -335,7 +353,7 @@ class AverageLinkage:
         return next(names).isdisjoint(next(names))
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        """Return whether a publisher's articles in both clusters are a series: too many of them share a title."""
+        """Return True if a publisher's articles in both clusters are a series, with too many titles alike."""
         pairs = [
             (self._texts[mine].text.title_words, self._texts[theirs].text.title_words)
             for name, (_, members) in a.by_publisher.items()
@@ -359,12 +377,12 @@ class AverageLinkage:
 
 
 def _common_values(sets: Sequence[frozenset[str]]) -> frozenset[str]:
-    """Return the values that at least a third of the nonempty sets contain."""
+    """Return the values contained in at least a third of the nonempty sets."""
     counts = Counter(chain.from_iterable(sets))
     least = MIN_COMMON_SHARE * sum(map(bool, sets))
     return frozenset(value for value, count in counts.items() if count >= least)
 
 
 def _are_disjoint(first: frozenset[str], other: frozenset[str]) -> bool:
-    """Return whether two sets are both nonempty and have no value in common."""
+    """Return True if both sets are nonempty and have no value in common."""
     return bool(first and other) and first.isdisjoint(other)

@@ -1,8 +1,9 @@
-"""What earlier editions contained: used articles, and stories that continue with or without news.
+"""Comparison with earlier editions: articles already used, and stories that continue.
 
-A story continues an earlier edition's story if it's about the same matter with new articles. It may appear again only
-with news: an article published after that edition's cutoff whose text isn't a repost. A repost is nearly the text of an
-article of the same publisher, or the same text from another publisher.
+A story continues an earlier edition's story if it's about the same matter but has new articles. It
+may appear again only if it has news: an article published after that edition's cutoff that isn't a
+repost. A repost has nearly the text of an article from the same publisher, or the same text as
+another publisher's article.
 """
 
 from collections import Counter, defaultdict
@@ -31,16 +32,16 @@ from digest.select.text_similarity import (
     significant_words,
 )
 
-CONTINUATION_FACTOR = 2.6  # factor of `same_story`: similarity of both stories' centroids
+CONTINUATION_FACTOR = 2.6  # multiplies `same_story`: minimum similarity of the two stories' centroids
 NAMED_CONTINUATION_FACTOR = 2.0  # the same if both contain a rare name that no other large story of the week has
-MIN_NAMED_PUBLISHERS = 3  # publishers of a large story
+MIN_NAMED_PUBLISHERS = 3  # minimum number of publishers of a large story
 MAX_THRESHOLD = 0.95
-MIN_SHARED_TITLE_WORDS = 2  # shared title words from which stories are compared in detail
-MIN_SHARED_WORDS = 3  # distinctive words in both stories' texts; a two-word town alone isn't enough
-MIN_SERIES_RUN = 4  # consecutive significant words that two headlines of a publisher's series share
-OWN_REPOST_OVERLAP = 0.5  # word overlap of two texts of one publisher that makes the later one a repost
-SAME_TEXT_OVERLAP = 0.5  # the same for two texts under one title
-COPY_OVERLAP = 0.85  # word overlap of texts of two publishers that makes the later one a copy
+MIN_SHARED_TITLE_WORDS = 2  # shared title words needed for a detailed comparison
+MIN_SHARED_WORDS = 3  # distinctive words that both texts must contain; a town with a two-word name isn't enough
+MIN_SERIES_RUN = 4  # consecutive significant words shared by two headlines of a publisher's series
+OWN_REPOST_OVERLAP = 0.5  # minimum word overlap of two texts from one publisher for the later to be a repost
+SAME_TEXT_OVERLAP = 0.5  # the same, if the titles are also the same
+COPY_OVERLAP = 0.85  # minimum word overlap of two publishers' texts for the later to be a copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,15 @@ class _IndexedStory:
 
 
 class EarlierStories:
-    """The articles that recent editions used, so that articles that repeat one can be found."""
+    """Index of the articles that recent editions used, for finding repeats."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
-        """Index the used articles by URL and by title words; the newest edition takes precedence."""
+        """Index the used articles by URL and by title words. The newest edition takes precedence."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}
         self._by_word: dict[str, list[_IndexedStory]] = {}
-        # Only those that `_is_new_text` needs. If one has two versions, the result mustn't depend on their order.
+        # Keep only the articles that `_is_new_text` needs. Sorting makes the result independent of
+        # their order if an article has two versions.
         used_urls = {used.url for used in previous.used_stories}
         used_articles = (a for a in previous.earlier_articles if a.url in used_urls)
         self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
@@ -68,7 +70,10 @@ class EarlierStories:
                 self._by_word.setdefault(word, []).append(indexed)
 
     def explain_repeated_article(self, article: CandidateArticle) -> str:
-        """Explain that a recent edition used an article with the same URL or nearly the same title; empty otherwise."""
+        """Explain that a recent edition used this article or one with nearly the same title.
+
+        Return an empty string if none did.
+        """
         if used := self._by_url.get(article.url) or self._by_url.get(article.link):
             return f"it was in {used.edition_called}"
         words = self._reader.read_text(article.title, article.summary).title_words
@@ -87,9 +92,12 @@ class EarlierStories:
         return is_near and are_texts_near_duplicates(article.title, used.story.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: PreviouslyUsedArticle) -> bool:
-        """Return whether a publisher used an old title for a new text, as series do ("CISA Adds One Known …")."""
+        """Return True if a publisher reused an old title for a new text.
+
+        Publishers do so in series ("CISA Adds One Known …").
+        """
         old = self._earlier_articles.get(earlier.url)
-        if advisory := find_advisory(article):  # agencies reuse titles for different advisories
+        if advisory := find_advisory(article):  # agencies reuse titles
             old_advisory = find_advisory(old) if old else None
             return not (old_advisory and old_advisory.numbers & advisory.numbers)
         if old is None or old.publisher != article.publisher or not (old.summary and article.summary):
@@ -98,17 +106,18 @@ class EarlierStories:
 
 
 class EarlierStoryIndex:
-    """The stories of recent editions, indexed by the words of their titles."""
+    """Index of the stories of recent editions by the words of their titles."""
 
     def __init__(
         self, stories: Iterable[EarlierStory], similarity: StorySimilarity, common_names: frozenset[str] = frozenset()
     ) -> None:
-        """Index the stories; if two match a new story equally well, the newer edition's is found.
+        """Index the stories. If two match a new story equally well, the newer edition's is found.
 
         Args:
             stories: the stories of recent editions.
-            similarity: based on the articles of this proposal.
-            common_names: names that don't identify a story because several stories of this week contain them.
+            similarity: the similarities among this proposal's articles.
+            common_names: names that several of this week's stories contain, and so don't
+                identify any.
         """
         self._similarity = similarity
         self._common_names = common_names
@@ -121,12 +130,12 @@ class EarlierStoryIndex:
                 self._places_by_word[word].add(place)
 
     def find_continuation(self, story: Story, threshold: float, named_threshold: float) -> Continuation | None:
-        """Return the earlier story that a story continues, and its new articles; None if it doesn't continue any.
+        """Return the earlier story that a story continues, with the new articles, or None.
 
         Args:
-            story: a story of this edition's window.
-            threshold: the similarity that the two must have.
-            named_threshold: the similarity that's enough if both contain the same rare name.
+            story: a story from this edition's window.
+            threshold: the minimum similarity of the two stories.
+            named_threshold: the minimum if both contain the same rare name.
         """
         near = self._measure_near_stories(story, named_threshold)
         fitting = [
@@ -141,12 +150,12 @@ class EarlierStoryIndex:
         return Continuation(earlier, tuple(a for a in story.members if is_news_since(a, earlier)))
 
     def _share_name(self, story: Story, earlier: EarlierStory) -> bool:
-        """Return whether both stories contain a rare name that isn't common this week."""
+        """Return True if both stories contain the same rare name, and it isn't common this week."""
         shared = self._similarity.find_telling_names(story) & self._similarity.find_telling_names(_make_story(earlier))
         return not shared <= self._common_names
 
     def _measure_near_stories(self, story: Story, threshold: float) -> Iterator[tuple[float, int]]:
-        """Yield the similarity and index of each earlier story about the same matter."""
+        """Yield the similarity and index of each earlier story that may be about the same matter."""
         shared: dict[int, int] = defaultdict(int)
         for word in self._similarity.title_words(story.lead):
             for place in self._places_by_word.get(word, ()):
@@ -169,12 +178,12 @@ def _make_story(earlier: EarlierStory) -> Story:
 def find_continuations(
     stories: Sequence[Story], earlier: Iterable[EarlierStory], similarity: StorySimilarity, same_story: float
 ) -> dict[str, Continuation]:
-    """Return the continuations among the stories, by the URL of the story's lead.
+    """Return the stories that continue an earlier one, keyed by the URL of the story's lead.
 
     Args:
         stories: the news stories of this edition's window.
         earlier: the news stories of recent editions.
-        similarity: based on the articles of this proposal.
+        similarity: the similarities among this proposal's articles.
         same_story: the setting of that name, which determines the threshold.
     """
     index = EarlierStoryIndex(earlier, similarity, _find_common_names(stories, similarity))
@@ -185,23 +194,27 @@ def find_continuations(
 
 
 def _find_common_names(stories: Iterable[Story], similarity: StorySimilarity) -> frozenset[str]:
-    """Return the rare names that several large stories of a week contain ("Elon"), so they don't identify one."""
+    """Return the rare names that several large stories of the week contain, such as "Elon".
+
+    These names don't identify a story.
+    """
     large = (s for s in stories if len({a.publisher for a in s.members}) >= MIN_NAMED_PUBLISHERS)
     counts = Counter(chain.from_iterable(similarity.find_rare_names(story) for story in large))
     return frozenset(name for name, count in counts.items() if count > 1)
 
 
 def explain_repeat(continuation: Continuation) -> str:
-    """Explain why a story that continues without news is left out."""
+    """Explain that a story was left out because it continues an earlier one without news."""
     earlier = continuation.earlier
     called = format_edition_name(earlier.edition, earlier.number)
     return f"it was in {called} as “{earlier.headline},” and there's been no news since"
 
 
 def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
-    """Return whether an article is news since an earlier story: dated after its edition's cutoff, and not a repost.
+    """Return True if an article is news compared to an earlier story.
 
-    A repost has the URL or nearly the text of one of the earlier story's articles.
+    It must be dated after that edition's cutoff, and not be a repost. A repost has the URL or
+    nearly the text of one of the earlier story's articles.
     """
     if article.dated_at <= earlier.cut_off:
         return False
@@ -211,9 +224,10 @@ def is_news_since(article: CandidateArticle, earlier: EarlierStory) -> bool:
 
 
 def _is_other_issue(story: Story, earlier: EarlierStory) -> bool:
-    """Return whether two stories are different issues of a series or different numbered matters.
+    """Return True if two stories are different issues of a series, or about different numbered matters.
 
-    "CISA adds one known exploited vulnerability to catalog" comes every week, and reports different news each time.
+    For example, "CISA adds one known exploited vulnerability to catalog" appears every week and
+    reports different news each time.
     """
     numbers, old_numbers = _find_numbers(story.members), _find_numbers(earlier.articles)
     if numbers and old_numbers:
@@ -229,13 +243,13 @@ def _find_numbers(articles: Iterable[CandidateArticle]) -> frozenset[str]:
 
 
 def _is_of_series(article: CandidateArticle) -> bool:
-    """Return whether an article adds to a catalog or lists advisories, so each one is news."""
+    """Return True if an article adds to a catalog or lists advisories, so that each one is news."""
     advisory = find_advisory(article)
     return advisory is not None and advisory.kind in {AdvisoryKind.CATALOG, AdvisoryKind.LIST}
 
 
 def _longest_shared_run(first: str, other: str) -> int:
-    """Return the largest number of consecutive significant words that both titles contain."""
+    """Return the length of the longest run of significant words that both titles contain."""
     words, other_words = (list(significant_words(title)) for title in (first, other))
     match = SequenceMatcher(None, words, other_words, autojunk=False).find_longest_match()
     return match.size

@@ -1,4 +1,4 @@
-"""Explanations of why a story was left out, and why one is placed above a story with a higher score."""
+"""Explanations of why stories were left out or placed above stories with higher scores."""
 
 from collections.abc import Iterable, Sequence
 
@@ -39,7 +39,7 @@ def _explain_news_exclusion(scored: ScoredStory, filler: SectionFiller, sections
 
 
 def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]) -> str:
-    """Return the reason why a story with a sufficient score was passed over for variety."""
+    """Explain that a story with a sufficient score was passed over for variety."""
     publisher = scored.lead.publisher
     if filler.is_publisher_full(scored):
         led = filler.lead_counts[publisher]
@@ -58,9 +58,9 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
 def _find_missed_section(
     scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
 ) -> tuple[SectionSettings, float] | None:
-    """Return the full section that a story came closest to, with its lowest score.
+    """Return the full section that a story came closest to, with that section's lowest score.
 
-    None if a section has room, or the story's score is above the lowest.
+    Return None if a section has room, or if the story's score is above the lowest.
     """
     open_to_all = [s for s in sections if filler.kinds[s.kind].takes_every_topic]
     if not open_to_all or not all(filler.is_section_full(s) for s in open_to_all):
@@ -72,25 +72,27 @@ def _find_missed_section(
 
 
 def _find_least_score(filler: SectionFiller, section: SectionSettings) -> float:
-    """Return the lowest score in a full section, apart from places reserved for official actions."""
+    """Return the lowest score in a full section, not counting places reserved for official actions."""
     scores = [placed.score for placed in filler.sections[section.key] if placed.url not in filler.official_urls]
     return min(scores, default=0.0)
 
 
-# --- the order -------------------------------------------------------------------------------------------------
+# --- order of stories
+# ------------------------------------------------------------------------------------------
 
 
 def explain_order(
     filler: SectionFiller, sections: Sequence[SectionSettings], section: SectionSettings, place: int
 ) -> str:
-    """Explain why a story is above others with higher scores, by naming the best of them and the rule.
+    """Explain why a story is above stories with higher scores.
 
-    The result is empty if no story below has a higher score.
+    The text names the best of those stories and the rule. It's empty if no story below has a higher score.
 
     Args:
         filler: the filled sections.
         sections: the sections in the order of the edition.
-        section: the story's section; it's compared only with sections that take from the same sources.
+        section: the story's section; it's compared only with sections that use the same
+            sources.
         place: the story's index in the section.
     """
     scored = filler.sections[section.key][place]

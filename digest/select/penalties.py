@@ -1,4 +1,4 @@
-"""Kinds of articles recognized by their words: round-ups, advertisements, and articles that aren't news."""
+"""Recognition of round-ups, advertisements, and other articles that aren't news, by their wording."""
 
 import re
 from collections.abc import Iterable
@@ -9,22 +9,23 @@ from itertools import chain
 from digest.select.selection_types import CandidateArticle
 from digest.select.text_similarity import significant_words
 
-MAX_TITLE_WORDS = 20  # words of a headline
-MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # shared with a title that says the same
-_STEM_LENGTH = 4  # letters: "resigns" and "resigned" begin alike
-_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # storm category, as in forecasts and reports
-_CACHED_TITLES = 10_000  # more titles than most weeks have; grouping, ranking, and related articles all check them
+MAX_TITLE_WORDS = 20  # maximum number of words in a headline
+MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # significant words that titles saying the same have in common
+_STEM_LENGTH = 4  # number of letters to compare, so that "resigns" and "resigned" match
+_ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # a storm's arrival, in forecasts and reports
+# More titles than most weeks have. Grouping, ranking, and finding related articles all check them.
+_CACHED_TITLES = 10_000
 
 
 class TitlePattern:
-    """Alternative patterns, matched against a title in lower case.
+    """A set of alternative patterns to match against a lowercased title.
 
-    They're grouped by where they may begin (the start of the title, of a word, or anywhere), so most words are skipped
-    by their first letter. This takes a third of the time.
+    The patterns are grouped by where they may start (the start of the title, the start of a word,
+    or anywhere), so that the first letter rules out most words. This takes a third of the time.
     """
 
     def __init__(self, *alternatives: str) -> None:
-        """Compile the alternatives: regular expressions in lower case, without `|` outside parentheses."""
+        """Compile the alternatives, which are lowercase regular expressions without a top-level `|`."""
         self.alternatives = alternatives
         starting = [a.removeprefix("^") for a in alternatives if a.startswith("^")]
         within = [a.removeprefix(r"\b") for a in alternatives if a.startswith(r"\b")]
@@ -36,7 +37,7 @@ class TitlePattern:
         ]
 
     def is_in(self, title: str) -> bool:
-        """Return whether a title matches one of the alternatives."""
+        """Return True if a title matches one of the alternatives."""
         lowered = title.lower()
         for search in self._searches:  # noqa: SIM110  `any` takes half as long again, 60,000 times a week
             if search(lowered):
@@ -44,7 +45,7 @@ class TitlePattern:
         return False
 
     def cut_from(self, title: str) -> str:
-        """Return a title in lower case from the first match on; empty if there's none."""
+        """Return the lowercased title from the first match on, or an empty string if there's no match."""
         lowered = title.lower()
         starts = [found.start() for search in self._searches if (found := search(lowered))]
         return lowered[min(starts) :] if starts else ""
@@ -123,7 +124,7 @@ _EXPLAINER_TITLE = TitlePattern(
     r"\bexperts? (?:reflect|explain|weigh in)",
 )
 
-# Politicians' statements about each other and about an issue, rather than the issue itself.
+# Titles about politicians attacking or defending each other, rather than about the issue itself.
 _QUARREL_TITLE = TitlePattern(
     r"\b(?:blasts?|slams?|rips?|mocks?|shreds|torches|touts|lambastes?|booed|heckled|defends?|praises?|scolds?|snubs?|dunks)\b",
     r"\b(?:hits?|fires?|claps?|punches) back\b",
@@ -140,7 +141,7 @@ _STATEMENT_TITLE = TitlePattern(
 
 _NUMBER_WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 _NUMBERS = {word: number for number, word in enumerate(_NUMBER_WORDS, 1)} | {"dozens": 24, "several": 1, "multiple": 1}
-# Not an age ("11-year-old"), a duration, or a year.
+# A count of people, but not an age ("11-year-old"), a duration, or a year.
 _NUMBER = (
     rf"\b((?:\d{{1,3}}(?:,\d{{3}})+|(?!(?:19|20)\d\d\b)\d{{1,5}}|{'|'.join(_NUMBERS)}))\b"
     r"(?!-| (?:years?|months?|weeks?|days?|hours?)\b)"
@@ -156,7 +157,7 @@ _TOLL = re.compile(
 
 _ATTRIBUTION = re.compile(r"[,:;-] [^,:;]{0,40}\b(?:say|says|said|tells|told)\b[^,:;]{0,20}$", re.IGNORECASE)
 
-# A case that matters beyond its town: several deaths, a suspect at large, federal charges.
+# Crimes that matter beyond their town: several deaths, a suspect at large, or federal charges.
 _GRAVE_TITLE = TitlePattern(
     r"\b(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)(?: \w+){0,2} (?:dead|die|killed|deaths|slain)\b",
     r"\b(?:kills?|killing|killed) (?:at least )?(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)\b",
@@ -165,7 +166,7 @@ _GRAVE_TITLE = TitlePattern(
     r"\bfederal(?:ly)? (?:charge|charges|charged|indictment|indicted|hate crime)",
 )
 
-# Official actions of agencies, as verbs after their name.
+# Verbs that describe an agency's official action when they follow its name.
 _AGENCY_ACTION = TitlePattern(
     r"^(?:add|alert|announce|approve|arrest|authorize|bar|block|charge|declare|deploy|designate|disrupt|dismantle)(?:s|d|ed)?\b",
     r"^(?:ban|banned|extend|impose|indict|issue|launch|order|propose|publish|reassign|recall|recommend|release)(?:s|es|d|ed)?\b",
@@ -177,7 +178,7 @@ _CASE_TITLE = TitlePattern(
     r"\b(?:charged|indicted|sentenced|convicted|extradited|found guilty|pleads? guilty|pleaded guilty)\b",
 )
 
-# Written before the event. Afterward, such a headline is misleading.
+# Headlines written before an event, which are misleading afterward.
 _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
@@ -217,44 +218,45 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 
 
 def is_sentence_title(title: str) -> bool:
-    """Return whether a title is a sentence of a post rather than a headline, by its end or its length."""
+    """Return True if a title is a sentence from a post rather than a headline, by its ending or length."""
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def is_statement_title(title: str) -> bool:
-    """Return whether a title reports a statement rather than an event.
+    """Return True if a title reports a statement rather than an event.
 
-    A trailing ", police say" only names the source.
+    A trailing ", police say" is ignored, because it only names the source.
     """
     return _STATEMENT_TITLE.is_in(_ATTRIBUTION.sub("", title))
 
 
 def is_agency_action(words: str) -> bool:
-    """Return whether the words after an agency's name describe an official action, such as an advisory or a rule."""
+    """Return True if the words after an agency's name describe an official action, such as a rule."""
     return _AGENCY_ACTION.is_in(words)
 
 
 def is_case_title(title: str) -> bool:
-    """Return whether a title reports charges, a verdict, or a sentence."""
+    """Return True if a title reports charges, a verdict, or a sentence."""
     return _CASE_TITLE.is_in(title)
 
 
 def is_grave_title(title: str) -> bool:
-    """Return whether a title reports several deaths, a manhunt, or federal charges, in any place."""
+    """Return True if a title reports several deaths, a manhunt, or federal charges."""
     return _GRAVE_TITLE.is_in(title)
 
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def is_forecast_title(title: str) -> bool:
-    """Return whether a title announces an event that was still ahead when it was written."""
+    """Return True if a title announces an event that hadn't happened when it was written."""
     return _FORECAST_TITLE.is_in(title)
 
 
 def reports_outcome(title: str, forecast: str) -> bool:
-    """Return whether a title reports the outcome of a forecast: it isn't one itself, and shares a word with it.
+    """Return True if a title reports the outcome of a forecast.
 
-    "Chief resigns" reports the outcome of "Chief expected to resign", and "Chief defends his record" doesn't.
+    It must not be a forecast itself, and it must share a word with the forecast. "Chief resigns"
+    reports the outcome of "Chief expected to resign", but "Chief defends his record" doesn't.
     """
     ahead = _list_stems(_FORECAST_TITLE.cut_from(forecast))
     ahead |= frozenset() if ahead.isdisjoint(_ARRIVAL_STEMS) else _ARRIVAL_STEMS
@@ -263,7 +265,10 @@ def reports_outcome(title: str, forecast: str) -> bool:
 
 @lru_cache(maxsize=_CACHED_TITLES)
 def find_death_toll(title: str) -> int:
-    """Return the number of deaths that a title states: 1 for "several" victims, and 0 if it states none."""
+    """Return the number of deaths that a title states, or 0 if it states none.
+
+    Words such as "several victims" count as 1.
+    """
     tolls = (filter(None, found.groups()) for found in _TOLL.finditer(title.lower()))
     return max((sum(map(_read_number, numbers)) for numbers in tolls), default=0)
 
@@ -273,29 +278,32 @@ def _read_number(text: str) -> int:
 
 
 def is_title_repeated(title: str, others: Iterable[str]) -> bool:
-    """Return whether a title says the same as one of `others`.
+    """Return True if a title says the same as one of `others`.
 
-    They share at least four significant words, and at least half of those in the shorter title.
+    The two must share at least four significant words, and at least half of those in the shorter title.
     """
     agreements = (measure_title_agreement(title, other) for other in others)
     return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)
 
 
 def measure_title_agreement(title: str, other: str) -> tuple[int, float]:
-    """Return how many significant words two titles share, by their first letters, and which share of the shorter."""
+    """Count the significant words that two titles share, comparing only each word's first letters.
+
+    Return the count, and the count as a share of the shorter title's words.
+    """
     stems, other_stems = _list_stems(title), _list_stems(other)
     common = len(stems & other_stems)
     return common, common / max(min(len(stems), len(other_stems)), 1)
 
 
 def _list_stems(text: str) -> frozenset[str]:
-    """Return the beginnings of a text's significant words, so that "resigns" and "resigned" are the same."""
+    """Return the first letters of a text's significant words, so that "resigns" and "resigned" match."""
     return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
 
 
 @dataclass(frozen=True, slots=True)
 class ScorePenalty:
-    """A deduction of a share (0 to 1) of a story's points, and its description for editors."""
+    """A share (0 to 1) to deduct from a story's points, and a description for editors."""
 
     share: float
     reason: str
@@ -316,7 +324,7 @@ _TITLE_PENALTIES: tuple[tuple[ScorePenalty, TitlePattern, re.Pattern[str] | None
     (_DISPUTE, _QUARREL_TITLE, None),
     (_SPORT, _SPORT_TITLE, _SPORT_URL),
 )
-# One search in the title and one in the URL show that most articles have none of these penalties.
+# One search of the title and one of the URL rule out these penalties for most articles.
 _PENALIZED_TITLE = TitlePattern(
     *_PAID_TITLE.alternatives,
     *_ROUND_UP_TITLE.alternatives,
@@ -333,12 +341,18 @@ def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
 
 
 def is_round_up(candidate: CandidateArticle) -> bool:
-    """Return whether an article combines several unrelated stories, so its text mustn't connect other articles."""
+    """Return True if an article combines unrelated stories.
+
+    The text of such an article mustn't connect other articles.
+    """
     return _ROUND_UP in find_penalties(candidate)
 
 
 def is_of_other_matter(candidate: CandidateArticle) -> bool:
-    """Return whether an article is an opinion, a dispute, sports, or entertainment, where words may mislead."""
+    """Return True if an article is an opinion piece, a dispute, sports, or entertainment.
+
+    The words of such articles may suggest the wrong topic.
+    """
     return not {_OPINION, _DISPUTE, _SPORT}.isdisjoint(find_penalties(candidate))
 
 

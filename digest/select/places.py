@@ -1,7 +1,8 @@
-"""The countries and states that a text names, and whether it concerns the home country; names are never guessed.
+"""The countries and states that a text names. Places are never guessed.
 
-Names match as whole words in their exact case ("US" is a country, "us" isn't), and the longest name wins ("New Mexico"
-isn't Mexico). Countries and states are those of ISO 3166; `places.tsv` adds everyday names, nationalities, and cities.
+Names match as whole words in their exact case ("US" is a country, "us" isn't), and the longest name
+wins ("New Mexico" isn't Mexico). Countries and states are those of ISO 3166. `places.tsv` adds
+everyday names, nationalities, and cities.
 """
 
 from collections import Counter, defaultdict
@@ -18,23 +19,24 @@ from digest.select.selection_types import CandidateArticle, Story, StoryGeograph
 from digest.select.text_similarity import find_capitalized_words, split_tokens
 
 _POSSESSIVES = ("'s", "\u2019s")
-LOCAL_SHARE = 0.5  # proximity of an article that names a place at home but nothing national
-_MIN_SHARE = 1 / 3  # share of a story's place-naming articles that must name a place
+LOCAL_SHARE = 0.5  # proximity of an article that names a place in the home country but nothing national
+_MIN_SHARE = 1 / 3  # share of the articles that must name a place for the story to be located there
 
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
-    """A name split into words, and its meaning: a country and state as ISO 3166 codes, or a home agency."""
+    """A name split into words, with its meaning: a place as ISO 3166 codes, or a home agency."""
 
     tokens: tuple[str, ...]
-    country: str = ""  # "US"; empty if it isn't a place but hides shorter names within it
+    country: str = ""  # "US"; empty for a name that only hides the shorter names within it
     state: str = ""  # "US-FL"
 
 
 class ArticlePlaces(NamedTuple):
-    """The places an article is about, as ISO 3166 codes: the countries it names, and the home country's states in its title.
+    """The places that an article is about, as ISO 3166 codes.
 
-    `names` are the words that it writes only capitalized; they're listed if it names such a state.
+    `countries` has the countries it names, and `title_states` the home country's states in its title.
+    `names` has the words that it always capitalizes; it's empty unless the article names such a state.
     """
 
     countries: frozenset[str] = frozenset()
@@ -44,17 +46,17 @@ class ArticlePlaces(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PlaceRules:
-    """All names, indexed by their first word, longest first."""
+    """All place names, indexed by their first word, longest name first."""
 
     home_country: str
     names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
 
     def find_names(self, *texts: str) -> Iterator[PlaceName]:
-        """Yield the places and home agencies that some texts name, in order."""
+        """Yield the places and home agencies named in the texts, in order."""
         tokens = [*chain.from_iterable(map(_split_names, texts))]
-        if self.names_by_first_word.keys().isdisjoint(tokens):  # a shortcut for most texts, faster than the loop
+        if self.names_by_first_word.keys().isdisjoint(tokens):  # cheap check that rules out most texts
             return
-        end = 0  # end of the previous name: words within it don't begin another
+        end = 0  # end of the previous name, so that names don't overlap
         for start in [n for n, token in enumerate(tokens) if token in self.names_by_first_word]:
             for name in self.names_by_first_word[tokens[start]] if start >= end else ():
                 if tuple(tokens[start : start + len(name.tokens)]) == name.tokens:
@@ -63,12 +65,18 @@ class PlaceRules:
                     break
 
     def locate_article(self, article: CandidateArticle) -> frozenset[PlaceName]:
-        """Return the places and home agencies that an article names; an official source's name counts, too."""
+        """Return the places and home agencies that an article names.
+
+        The name of an official source counts, too.
+        """
         publisher = article.publisher if article.primary else ""
         return frozenset(self.find_names(article.title, article.summary, publisher))
 
     def list_places(self, article: CandidateArticle) -> ArticlePlaces:
-        """Return the countries an article names, and the states in its title; summaries mention others in passing."""
+        """Return the countries that an article names and the states in its title.
+
+        States in the summary don't count, because summaries mention other states in passing.
+        """
         located = self.locate_article(article)
         countries = frozenset(name.country for name in located if name.country)
         if not any(name.state and name.country == self.home_country for name in located):
@@ -78,7 +86,7 @@ class PlaceRules:
         return ArticlePlaces(countries, frozenset(filter(None, states)), names)
 
     def locate_story(self, story: Story) -> StoryGeography:
-        """Return where a story happens: places that its lead or a third of its articles name, most frequent first."""
+        """Return the places that a story's lead or a third of its articles name, most frequent first."""
         located = [self.locate_article(a) for a in story.members]
         if not any(located):
             return StoryGeography()
@@ -91,7 +99,11 @@ class PlaceRules:
         )
 
     def _closeness(self, names: frozenset[PlaceName]) -> float:
-        """Return 1 for an article that names the home country or an agency, `LOCAL_SHARE` for only a home place."""
+        """Return how close an article is to the home country.
+
+        The result is 1 if it names the country or an agency, `LOCAL_SHARE` if it names only places
+        there, and 0 if it names none of these.
+        """
         at_home = [name for name in names if name.country == self.home_country]
         if not at_home:
             return 0.0
@@ -99,7 +111,7 @@ class PlaceRules:
 
 
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
-    """Return the places that the first or a third of the sets contain, by frequency, then by name."""
+    """Return the places in the first set or in a third of all sets, by frequency, then by name."""
     counts = Counter(chain.from_iterable(places))
     least = _MIN_SHARE * len(places)
     frequent = {place for place, count in counts.items() if count >= least}
@@ -108,16 +120,16 @@ def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
 
 
 def _split_names(text: str) -> Sequence[str]:
-    """Return the words of a text without possessive endings."""
+    """Return the words of a text, with possessive endings removed."""
     tokens = split_tokens(text)
-    if not any(ending in text for ending in _POSSESSIVES):  # like most texts
+    if not any(ending in text for ending in _POSSESSIVES):  # true of most texts
         return tokens
     return [token[:-2] if token.endswith(_POSSESSIVES) else token for token in tokens]
 
 
 @cache
 def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> PlaceRules:
-    """Return the rules for a home country (ISO 3166-1 alpha-2) and the names of its agencies."""
+    """Return the rules for a home country (an ISO 3166-1 alpha-2 code) and its agencies' names."""
     by_tokens: dict[tuple[str, ...], PlaceName] = {}
     for name, country, state in _list_names(home_country, home_agencies):
         tokens = tuple(_split_names(name))
@@ -131,7 +143,10 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
 
 
 def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, country, state); if two countries share a name, the last one counts."""
+    """Yield the known names as (name, country, state).
+
+    If two countries share a name, the last one applies.
+    """
     for listed in pycountry.countries:
         yield listed.name.split(",")[0], listed.alpha_2, ""
         if common := getattr(listed, "common_name", ""):

@@ -1,16 +1,16 @@
-"""The proposal for an edition: its sections, the stories left out, and every reason.
+"""The proposal for an edition: its sections, the stories left out, and the reasons.
 
-1. There's one article per URL, under its own publisher. Articles that an editor excluded, that recent editions used, or
-whose page is gone or superseded are left out.
+A proposal is made in these steps:
 
-2. News and products are grouped into stories; the same event or call from two sources is merged. A story that continues
-one of an earlier edition is marked as such, or left out if it has no news.
-
+1. Duplicates are merged, so that each URL has one article, attributed to its own publisher.
+   Articles are left out if an editor excluded them, recent editions used them, or their page is
+   gone or superseded.
+2. News and product articles are grouped into stories, and events and calls listed by two sources
+   are merged. A story that continues one from an earlier edition is marked as such, or left out if
+   it has no news.
 3. Every story gets a score.
-
-4. Section kinds choose in this order: Featured, Most read, the operator's own, Topics; then products, events,
-opportunities.
-
+4. The section kinds choose stories in this order: Featured, Most read, the operator's own, Topics,
+   then products, events, and opportunities.
 5. Related articles are found for the news, and every story that isn't included gets a reason.
 """
 
@@ -67,21 +67,23 @@ def propose_edition(
     words: DocumentFrequencies = NO_EARLIER_WORDS,
     links: Sequence[StoryGroupingDecision] = (),
 ) -> Proposal:
-    """Propose the content of an edition. The result doesn't depend on the order of the candidates.
+    """Propose the content of an edition, regardless of the order of the candidates.
 
     Args:
-        candidates: articles of the edition's window, and all events and opportunities that may be announced.
-        select: weights, thresholds, caps, topics, pins, and bans.
+        candidates: the articles in the edition's window, and all events and opportunities that
+            may be announced.
+        select: the weights, thresholds, caps, topics, pins, and bans.
         sections: the sections in the order of the edition.
         kinds: the section kinds by name, in the order in which they choose stories.
-        now: the time of the draft, in the publication's time zone, which determines what's past.
-        previous: stories of recent editions, and earlier articles.
-        topic_overrides: editors' topic corrections by article URL; "" for no topic.
+        now: the time of the draft, in the publication's time zone; it determines what's past.
+        previous: the stories of recent editions, and earlier articles.
+        topic_overrides: editors' topic corrections by article URL; "" means no topic.
         words: the number of earlier articles that contain each word.
         links: editors' decisions to group or separate articles, in chronological order.
 
     Returns:
-        A proposal that has each canonical URL once, in a section's story or in one that was left out.
+        A proposal that contains each canonical URL once, in a section's story or in one that
+            was left out.
     """
     articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
@@ -127,7 +129,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
-    """Split articles into those that are eligible and those that aren't, each of these with the reason."""
+    """Split articles into eligible ones and ineligible ones, the latter with reasons."""
     bans, pins = frozenset(select.bans), _effective_pins(select)
     admitted, refused = [], []
     for article in articles:
@@ -148,7 +150,7 @@ def _admit_articles(
 def _split_repeats(
     stories: Iterable[Story], continuations: Mapping[str, Continuation], pins: frozenset[str]
 ) -> tuple[list[Story], list[tuple[Story, str]]]:
-    """Split off stories that continue an earlier edition's story without news, unless an editor pinned them."""
+    """Split off the stories that continue an earlier story without news, unless an editor pinned them."""
     fresh, repeats = [], []
     for story in stories:
         continuation = continuations.get(story.lead.url)
@@ -168,7 +170,10 @@ def _group_stories(
     links: Sequence[StoryGroupingDecision],
     place_rules: PlaceRules,
 ) -> list[Story]:
-    """Group each source section's articles into stories: by text, or by title and date if they have their own date."""
+    """Group the articles of each source section into stories.
+
+    Articles are grouped by text or, if they have a date of their own, by title and date.
+    """
     dated_sections = {kind.source_section for kind in kinds.values() if kind.has_own_date}
     by_section: dict[str, list[CandidateArticle]] = {}
     by_date: dict[tuple[object, ...], list[CandidateArticle]] = {}
@@ -199,7 +204,7 @@ def _sort_best_first(articles: list[CandidateArticle]) -> list[CandidateArticle]
 
 
 def _lead_with_pinned(story: Story, pins: Sequence[str]) -> Story:
-    """Return the story with the pinned article as its lead."""
+    """Return the story with its pinned article as the lead."""
     for pin in pins:
         for article in story.members:
             if pin in {article.url, article.link}:
@@ -272,7 +277,7 @@ def _add_continuation(scored: ScoredStory, continuations: Mapping[str, Continuat
 def _related_candidates(
     left_out: Iterable[LeftOutStory], previous: PreviousEditions, bans: Sequence[str], in_edition: set[str]
 ) -> list[CandidateArticle]:
-    """Return the candidates for related articles: earlier articles, and news left out this time."""
+    """Return the candidates for related articles: earlier articles and the news left out of this edition."""
     banned = set(bans)
     news = [out.scored.story for out in left_out if out.scored.lead.section == NEWS_SECTION]
     articles = chain(previous.earlier_articles, *(story.members for story in news))
@@ -281,7 +286,7 @@ def _related_candidates(
 
 
 def explain_shortage(count: int, minimum: int) -> str:
-    """Explain why an edition with `count` news stories is incomplete; empty if it has enough."""
+    """Explain why an edition with `count` news stories is incomplete, or return "" if it isn't."""
     if count >= minimum:
         return ""
     stories = count_with_noun(count, "news story", "news stories")

@@ -1,9 +1,9 @@
-"""A story's score as a sum of named terms, each in points with an explanation.
+"""The score of a story, as a sum of named terms with explanations.
 
-score = 100 x (the terms of `digest.scoring_terms`, each 0..1 and weighted; the weights sum to 1) + source weight -
-penalty
+score = 100 x (weighted terms) + source weight - penalty
 
-Points are counted in hundredths, so that the terms shown add up exactly to the score shown.
+The terms are those of `digest.scoring_terms`. Each is between 0 and 1, and the weights sum to 1.
+Points are counted in hundredths, so that the displayed terms add up exactly to the displayed score.
 """
 
 import math
@@ -21,13 +21,14 @@ from digest.select.stories import is_overtaken
 from digest.select.text_similarity import are_word_sets_near_duplicates, distinct_words
 from digest.select.topics import TopicMatch, TopicRules, find_story_topic
 
-SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # terms added to and subtracted from the weighted ones
-COVERAGE_TERM = "coverage"  # the registered term of this name
-SHRINKAGE_DAYS = 2.0  # days of median reading added to every article's, so that a one-day spike isn't overrated
-SOURCE_POINTS = 1000  # hundredths of a point for each whole unit of source weight above or below 1
+SOURCE_TERM, PENALTY_TERM = "source weight", "penalty"  # added to and subtracted from the weighted terms
+COVERAGE_TERM = "coverage"  # a name in `SCORING_TERMS`
+# Days of median reading added to every article's, so that a one-day spike isn't overrated.
+SHRINKAGE_DAYS = 2.0
+SOURCE_POINTS = 1000  # hundredths of a point for each unit of source weight above or below 1
 OFF_TOPIC_PENALTY = ScorePenalty(0.5, "it doesn't match any of our topics")
 FOREIGN_PENALTY = ScorePenalty(0.25, "it hardly mentions the home country")
-FOREIGN_SHARE = 0.2  # home share below which home is only mentioned in passing
+FOREIGN_SHARE = 0.2  # home share below which the home country is only mentioned in passing
 LOCAL_PENALTY = ScorePenalty(0.2, "a local case: it mentions a place but nothing national")
 OVERTAKEN_PENALTY = ScorePenalty(0.2, "published before the event")
 
@@ -37,16 +38,16 @@ _NO_TOPIC = TopicMatch("", 0.0, ())
 
 @dataclass(frozen=True, slots=True)
 class WeekStatistics:
-    """Figures about the week's articles that stories are compared with."""
+    """Statistics of the week's articles, to compare stories with."""
 
     now: datetime
     publisher_count: int
     median_daily_reads: float | None  # reads per day; None without readership data
-    highest_daily_reads: float  # the highest shrunk value of reads per day
+    highest_daily_reads: float  # highest value after shrinking toward the median
 
     @classmethod
     def from_stories(cls, stories: Iterable[Story], now: datetime) -> "WeekStatistics":
-        """Return the statistics for the articles of all stories."""
+        """Return the statistics of all articles in the stories."""
         articles = [a for s in stories for a in s.members]
         publisher_count = len({a.publisher for a in articles})
         read = [a for a in articles if a.views is not None]
@@ -57,7 +58,7 @@ class WeekStatistics:
         return cls(now, publisher_count, middle, max(_shrunk_daily_reads(a, middle, now) for a in read))
 
     def daily_reads(self, article: CandidateArticle) -> float | None:
-        """Return an article's reads per day, shrunk toward the week's median; None if unknown."""
+        """Return an article's reads per day, shrunk toward the week's median, or None if unknown."""
         if self.median_daily_reads is None or article.views is None:
             return None
         return _shrunk_daily_reads(article, self.median_daily_reads, self.now)
@@ -77,21 +78,21 @@ def _shrunk_daily_reads(article: CandidateArticle, median_daily_reads: float, no
 
 @dataclass(frozen=True, slots=True)
 class StoryRanking:
-    """Scoring of one week's stories, for one proposal."""
+    """The rules for scoring and ranking one week's stories."""
 
     week: WeekStatistics
     topic_rules: TopicRules
     place_rules: PlaceRules
-    weights: Mapping[str, float]  # by the name of a scoring term
+    weights: Mapping[str, float]  # by the name of the scoring term
     pinned_urls: frozenset[str] = frozenset()
     topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by article URL
     borderless_topics: frozenset[str] = frozenset()
     local_topics: frozenset[str] = frozenset()
 
     def rank_stories(self, stories: Iterable[Story]) -> tuple[ScoredStory, ...]:
-        """Return the stories with their scores and their ranks on their topics, best first.
+        """Return the stories, best first, with their scores and their ranks within their topics.
 
-        Ties go to the earliest, then to the URL.
+        Ties go to the earliest story, then to the URL that sorts first.
         """
         ranked = sorted((self.score_story(s) for s in stories), key=make_ranking_key)
         counts = Counter(scored.topic for scored in ranked)
@@ -107,7 +108,7 @@ class StoryRanking:
         return tuple(map(add_rank, ranked))
 
     def score_story(self, story: Story) -> ScoredStory:
-        """Return a story with its score, topic, and places, but without a rank."""
+        """Return a story with its score, topic, and places, but without its rank."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
         places = self.place_rules.locate_story(story)
         counted = self._weighted_terms(self._measure_story(story, topic, places))
@@ -119,7 +120,10 @@ class StoryRanking:
         return ScoredStory(story, total / 100, terms, topic.topic if topic else None, places)
 
     def _weighted_terms(self, measures: StoryMeasures) -> list[tuple[str, int, str]]:
-        """Return each known term's name, hundredths of a point, and note; they share the weights of unknown terms."""
+        """Return each known term as (name, hundredths of a point, note).
+
+        The weights of unknown terms are distributed among the known ones.
+        """
         computed = {name: term.compute(measures) for name, term in SCORING_TERMS.items()}
         known_terms = {name: term_share for name, term_share in computed.items() if term_share}
         total_weight = math.fsum(self.weights[name] for name in known_terms) or math.inf
@@ -151,7 +155,7 @@ class StoryRanking:
         )
 
     def is_pinned(self, story: Story) -> bool:
-        """Return whether an editor pinned one of a story's articles."""
+        """Return True if an editor pinned one of a story's articles."""
         return any(a.url in self.pinned_urls or a.link in self.pinned_urls for a in story.members)
 
     def _story_penalties(
@@ -165,7 +169,7 @@ class StoryRanking:
             yield from self._matter_penalties(story, topic.topic if topic else "", places.home_share)
 
     def _matter_penalties(self, story: Story, topic: str, home_share: float) -> Iterator[ScorePenalty]:
-        """Yield the penalties for a story's topic and place; `topic` is empty if it has none."""
+        """Yield the penalties for a story's topic and place. `topic` is empty if it has none."""
         if not topic:
             yield OFF_TOPIC_PENALTY
         if home_share < FOREIGN_SHARE and topic not in self.borderless_topics:
@@ -179,14 +183,14 @@ def _is_grave(story: Story) -> bool:
 
 
 def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Return the sort key of a story: best score first, then earliest, then by URL."""
+    """Return a sort key that orders stories by score (best first), then by date, then by URL."""
     return (-scored.score, scored.lead.dated_at, scored.url)
 
 
 def count_distinct_reports(story: Story) -> int:
-    """Return the number of distinct texts among a story's publishers; copies of one text (a wire story) count once.
+    """Return the number of distinct texts in a story, counting copies such as wire stories once.
 
-    Each publisher counts with one article.
+    Only one article from each publisher is considered.
     """
     if story.is_single:
         return 1
@@ -204,7 +208,10 @@ def _sum_hundredths(terms: Iterable[tuple[str, int, str]]) -> int:
 
 
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:
-    """Return the points for the lead's source and a note; the total stays between 0 and 100."""
+    """Return the points for the lead's source, with a note.
+
+    The points are limited so that the total stays between 0 and 100.
+    """
     weight = story.lead.weight
     unbounded = round(SOURCE_POINTS * (weight - 1))
     points = min(max(unbounded, -points_before), 10_000 - points_before)

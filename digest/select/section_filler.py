@@ -18,81 +18,102 @@ from digest.select.story_similarity import StorySimilarity
 from digest.settings import NEWS_SECTION, SectionSettings, SelectionSettings
 from digest.settings.edition import find_source_section
 
-MAX_STORIES_PER_TOPIC = 2  # stories of one topic in a section that limits them
-FAR_HIGHER_COVERAGE = 2.0  # a story with this many times the publishers of a placed story of its topic passes the limit
-MIN_FAR_COVERAGE = 5  # publishers that such a story must have
-MAX_SUPPORTING = 2  # stories under another one
-MIN_SUPPORTING_SHARE = 0.5  # share of the main story's score that a supporting story must have
-MAX_ACTION_PUBLISHERS = 3  # of an official action that needs a reserved place; others have enough coverage
-MAX_COMPARED = 100  # best news stories that are compared with those in the edition, to find the same matter
-MAX_RESERVE = 20  # replacements kept for a section's dropped stories
+MAX_STORIES_PER_TOPIC = 2  # maximum number of stories on one topic, in sections that limit them
+# A story is exempt from the topic limit if it has this many times the publishers of a placed story
+# on its topic.
+FAR_HIGHER_COVERAGE = 2.0
+MIN_FAR_COVERAGE = 5  # minimum number of publishers of an exempt story
+MAX_SUPPORTING = 2  # maximum number of supporting stories under one story
+MIN_SUPPORTING_SHARE = 0.5  # minimum score of a supporting story, as a share of the main story's
+# Maximum number of publishers of an official action with a reserved place. Others have enough
+# coverage without one.
+MAX_ACTION_PUBLISHERS = 3
+MAX_COMPARED = 100  # number of best news stories to compare with those in the edition, to find the same matter
+MAX_RESERVE = 20  # maximum number of replacements for a section's dropped stories
 
 
 class SectionSelectionRules:
-    """Rules by which one kind of section selects its stories; stateless.
+    """The rules by which one kind of section selects its stories. Instances are stateless.
 
-    A kind with `has_own_date` takes items that have a date of their own (an event or a deadline). Two with the same
-    title and day are one item, and they're eligible until that day, whatever the edition's window.
+    A kind with `has_own_date` takes items with a date of their own, such as an event or a deadline.
+    Two items with the same title and day are merged, and an item is eligible until its day,
+    whatever the edition's window.
     """
 
     name: ClassVar[str]
     has_own_date: ClassVar[bool] = False
-    capped: ClassVar[bool] = False  # takes stories by score, which count toward the limit of stories per publisher
-    limits_topics: ClassVar[bool] = False  # to `MAX_STORIES_PER_TOPIC` of one topic
+    # Whether stories are chosen by score and count toward the limit of stories per publisher.
+    capped: ClassVar[bool] = False
+    limits_topics: ClassVar[bool] = False  # at most `MAX_STORIES_PER_TOPIC` on one topic
     takes_every_topic: ClassVar[bool] = True
-    order_rule: ClassVar[str] = ""  # the reason why a lower score may be placed above a higher one
+    order_rule: ClassVar[str] = ""  # why a story may be placed above one with a higher score
 
     @property
     def source_section(self) -> str:
-        """The section of the sources whose articles it takes."""
+        """The source section whose articles this kind takes."""
         return find_source_section(self.name)
 
     def fill(self, filler: "SectionFiller", section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Fill a section from a pool sorted by score: by default the pins, then the first in the kind's order."""
+        """Fill a section from a pool that's sorted by score.
+
+        By default, take the pinned stories, then the first ones in the kind's order.
+        """
         filler.take_in_order(section, sorted(pool, key=self.order_key))
         filler.sections[section.key].sort(key=self.order_key)
 
     def is_offered(self, scored: ScoredStory) -> bool:
-        """Return whether this kind considers a story; by default if it's from the kind's sources."""
+        """Return True if this kind considers a story.
+
+        By default, it considers all stories from its sources.
+        """
         return scored.lead.section == self.source_section
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a story fits the section; by default if the kind considers it."""
+        """Return True if a story fits the section.
+
+        By default, all stories that the kind considers do.
+        """
         del section
         return self.is_offered(scored)
 
     def order_reserve(self, filler: "SectionFiller", pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Return replacements for dropped stories, in the kind's order, or else by score with repeated news last."""
+        """Return replacements for dropped stories.
+
+        They're in the kind's order. If it has none, they're sorted by score, with repeated news last.
+        """
         if pool and self.order_key(pool[0]):
             return sorted(pool, key=self.order_key)
         best = pool[: 3 * MAX_RESERVE]
         return sorted(best, key=filler.repeats_placed_news)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return the sort key of sections of this kind; empty if replacements go to the end."""
+        """Return the sort key of a story in this kind of section, or () if the kind has no order."""
         del scored
         return ()
 
     def find_ordered_position(self, scored: ScoredStory, stories: Sequence[ScoredStory]) -> int:
-        """Return the position at which an added story keeps a section in order; the end if the kind has no order."""
+        """Return the position at which to insert a story so that the section stays in order.
+
+        If the kind has no order, it's the end.
+        """
         own = self.order_key(scored)
         later = (n for n, story in enumerate(stories) if own and self.order_key(story) > own)
         return next(later, len(stories))
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why a story isn't eligible for this kind; empty if it is."""
+        """Explain why a story isn't eligible for this kind, or return "" if it is."""
         del scored, now
         return ""
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Explain why a section that wasn't full passed over a story with a sufficient score."""
+        """Explain why a section with room passed over a story with a sufficient score."""
         del section
         return "no section takes its topic"
 
 
 @dataclass(slots=True)
 class SectionFiller:
-    """The sections filled so far; a story in one of them isn't available to later ones."""
+    """The sections filled so far. A story placed in one isn't available to later ones."""
 
     kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they choose stories
     select: SelectionSettings
@@ -100,15 +121,15 @@ class SectionFiller:
     similarity: StorySimilarity
     now: datetime  # in the publication's time zone if days matter
     sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
-    lead_counts: Counter[str] = field(default_factory=Counter)  # stories by the lead's publisher, in kinds with a cap
+    lead_counts: Counter[str] = field(default_factory=Counter)  # by the lead's publisher, in kinds with a cap
     news_stories: list[ScoredStory] = field(default_factory=list)
     supporting: dict[str, list[ScoredStory]] = field(default_factory=dict)  # by the lead's URL of the main story
-    official_urls: set[str] = field(default_factory=set)  # leads of stories in places reserved for official actions
+    official_urls: set[str] = field(default_factory=set)  # leads of the stories in reserved places
     _capped_stories: list[ScoredStory] = field(default_factory=list)
     _taken_urls: set[str] = field(default_factory=set)
 
     def fill_sections(self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]) -> None:
-        """Fill the sections from the ranked stories, kind by kind."""
+        """Fill the sections from the ranked stories, in the order in which the kinds choose."""
         pick_order = list(self.kinds)
         for section in sorted(sections, key=lambda s: pick_order.index(s.kind)):
             kind = self.kinds[section.kind]
@@ -119,7 +140,10 @@ class SectionFiller:
         self._take_supporting(ranked)
 
     def _take_supporting(self, ranked: Sequence[ScoredStory]) -> None:
-        """Put the best other stories about a placed story's matter under that story, so each matter appears once."""
+        """Put the best remaining stories about a placed story's matter under that story.
+
+        Each matter therefore appears only once.
+        """
         least_score = MIN_SUPPORTING_SHARE * min((s.score for s in self._capped_stories), default=math.inf)
         for scored in ranked:
             main = self._find_main_story(scored) if self._may_support(scored, least_score) else None
@@ -137,27 +161,33 @@ class SectionFiller:
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
-        """Return the placed story that another one may be put under, as they share a rare name; None without one."""
+        """Return the placed story that another story may be put under, or None.
+
+        The two must share a rare name.
+        """
         main = self._find_same_matter(scored, self._capped_stories)
         if main is None or scored.score < MIN_SUPPORTING_SHARE * main.score or find_penalties(scored.lead):
             return None
         return main if self.similarity.share_rare_name(scored.story, main.story) else None
 
     def _find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Return the placed story about the same matter.
+        """Return the placed story about the same matter, or None.
 
-        Two advisories are different matters, however similar their words.
+        Two advisories are different matters, however similar their wording.
         """
         main = self.similarity.find_same_matter(scored, placed)
         return None if main and find_advisory(scored.lead) and find_advisory(main.lead) else main
 
     def list_likely_merges(self, ranked: Sequence[ScoredStory]) -> tuple[tuple[str, str], ...]:
-        """Return pairs of stories about the same matter, by lead URL: one in the edition, and the other one."""
+        """Return pairs of stories about the same matter: one in the edition, and one that isn't.
+
+        Each story is identified by its lead's URL.
+        """
         supporting_urls = {scored.url for under in self.supporting.values() for scored in under}
         pairs = []
         news = (scored for scored in ranked if scored.lead.section == NEWS_SECTION)
         for scored in islice(news, MAX_COMPARED):
-            # A story in the edition may have a different lead there.
+            # A story in the edition may have a different lead.
             has_lead = [scored.lead in placed.story.members for placed in self._capped_stories]
             place = has_lead.index(True) if True in has_lead else None
             main = self._find_same_matter(scored, self._capped_stories[:place])
@@ -168,7 +198,7 @@ class SectionFiller:
     def list_reserves(
         self, sections: Iterable[SectionSettings], ranked: Sequence[ScoredStory]
     ) -> dict[str, tuple[str, ...]]:
-        """Return the lead URLs of each section's replacements for dropped stories, in order."""
+        """Return the lead URLs of the replacements for dropped stories, in order, by section key."""
         unplaced = [s for s in ranked if s.url not in self._taken_urls]
         reserves = {}
         for section in sections:
@@ -191,15 +221,15 @@ class SectionFiller:
             self.lead_counts[scored.lead.publisher] += 1
 
     def is_taken(self, scored: ScoredStory) -> bool:
-        """Return whether a story is already in a section."""
+        """Return True if a story is already in a section."""
         return scored.url in self._taken_urls
 
     def is_section_full(self, section: SectionSettings) -> bool:
-        """Return whether a section has as many stories as its settings allow."""
+        """Return True if a section has as many stories as its settings allow."""
         return len(self.sections[section.key]) >= section.most
 
     def take_within_cap(self, section: SectionSettings, scored: ScoredStory) -> None:
-        """Add a story to the end of a section, led by the best page of a publisher below its limit."""
+        """Append a story to a section, led by the best article whose publisher is below its limit."""
         leads = self._find_leads_within_cap(scored.story)
         if scored.lead not in leads:
             lead = self.similarity.order_leads(leads)[0]
@@ -209,7 +239,7 @@ class SectionFiller:
         self.take_story(section, scored)
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:
-        """Return whether all publishers with a page that could lead a story are at their limit."""
+        """Return True if every publisher that could lead a story is at its limit."""
         return not self._find_leads_within_cap(scored.story)
 
     def _find_leads_within_cap(self, story: Story) -> list[CandidateArticle]:
@@ -217,15 +247,18 @@ class SectionFiller:
         return [a for a in pages if self.lead_counts[a.publisher] < self.select.per_publisher]
 
     def repeats_placed_news(self, scored: ScoredStory) -> bool:
-        """Return whether a story reports nearly the same news as one in the news sections."""
+        """Return True if a story reports nearly the same news as one in the news sections."""
         return self.similarity.find_same_news(scored, self.news_stories) is not None
 
     def is_topic_full(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether a section has enough stories of a story's topic."""
+        """Return True if a section has enough stories on a story's topic."""
         return is_topic_full(self.sections[section.key], scored)
 
     def _pinned_stories(self, pool: Iterable[ScoredStory]) -> list[ScoredStory]:
-        """Return the pinned stories of a pool, in the order of the pins; they're exempt from all caps."""
+        """Return the pinned stories in a pool, in the order of the pins.
+
+        They're exempt from all caps.
+        """
         pins = list(dict.fromkeys(self.select.pins))
         pinned = []
         for scored in pool:
@@ -244,9 +277,9 @@ class SectionFiller:
         return [s for s in pool if s.url not in chosen]
 
     def iterate_new_matter_first(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> Iterator[ScoredStory]:
-        """Yield a pool's stories in order until the section is full; those that repeat placed news come last.
+        """Yield a pool's stories until the section is full, with repeats of placed news last.
 
-        Each is compared with all stories that were taken before it is yielded.
+        Each story is compared with all stories taken before it's yielded.
         """
         later = []
         for scored in pool:
@@ -262,7 +295,7 @@ class SectionFiller:
             yield scored
 
     def take_varied(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Fill a section from a pool, within the limits on stories per publisher and possibly per topic."""
+        """Fill a section from a pool, within the limits on stories per publisher and per topic."""
         limits_topics = self.kinds[section.kind].limits_topics
         for scored in self.iterate_new_matter_first(section, pool):
             is_topic_full = limits_topics and self.is_topic_full(section, scored)
@@ -270,9 +303,9 @@ class SectionFiller:
                 self.take_within_cap(section, scored)
 
     def take_official_actions(self, section: SectionSettings, pool: Iterable[ScoredStory]) -> None:
-        """Fill a section's reserved places with official actions on other matters.
+        """Fill a section's reserved places with official actions that aren't covered yet.
 
-        Those with the most points, not counting coverage, come first.
+        Actions with the most points, not counting coverage, come first.
         """
         free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
@@ -282,13 +315,13 @@ class SectionFiller:
             self.official_urls.add(self.sections[section.key][-1].url)
 
     def _may_have_reserved_place(self, scored: ScoredStory) -> bool:
-        """Return whether a story is an official action on a matter that isn't in the news sections yet."""
+        """Return True if a story is an official action on a matter that the news sections don't cover yet."""
         if not self.is_official_action(scored) or self.is_publisher_full(scored):
             return False
         return self.similarity.find_same_matter(scored, self.news_stories) is None
 
     def is_official_action(self, scored: ScoredStory) -> bool:
-        """Return whether a story with few publishers is an action of an official source or a home agency."""
+        """Return True if a story is an action by an official source or home agency, with few publishers."""
         lead, rules = scored.lead, self.ranking.place_rules
         if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
             return False
@@ -300,7 +333,7 @@ class SectionFiller:
         return is_case_title(lead.title) or any(map(is_agency_action, actions)) or find_advisory(lead) is not None
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Fill a section with the pins, then with the first stories of the pool."""
+        """Fill a section with the pinned stories, then with the first others in the pool."""
         unpinned = self.take_pinned(section, pool)
         room = section.most - len(self.sections[section.key])
         for scored in unpinned[: max(room, 0)]:
@@ -308,7 +341,10 @@ class SectionFiller:
 
 
 def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
-    """Return whether there are enough placed stories on a story's topic; far higher coverage exempts the story."""
+    """Return True if there are enough placed stories on a story's topic.
+
+    Stories with far higher coverage are exempt from the limit.
+    """
     publishers = [len(other.story.publishers) for other in placed if other.topic == scored.topic]
     if len(publishers) < MAX_STORIES_PER_TOPIC:
         return False
@@ -316,6 +352,6 @@ def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
 
 
 def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:
-    """Return the sort key of a story by its points without coverage, best first."""
+    """Return a sort key that orders stories by their points without coverage, best first."""
     uncovered = round(scored.score - scored.points(COVERAGE_TERM), 2)
     return (-uncovered, scored.lead.dated_at, scored.url)

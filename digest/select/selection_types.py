@@ -1,4 +1,4 @@
-"""The input and output values of selection: candidates, and a proposal with every reason."""
+"""The input and output types of selection: candidates, and a proposal with its reasons."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,24 +10,24 @@ from digest.collect.documents.parsed_document import SummaryBasis
 
 @dataclass(frozen=True, slots=True)
 class CandidateArticle:
-    """One article with everything that selection uses; `url` identifies it and breaks remaining ties."""
+    """An article with all the data that selection uses. `url` identifies it and breaks ties."""
 
     url: str  # canonical
-    link: str  # as published; what readers are sent to
+    link: str  # the URL as published, to which readers are sent
     title: str
     summary: str
     source: str
     publisher: str
     dated_at: datetime  # UTC
-    has_date: bool = True  # False if the date is only the time of discovery
+    has_date: bool = True  # False if the date is when the article was discovered
     section: str = "news"  # the source's: news | products | events | opportunities
     weight: float = 1.0
     primary: bool = False
     own: bool = False
-    on_own_site: bool = False  # the source is on the article's own site
-    aggregated: bool = False  # the source links to many sites, so the publisher is the article's own
+    on_own_site: bool = False  # True if the source is on the article's own site
+    aggregated: bool = False  # True if the source links to many sites, so that each article has its own publisher
     categories: tuple[str, ...] = ()
-    topics: tuple[tuple[str, str], ...] = ()  # the source's mapping of categories to topics
+    topics: tuple[tuple[str, str], ...] = ()  # the source's topics by category
     default_topic: str = ""  # the source's default topic
     author: str | None = None
     credit: str | None = None
@@ -42,15 +42,15 @@ class CandidateArticle:
     deadline: Deadline | None = None
     featured: bool = False
     views: int | None = None
-    withdrawn: bool = False  # visitors can't read its page
+    withdrawn: bool = False  # True if visitors can't read its page
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     superseded: str = ""  # the status on an advisory's page: "superseded by ICSA-26-330-01"
-    kept_from: str = ""  # the last edition, if its editors kept the article for this one: "No. 46"
+    kept_from: str = ""  # the last edition, such as "No. 46", if its editors kept the article for this one
 
 
 @dataclass(frozen=True, slots=True)
 class TermScore:
-    """One part of a score, in points, with an explanation for editors."""
+    """One term of a score, in points, with an explanation for editors."""
 
     name: str
     points: float
@@ -59,7 +59,10 @@ class TermScore:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """Articles that report the same news; `lead` represents them, and `also_reported` has one article per publisher."""
+    """Articles that report the same news.
+
+    `lead` represents them. `also_reported` has one article from each other publisher.
+    """
 
     lead: CandidateArticle
     also_reported: tuple[CandidateArticle, ...] = ()
@@ -72,30 +75,34 @@ class Story:
 
     @property
     def is_single(self) -> bool:
-        """True if it has only its lead."""
+        """Whether the story has no article besides its lead."""
         return not (self.also_reported or self.further_articles)
 
     @property
     def key(self) -> str:
-        """The canonical URL of its earliest article, which stays the same if articles are added or the lead changes."""
+        """The canonical URL of the earliest article, which identifies the story.
+
+        It stays the same if articles are added or the lead changes.
+        """
         return min(self.members, key=lambda article: (article.dated_at, article.url)).url
 
     @property
     def kept_from(self) -> str:
-        """The last edition, if its editors kept any of the articles for this one: "No. 46"."""
+        """The last edition, such as "No. 46", if its editors kept one of the articles for this one."""
         return next((article.kept_from for article in self.members if article.kept_from), "")
 
     @property
     def publishers(self) -> frozenset[str]:
-        """The publishers that reported it."""
+        """The publishers of the story's articles."""
         return frozenset(c.publisher for c in self.members)
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryOrigin:
-    """The author of a story's summary, and its publisher, which is empty if an editor wrote it.
+    """The source of a story's summary.
 
-    `lent_to` is the publisher of the lead article if the lead has no summary of its own.
+    `publisher` is empty if an editor wrote the summary. `lent_to` is the publisher of the lead
+    article if the lead has no summary of its own.
     """
 
     basis: SummaryBasis
@@ -104,7 +111,7 @@ class SummaryOrigin:
 
     @property
     def words(self) -> str:
-        """The origin in words, as the end of a sentence."""
+        """The origin, worded as the end of a sentence."""
         if self.basis is SummaryBasis.EDITOR:
             return "written by an editor"
         whose = {
@@ -116,20 +123,20 @@ class SummaryOrigin:
 
 @dataclass(frozen=True, slots=True)
 class StoryGeography:
-    """Where a story happens, as ISO 3166 codes, most frequent first."""
+    """The places where a story happens, as ISO 3166 codes, most frequent first."""
 
     countries: tuple[str, ...] = ()  # "US"
     states: tuple[str, ...] = ()  # of the home country: "US-FL"
-    home_share: float = 0.0  # share of its articles that name the home country, one of its places, or agencies
+    home_share: float = 0.0  # share of the articles that name the home country, its places, or its agencies
 
     def is_elsewhere(self, other: "StoryGeography") -> bool:
-        """Return whether both stories name countries, or home states, but none in common."""
+        """Return True if both stories name countries, or both name home states, but none in common."""
         pairs = ((self.countries, other.countries), (self.states, other.states))
         return any(mine and theirs and set(mine).isdisjoint(theirs) for mine, theirs in pairs)
 
 
 class TopicRank(NamedTuple):
-    """A story's place by score among a week's stories on a topic, from 1, and their number."""
+    """A story's rank by score among the week's stories on a topic, counting from 1."""
 
     topic: str
     place: int
@@ -140,8 +147,8 @@ class TopicRank(NamedTuple):
 class ScoredStory:
     """A story with its score in points (0 to 100), which is exactly the sum of its terms.
 
-    `continues` is the story of an earlier edition that it continues, with news. `is_official_action` is true if it has a
-    place reserved for official actions.
+    `continues` is the earlier edition's story that it continues, with news. `is_official_action` is
+    true if the story has a place reserved for official actions.
     """
 
     story: Story
@@ -154,7 +161,7 @@ class ScoredStory:
     is_official_action: bool = False
 
     def points(self, term_name: str) -> float:
-        """Return the points of a term; 0 if the term is unknown this week."""
+        """Return the points of a term, or 0 if the term is unknown this week."""
         return next((term.points for term in self.terms if term.name == term_name), 0.0)
 
     @property
@@ -169,13 +176,13 @@ class ScoredStory:
 
     @property
     def is_ours(self) -> bool:
-        """True if it has one of the publication's topics, or its lead is from the publication's site or featured."""
+        """Whether the story has one of our topics, or its lead is from our site or featured."""
         return bool(self.topic or self.lead.own or self.lead.featured)
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierStory:
-    """A story of an earlier edition: the edition, the headline, and those of its articles that are still stored."""
+    """A story from an earlier edition, with those of its articles that are still stored."""
 
     edition: str
     number: int
@@ -186,7 +193,7 @@ class EarlierStory:
 
 @dataclass(frozen=True, slots=True)
 class Continuation:
-    """The earlier story that a story continues, and its articles with news since then."""
+    """The earlier story that a story continues, and the articles with news since then."""
 
     earlier: EarlierStory
     news: tuple[CandidateArticle, ...]
@@ -196,9 +203,9 @@ class Continuation:
 class PlacedStory:
     """A story in a section of the edition.
 
-    `related` are earlier articles on the same matter; `supporting` are further stories about it that appear under this
-    one, best first. `rule` says why it's above a story with a higher score, if it is. `is_chosen` is true if
-    an editor added it.
+    `related` are earlier articles on the same matter. `supporting` are further stories on it, shown
+    under this one, best first. `rule` explains why it's above a story with a higher score, if it
+    is. `is_chosen` is true if an editor added it.
     """
 
     scored: ScoredStory
@@ -210,7 +217,10 @@ class PlacedStory:
 
 @dataclass(frozen=True, slots=True)
 class LeftOutStory:
-    """A story that wasn't included, and why; `admitted` is false if it was banned, gone, or used before."""
+    """A story that wasn't included, and why.
+
+    `admitted` is false if it was banned, gone, or used before.
+    """
 
     scored: ScoredStory
     reason: str
@@ -219,29 +229,30 @@ class LeftOutStory:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """The proposed content of an edition: stories by section key in order, and stories left out, best first.
+    """The proposed content of an edition.
 
-    `incomplete_reason` explains why there's too little to send; empty if there isn't.
+    `sections` has the stories by section key, in order. `left_out` has the others, best first.
+    `incomplete_reason` explains why there's too little content to send, and is empty if there's enough.
     """
 
     sections: dict[str, tuple[PlacedStory, ...]] = field(default_factory=dict)
     left_out: tuple[LeftOutStory, ...] = ()
     incomplete_reason: str = ""
-    notes: tuple[str, ...] = ()  # such as "there's no readership data, so its weight went to the other terms"
+    notes: tuple[str, ...] = ()  # "there's no readership data, so its weight went to the other terms"
     # Section key → lead URLs of the replacements for dropped stories, in order.
     reserves: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    # Pairs of stories about the same matter, by lead URL: one in the edition, and another.
+    # Pairs of stories about the same matter, by lead URL: one in the edition, and one that isn't.
     likely_merges: tuple[tuple[str, str], ...] = ()
 
     @property
     def lead_articles(self) -> tuple[CandidateArticle, ...]:
-        """The lead articles by section, each followed by those of the stories under it."""
+        """The lead articles in the order of the sections, each followed by those of its supporting stories."""
         placed_stories = [p for placed in self.sections.values() for p in placed]
         return tuple(s.lead for p in placed_stories for s in (p.scored, *p.supporting))
 
 
 def format_edition_name(name: str, number: int | None) -> str:
-    """Return the name that people use for an edition: "No. 147", or its identifier if it has no number."""
+    """Return an edition's display name: "No. 147", or its identifier if it has no number."""
     return name if number is None else f"No. {number}"
 
 
@@ -255,16 +266,16 @@ class PreviouslyUsedArticle(NamedTuple):
 
     @property
     def edition_called(self) -> str:
-        """The name that people use for the edition."""
+        """The display name of the edition."""
         return format_edition_name(self.edition, self.number)
 
 
 @dataclass(frozen=True, slots=True)
 class PreviousEditions:
-    """Stories of earlier editions, and earlier articles that may be offered as related.
+    """The stories of earlier editions, and earlier articles that may be offered as related.
 
-    `used_stories` has an entry for every article of every story in recent editions; `earlier_articles` are earlier
-    articles, in any order; `news_stories` are the news stories of recent editions.
+    `used_stories` has an entry for every article of every story in recent editions. `earlier_articles`
+    are in no particular order. `news_stories` are the news stories of recent editions.
     """
 
     used_stories: tuple[PreviouslyUsedArticle, ...] = ()

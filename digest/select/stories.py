@@ -1,4 +1,4 @@
-"""Stories: articles from several sources that report the same news."""
+"""Grouping of articles from several sources that report the same news."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -33,9 +33,10 @@ from digest.select.word_rarity import (
     sample_evenly,
 )
 
-MAX_STORY_SPAN = timedelta(days=8)  # from a story's first article to its last: a week's window, and a day
-STAGE_GRACE = timedelta(hours=6)  # how much older than the lead a page of the same stage may be, whatever its title
-STAGE_SPAN = timedelta(hours=20)  # a page older than the lead by this much needs a title that agrees with the lead's
+MAX_STORY_SPAN = timedelta(days=8)  # maximum time from the first article to the last: a week's window plus a day
+# An article of the same stage may be older than the lead by this much, whatever its title.
+STAGE_GRACE = timedelta(hours=6)
+STAGE_SPAN = timedelta(hours=20)  # age, relative to the lead, at which an article's title would have to agree fully
 MAX_STAGE_AGREEMENT = 0.8  # share of common words that's enough at any age
 
 
@@ -47,26 +48,29 @@ def group_into_stories(
     links: Sequence[StoryGroupingDecision] = (),
     place_rules: PlaceRules | None = None,
 ) -> tuple[Story, ...]:
-    """Group articles into stories, regardless of their order of arrival.
+    """Group articles into stories, regardless of their order.
 
-    One canonical URL is one article. Articles of one publisher are grouped only if their texts are nearly equal, or if
-    other publishers' articles tie both to a story. Round-ups and stories about different places stay separate. Editors'
-    decisions take precedence.
+    A canonical URL counts as one article. Articles from one publisher are grouped only if their
+    texts are nearly equal or if other publishers' articles connect them. Round-ups, and stories
+    about different places, stay separate. Editors' decisions take precedence.
 
     Args:
         candidates: the articles; a URL may be repeated if several sources carried it.
-        min_similarity: the mean cosine similarity over a story's pairs of articles, 0 to 1.
-        reader: a vectorizer from `build_text_vectorizer`; by default, one based on the shipped table.
+        min_similarity: the minimum mean cosine similarity over a story's pairs of articles, 0
+            to 1.
+        reader: a vectorizer from `build_text_vectorizer`; by default, one based on the shipped
+            table.
         links: editors' decisions to group or separate articles, in chronological order.
-        place_rules: rules for the places that articles name; without them, places don't separate stories.
+        place_rules: the rules for recognizing places; without them, places don't separate
+            stories.
 
     Returns:
-        The stories by their lead's date and URL; every canonical URL is in exactly one.
+        The stories, sorted by their lead's date and URL. Every canonical URL is in exactly one.
     """
     articles = merge_by_url(candidates)
     reader = reader or TextVectorizer()
     texts = [reader.read_text(article.title, article.summary) for article in articles]
-    # Editors' decisions come last, so they override advisory numbers.
+    # Editors' decisions come last, so that they override advisory numbers.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = []
     for members in _cluster_articles(articles, reader, min_similarity, decided, place_rules):
@@ -77,11 +81,12 @@ def group_into_stories(
 
 
 def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[CandidateArticle]) -> TextVectorizer:
-    """Return a vectorizer for a week's articles, based on the rarity of words.
+    """Return a vectorizer for a week's articles, based on how rare each word is.
 
     Args:
         words: the number of earlier articles that contain each word.
-        articles: the week's articles, in a fixed order; their own words count if neither table covers their language.
+        articles: the week's articles, in a fixed order; they're counted instead if neither
+            table covers their language.
     """
     if knows_language_of(words, _words_of_each(sample_evenly(articles))):
         return TextVectorizer(WordRarity(words))
@@ -99,10 +104,11 @@ def _words_of_each(articles: Iterable[CandidateArticle]) -> Iterator[frozenset[s
 
 
 def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Return one article per canonical URL, by date and URL, with the wording of the best source.
+    """Merge articles with the same canonical URL, and sort them by date and URL.
 
-    The best source is the publication's own, then one on the article's own site, so that other feeds can't change the
-    wording. Facts that only the others have are kept: featured by an editor, views, summary, image.
+    The wording comes from the best source: the publication's own, or else one on the article's own
+    site, so that other feeds can't change the wording. Facts that only the other sources have are
+    kept: an editor's "featured" mark, views, a summary, an image.
     """
     by_url: dict[str, list[CandidateArticle]] = {}
     for candidate in candidates:
@@ -112,10 +118,11 @@ def merge_by_url(candidates: Iterable[CandidateArticle]) -> list[CandidateArticl
 
 
 def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Return the articles, those from aggregators with their own publishers, so that each publisher counts once.
+    """Return the articles, with those from aggregators attributed to their own publishers.
 
-    If most articles of a source are on the article's site, the source's publisher is the publisher. Otherwise, it's the
-    name that the item or page gives, or that another article on the site has.
+    Each publisher therefore counts once. If most articles of another source are on the article's
+    site, the publisher is that source's. Otherwise, it's the name that the item or page gives, or
+    the name that another article on the site has.
     """
     articles = list(candidates)
     aggregated = [a for a in articles if a.aggregated]
@@ -134,7 +141,7 @@ def name_publishers(candidates: Iterable[CandidateArticle]) -> list[CandidateArt
 
 
 def _name_main_sites(articles: Iterable[CandidateArticle]) -> dict[str, str]:
-    """Return the sources' publishers by the site that has most of a source's articles."""
+    """Map sites to publishers, using the site that most of each source's articles are on."""
     sites: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
     for article in articles:
         sites[article.publisher, article.source][site_name(article.url)] += 1
@@ -188,7 +195,10 @@ def _cluster_articles(
     decided: ArticleLinks,
     place_rules: PlaceRules | None,
 ) -> list[list[int]]:
-    """Return clusters of indices into `articles`; near-duplicates from one publisher stay with the first of them."""
+    """Return clusters of indices into `articles`.
+
+    Near-duplicates from one publisher stay with the first of them.
+    """
     read = [reader.read_text(article.title, article.summary) for article in articles]
     texts = [
         ClusterText(article.publisher, article.dated_at.timestamp(), text)
@@ -223,7 +233,10 @@ def _cluster_articles(
 
 
 def _are_twins(first: CandidateArticle, other: CandidateArticle) -> bool:
-    """Return whether a publisher put one text under two URLs; False if there's no summary to compare."""
+    """Return True if a publisher put the same text under two URLs.
+
+    Return False if there's no summary to compare.
+    """
     return bool(first.summary and other.summary) and text_similarity.are_word_sets_near_duplicates(
         distinct_words(first.title, first.summary), distinct_words(other.title, other.summary)
     )
@@ -241,8 +254,8 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
 
 
 def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
-    """Return the story of some articles, with its lead as chosen by `order_leads`."""
-    if len(articles) == 1:  # most stories of a week
+    """Return a story made of some articles, with the lead that `order_leads` chooses."""
+    if len(articles) == 1:  # true of most stories
         return Story(articles[0])
     ordered = order_by_text(articles, vectors)
     return build_story_with_lead(ordered[0], ordered[1:])
@@ -251,7 +264,7 @@ def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_sim
 def order_by_text(
     articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]
 ) -> list[CandidateArticle]:
-    """Return articles by how well they would lead their story, best first, based on their word vectors."""
+    """Return articles by how well they would lead their story, best first, based on their vectors."""
     middle = text_similarity.sum_vectors(vectors)
     central = {
         article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
@@ -261,10 +274,12 @@ def order_by_text(
 
 
 def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArticle]) -> Story:
-    """Return a story with a given lead, one page of each other publisher, and further pages, sorted by date.
+    """Return a story with a given lead.
 
-    A publisher's page is its best that's news and isn't overtaken. Pages that tell an earlier stage of the story are
-    further pages if another publisher also reports the lead's stage; otherwise, the lead may just be late.
+    `also_reported` gets the best article of each other publisher that is news and isn't overtaken,
+    sorted by date. All other articles are `further_articles`. So are articles that report an
+    earlier stage of the story if another publisher also reports the lead's stage; otherwise, the
+    lead may just be late.
 
     Args:
         lead: the lead article.
@@ -281,9 +296,10 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
 
 
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page isn't news while the lead is, or is earlier than the lead and tells less.
+    """Return True if the lead makes an article obsolete.
 
-    It tells less if it announces what the lead reports, or gives a lower death toll.
+    It does if the article isn't news while the lead is, or if the article is older and announces
+    what the lead reports or gives a lower death toll.
     """
     if find_penalties(article):
         return not find_penalties(lead)
@@ -294,10 +310,10 @@ def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:
-    """Return whether a page is older than the lead, and its title has too few words in common with the lead's.
+    """Return True if an article is older than the lead and their titles have too little in common.
 
-    After `STAGE_GRACE`, the required share grows with its age, in proportion to `STAGE_SPAN`, up to
-    `MAX_STAGE_AGREEMENT`.
+    After `STAGE_GRACE`, the required share of common words grows with the article's age, in
+    proportion to `STAGE_SPAN`, up to `MAX_STAGE_AGREEMENT`.
     """
     age = lead.dated_at - article.dated_at
     if age <= STAGE_GRACE:
@@ -308,33 +324,35 @@ def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> b
 
 
 def is_overtaken(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
-    """Return whether an article announces an event that another article of its story, dated no earlier, reports."""
+    """Return True if an article announces an event that a later article of its story reports."""
     later = (a for a in others if a is not article and a.dated_at >= article.dated_at)
     return is_forecast_title(article.title) and any(reports_outcome(a.title, article.title) for a in later)
 
 
 def _has_outdated_toll(article: CandidateArticle, others: Iterable[CandidateArticle]) -> bool:
-    """Return whether another article of its story, dated no earlier, gives a higher death toll."""
+    """Return True if a later article of its story gives a higher death toll."""
     toll = find_death_toll(article.title)
     return toll > 0 and any(find_death_toll(a.title) > toll for a in others if a.dated_at >= article.dated_at)
 
 
 # --- choosing the lead ------------------------------------------------------------------------------------------
 
-LATER_HALF_BONUS = 0.08  # added to centrality for an article in the later half of the story's time
-SUMMARY_BONUS = 0.08  # added to centrality for a summary of `FULL_SUMMARY_WORDS`
+LATER_HALF_BONUS = 0.08  # added to the centrality of an article from the later half of the story's time
+SUMMARY_BONUS = 0.08  # added to the centrality for a summary of `FULL_SUMMARY_WORDS`
 FULL_SUMMARY_WORDS = 25
-STATEMENT_MALUS = 0.08  # subtracted from centrality for a title that reports a statement
+STATEMENT_MALUS = 0.08  # subtracted from the centrality if the title reports a statement
 
 
 def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, float]) -> list[CandidateArticle]:
-    """Return a story's articles by how well they would lead it, best first; ties go to the earliest, then to the URL.
+    """Return a story's articles by how well they would lead it, best first.
+
+    Ties go to the earliest article, then to the URL that sorts first.
 
     Args:
         articles: the articles of one story, in any order.
-        centrality: each article's closeness to the story's centroid by URL, 0 to 1.
+        centrality: each article's similarity to the story's centroid by URL, 0 to 1.
     """
-    if len(articles) == 1:  # most stories of a week
+    if len(articles) == 1:  # true of most stories
         return list(articles)
     first, last = min(a.dated_at for a in articles), max(a.dated_at for a in articles)
     middle = first + (last - first) / 2

@@ -1,4 +1,4 @@
-"""Editors' decisions about stories, as sets of articles that grouping must keep together or apart."""
+"""Editors' decisions about stories, as sets of articles to keep together or apart."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from itertools import chain
 
 @dataclass(frozen=True, slots=True)
 class StoryGroupingDecision:
-    """One decision of an editor, by the articles' canonical URLs.
+    """An editor's decision on grouping, with articles identified by their canonical URLs.
 
-    Without `apart_from`, the articles of `urls` are one story. With it, none of them is in a story with any article of
-    `apart_from`, and `is_split` is true if they were all in one story until then.
+    Without `apart_from`, the articles in `urls` are one story. Otherwise, none of them may be in a
+    story with an article in `apart_from`, and `is_split` is true if they had all been in one story.
     """
 
     urls: frozenset[str]
@@ -20,25 +20,28 @@ class StoryGroupingDecision:
 
 @dataclass(frozen=True, slots=True)
 class ArticleLinks:
-    """Decisions without contradictions, by article index: sets to group, and for each article, those to keep apart."""
+    """Decisions without contradictions, by article index.
+
+    `together` has the sets to group, and `apart` has the articles to keep apart from each article.
+    """
 
     together: tuple[tuple[int, ...], ...]
     apart: Mapping[int, frozenset[int]]
 
     @property
     def places(self) -> frozenset[int]:
-        """All articles that a decision names."""
+        """The indices of all articles that a decision affects."""
         return frozenset({place for group in self.together for place in group} | self.apart.keys())
 
 
 def resolve_links(links: Sequence[StoryGroupingDecision], urls: Sequence[str]) -> ArticleLinks:
-    """Return decisions as sets of indices into `urls`; if two contradict each other, the later one applies.
+    """Convert decisions to sets of indices into `urls`. Later decisions override earlier ones.
 
-    Unknown URLs are ignored, so that a decision outlives its articles.
+    Unknown URLs are ignored, so that a decision can outlive its articles.
 
     Args:
         links: the decisions, in chronological order.
-        urls: the articles' canonical URLs, each once.
+        urls: the articles' canonical URLs, without duplicates.
     """
     place_of = {url: place for place, url in enumerate(urls)}
     resolved = _LinkResolution()
@@ -52,7 +55,10 @@ def resolve_links(links: Sequence[StoryGroupingDecision], urls: Sequence[str]) -
 
 
 class _LinkResolution:
-    """Collects decisions, latest first, without the parts that contradict decisions already taken."""
+    """A collection of decisions, added latest first.
+
+    Parts that contradict a decision already added are dropped.
+    """
 
     def __init__(self) -> None:
         self._group_of: dict[int, set[int]] = {}

@@ -1,4 +1,4 @@
-"""Similarity of stories, and the related earlier articles of a story."""
+"""Similarity of stories, and a story's related earlier articles."""
 
 import math
 from collections import defaultdict
@@ -9,22 +9,23 @@ from digest.select.penalties import find_penalties, is_sentence_title, is_title_
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import order_by_text
 
-SAME_MATTER_FACTOR = 1.2  # factor of `same_story`: stories with this similarity and a shared name are the same matter
-SAME_NEWS_FACTOR = 1.9  # factor of `same_story`: stories with this similarity are the same matter, whatever they name
-MIN_NAME_LENGTH = 4  # letters; shorter ones are titles and abbreviations ("Gov", "Rep")
-MIN_NAME_ARTICLES = 2  # articles of a story that must contain a rare name for the story to be about it
-MIN_NAME_SHARE = 0.15  # share of a story's articles that must contain such a name
-SAME_TOPIC_SIMILARITY = 0.3  # least similarity of two stories on one topic, for variety
+SAME_MATTER_FACTOR = 1.2  # multiplies `same_story`: minimum similarity of stories on one matter that share a rare name
+SAME_NEWS_FACTOR = 1.9  # multiplies `same_story`: the same for stories that share no rare name
+MIN_NAME_LENGTH = 4  # minimum length; shorter words are titles and abbreviations ("Gov", "Rep")
+MIN_NAME_ARTICLES = 2  # minimum number of a story's articles that contain a name that the story is about
+MIN_NAME_SHARE = 0.15  # minimum share of a story's articles that contain such a name
+SAME_TOPIC_SIMILARITY = 0.3  # minimum similarity assumed for two stories on one topic, for variety
 MAX_RELATED = 3
-# Of an earlier article to a story's centroid; lower ones were noise in the measured week.
+# Minimum similarity of an earlier article to a story's centroid. Lower values were noise in the
+# week that was measured.
 MIN_RELATED_SIMILARITY = 0.28
-SAME_TITLE_OVERLAP = 0.8  # word overlap of two titles that say the same
-_PROBE_WORDS = 12  # words of a story used to find earlier articles
-_MAX_CENTROID_ARTICLES = 20  # articles used for a story's centroid; more make little difference
+SAME_TITLE_OVERLAP = 0.8  # minimum word overlap of two titles that say the same
+_PROBE_WORDS = 12  # number of a story's words used to find earlier articles
+_MAX_CENTROID_ARTICLES = 20  # maximum number of articles used for a centroid; more make little difference
 
 
 class StorySimilarity:
-    """Cached similarities among the articles of one proposal."""
+    """Cache of similarities among the articles of one proposal."""
 
     def __init__(self, reader: text_similarity.TextVectorizer, threshold: float) -> None:
         """Initialize from a vectorizer and the `same_story` threshold."""
@@ -56,16 +57,20 @@ class StorySimilarity:
         return order_by_text(articles, [self.article_vector(article) for article in articles])
 
     def compare_stories(self, first: ScoredStory, other: ScoredStory) -> float:
-        """Return how similar two stories seem to readers, from 0 to 1, by their words; 0.3 or more on the same topic."""
+        """Return how similar two stories seem to readers, from 0 to 1.
+
+        The similarity is based on their words, and at least `SAME_TOPIC_SIMILARITY` if they have
+        the same topic.
+        """
         words = text_similarity.cosine_similarity(self.centroid(first.story), self.centroid(other.story))
         return max(words, SAME_TOPIC_SIMILARITY) if first.topic and first.topic == other.topic else words
 
     def find_same_matter(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Return the most similar placed story about the same matter; None if there's none."""
+        """Return the most similar placed story about the same matter, or None."""
         return self._find_nearest(scored, placed, self._same_matter_threshold)
 
     def find_same_news(self, scored: ScoredStory, placed: Iterable[ScoredStory]) -> ScoredStory | None:
-        """Return the most similar placed story with nearly the same news; None if there's none."""
+        """Return the most similar placed story with nearly the same news, or None."""
         return self._find_nearest(scored, placed, self._same_news_threshold)
 
     def _find_nearest(
@@ -80,9 +85,9 @@ class StorySimilarity:
         return nearest
 
     def _is_one_matter(self, scored: ScoredStory, other: ScoredStory, similarity: float) -> bool:
-        """Return whether two similar stories are about the same matter.
+        """Return True if two similar stories are about the same matter.
 
-        They mustn't be in different places, and must be nearly the same or share a rare name.
+        They mustn't be in different places, and they must be nearly the same or share a rare name.
         """
         if scored.places.is_elsewhere(other.places):
             return False
@@ -90,11 +95,11 @@ class StorySimilarity:
         return is_near or self.share_rare_name(scored.story, other.story)
 
     def share_rare_name(self, story: Story, other: Story) -> bool:
-        """Return whether two stories share a rare name."""
+        """Return True if two stories share a rare name."""
         return not self.find_rare_names(story).isdisjoint(self.find_rare_names(other))
 
     def find_rare_names(self, story: Story) -> frozenset[str]:
-        """Return the rare names in a story's articles: words that none of them writes in lower case."""
+        """Return the rare names in a story's articles: rare words that are never in lower case."""
         if story.lead.url not in self._rare_names:
             texts = [text for a in story.members[:_MAX_CENTROID_ARTICLES] for text in (a.title, a.summary)]
             rare = self._reader.pick_rare_words(text_similarity.find_capitalized_words(texts))
@@ -102,7 +107,10 @@ class StorySimilarity:
         return self._rare_names[story.lead.url]
 
     def find_telling_names(self, story: Story) -> frozenset[str]:
-        """Return the rare names in several of a story's articles, which excludes names mentioned in passing."""
+        """Return the rare names found in several of a story's articles.
+
+        This excludes names that are only mentioned in passing.
+        """
         vectors = [self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES]]
         least = max(MIN_NAME_ARTICLES, MIN_NAME_SHARE * len(vectors))
         return frozenset(n for n in self.find_rare_names(story) if sum(n in vector for vector in vectors) >= least)
@@ -111,14 +119,14 @@ class StorySimilarity:
 def find_related_articles(
     placed: Sequence[ScoredStory], earlier: Iterable[CandidateArticle], similarity: StorySimilarity
 ) -> dict[str, tuple[CandidateArticle, ...]]:
-    """Return up to three earlier articles for each story, by the lead's URL, newest first.
+    """Return up to three earlier articles for each story, newest first, keyed by the lead's URL.
 
-    Each article shares a rare name with its story. Posts, whose titles are sentences, aren't offered.
+    Each article shares a rare name with its story. Posts, whose titles are sentences, are excluded.
 
     Args:
-        placed: the stories of the edition; earlier ones in the list choose first.
+        placed: the edition's stories; those earlier in the list choose first.
         earlier: articles that aren't in the edition; each is used at most once.
-        similarity: based on the articles of this proposal.
+        similarity: the similarities among this proposal's articles.
     """
     centroids = {p.url: similarity.centroid(p.story) for p in placed}
     heaviest = {url: _heaviest_words(centroid) for url, centroid in centroids.items()}
@@ -137,7 +145,7 @@ def _heaviest_words(vector: text_similarity.WordVector) -> list[str]:
 
 
 def _latest_by_url(articles: Iterable[CandidateArticle]) -> list[CandidateArticle]:
-    """Return the latest article for each URL, by date and URL, regardless of the order of the input."""
+    """Return the latest article for each URL, sorted by date and URL, regardless of the input's order."""
     by_url: dict[str, list[CandidateArticle]] = defaultdict(list)
     for article in articles:
         by_url[article.url].append(article)
@@ -152,7 +160,10 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
 
 
 def _repeats_news(article: CandidateArticle, story: Story) -> bool:
-    """Return whether an article says the same as one of a story's; one from before the story is background instead."""
+    """Return True if an article says the same as one of a story's.
+
+    An article older than the story is background, and doesn't count.
+    """
     first = min(member.dated_at for member in story.members)
     return article.dated_at >= first and is_title_repeated(article.title, (member.title for member in story.members))
 
@@ -195,7 +206,7 @@ class _RelatedPool:
         return tuple(self._articles[n] for n in sorted(chosen, reverse=True))
 
     def _skip_similar_titles(self, places: Iterable[int], story: Story) -> list[int]:
-        """Return the first three, without articles whose title repeats the lead's or a chosen one's."""
+        """Return the first three articles whose titles don't repeat the lead's or each other's."""
         titles = [text_similarity.distinct_words(story.lead.title)]
         chosen: list[int] = []
         for n in places:

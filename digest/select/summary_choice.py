@@ -1,4 +1,4 @@
-"""Choice of a story's summary: the lead's, or that of another article about the same news."""
+"""Choice of a story's summary: the lead's, or another article's."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,14 @@ from digest.select.selection_types import CandidateArticle, Story, SummaryOrigin
 
 @dataclass(frozen=True, slots=True)
 class StorySummary:
-    """A story's summary at full length, and its origin; both are empty if no article has one."""
+    """A story's full summary and its origin. Both are empty if no article has a summary."""
 
     text: str = ""
     origin: SummaryOrigin | None = None
 
 
 def choose_summary(story: Story) -> StorySummary:
-    """Return a story's summary: the lead's, or else an official source's, or else the first of another report."""
+    """Return a story's summary: the lead's, else an official source's, else the first other one."""
     lead = story.lead
     if lead.summary:
         return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))

@@ -1,4 +1,4 @@
-"""Words of a text, and texts as weighted word vectors (TF-IDF), the basis of similarity."""
+"""Words and weighted word vectors (TF-IDF) of texts, the basis of similarity."""
 
 import math
 import re
@@ -12,20 +12,22 @@ from sys import intern
 
 from digest.select.word_rarity import WordRarity, WordTable, load_shipped_rarity
 
-TITLE_WORD_WEIGHT = 2  # a word in the title counts as this many in the summary
-MIN_NAME_WEIGHT = 8.5  # least inverse document frequency of a name: in about one of 2,000 articles
-MAX_SUMMARY_WORDS = 120  # a source whose summary is the whole text has no more influence than the others
-# Added to each text's sum of squared weights for what it leaves out: about four words unique to it.
+TITLE_WORD_WEIGHT = 2  # each word in the title counts as this many in the summary
+MIN_NAME_WEIGHT = 8.5  # minimum inverse document frequency of a name; the word is in about one of 2,000 articles
+MAX_SUMMARY_WORDS = 120  # a limit, so that sources whose summary is the full text don't have more influence
+# Added to each text's sum of squared weights for unstated content. It corresponds to about four unique words.
 UNSAID_WEIGHT = 400.0
-RARE_WORD_WEIGHT = 9.5  # the weight of a word in one of 5,000 articles
-# A headline with this many words of this length, all of them capitalized, capitalizes every word.
+RARE_WORD_WEIGHT = 9.5  # inverse document frequency of a word in one of 5,000 articles
+# A headline is in title case if it has at least this many words of this length, all capitalized.
 MIN_TITLE_CASE_WORDS, MIN_TITLE_CASE_LENGTH = 4, 4
-MIN_SUMMARY_WORDS = 4  # words that a summary adds to its title; with fewer, the article is a bare headline
+MIN_SUMMARY_WORDS = 4  # if the summary adds fewer words to the title, the article is a bare headline
 
-WordVector = Mapping[str, float]  # word → weight, of a length up to 1; empty for a text without significant words
+# Word → weight. The length is at most 1. Texts without significant words have an empty vector.
+WordVector = Mapping[str, float]
 
 _TOKEN = re.compile(r"[Cc][Vv][Ee]-\d{4}-\d{4,}|\d+(?:[.,]\d+)*|[^\W_]+(?:['\u2019][^\W_]+)?")
-_CACHED_TEXTS = 20_000  # titles and summaries of a large week; their words, topics, and places are all read from them
+# The titles and summaries of a large week, which are read for their words, topics, and places.
+_CACHED_TEXTS = 20_000
 
 STOP_WORDS = frozenset(
     """a about above according across after again against ago all along already also although always am amid
@@ -48,7 +50,7 @@ STOP_WORDS = frozenset(
 
 @lru_cache(maxsize=_CACHED_TEXTS)
 def split_tokens(text: str) -> tuple[str, ...]:
-    """Return the words of a text as written, except that compatibility characters are folded.
+    """Split a text into words as written, with compatibility characters folded.
 
     Numbers and CVE IDs are kept whole.
     """
@@ -56,19 +58,22 @@ def split_tokens(text: str) -> tuple[str, ...]:
 
 
 def fold_text(text: str) -> str:
-    """Return a text in normalized form: compatibility characters folded, lower case, straight apostrophes."""
+    """Fold a text's compatibility characters and case, and straighten its apostrophes."""
     if text.isascii():
         return text.lower()
     return unicodedata.normalize("NFKC", text).casefold().replace("\u2019", "'")
 
 
 def significant_words(text: str) -> Iterator[str]:
-    """Yield a text's significant words in order: no stop words, with plurals folded, including numbers and CVE IDs."""
+    """Yield a text's significant words in order, including numbers and CVE IDs.
+
+    Stop words are omitted, and plurals are folded.
+    """
     return filter(None, map(_folded_words.__getitem__, split_tokens(text)))
 
 
 def _fold_word(token: str) -> str:
-    """Return a word in lower case, without plural and possessive endings; empty if it isn't significant."""
+    """Return a word in lower case, without plural and possessive endings, or "" if it's insignificant."""
     word = fold_text(token)
     if word in STOP_WORDS:
         return ""
@@ -80,7 +85,7 @@ _folded_words = WordTable(_fold_word, 100_000)
 
 
 def fold_plural(word: str) -> str:
-    """Fold English plurals lightly: `agencies` and `agency`, `breaches` and `breach` become the same word."""
+    """Fold simple English plurals, such as `agencies` to `agency` and `breaches` to `breach`."""
     is_plural = word.endswith("s") and not word.endswith(("ss", "us", "is"))
     if len(word) < 4 or not is_plural:
         return word
@@ -92,9 +97,9 @@ def fold_plural(word: str) -> str:
 
 
 def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
-    """Return the significant words that no text has in lower case; given enough text, they're names.
+    """Return the significant words that are never in lower case. In enough text, these are names.
 
-    In a headline that capitalizes every word, only words with a second capital or a digit count as capitalized.
+    In a title-case headline, only words with a second capital or a digit count as capitalized.
     """
     names: set[str] = set()
     common: set[str] = set()
@@ -110,14 +115,15 @@ def find_capitalized_words(texts: Iterable[str]) -> frozenset[str]:
 
 
 def count_weighted_words(title: Iterable[str], summary: Iterable[str]) -> dict[str, int]:
-    """Return how often each word occurs in a title and a summary; each occurrence in the title counts twice."""
+    """Count the words of a title and a summary. Each occurrence in the title counts twice."""
     return dict(Counter(chain([*title] * TITLE_WORD_WEIGHT, summary)))
 
 
 def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -> WordVector:
-    """Return a text's word vector, whose length is below 1: each word's rarity, more if the word is repeated.
+    """Return a text's word vector, whose length is below 1.
 
-    The shorter a text, the shorter its vector: two headlines of four words that share one of them aren't half the same.
+    A word's weight is its rarity, increased if the word is repeated. The shorter a text is, the
+    shorter its vector: two headlines of four words that share one of them aren't 50% alike.
     """
     weights = dict(rarities)
     for word, count in word_counts.items():
@@ -130,7 +136,7 @@ def weigh_words(word_counts: Mapping[str, int], rarities: Mapping[str, float]) -
 
 @dataclass(frozen=True, slots=True)
 class ArticleText:
-    """An article's text as selection sees it: its word vector, title words, and rare words.
+    """The features of an article's text that selection uses.
 
     `is_bare` is true if the summary adds almost nothing to the title.
     """
@@ -142,7 +148,7 @@ class ArticleText:
 
 
 class TextVectorizer:
-    """Weighs the words of articles, each text once; used for one proposal."""
+    """A cache of article texts and their word vectors, used for one proposal."""
 
     def __init__(self, rarity: WordRarity | None = None) -> None:
         """Initialize from word rarities; by default, those of the shipped table."""
@@ -158,7 +164,7 @@ class TextVectorizer:
         return text
 
     def pick_rare_words(self, words: Iterable[str]) -> frozenset[str]:
-        """Return the words among some folded words that are rare enough to be names."""
+        """Return the words, which must be folded, that are rare enough to be names."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 
@@ -174,9 +180,10 @@ class TextVectorizer:
 
 
 def cosine_similarity(first: WordVector, other: WordVector) -> float:
-    """Return the dot product: the cosine of vectors of length 1, and the sum over all pairs for sums of vectors.
+    """Return the dot product of two vectors.
 
-    `fsum` rounds once, so the result depends neither on the order of the words nor on that of the texts.
+    For vectors of length 1, it's the cosine. For sums of vectors, it's the total over all pairs.
+    Since `fsum` rounds only once, the result doesn't depend on the order of words or texts.
     """
     shared = first.keys() & other.keys()
     return math.fsum([first[word] * other[word] for word in shared])
@@ -193,24 +200,27 @@ def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
 
 
 def distinct_words(*texts: str) -> frozenset[str]:
-    """Return the distinct significant words of some texts."""
+    """Return the distinct significant words of the texts."""
     return frozenset(chain.from_iterable(map(significant_words, texts)))
 
 
 def jaccard_overlap(first: frozenset[str], other: frozenset[str]) -> float:
-    """Return the Jaccard index of two sets of words, from 0 to 1; 0 if both are empty."""
+    """Return the Jaccard index of two sets of words, from 0 to 1, or 0 if both are empty."""
     both = len(first & other)
     either = len(first) + len(other) - both
     return both / either if either else 0.0
 
 
 def are_texts_near_duplicates(first: str, other: str, min_overlap: float = 0.85) -> bool:
-    """Return whether two texts differ only slightly: their words overlap enough, with the same numbers and CVE IDs."""
+    """Return True if two texts differ only slightly.
+
+    Their words must overlap enough, and their numbers and CVE IDs must be the same.
+    """
     return are_word_sets_near_duplicates(distinct_words(first), distinct_words(other), min_overlap)
 
 
 def are_word_sets_near_duplicates(first: frozenset[str], other: frozenset[str], min_overlap: float = 0.85) -> bool:
-    """Return whether two sets of significant words overlap enough and have the same numbers and CVE IDs."""
+    """Return True if two sets of significant words overlap enough and have the same numbers."""
     return jaccard_overlap(first, other) >= min_overlap and _words_with_digits(first) == _words_with_digits(other)
 
 

@@ -1,4 +1,4 @@
-"""The phrases of topics, which are parsed from lists and found in texts by their first two words."""
+"""Topic phrases, which are parsed from lists and found in texts by their first two words."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -11,11 +11,11 @@ from digest.select.word_rarity import WordTable
 
 TOGETHER = " + "
 _CACHED_WORDS = 50_000
-_STEM_KEY = 3  # letters by which stems are indexed, so stems have at least as many
+_STEM_KEY = 3  # number of letters by which stems are indexed; shorter stems aren't possible
 
 
 class TopicTier(Enum):
-    """The strength of an entry; the value is its points in a category, in the title, and in the summary."""
+    """The strength of an entry. Values are its points in a category, the title, and the summary."""
 
     STRONG = (1.5, 1.0, 0.5)
     IN_TITLE = (1.5, 1.0, 0.15)
@@ -30,20 +30,23 @@ class TopicPhrase:
     topic_index: int
     tokens: tuple[str, ...]
     capitals_only: bool
-    is_stem: bool  # its last word may continue: `cyber*`
+    is_stem: bool  # True if the last word is a prefix: `cyber*`
 
     @property
     def is_plain_word(self) -> bool:
-        """True if only its first word has to be checked."""
+        """Whether only the first word has to be checked."""
         return len(self.tokens) == 1 and not self.capitals_only
 
     @property
     def second_begins(self) -> str | None:
-        """The start of its second word, empty if it has only one; None if only the first has to be checked."""
+        """The beginning of the second word, or "" if the phrase has only one.
+
+        None if only the first word has to be checked.
+        """
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
     def stands_at(self, text: "PlacedText", start: int) -> bool:
-        """Return whether the phrase occurs in a text from the word with index `start` on."""
+        """Return True if the phrase occurs in a text at the word with index `start`."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_folded_words.__getitem__, written))
         *begin, own_last = self.tokens
@@ -57,7 +60,7 @@ class TopicPhrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicEntry:
-    """One entry of a topic's list: groups of phrases, from each of which an article must contain one."""
+    """An entry of a topic's list. An article must contain a phrase from each of its groups."""
 
     topic_index: int
     tier: TopicTier
@@ -68,18 +71,18 @@ class TopicEntry:
 class PlacedText:
     """A text of an article, split into words."""
 
-    place: int  # index of a tier's values: 0 category, 1 title, 2 summary
-    tokens: tuple[str, ...]  # its words as written
-    is_shouted: bool  # all in upper case, so capitals have no meaning
+    place: int  # index into a tier's values: 0 category, 1 title, 2 summary
+    tokens: tuple[str, ...]  # the words as written
+    is_shouted: bool  # True if all in upper case, so that capitals have no meaning
 
 
 class PhraseIndex:
-    """Finds which of many phrases a text contains, by their first two words."""
+    """An index of phrases by their first two words, for finding those that a text contains."""
 
     def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
-        """Index the phrases by their first word, or stems by their first letters."""
+        """Index whole phrases by their first word, and stems by their first letters."""
         self._whole: dict[str, list[TopicPhrase]] = defaultdict(list)
-        self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # single words that may continue
+        self._stems: dict[str, list[TopicPhrase]] = defaultdict(list)  # single words that are prefixes
         for phrase in phrases:
             if phrase.is_stem and len(phrase.tokens) == 1:
                 self._stems[phrase.tokens[0][:_STEM_KEY]].append(phrase)
@@ -88,10 +91,10 @@ class PhraseIndex:
         self._likely_phrases = WordTable(self._look_up_word, _CACHED_WORDS)
 
     def find_phrases(self, text: PlacedText) -> list[tuple[TopicPhrase, int]]:
-        """Return each phrase that a text contains, with the index of its first word."""
+        """Return the phrases that a text contains, each with the index of its first word."""
         phrases = []
         likely_phrases = [*map(self._likely_phrases.__getitem__, text.tokens)]
-        for start in compress(count(), likely_phrases):  # few words may begin a phrase
+        for start in compress(count(), likely_phrases):  # few words may start a phrase
             following = "".join(map(_folded_words.__getitem__, text.tokens[start + 1 : start + 2]))
             phrases += [
                 (phrase, start)
@@ -101,26 +104,26 @@ class PhraseIndex:
         return phrases
 
     def _look_up_word(self, token: str) -> tuple[tuple[TopicPhrase, str | None], ...]:
-        """Return the phrases that a word may begin, each with `TopicPhrase.second_begins`."""
+        """Return the phrases that may start with a word, each with its `second_begins`."""
         first = _fold_word(token)
         whole, stems = self._whole.get(first, ()), self._stems.get(first[:_STEM_KEY], ())
         if not whole and not stems:
-            return ()  # like most words, of which a week has 50,000
+            return ()  # true of most words, of which a week has 50,000
         phrases = (*whole, *(phrase for phrase in stems if first.startswith(phrase.tokens[0])))
         return tuple((phrase, phrase.second_begins) for phrase in phrases)
 
 
 class TopicListReader:
-    """Parses the lists of one topic; entries share equal phrases."""
+    """A parser for the lists of one topic. Equal phrases are shared between entries."""
 
     def __init__(self, topic_index: int) -> None:
         self._topic_index = topic_index
-        self._known: dict[str, TopicPhrase | None] = {}  # None: it has no word
+        self._known: dict[str, TopicPhrase | None] = {}  # None for a text without words
 
     def parse_entries(self, text: str, tier: TopicTier) -> Iterator[TopicEntry]:
-        """Yield the entries of a list: `flood; RAT; cyber*; exploited, exploiting + flaw, bug`.
+        """Yield the entries of a list such as `flood; RAT; cyber*; exploited, exploiting + flaw, bug`.
 
-        An entry with a plus requires a word or phrase from each side.
+        An entry with a plus sign requires a word or phrase from each side.
         """
         parts = (" ".join(part.split()) for part in text.split(";"))
         for part in dict.fromkeys(parts):
@@ -131,7 +134,7 @@ class TopicListReader:
                 yield TopicEntry(self._topic_index, tier, groups)
 
     def parse_phrases(self, text: str, separator: str) -> tuple[TopicPhrase, ...]:
-        """Return the phrases, including single words, between separators."""
+        """Return the phrases, or single words, between separators."""
         listed = (" ".join(part.split()) for part in text.split(separator))
         return tuple(phrase for text in listed if (phrase := self._parse_phrase(text)))
 
@@ -145,7 +148,7 @@ class TopicListReader:
 
 
 def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
-    """Return a text, or its first `most` words, with its place in the article."""
+    """Split a text into words and keep the first `most`."""
     tokens = split_tokens(text)[:most]
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 
@@ -159,5 +162,5 @@ _folded_words = WordTable(_fold_word, _CACHED_WORDS)
 
 
 def _is_in_capitals(word: str) -> bool:
-    """Return whether a word is in upper case, apart from a possessive or plural ending."""
+    """Return True if a word is in upper case, apart from a possessive or plural ending."""
     return word.removesuffix("'s").removesuffix("\u2019s").rstrip("s").isupper()

@@ -1,4 +1,7 @@
-"""The topic of a story: the publisher's own classification, then its categories, then keyword rules."""
+"""Classification of stories by topic.
+
+The publisher's own classification comes first, then its categories, then keyword rules.
+"""
 
 import math
 from collections import defaultdict
@@ -23,18 +26,19 @@ from digest.select.topic_phrases import (
 )
 from digest.settings.built_in_topics import read_built_in_topics
 
-_MAX_WEAK_POINTS = 0.5  # weak words together add at most as much as one strong word in the summary
-_DECIDING_POINTS = 0.5  # least points of a deciding word: a strong one, anywhere
-# Least points for a topic that a title, a category, or the source's default topic names.
+_MAX_WEAK_POINTS = 0.5  # weak words together add at most as much as a strong word in the summary
+_DECIDING_POINTS = 0.5  # minimum points of a deciding word: a strong one, anywhere
+# Minimum points for a topic found in a title or category, or as the source's default topic.
 _MIN_POINTS = 0.6
-# The same if only the summary has the topic's words; one strong word and a weak one are a mention in passing.
+# The same if the topic's words are only in the summary. One strong word and a weak one are a
+# passing mention.
 _MIN_SUMMARY_POINTS = 0.8
-# The same for statements, opinions, disputes, sports, and entertainment, whose titles use a topic's words for other
-# matters.
+# The same for statements, opinions, disputes, sports, and entertainment. Their titles use a topic's
+# words for other matters.
 _MIN_OTHER_MATTER_POINTS = 1.2
 _ROUNDING = 1e-9
-_DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 at half a point, .60 at one, .84 at two
-# Limits sources whose summary is the whole text; news names its subject first.
+_DOUBT_PER_POINT = 0.4  # strength is 1 - 0.4^points: .37 for half a point, .60 for one, .84 for two
+# News names its subject early. This limits sources whose summary is the full text.
 _MAX_SUMMARY_WORDS = 80
 
 
@@ -42,8 +46,9 @@ _MAX_SUMMARY_WORDS = 80
 class TopicWords:
     """A topic's name and its lists of words and phrases, separated by semicolons.
 
-    Strong ones decide the topic. Those of `in_title` do so only in a title or category, and are weak elsewhere. Weak
-    ones only add to strong ones. `other_senses` has the phrases in which the topic's words mean something else.
+    Strong words decide the topic. Those in `in_title` do so only in a title or category, and are
+    weak elsewhere. Weak words only add to strong ones. `other_senses` lists phrases in which the
+    topic's words mean something else.
     """
 
     name: str
@@ -64,7 +69,7 @@ class TopicWords:
 
 @dataclass(frozen=True, slots=True)
 class TopicMatch:
-    """A topic, its strength (0 to 1), and the words that indicate it."""
+    """A topic, its strength (0 to 1), and the words that matched."""
 
     topic: str
     strength: float
@@ -75,7 +80,7 @@ class TopicMatch:
 class _EntryMatch:
     entry: TopicEntry
     points: float
-    key: tuple[str, ...]  # the word or phrase; those that it contains don't count again
+    key: tuple[str, ...]  # the word or phrase, whose parts aren't counted again
     words: str
 
 
@@ -83,10 +88,10 @@ class TopicRules:
     """The compiled keyword rules of all topics."""
 
     def __init__(self, listed: Iterable[TopicWords]) -> None:
-        """Compile the lists; ties between topics go to the first."""
+        """Compile the lists. Ties between topics go to the first."""
         topics = tuple(listed)
         self.topic_names = tuple(t.name for t in topics)
-        # For each phrase, the groups that contain it, with its rank there.
+        # For each phrase, the groups that contain it, with its rank in each.
         self._groups_by_phrase: dict[TopicPhrase, list[tuple[TopicEntry, int, int]]] = defaultdict(list)
         senses: list[TopicPhrase] = []
         for number, topic in enumerate(topics):
@@ -104,10 +109,10 @@ class TopicRules:
                 self._groups_by_phrase[phrase].append((entry, number, rank))
 
     def match_topic(self, candidate: CandidateArticle) -> TopicMatch | None:
-        """Return the topic of an article; None if it has none.
+        """Return the topic of an article, or None if it has none.
 
-        The source's mapping of categories takes precedence. Otherwise, the words of the categories, title, and summary
-        are weighed, together with the source's default topic.
+        The source's mapping of categories takes precedence. Otherwise, the words of the categories,
+        title, and summary are weighed together with the source's default topic.
         """
         if mapped := _match_source_category(candidate):
             return mapped
@@ -125,9 +130,9 @@ class TopicRules:
         return TopicMatch(best, round(strength, 4), tuple(words))
 
     def pick_best_topic(self, points: Mapping[str, float]) -> str:
-        """Return the topic with the most points; empty if there's none.
+        """Return the topic with the most points, or "" if there's none.
 
-        Ties go to the first of the topics, then by name.
+        Ties go to the topic listed first, then to the name that sorts first.
         """
         order = {name: n for n, name in enumerate(self.topic_names)}
 
@@ -152,16 +157,17 @@ class TopicRules:
         return {
             topic: total
             for topic, points in counted.items()
-            if (total := _sum_points(points)) >= _MIN_POINTS - _ROUNDING  # no topic needs less
+            if (total := _sum_points(points)) >= _MIN_POINTS - _ROUNDING  # no topic requires fewer
             and total >= _find_least_points(candidate, topic, points) - _ROUNDING
         }
 
     def _weigh_default_topic(self, candidate: CandidateArticle) -> float:
         """Return the points for a source's default topic.
 
-        Official sources and the publication itself write about their own field, so their default topic is sufficient.
-        Publishers write about other things, too (a security magazine about browsers and funding), so theirs counts like
-        one strong word in a summary and needs another word of the topic. A topic without word lists is always accepted.
+        Official sources and the publication itself write about their own field, so their default
+        topic is sufficient. Publishers also write about other matters (a security magazine about
+        browsers and funding), so theirs counts like one strong word in the summary, and needs
+        another word of the topic. A topic without word lists is always accepted.
         """
         is_enough = candidate.primary or candidate.own or candidate.default_topic not in self.topic_names
         return _MIN_POINTS if is_enough else _DECIDING_POINTS
@@ -181,9 +187,10 @@ class TopicRules:
         return self._match_entries(places)
 
     def _match_entries(self, places: Mapping[TopicPhrase, int]) -> list[_EntryMatch]:
-        """Return the entries with a phrase found for each of their groups.
+        """Return the entries with a matching phrase for each of their groups.
 
-        Each group is represented by its best-placed phrase, and the entry counts by the worst of those places.
+        Each group is represented by its best-placed phrase, and the entry scores by the worst of
+        those places.
         """
         best: dict[TopicEntry, dict[int, tuple[int, int, TopicPhrase]]] = {}
         for phrase, place in places.items():
@@ -208,7 +215,7 @@ class TopicRules:
 
 
 def _entry_match(entry: TopicEntry, phrase_spots: Sequence[tuple[int, int, TopicPhrase]]) -> _EntryMatch:
-    """Return the match of an entry from the place, rank, and phrase of each of its groups."""
+    """Build the match of an entry from the place, rank, and phrase found for each group."""
     phrases = [phrase for *_, phrase in phrase_spots]
     points = entry.tier.value[max(place for place, *_ in phrase_spots)]
     words = TOGETHER.join(phrase.text for phrase in phrases)
@@ -216,14 +223,14 @@ def _entry_match(entry: TopicEntry, phrase_spots: Sequence[tuple[int, int, Topic
 
 
 def _list_words(matches: Iterable[_EntryMatch]) -> list[str]:
-    """Return the words of the matches, in the order of the list, with plurals merged (`flood`, `floods`)."""
+    """Return the matching words in list order, with plurals merged (`flood`, `floods`)."""
     last_first = reversed(list(matches))
     by_folded = {fold_plural(match.words.casefold()): match.words for match in last_first}
     return list(reversed(by_folded.values()))
 
 
 def _merge_contained(matches: Iterable[_EntryMatch]) -> list[float]:
-    """Return the points of the matches, without words within a longer phrase: `spy` in `spy agency`."""
+    """Return the points of the matches, not counting words within a longer phrase (`spy` in `spy agency`)."""
     points: dict[tuple[str, ...], float] = {}
     by_words = sorted(matches, key=lambda match: match.key)
     for match in sorted(by_words, key=lambda match: -len(match.key)):
@@ -239,7 +246,7 @@ def _contains_words(phrase: tuple[str, ...], part: tuple[str, ...]) -> bool:
 
 
 def _find_least_points(candidate: CandidateArticle, topic: str, points: Sequence[float]) -> float:
-    """Return the least points that a topic needs, based on where its words are and the kind of article."""
+    """Return the minimum points for a topic, given where its words are and the kind of article."""
     is_named = topic == candidate.default_topic or max(points) > _DECIDING_POINTS
     least = _MIN_POINTS if is_named else _MIN_SUMMARY_POINTS
     is_said = topic != candidate.default_topic and is_statement_title(candidate.title)
@@ -248,13 +255,16 @@ def _find_least_points(candidate: CandidateArticle, topic: str, points: Sequence
 
 
 def _sum_points(points: Sequence[float]) -> float:
-    """Return the total points of a topic: 0 without a deciding word, and at most `_MAX_WEAK_POINTS` for weak ones."""
+    """Return the total points of a topic.
+
+    It's 0 without a deciding word. Weak words add at most `_MAX_WEAK_POINTS`.
+    """
     deciding = math.fsum(p for p in points if p >= _DECIDING_POINTS)
     return deciding and deciding + min(math.fsum(p for p in points if p < _DECIDING_POINTS), _MAX_WEAK_POINTS)
 
 
 def _read_candidate(candidate: CandidateArticle) -> Iterator[PlacedText]:
-    """Yield an article's texts, the most significant first; only the categories of a round-up."""
+    """Yield an article's texts, most significant first. A round-up has only its categories."""
     for category in candidate.categories:
         yield split_text(0, category)
     if not is_round_up(candidate):
@@ -271,7 +281,10 @@ def _match_source_category(candidate: CandidateArticle) -> TopicMatch | None:
 
 
 def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> TopicRules:
-    """Return the rules for the operator's topics (topic → phrases, all of them strong), or else the built-in ones."""
+    """Return the rules for the operator's topics, or the built-in ones if there are none.
+
+    `topics` maps each topic to its phrases, all of which are strong.
+    """
     if topics:
         lists = [TopicWords(name, "; ".join(listed)) for name, listed in topics.items()]
         return _compile_lists(tuple(lists))
@@ -280,27 +293,32 @@ def compile_topic_rules(topics: Mapping[str, Sequence[str]] | None = None) -> To
 
 @lru_cache(maxsize=2)
 def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
-    """Compile lists; cached between drafts because it takes longer than classifying a week's articles."""
+    """Compile lists of topic words.
+
+    The result is cached between drafts, because compiling takes longer than classifying a week's articles.
+    """
     return TopicRules(listed)
 
 
 def find_story_topic(
     story: Story, rules: TopicRules, topic_overrides: Mapping[str, str] = MappingProxyType({})
 ) -> TopicMatch | None:
-    """Return a story's topic: an editor's choice, or else the strongest among its articles', the lead's counting twice.
+    """Return a story's topic: an editor's choice, or else the strongest among its articles'.
 
-    The strength is the mean over the articles, those without a topic counting as 0. If fewer than a third of the
-    articles have a topic, the story has none, so one article's stray word doesn't give a large story a topic.
+    The strength is the mean over the articles, with the lead counting twice and articles without a
+    topic counting as 0. If fewer than a third of the articles have a topic, the story has none, so
+    that one article's stray word doesn't classify a large story.
 
     Args:
         story: the story.
         rules: the keyword rules.
-        topic_overrides: editors' corrections by article URL: a topic, or "" for none. The lead's takes precedence. A
-            topic that isn't in the rules is the editor's own wording, which only their edit may show.
+        topic_overrides: editors' corrections by article URL: a topic, or "" for none. The
+            lead's takes precedence. A topic that isn't in the rules is the editor's own
+            wording, which may appear only in their edit.
     """
     if (corrected := _find_correction(story, rules, topic_overrides)) is not None:
         return TopicMatch(corrected, 1.0, ("an editor's word",)) if corrected else None
-    if story.is_single:  # most stories of a week
+    if story.is_single:  # true of most stories
         return rules.match_topic(story.lead)
     by_topic: dict[str, list[TopicMatch]] = defaultdict(list)
     for article in story.members:

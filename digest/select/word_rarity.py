@@ -1,7 +1,8 @@
-"""Rarity of words, based on a table of earlier articles that's fixed for a week and excludes that week's articles.
+"""Rarity of words, based on a table of earlier articles.
 
-The similarity of two articles therefore depends on those two and the table alone; other articles and the order or
-batching of their arrival don't affect it. The words of a story that fills a week also stay as distinctive as before.
+The table is fixed for a week and excludes that week's articles, so the similarity of two articles
+depends only on those two and the table, not on other articles or the order of their arrival. The
+words of a story that dominates a week also remain as distinctive as before.
 """
 
 import math
@@ -14,16 +15,18 @@ from importlib import resources
 from itertools import chain, count
 from typing import TypeVar
 
-# Weight of the shipped table, in earlier articles. A name in only one of them is still in one of 5,000.
+# Weight of the shipped table, in articles. With it, a name in a single earlier article counts as
+# one in 5,000.
 SHIPPED_TABLE_WEIGHT = 5000
-STRANGE_TABLE_WEIGHT = 500  # the same if the shipped table doesn't know the language; it only keeps weights in scale
-ENOUGH_ARTICLES = 2000  # earlier articles that suffice in any language
+# The same if the shipped table doesn't cover the language. It then only keeps weights in scale.
+STRANGE_TABLE_WEIGHT = 500
+ENOUGH_ARTICLES = 2000  # number of earlier articles that suffice in any language
 MAX_UNLISTED_SHARE = (
     0.4  # share of a week's words missing from the shipped table: .07 in English, .57 and more elsewhere
 )
-_KEPT_WEIGHTS = 1_000_000  # of words; more than any week has
-_SAMPLE_SIZE = 400  # articles of a week that are sampled to find its language
-# Share of articles that contain one particular number of a given form; tables don't have numbers.
+_KEPT_WEIGHTS = 1_000_000  # number of words; more than any week has
+_SAMPLE_SIZE = 400  # number of the week's articles to sample for detecting the language
+# Estimated share of articles that contain one particular number of each form. Tables exclude numbers.
 _YEAR_SHARE = 1 / 60
 _SHORT_NUMBER_SHARE = 1 / 60
 _HUNDREDS_SHARE = 1 / 150
@@ -34,13 +37,13 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 
 class WordTable(dict[str, _Value]):
-    """A cache of a function's values for words, which is emptied when it's full.
+    """A cache of a function's values by word, which is emptied when it's full.
 
-    Like `lru_cache`, but twice as fast, because it doesn't keep track of the order of use.
+    It's twice as fast as `lru_cache`, because it doesn't track the order of use.
     """
 
     def __init__(self, function: Callable[[str], _Value], most: int) -> None:
-        """Initialize from the function and the number of words that are kept."""
+        """Initialize from the function and the maximum number of words to keep."""
         self._function = function
         self._most = most
 
@@ -54,7 +57,10 @@ class WordTable(dict[str, _Value]):
 
 @dataclass(frozen=True, slots=True)
 class DocumentFrequencies:
-    """The number of earlier articles that contain each word; `counts` omits words that none contains."""
+    """The number of earlier articles that contain each word.
+
+    Words that no article contains are omitted from `counts`.
+    """
 
     article_count: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
@@ -64,10 +70,10 @@ NO_EARLIER_WORDS = DocumentFrequencies()
 
 
 def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> DocumentFrequencies:
-    """Return the number of articles that contain each word.
+    """Count the articles that contain each word.
 
     Args:
-        words_of_articles: the words of each article; repetitions within one count once.
+        words_of_articles: the words of each article; repetitions within an article count once.
     """
     articles = count()
     distinct_words = (frozenset(words) for words, _ in zip(words_of_articles, articles, strict=False))
@@ -77,7 +83,7 @@ def count_document_frequencies(words_of_articles: Iterable[Iterable[str]]) -> Do
 
 
 class WordRarity:
-    """The rarity of words, based on a table of earlier articles blended with the shipped one."""
+    """The rarity of words, from a table of earlier articles blended with the shipped one."""
 
     def __init__(self, table: DocumentFrequencies | None = None, *, shipped_weight: int = SHIPPED_TABLE_WEIGHT) -> None:
         """Initialize from a table of earlier articles and the weight of the shipped table, in articles."""
@@ -87,11 +93,14 @@ class WordRarity:
         self._weights = WordTable(self._compute_weight, _KEPT_WEIGHTS)
 
     def weight(self, word: str) -> float:
-        """Return a word's inverse document frequency: 1 - ln(the share of articles that contain it); at least 1."""
+        """Return a word's inverse document frequency, at least 1.
+
+        It's 1 - ln(share), where share is the share of articles that contain the word.
+        """
         return self._weights[word]
 
     def weigh_words(self, words: Iterable[str]) -> dict[str, float]:
-        """Return the inverse document frequencies of words, in their order."""
+        """Return the inverse document frequencies of the words."""
         listed = tuple(words)
         return dict(zip(listed, map(self._weights.__getitem__, listed), strict=True))
 
@@ -99,7 +108,10 @@ class WordRarity:
         return 1 - math.log(self.share(word))
 
     def share(self, word: str) -> float:
-        """Return the share of articles that contain a word, above 0; for numbers, it's estimated from their form."""
+        """Return the share of articles that contain a word, above 0.
+
+        For numbers, it's an estimate.
+        """
         if _is_number(word):
             return estimate_numeral_frequency(word)
         shipped = self._shipped.get(word, self._unlisted_share)
@@ -112,7 +124,10 @@ def _is_number(word: str) -> bool:
 
 
 def estimate_numeral_frequency(number: str) -> float:
-    """Return the estimated share of articles that contain a number; years and small numbers are common."""
+    """Estimate the share of articles that contain a number from its form.
+
+    Years and small numbers are common.
+    """
     if _YEAR.fullmatch(number):
         return _YEAR_SHARE
     digits = sum(ch.isdigit() for ch in number)
@@ -122,10 +137,10 @@ def estimate_numeral_frequency(number: str) -> float:
 
 
 def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Collection[str]]) -> bool:
-    """Return whether a table, with the shipped one, covers the language of some articles.
+    """Return True if a table, with the shipped one, covers the language of the articles.
 
-    The shipped table covers English. In other languages, most words of a week are missing from it, so enough earlier
-    articles are required.
+    The shipped table covers English. In other languages, most words are missing from it, so enough
+    earlier articles are required.
     """
     shares, _ = _load_shipped_shares()
     words = [word for words in words_of_articles for word in words if not _is_number(word)]
@@ -134,7 +149,7 @@ def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Co
 
 
 def sample_evenly(values: Sequence[_Value]) -> Sequence[_Value]:
-    """Return an evenly spaced sample of some values, about 200 to 400 if there are more."""
+    """Return an evenly spaced sample of about 200 to 400 values, or all if there are fewer."""
     return values[:: 1 + len(values) // _SAMPLE_SIZE]
 
 
@@ -146,7 +161,7 @@ def load_shipped_rarity() -> WordRarity:
 
 @lru_cache(maxsize=1)
 def _load_shipped_shares() -> tuple[Mapping[str, float], float]:
-    """Return the share of each word in the shipped table, and the share of a word that isn't in it."""
+    """Return each word's share of articles in the shipped table, and the share assumed for other words."""
     shares: dict[str, float] = {}
     for line in resources.files("digest.select").joinpath("word_table.txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):

@@ -1,4 +1,7 @@
-"""The tables for signing in: sessions, passkeys, codes, and the sign-in log. Secrets are hashed or encrypted."""
+"""The tables for signing in: sessions, passkeys, codes, and the sign-in log.
+
+All secrets are hashed or encrypted.
+"""
 
 from datetime import datetime
 
@@ -11,7 +14,10 @@ from subscribers.store.models import Base, Moment
 
 
 class EditingPresence(Base):
-    """A staff member who has an edition open at the desk; `place` is the anchor of the part they're at."""
+    """A staff member who has an edition open in the editor.
+
+    `place` is the anchor of the part of the edition that they're viewing.
+    """
 
     __tablename__ = "presence"
 
@@ -24,8 +30,8 @@ class EditingPresence(Base):
 class StaffSession(KeyedSealModel):
     """A browser session of a signed-in staff member, deleted when it ends.
 
-    `fresh_at` is when the member last proved who they are in this session. `network` and `browser` are shown to the
-    member.
+    `fresh_at` is when the member last confirmed their identity in this session. `network` and
+    `browser` are for display to the member.
     """
 
     __tablename__ = "staff_session"
@@ -33,10 +39,10 @@ class StaffSession(KeyedSealModel):
     __unsealed__ = ("network", "browser")
     __table_args__ = (
         UniqueConstraint("hash", name="uq_staff_session_one_row_a_token"),
-        Index("ix_staff_session_staff", "staff"),  # the sessions of one member
+        Index("ix_staff_session_staff", "staff"),  # all sessions of a member
     )
 
-    hash: Mapped[Str64]  # of the cookie's token
+    hash: Mapped[Str64]  # of the token in the cookie
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     began_at: Mapped[Moment]
     used_at: Mapped[Moment]
@@ -46,14 +52,14 @@ class StaffSession(KeyedSealModel):
 
 
 class Passkey(KeyedSealModel):
-    """A staff member's passkey: the public key and the name that the member gave it."""
+    """A staff member's passkey: its public key and the name that the member gave it."""
 
     __tablename__ = "passkey"
     __sealed__ = ("staff", "credential", "public_key", "sign_count", "made_at")
     __unsealed__ = ("id", "name", "used_at")
     __table_args__ = (
         UniqueConstraint("credential", name="uq_passkey_one_row_a_credential"),
-        Index("ix_passkey_staff", "staff"),  # the passkeys of one member
+        Index("ix_passkey_staff", "staff"),  # all passkeys of a member
     )
 
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
@@ -66,10 +72,11 @@ class Passkey(KeyedSealModel):
 
 
 class AuthenticatorApp(KeyedSealModel):
-    """The encrypted secret of a member's authenticator app, valid once the member has entered a code from it.
+    """The encrypted secret of a member's authenticator app.
 
-    A member has at most one confirmed app, and possibly one that awaits its first code. `last_step` is the 30-second
-    step whose code was last used, so that no code works twice (RFC 6238, section 5.2).
+    The app is valid once the member has entered a code from it. A member has at most one confirmed
+    app, and possibly another that awaits its first code. `last_step` is the 30-second step whose
+    code was last used, so that no code works twice (RFC 6238, section 5.2).
     """
 
     __tablename__ = "code_app"
@@ -99,11 +106,14 @@ class RecoveryCode(KeyedSealModel):
 
 
 class SignInAttempt(Base):
-    """An attempt to sign in as a member, successful or not; the member can see it for 90 days."""
+    """An attempt to sign in as a member, successful or not.
+
+    The member can see their attempts for 90 days.
+    """
 
     __tablename__ = "sign_in"
     __table_args__ = (
-        Index("ix_sign_in_staff", "staff", "at"),  # the log of one member
+        Index("ix_sign_in_staff", "staff", "at"),  # all attempts for a member
         Index("ix_sign_in_at", "at"),  # nightly deletion of old rows
     )
 
@@ -111,14 +121,17 @@ class SignInAttempt(Base):
     staff: Mapped[int] = mapped_column(ForeignKey("staff.id"))
     at: Mapped[Moment]
     method: Mapped[Str20]
-    passkey: Mapped[Str60] = mapped_column(default="")  # its name at the time
+    passkey: Mapped[Str60] = mapped_column(default="")  # the passkey's name at the time
     succeeded: Mapped[bool]
     network: Mapped[str] = mapped_column(String(50))
     browser: Mapped[Str60]
 
 
 class UsedChallenge(Base):
-    """A passkey challenge that has been answered, so it can't be used again; deleted after it expires."""
+    """A passkey challenge that was answered and so can't be used again.
+
+    The row is deleted once the challenge has expired.
+    """
 
     __tablename__ = "used_challenge"
 

@@ -1,4 +1,4 @@
-"""The tables of alerts and of their notifications over each channel."""
+"""The tables of alerts and their notifications."""
 
 from datetime import datetime
 
@@ -12,10 +12,11 @@ OPEN_ALERT = text("ended_at IS NULL")
 
 
 class Alert(Base):
-    """A problem that needs attention, identified by `kind` and `subject`; it names no subscriber.
+    """A problem that needs attention, identified by `kind` and `subject`.
 
-    Problems that often resolve without help are observed for a while before the alert is opened and sent.
-    `missing_since` is set while the problem is absent, until the alert counts as resolved.
+    It doesn't identify subscribers. Problems that often resolve themselves are observed for a while
+    before the alert is opened and sent. `missing_since` is set while the problem is absent but the
+    alert doesn't count as resolved yet.
     """
 
     __tablename__ = "alert"
@@ -23,8 +24,8 @@ class Alert(Base):
         Index(
             "uq_alert_one_open", "kind", "subject", unique=True, sqlite_where=OPEN_ALERT, postgresql_where=OPEN_ALERT
         ),
-        Index("ix_alert_ended", "ended_at"),  # every minute: open alerts; every night: old ones
-        {"sqlite_autoincrement": True},  # receivers identify an alert by its ID, so IDs aren't reused
+        Index("ix_alert_ended", "ended_at"),  # open alerts, every minute; old alerts, every night
+        {"sqlite_autoincrement": True},  # recipients identify alerts by ID, so IDs aren't reused
     )
 
     id: Mapped[RowId]
@@ -38,12 +39,15 @@ class Alert(Base):
 
 
 class AlertNotification(Base):
-    """A notification over one channel that an alert opened or ended; delivered or given up if `next_try_at` is None."""
+    """A notification on one channel that an alert was opened or resolved.
+
+    `next_try_at` is None once the notification was delivered or given up.
+    """
 
     __tablename__ = "alert_post"
     __table_args__ = (
         UniqueConstraint("alert_id", "event", "channel", name="uq_alert_post_once"),
-        Index("ix_alert_post_next", "next_try_at"),  # every few seconds: due notifications
+        Index("ix_alert_post_next", "next_try_at"),  # due notifications, every few seconds
     )
 
     id: Mapped[RowId]

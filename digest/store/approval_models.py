@@ -1,4 +1,4 @@
-"""The tables of approved versions of editions: the content, the signatures, and the rendered fragments."""
+"""The tables of approved versions of editions: their content, signatures, and rendered fragments."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -14,8 +14,8 @@ from subscribers.store.models import Base, Json, Moment, enum_by_value
 class ApprovalState(StrEnum):
     """The state of an approval.
 
-    It waits for another approver, then is valid, until an edit supersedes it or it's revoked. The last two are
-    final.
+    An approval may wait for another approver before it becomes valid. It ends when an edit
+    supersedes it or when it's revoked. These two states are final.
     """
 
     WAITING = "waiting"
@@ -25,18 +25,19 @@ class ApprovalState(StrEnum):
 
 
 class Approval(Base):
-    """An approved version of an edition. Only its state, and who ended it and when, ever change.
+    """An approved version of an edition.
 
-    The valid version is the one that is sent or was sent. `content_hash` covers `statement`, which lists everything
-    approved. `content` is the edition's text, for people to compare; `edit_seq` is the number of the last edit
-    included. `editor_counts` is how much editors changed (`digest.edition.content.editor_changes`), or None if it
-    wasn't counted.
+    Only its state, and who ended it and when, ever change. The valid version is the one that is
+    sent or was sent. `content_hash` covers `statement`, which lists everything approved. `content`
+    is the edition's text, for people to compare. `edit_seq` is the number of the last edit
+    included. `editor_counts` shows how much editors changed
+    (`digest.edition.content.editor_changes`), or is None if it wasn't counted.
     """
 
     __tablename__ = "approval"
     __table_args__ = (
         UniqueConstraint("edition_id", "version", name="uq_approval_one_a_version"),
-        # All messages of a send are of one version, so an edition has at most one that's valid.
+        # All messages of a send use the same version, so an edition has at most one valid version.
         Index(
             "ix_approval_one_standing",
             "edition_id",
@@ -48,25 +49,28 @@ class Approval(Base):
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
-    version: Mapped[int]  # from 1 within the edition
+    version: Mapped[int]  # counted from 1 within the edition
     state: Mapped[ApprovalState] = mapped_column(enum_by_value(ApprovalState))
     content_hash: Mapped[Str64]
     statement: Mapped[Json]
     content: Mapped[dict[str, Any]] = mapped_column(JSON, deferred=True)
-    edit_seq: Mapped[int]  # 0: before the first edit
+    edit_seq: Mapped[int]  # 0 before the first edit
     editor_counts: Mapped[dict[str, int] | None] = mapped_column(JSON(none_as_null=True))
     made_at: Mapped[Moment]
-    stood_at: Mapped[datetime | None]  # when the last missing approval was given
-    ended_at: Mapped[datetime | None]  # superseded or taken back
+    stood_at: Mapped[datetime | None]  # when the last required approval was given
+    ended_at: Mapped[datetime | None]  # when it was superseded or revoked
     ended_by: Mapped[Str200 | None]  # an actor's name
-    ended_by_edit: Mapped[int | None]  # the number of the edit that superseded it
-    ended_because: Mapped[str] = mapped_column(default="", server_default="")  # if it wasn't an edit
+    ended_by_edit: Mapped[int | None]  # number of the edit that superseded it
+    ended_because: Mapped[str] = mapped_column(default="", server_default="")  # the reason, if it wasn't an edit
 
     signatures: Mapped[list["ApprovalSignature"]] = relationship(order_by="ApprovalSignature.id", lazy="selectin")
 
 
 class SignatureColumns:
-    """One person's approval: the actor, the time, and an HMAC with a key that isn't in the database."""
+    """Columns for one person's approval.
+
+    `signature` is an HMAC with a key that isn't stored in the database.
+    """
 
     actor: Mapped[Str200]
     at: Mapped[Moment]
@@ -84,7 +88,7 @@ class ApprovalSignature(SignatureColumns, Base):
 
 
 class ApprovedRenderedFragment(Base):
-    """A rendered fragment of an approved version; it never changes."""
+    """A rendered fragment of an approved version. It never changes."""
 
     __tablename__ = "approved_fragment"
     __table_args__ = (UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),)
@@ -95,14 +99,17 @@ class ApprovedRenderedFragment(Base):
     name: Mapped[str] = mapped_column(String(500))
     position: Mapped[int]
     body: Mapped[str]
-    slots: Mapped[list[tuple[int, str]]] = mapped_column(JSON)  # as in `RenderedEditionFragment`
+    slots: Mapped[list[tuple[int, str]]] = mapped_column(JSON)  # see `RenderedEditionFragment`
 
 
 class SentBackNote(Base):
-    """A change that a colleague requests before an edition is sent, shown at the desk until it's marked as done."""
+    """A change that a colleague requests before an edition is sent.
+
+    It's shown in the editor until someone marks it as done.
+    """
 
     __tablename__ = "sent_back_note"
-    __table_args__ = (Index("ix_sent_back_note_edition", "edition_id"),)  # the notes of an edition
+    __table_args__ = (Index("ix_sent_back_note_edition", "edition_id"),)  # all notes on an edition
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))

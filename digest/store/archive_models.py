@@ -1,4 +1,4 @@
-"""The table behind searching the public archive and listing its stories by topic."""
+"""The table for searching the public archive and listing stories by topic."""
 
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
@@ -8,10 +8,10 @@ from subscribers.store.models import Base, Moment
 
 
 class ArchivedStory(Base):
-    """A story of an approved or sent edition, as the edition's page shows it; rewritten if the edition is corrected.
+    """A story of an approved or sent edition, as shown on the edition's page.
 
-    The full-text index is specific to the database (FTS5, GIN); `digest.edition.archive.story_archive` reads it.
-    `topic_key` is the topic's name in URLs.
+    It's rewritten if the edition is corrected. The full-text index is specific to the database (FTS5 or
+    GIN), and is used by `digest.edition.archive.story_archive`. `topic_key` is the topic's name in URLs.
     """
 
     __tablename__ = "archived_story"
@@ -19,7 +19,7 @@ class ArchivedStory(Base):
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"), index=True)
-    position: Mapped[int]  # in the edition
+    position: Mapped[int]  # within the edition
     released_at: Mapped[Moment]
     anchor: Mapped[Str40]  # on the edition's page
     url: Mapped[str]
@@ -29,4 +29,4 @@ class ArchivedStory(Base):
     topic_key: Mapped[Str100]
     source: Mapped[Str200]
     dated: Mapped[Str100]  # "Nov 18", "Deadline: Friday, December 4"
-    sources: Mapped[int]  # how many publishers reported it
+    sources: Mapped[int]  # number of publishers that reported the story

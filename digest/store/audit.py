@@ -1,11 +1,13 @@
-"""The audit log: who did what and when. Append-only, hash-chained, and free of subscribers' addresses.
+"""The audit log, which records who did what and when.
 
-Each row carries a MAC over its hash, which covers the row before it: without the key file, rows can't be appended,
-changed, or cut out. Each row also links to the newest earlier row that changed someone's access, so that those can be
-walked from the end and a missing one is noticed.
+It's append-only, hash-chained, and free of subscribers' addresses.
 
-A row is chained just before its transaction commits. On PostgreSQL, writers take a lock for it, which is therefore held
-only during the commit and can't block transactions that wait for other locks.
+Each row carries a MAC over its hash, which in turn covers the row before it, so without the key file,
+no row can be appended, changed, or removed. Each row also links to the newest earlier row that changed
+someone's access, so that these rows can be followed from the end, and a missing one is noticed.
+
+A row is chained just before its transaction commits. On PostgreSQL, this requires a lock, which is
+therefore held only during the commit and can't block transactions that wait for other locks.
 """
 
 import hashlib
@@ -29,9 +31,9 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.keyed_row_seals import find_keys_of_session
 from subscribers.store.models import table_of
 
-# Arbitrary, but different from the product's other advisory locks.
+# An arbitrary number that no other advisory lock of ours uses.
 _CHAIN_LOCK = 0x6175646974
-SETTINGS_CHANGED = "settings changed"  # its subject is a table of the settings
+SETTINGS_CHANGED = "settings changed"  # the subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
 APPROVED, APPROVAL_REVOKED, SENT_BACK = "approve", "void approval", "sent back"
 STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staff role changed"
@@ -41,7 +43,7 @@ ACCESS_ACTIONS = frozenset({STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED, SIGN_IN_RE
 log = get_logger("audit")
 
 _WAITING = "audit entries to be chained"
-_PAGE_SIZE, _TAIL_PAGE_SIZE = 1000, 100  # rows
+_PAGE_SIZE, _TAIL_PAGE_SIZE = 1000, 100  # number of rows
 _PREFIX = b"audit row\0"
 _COLUMNS = (
     *("seq", "@at", "'actor", "'act", "'subject", "'CAST(detail AS TEXT)", "'previous", "'hash"),
@@ -50,9 +52,10 @@ _COLUMNS = (
 
 
 class RawAuditRow(NamedTuple):
-    """A row exactly as stored; `at` is in UTC, as 2026-11-20 12:00:00.123000.
+    """An audit row exactly as stored.
 
-    `access_seq` is the place of the newest earlier row that changed someone's access, or None if there isn't one.
+    `at` is in UTC, formatted as 2026-11-20 12:00:00.123000. `access_seq` is the position of the
+    newest earlier row that changed someone's access, or None if there isn't one.
     """
 
     seq: int
@@ -73,7 +76,10 @@ class RawAuditRow(NamedTuple):
 
     @property
     def moment(self) -> datetime:
-        """The row's time. The text of a row that `is_authentic` rejects may not be a time."""
+        """The time of the row.
+
+        Accessing it may raise ValueError if `is_authentic` returns False.
+        """
         return datetime.fromisoformat(self.at).replace(tzinfo=UTC)
 
     def read_detail(self) -> Any:
@@ -93,7 +99,7 @@ class RawAuditRow(NamedTuple):
             return False
 
     def is_authentic(self, keys: KeyRing) -> bool:
-        """Return whether we wrote the row: it's intact and has a valid MAC."""
+        """Return True if we wrote the row: it's intact and has a valid MAC."""
         try:
             key = keys.by_id("audit", self.mac.partition(":")[0])
         except KeyFileError:
@@ -105,7 +111,7 @@ class RawAuditRow(NamedTuple):
 def record_audit(
     session: Session, act: str, subject: str, detail: Mapping[str, Any], *, actor: str, now: datetime
 ) -> None:
-    """Append a row to the audit log, in the caller's transaction."""
+    """Append an entry to the audit log within the caller's transaction."""
     entry = AuditEntry(at=now, actor=actor, act=act, subject=subject[:200], detail=dict(detail))
     session.add(entry)
     session.flush()
@@ -113,18 +119,24 @@ def record_audit(
 
 
 def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, detail: object, *, previous: str) -> str:
-    """Return the hash of a row (64 hex digits); `at` is in UTC, as 2026-11-20 12:00:00.123000."""
+    """Return the hash of a row as 64 hex digits.
+
+    `at` must be in UTC, formatted as 2026-11-20 12:00:00.123000.
+    """
     fields = {"seq": seq, "at": at, "actor": actor, "act": act, "subject": subject, "detail": detail}
     return hashlib.sha256(encode_canonical_json(fields | {"previous": previous}).encode()).hexdigest()
 
 
 def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str:
-    """Return the MAC that proves we wrote a row, as the key ID, a colon, and an HMAC-SHA-256 of 64 hex digits."""
+    """Return the MAC that proves we wrote a row.
+
+    It consists of the key ID, a colon, and an HMAC-SHA-256 of 64 hex digits.
+    """
     return f"{key.id}:{keyed_hash(key.secret, _PREFIX, f'{row_hash} {access_seq}'.encode())}"
 
 
 def read_audit_head(session: Session) -> tuple[int, str]:
-    """Return the place and hash of the newest row in the chain, or 0 and an empty string if there isn't one."""
+    """Return the position and hash of the newest row in the chain, or (0, "") if it's empty."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
     newest_first = newest.order_by(AuditEntry.seq.desc())
     row = session.execute(newest_first.limit(1)).one_or_none()
@@ -136,12 +148,12 @@ def _read_rows(session: Session, condition: str, **parameters: Any) -> list[RawA
 
 
 def stream_audit_rows(session: Session) -> Iterator[RawAuditRow]:
-    """Yield every chained row in order."""
+    """Yield all chained rows in order."""
     return (RawAuditRow(*row) for row in stream_raw_rows(session, "audit", _COLUMNS, page_size=_PAGE_SIZE))
 
 
 def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
-    """Yield the chained rows, newest first."""
+    """Yield all chained rows, newest first."""
     condition, parameters = "seq IS NOT NULL", dict[str, int]()
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {_TAIL_PAGE_SIZE}", **parameters):
         yield from rows
@@ -149,7 +161,7 @@ def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
 
 
 def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawAuditRow | None]:
-    """Return the newest row and the newest row that we wrote."""
+    """Return the newest row, and the newest row that we wrote."""
     newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]
@@ -163,7 +175,7 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
     """Return the rows that changed someone's access, newest first, and whether they're complete.
 
-    Each row links to the one before it. If one is missing or forged, older rows are left out.
+    Each row links to the one before it. If a row is missing or forged, older ones aren't returned.
     """
     _, own = _read_end(session, keys)
     if own is None:
@@ -186,7 +198,8 @@ def _walk_staff_access_changes(session: Session, keys: KeyRing, place: int | Non
     return rows, place is None
 
 
-# The last walk, by the MAC of the row that it started from. Every page needs it, and a MAC covers all earlier rows.
+# The last result, keyed by the MAC of the row that it started from. Every page needs it, and a MAC
+# covers all earlier rows.
 _walked: dict[str, tuple[list[RawAuditRow], bool]] = {}
 
 
@@ -200,7 +213,7 @@ _ACCESS_WALK = (
 def list_unchained_entries(session: Session) -> list[AuditEntry]:
     """Return the entries that this session's transaction has recorded but not chained yet.
 
-    Entries of a savepoint that was rolled back are left out.
+    Entries from a savepoint that was rolled back are omitted.
     """
     return [entry for entry in session.info.get(_WAITING, ()) if inspect(entry).persistent]
 
@@ -208,8 +221,9 @@ def list_unchained_entries(session: Session) -> list[AuditEntry]:
 def chain_audit_entries(session: Session) -> None:
     """Chain the entries that this session's transaction has recorded.
 
-    Sessions do this when they commit. Call it explicitly for a session that shares a connection's transaction. Without
-    the key file, rows get no MAC and fail verification, since an emergency mustn't wait for keys.
+    Sessions do this when they commit. Call this function explicitly for a session that shares a
+    connection's transaction. Without the key file, rows get no MAC and fail verification, because
+    an emergency can't wait for keys.
     """
     entries = list_unchained_entries(session)
     session.info.pop(_WAITING, None)
@@ -239,9 +253,9 @@ def chain_audit_entries(session: Session) -> None:
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
-    """Add MACs to intact rows written without the key file, and return their number.
+    """Add MACs to intact rows written without the key file, and return the number of rows.
 
-    Rows that change someone's access stay without.
+    Rows that change someone's access don't get one.
     """
     key, access_seq, count = keys.current("audit"), None, 0
     table = table_of(AuditEntry)

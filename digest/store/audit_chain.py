@@ -1,6 +1,7 @@
-"""Verification of the audit log, row by row, against the chain, the nightly seals, and the last check.
+"""Verification of the audit log, row by row.
 
-Deleting rows from the end leaves a valid chain, and the nightly seal may not cover them yet. Each check therefore
+Rows are checked against the chain, the nightly seals, and the last verification. Deleting rows from
+the end leaves a valid chain, and the nightly seal may not cover them yet, so each verification
 stores the log's length and the hash of its last row.
 """
 
@@ -23,9 +24,10 @@ CHECK_STATE_KEY = "audit log check"
 
 @dataclass(frozen=True, slots=True)
 class AuditProof:
-    """The result of verifying the audit log: the number of rows and the first fault, empty if there is none.
+    """The result of verifying the audit log.
 
-    `sealed_through` is the last row that the newest seal covers; `head` is the hash of the last row.
+    `fault` describes the first fault, or is empty if there isn't one. `sealed_through` is the last
+    row covered by the newest seal. `head` is the hash of the last row.
     """
 
     rows: int
@@ -36,7 +38,7 @@ class AuditProof:
 
 @dataclass(frozen=True, slots=True)
 class LastVerifiedLogEnd:
-    """The end of the log when it was last verified: the number of rows, the hash of the last one, and the time."""
+    """The end of the log when it was last verified."""
 
     rows: int
     head: str
@@ -51,7 +53,11 @@ def read_last_verified_log_end(session: Session) -> LastVerifiedLogEnd | None:
 
 
 def verify_audit_log(session: Session) -> AuditProof:
-    """Verify each row against the one before it, the seals against their rows, and the end against the last check."""
+    """Verify the whole audit log.
+
+    Each row is checked against the one before it, the seals against their rows, and the end against
+    the last verification.
+    """
     covering = select(Seal.at, Seal.log_through, Seal.log_head).where(Seal.log_through.is_not(None))
     seals = covering.order_by(Seal.id)
     sealed = {row.log_through: row for row in session.execute(seals)}
@@ -74,7 +80,7 @@ def verify_audit_log(session: Session) -> AuditProof:
 
 
 def add_audit_fault_to_proof(session: Session, proof: LedgerProof) -> LedgerProof:
-    """Return the ledger's proof, with the audit log's fault added if the ledger has none."""
+    """Return the ledger's proof, adding the audit log's fault if the ledger has none."""
     return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 
 
@@ -87,7 +93,7 @@ def _find_row_fault(row: RawAuditRow, place: int, head: str, *, is_own: bool) ->
 
 
 def _find_witness_fault(row: RawAuditRow, place: int, seal: Any, checked: LastVerifiedLogEnd | None) -> str:
-    """Compare a row with the seal that covers it and with the end that the last check stored."""
+    """Compare a row with the seal that covers it and with the end stored by the last verification."""
     head = row.hash
     if seal is not None and seal.log_head != head:
         return f"row {place:,} isn't the one covered by the seal of {seal.at:%Y-%m-%d %H:%M} UTC"
@@ -115,9 +121,9 @@ def _find_missing_rows(
 
 
 def _name_strange_rows(places: list[int]) -> str:
-    """Describe the rows without a valid MAC.
+    """Describe the rows that have no valid MAC.
 
-    They're reported last, since rows written while the key file was missing mustn't hide a change.
+    They're reported last, so that rows written while the key file was missing don't hide a change.
     """
     if not places:
         return ""

@@ -1,4 +1,4 @@
-"""The tables of corrections to editions after sending began, and of the approvals of their emails."""
+"""The tables of corrections to editions, made after sending began, and of approvals of their emails."""
 
 from datetime import datetime
 from typing import Any
@@ -13,12 +13,14 @@ from subscribers.store.models import Base, Moment
 
 
 class Correction(KeyedSealModel):
-    """A correction of one of a story's texts, made after sending of its edition began. It's kept, and never changes.
+    """A correction of a story's text, made after sending of the edition began.
 
-    `url` is the story's link in the edition, `section` its section's key, and `field` the text that was wrong. `signed`
-    is the name that subscribers see. The email is requested at most once (`mail_asked_at`). `mail_statement` lists what
-    the signatures approve; the last one needed was given at `mail_approved_at`. `mail_planned_at` is set when everyone
-    who's owed the email has a delivery.
+    It's kept, and its text never changes. `url` is the story's link in the edition, `section` is its
+    section's key, and `field` is the text that was wrong. `signed` is the name shown to subscribers.
+
+    The email is requested at most once (`mail_asked_at`). `mail_statement` lists what the
+    signatures approve, and `mail_approved_at` is when the last required signature was given.
+    `mail_planned_at` is set once everyone who is owed the email has a delivery.
     """
 
     __tablename__ = "correction"
@@ -30,23 +32,23 @@ class Correction(KeyedSealModel):
         *("edition_id", "seq", "at", "actor", "signed", "url", "section", "headline", "field", "was", "becomes"),
         *("note", "is_carried"),
     )
-    # Signatures authenticate the email.
+    # The email is authenticated by the signatures.
     __unsealed__ = ("id", "mail_asked_at", "mail_asked_by", "mail_statement", "mail_approved_at", "mail_planned_at")
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
-    seq: Mapped[int]  # from 1 within the edition
+    seq: Mapped[int]  # counted from 1 within the edition
     at: Mapped[Moment]
     actor: Mapped[Str200]
     signed: Mapped[Str200]
     url: Mapped[str]
     section: Mapped[Str40]
-    headline: Mapped[str]  # of the story as it was sent
+    headline: Mapped[str]  # the story's headline as sent
     field: Mapped[Str20]  # headline | summary
     was: Mapped[str]
     becomes: Mapped[str]
-    note: Mapped[str]  # what was wrong, for subscribers
-    is_carried: Mapped[bool]  # appears in the next edition
+    note: Mapped[str]  # explanation of the error, for subscribers
+    is_carried: Mapped[bool]  # True if it appears in the next edition
     mail_asked_at: Mapped[datetime | None]
     mail_asked_by: Mapped[Str200] = mapped_column(default="", server_default="")
     mail_statement: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

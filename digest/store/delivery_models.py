@@ -21,12 +21,12 @@ from subscribers.store.models import (
     row_commitment_indexes,
 )
 
-# Only notices, which are sealed at night: including editions' deliveries would slow down sending.
+# Only transactional emails are sealed, at night. Including editions' deliveries would slow down sending.
 UNSEALED_NOTICE = "sealed_in IS NULL AND substr(purpose, 1, 8) <> 'edition:'"
 
 
 class DeliveryState(StrEnum):
-    """The state of a delivery; `deliver.plan.delivery_plan` counts deliveries by state."""
+    """The state of a delivery. See `deliver.plan.delivery_plan` for counting deliveries by state."""
 
     WAITING = "waiting"
     RESERVED = "reserved"
@@ -40,25 +40,25 @@ class DeliveryState(StrEnum):
     EXPIRED = "expired"
 
 
-CLAIMED_STATES = (DeliveryState.RESERVED, DeliveryState.HANDING_OVER)  # a run has them
+CLAIMED_STATES = (DeliveryState.RESERVED, DeliveryState.HANDING_OVER)  # claimed by a run
 OPEN_STATES = (DeliveryState.WAITING, *CLAIMED_STATES)
 
 
 class Delivery(RowCommitmentMixin, Base):
-    """A message owed to one person, at most one per purpose and person."""
+    """A message owed to one person. There's at most one per purpose and person."""
 
     __tablename__ = "delivery"
     __table_args__ = (
         UniqueConstraint("purpose", "person", name="uq_delivery_one_message_a_person"),
-        Index("ix_delivery_person", "person"),  # everything sent to one person
-        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; when the next one is due
-        # claims, in order
+        Index("ix_delivery_person", "person"),  # everything sent to a person
+        Index("ix_delivery_next", "state", "purpose", "next_try_at"),  # counts by state; time of the next one due
+        # Claims, in order.
         partial_index("ix_delivery_waiting", ("purpose", "next_try_at", "person"), "state = 'waiting'"),
         *row_commitment_indexes("delivery", UNSEALED_NOTICE),
     )
 
     id: Mapped[Str26] = mapped_column(primary_key=True)  # opaque
-    purpose: Mapped[Str80]  # edition:2026-W47, confirm:…, welcome:…
+    purpose: Mapped[Str80]  # "edition:2026-W47", "confirm:…", "welcome:…"
     person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
     state: Mapped[DeliveryState] = mapped_column(enum_by_value(DeliveryState))
     due_at: Mapped[Moment]
@@ -70,17 +70,17 @@ class Delivery(RowCommitmentMixin, Base):
     message_id: Mapped[Str200] = mapped_column(default="")
     transport: Mapped[Str20] = mapped_column(default="")
     reply: Mapped[str] = mapped_column(default="")  # scrubbed of addresses
-    handed_at: Mapped[datetime | None]  # most recently
-    first_handed_at: Mapped[datetime | None]  # also the Date of the message, even when it's sent again
-    # The variant of an edition that was last handed over (`VariantKey.as_text`); NULL for other emails.
+    handed_at: Mapped[datetime | None]  # most recent handover
+    first_handed_at: Mapped[datetime | None]  # first handover; also the message's Date, even when it's sent again
+    # The variant of an edition that was last handed over (`VariantKey.as_text`). NULL for other emails.
     variant: Mapped[str | None]
 
 
 class RunLease(Base):
-    """The lease of a run that claims deliveries under a name in `Delivery.owner`; see `deliver.send.claims.run_lease`.
+    """The lease of a run that claims deliveries under a name in `Delivery.owner`.
 
-    The run renews `beat_at`, a Unix time by the database's clock. Taking away its claims increments `epoch`. `home` is
-    the location of its progress file.
+    The run renews `beat_at`, a Unix time by the database's clock. Revoking its claims increments
+    `epoch`. `home` is where its progress file is located. See `deliver.send.claims.run_lease`.
     """
 
     __tablename__ = "run_lease"
@@ -92,7 +92,7 @@ class RunLease(Base):
 
 
 class EditionFigures(KeyedSealModel):
-    """The results of one edition, counted nightly and kept after its deliveries are deleted.
+    """The results of an edition, counted nightly and kept after its deliveries are deleted.
 
     See `deliver.retention.edition_figures`.
     """
@@ -107,15 +107,18 @@ class EditionFigures(KeyedSealModel):
     handed_over: Mapped[int]
     refused: Mapped[int]
     complained: Mapped[int]
-    hours: Mapped[dict[str, int]] = mapped_column(JSON)  # by hour in UTC: {"2026-11-20 11": 11964}
+    hours: Mapped[dict[str, int]] = mapped_column(JSON)  # messages by hour in UTC: {"2026-11-20 11": 11964}
     counted_at: Mapped[Moment]
 
 
 class QueuedNoticeEmail(Base):
-    """The encrypted content of a queued notice, deleted with the last attempt of its delivery."""
+    """The encrypted content of a queued transactional email.
+
+    It's deleted with the last attempt of its delivery.
+    """
 
     __tablename__ = "notice"
-    # Queried every second for notices that people wait for, no matter how many corrections are queued.
+    # Every second: emails that people wait for, no matter how many corrections are queued.
     __table_args__ = (partial_index("ix_notice_urgent", "delivery", "kind <> 'correction'"),)
 
     delivery: Mapped[str] = mapped_column(ForeignKey("delivery.id"), primary_key=True)
@@ -124,32 +127,34 @@ class QueuedNoticeEmail(Base):
     key_id: Mapped[Str16]
 
 
-# In parentheses because it's joined to other conditions with AND, which binds more tightly than OR.
+# The parentheses are needed because the condition is combined with others by AND, which binds more
+# tightly than OR.
 STOP_RULE_EVENTS = "(cause IN ('no mailbox', 'hard', 'policy') OR kind = 'complained')"
 
 
 class StoredDeliveryEvent(Base):
-    """A normalized report from a provider or a bounce about a delivery; see `deliver.events`.
+    """A normalized report about a delivery from a provider or a bounce.
 
-    Two events are the same if they share the hash of the provider's ID or the fingerprint of their content.
-    `unsettled_since` is set if the delivery was still being handed over when the event arrived.
+    Two events are the same if they have the same hash of the provider's ID or the same fingerprint
+    of their content. `unsettled_since` is set if the delivery was still being handed over when the
+    event arrived. See `deliver.events`.
     """
 
     __tablename__ = "event"
     __table_args__ = (
         UniqueConstraint("fingerprint", name="uq_event_counted_once"),
         UniqueConstraint("provider_mark", name="uq_event_one_row_a_provider_mark"),
-        Index("ix_event_delivery", "delivery"),  # the events of one delivery
+        Index("ix_event_delivery", "delivery"),  # all events of a delivery
         partial_index("ix_event_unsettled", "unsettled_since", "unsettled_since IS NOT NULL"),
-        partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # every night: repeated bounces
-        # every few seconds during a send: events that can pause it
+        partial_index("ix_event_strikes", "at", "cause IN ('hard', 'soft')"),  # repeated bounces, every night
+        # Every few seconds during a send: events that can pause it.
         partial_index("ix_event_alarms", "received_at", STOP_RULE_EVENTS),
     )
 
     id: Mapped[RowId]
     delivery: Mapped[Str26 | None]
     kind: Mapped[Str40]
-    cause: Mapped[Str20] = mapped_column(default="")  # why it failed: `deliver.events.failure_causes`
+    cause: Mapped[Str20] = mapped_column(default="")  # why it failed; see `deliver.events.failure_causes`
     at: Mapped[Moment]
     received_at: Mapped[Moment]
     fingerprint: Mapped[Str64]
@@ -159,15 +164,16 @@ class StoredDeliveryEvent(Base):
 
 
 class ReceivedEventPayload(Base):
-    """A provider's request or an email from the mailbox, as received: compressed, encrypted, and bound to its hash.
+    """A provider's request or an email from the mailbox, as received.
 
-    `origin` names what parses it (a provider, or `mailbox`). Kept for 30 days.
+    It's compressed, encrypted, and bound to its hash, and kept for 30 days. `origin` identifies its
+    parser: a provider, or "mailbox".
     """
 
     __tablename__ = "inbound"
     __table_args__ = (
         UniqueConstraint("body_hash", name="uq_inbound_one_row_a_body"),
-        Index("ix_inbound_at", "at"),  # every night: old ones are deleted
+        Index("ix_inbound_at", "at"),  # deletion of old rows, every night
         partial_index("ix_inbound_unapplied", "id", "applied_at IS NULL"),
     )
 
@@ -181,7 +187,7 @@ class ReceivedEventPayload(Base):
 
 
 class DeliveryTotal(Base):
-    """The number of deleted deliveries of a purpose that ended in a state."""
+    """The number of a purpose's deleted deliveries that ended in a state."""
 
     __tablename__ = "delivery_total"
 
@@ -191,9 +197,9 @@ class DeliveryTotal(Base):
 
 
 class ProviderHandoverCount(Base):
-    """The number of messages that the installation handed over during one minute.
+    """The number of messages that the installation handed over in one minute.
 
-    Written in the claim's transaction, and only if a limit in the settings needs it.
+    It's updated in the claim's transaction, and only if a limit in the settings requires it.
     """
 
     __tablename__ = "handed"
@@ -203,10 +209,12 @@ class ProviderHandoverCount(Base):
 
 
 class SendSpacingState(Base):
-    """The time from which more messages may be sent under a rate limit: the installation's, or a domain's (by tag).
+    """The time at which a rate limit next allows messages to be sent.
 
-    Written in the claim's transaction, and only if the limit is set. `recent` is how many messages were sent in
-    the last second, and when (`digest.deliver.send.limits.rate_limiter`); NULL for a domain.
+    The limit is the installation's, or that of a domain, which is identified by its tag. The row is
+    updated in the claim's transaction, and only if the limit is set. `recent` lists how many
+    messages were sent in the last second, and when (`digest.deliver.send.limits.rate_limiter`).
+    It's NULL for a domain.
     """
 
     __tablename__ = "spaced_limit"
@@ -217,9 +225,11 @@ class SendSpacingState(Base):
 
 
 class RecipientDomainGroup(Base):
-    """The group of a recipient domain: domains whose MX records belong to the same operator.
+    """The group of a recipient domain.
 
-    Both are keyed tags. A domain that's alone has its own tag as its group (`digest.deliver.plan.domain_groups`).
+    A group consists of the domains whose MX records belong to the same operator. Both columns are
+    keyed tags. If a domain is alone, its group is its own tag
+    (`digest.deliver.plan.domain_groups`).
     """
 
     __tablename__ = "domain_group"
@@ -230,7 +240,10 @@ class RecipientDomainGroup(Base):
 
 
 class QueuedMail(Base):
-    """A message in the queue of a mail server whose log is followed, by its queue ID and the server's name."""
+    """A message in the queue of a mail server whose log is followed.
+
+    `id` consists of the queue ID and the server's name.
+    """
 
     __tablename__ = "queued_mail"
 
@@ -242,8 +255,8 @@ class QueuedMail(Base):
 class RunningBackup(Base):
     """A backup in progress.
 
-    While the row exists, triggers record in `ChangedRow` each change of a sealed delivery and of an event up to
-    `last_event`. See `digest.backups.early_rows`, and the first migration for the triggers.
+    While the row exists, triggers record changes to sealed deliveries, and to events up to `last_event`,
+    in `ChangedRow`. See `digest.backups.early_rows`, and the first migration for the triggers.
     """
 
     __tablename__ = "running_backup"
@@ -254,7 +267,7 @@ class RunningBackup(Base):
 
 
 class ChangedRow(Base):
-    """A row of the table `source` that was added, changed, or deleted while a backup ran."""
+    """A row in the table `source` that was added, changed, or deleted during a backup."""
 
     __tablename__ = "changed_row"
     __table_args__ = (Index("ix_changed_row_backup", "backup", "source"),)
@@ -276,10 +289,11 @@ class StoredInstallationValue(Base):
 
 
 class StaffMember(KeyedSealModel):
-    """A current or former member of the staff; `proven_at` is set once they've verified their address.
+    """A current or former staff member.
 
-    A member's address is a sign-in name and stored in clear text, only in this table; subscribers' addresses never are.
-    Other tables refer to members by ID, so the row stays when they leave, with `staff 3` in place of the address.
+    `proven_at` is set once they've verified their address. The address is a sign-in name, stored in
+    clear text and only in this table; subscribers' addresses never are. Other tables refer to members
+    by ID. Therefore, the row stays when a member leaves, with `staff 3` in place of the address.
     """
 
     __tablename__ = "staff"
@@ -287,7 +301,7 @@ class StaffMember(KeyedSealModel):
     __unsealed__ = ("name", "added_at", "added_by", "failures_seen_at", "letter_keys")
     __table_args__ = (UniqueConstraint("email", name="uq_staff_one_row_an_address"),)
 
-    email: Mapped[str] = mapped_column(String(320))  # case-folded; not an address once removed
+    email: Mapped[str] = mapped_column(String(320))  # case-folded; replaced when the member is removed
     name: Mapped[Str80] = mapped_column(default="", server_default="")  # as shown to colleagues
     role: Mapped[Str20]  # editor | admin
     added_at: Mapped[Moment]
@@ -296,13 +310,13 @@ class StaffMember(KeyedSealModel):
     removed_at: Mapped[datetime | None]
     password_hash: Mapped[Str200 | None]  # Argon2id, with its parameters and salt
     password_at: Mapped[datetime | None]
-    # when the member last saw the failed sign-ins
+    # When the member last viewed the failed sign-ins.
     failures_seen_at: Mapped[datetime | None]
-    letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # desk shortcuts
+    letter_keys: Mapped[bool] = mapped_column(default=True, server_default=true())  # keyboard shortcuts are on
 
 
 class ProviderErasure(Base):
-    """An erased person's encrypted address that the provider has to be asked to erase too.
+    """The encrypted address of an erased person, which the provider also has to erase.
 
     The row is deleted once the provider has accepted the request, and after 30 days at the latest.
     """
@@ -311,7 +325,7 @@ class ProviderErasure(Base):
 
     id: Mapped[RowId]
     provider: Mapped[Str20]
-    mark: Mapped[Str26]  # random; the ciphertext is bound to it
+    mark: Mapped[Str26]  # random value that the ciphertext is bound to
     ciphertext: Mapped[bytes]
     key_id: Mapped[Str16]
     asked_at: Mapped[Moment]

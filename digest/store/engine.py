@@ -1,4 +1,4 @@
-"""Opening a database and migrating its schema."""
+"""Functions for opening a database and migrating its schema."""
 
 import os
 import sqlite3
@@ -23,7 +23,7 @@ from subscribers.store.keyed_row_seals import ROW_KEYS, RowSealKeys
 from subscribers.store.models import Base, table_of
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
-FIRST_REVISION = "1001"  # of the first release; see docs/decisions/0085-one-schema.md
+FIRST_REVISION = "1001"  # the first release; see docs/decisions/0085-one-schema.md
 REPLACE_DEVELOPMENT_BUILD = (
     "Set up a new installation with 'digest init', because no release can read a development build's data. To keep the "
     "subscribers, run 'digest subscribers export' and 'digest subscribers export-suppressions' with the last development "
@@ -31,17 +31,18 @@ REPLACE_DEVELOPMENT_BUILD = (
     "subscribers import --commit' in the new installation."
 )
 MIN_POSTGRESQL_VERSION = 15  # the oldest version tested
-WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn in SQLite
-PING_AFTER_IDLE = 1.0  # seconds that a PostgreSQL connection may idle before it's checked
+WRITER_TIMEOUT = 30  # seconds that a writer waits for its turn on SQLite
+PING_AFTER_IDLE = 1.0  # seconds that a PostgreSQL connection may be idle before it's checked
 _IDLE_SINCE = "idle since"
-WRITER_POLL_INTERVAL = 0.002  # seconds between two attempts
-# After this much silence, either side of a PostgreSQL connection probes the other, and gives up after about a minute
-# without an answer. Linux waits two hours by default, during which a claim would hang and the locks of a dead machine
-# would block the others (postgresql.org/docs/current/libpq-connect.html).
-_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # seconds, seconds, probes
-_TCP_USER_TIMEOUT = 60_000  # milliseconds that sent data may stay unacknowledged
-# Prepared statements that each SQLite connection keeps, at 7 KB each. Twice as many (the default) would make memory grow
-# over some 60 sends, and raise the hit rate only from 87% to 89%.
+WRITER_POLL_INTERVAL = 0.002  # seconds between attempts
+# After this much silence, either side of a PostgreSQL connection probes the other, and gives up
+# after about a minute without an answer. By default, Linux waits for two hours. During that time, a
+# claim would hang, and the locks of a dead machine would block the others
+# (postgresql.org/docs/current/libpq-connect.html).
+_KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}  # seconds, seconds, and probes
+_TCP_USER_TIMEOUT = 60_000  # milliseconds for which sent data may stay unacknowledged
+# Number of prepared statements to keep for each SQLite connection, at 7 KB each. With the default of
+# twice as many, memory would grow over some 60 sends, while the hit rate would rise only from 87% to 89%.
 _CACHED_STATEMENTS = 64
 
 
@@ -50,10 +51,10 @@ def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ping a connection before it's reused if it has been idle for more than `PING_AFTER_IDLE`.
+    """Ping a connection before reuse if it was idle for more than `PING_AFTER_IDLE`.
 
-    SQLAlchemy's `pool_pre_ping` pings every time, which takes a tenth of the time of a send with its many short
-    transactions.
+    SQLAlchemy's `pool_pre_ping` pings every time. With the many short transactions of a send, this
+    takes a tenth of its time.
     """
     since = record.info.get(_IDLE_SINCE)
     if since is None or time.monotonic() - since < PING_AFTER_IDLE:
@@ -61,11 +62,14 @@ def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEn
     try:
         dialect.do_ping(connection)
     except dialect.loaded_dbapi.Error as exc:
-        raise InvalidatePoolError("the connection was lost") from exc  # the pool opens another
+        raise InvalidatePoolError("the connection was lost") from exc  # the pool opens another one
 
 
 def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> None:
-    """Make the server drop a client that has disappeared; the settings have no effect on Unix sockets."""
+    """Configure the server to drop a client that has disappeared.
+
+    The settings have no effect on Unix sockets.
+    """
     limits = {f"tcp_{name}": str(value) for name, value in _KEEPALIVES.items()} | {
         "tcp_user_timeout": str(_TCP_USER_TIMEOUT)
     }
@@ -75,7 +79,7 @@ def _give_up_silent_client(connection: Any, _record: ConnectionPoolEntry) -> Non
 
 
 def _set_pragmas(connection: Any, _record: ConnectionPoolEntry) -> None:
-    connection.isolation_level = None  # the driver mustn't begin transactions implicitly
+    connection.isolation_level = None  # keeps the driver from starting transactions implicitly
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
         cursor.execute(f"PRAGMA {pragma}")
@@ -91,16 +95,16 @@ def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
     try:
         _await_writer_turn(driver, time.monotonic() + writer_timeout)
         if not driver.in_transaction:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error as SQLAlchemy's
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # raises the error as an SQLAlchemy exception
     finally:
         driver.execute(f"PRAGMA busy_timeout = {writer_timeout * 1000:.0f}")
 
 
 def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
-    """Begin a write transaction as soon as no other is open.
+    """Begin a write transaction as soon as no other one is open.
 
-    SQLite's busy handler backs off to one attempt every 100 ms. A process that writes often would then always win, and
-    a subscriber who unsubscribes during an import would wait for seconds.
+    SQLite's busy handler backs off to one attempt every 100 ms. A process that writes often would
+    then always win, and someone who unsubscribes during an import would wait for seconds.
     """
     while time.monotonic() < deadline:
         try:
@@ -115,15 +119,18 @@ def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database. It lives as long as the process; sessions are short."""
+    """An open database. It lives as long as the process, while sessions are short."""
 
     engine: Engine
     row_keys: RowSealKeys = field(default_factory=RowSealKeys, compare=False, kw_only=True)
-    kept_leases: set[str] = field(default_factory=set, compare=False, kw_only=True)  # of this process's runs
+    kept_leases: set[str] = field(default_factory=set, compare=False, kw_only=True)  # leases of this process's runs
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading, rolled back at the end of the block; within `share_read_session`, yield its session."""
+        """Open a session for reading, which is rolled back at the end of the block.
+
+        Within `share_read_session`, yield the shared session instead.
+        """
         database, shared = _shared_session.get()
         if shared is not None and database is self:
             yield shared
@@ -133,7 +140,10 @@ class Database:
 
     @contextmanager
     def share_read_session(self) -> Iterator[None]:
-        """Make all `read` calls of this thread share one session until the end of the block, which must not write."""
+        """Make all `read` calls of this thread share one session until the end of the block.
+
+        The block must not write.
+        """
         with self._open_session(self.engine) as session:
             token = _shared_session.set((self, session))
             try:
@@ -145,8 +155,9 @@ class Database:
     def write(self) -> Iterator[Session]:
         """Open a session that commits at the end of the block, or rolls back if the block raises.
 
-        On SQLite the transaction begins IMMEDIATE, so that a second writer waits for its turn instead of failing
-        halfway with "database is locked" (https://www.sqlite.org/lang_transaction.html).
+        On SQLite, the transaction begins IMMEDIATE, so that a second writer waits for its turn
+        instead of failing halfway with "database is locked"
+        (https://www.sqlite.org/lang_transaction.html).
         """
         with self._open_session(self.engine.execution_options(immediate=True)) as session, session.begin():
             yield session
@@ -156,14 +167,14 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Open a session for reading that sees the database as of one moment."""
+        """Open a session for reading that sees the database as of a single moment."""
         with self._open_session(self.engine) as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
             yield session
 
     def delete_in_batches(self, model: type[Base], condition: ColumnElement[bool], *, size: int) -> int:
-        """Delete the matching rows, `size` per transaction, and return their number."""
+        """Delete the matching rows, `size` per transaction, and return the number of rows deleted."""
         table, deleted = table_of(model), 0
         keys = tuple(table.primary_key.columns)
         page = select(*keys).where(condition).limit(size)
@@ -186,12 +197,13 @@ _shared_session: ContextVar[tuple[Database | None, Session | None]] = ContextVar
 class AutocommitConnection:
     """A connection for many queries, each of which sees everything committed before it.
 
-    A session begins and ends a transaction, which takes three round trips to PostgreSQL for one query; here a query
-    takes one. For use with `CompiledStatement.fetch_rows`. It's opened on first use, and again after an error.
+    A session begins and ends a transaction, which takes three round trips to PostgreSQL for one
+    query. Here, a query takes one. Use it with `CompiledStatement.fetch_rows`. The connection is
+    opened on first use, and again after an error.
     """
 
     def __init__(self, database: Database) -> None:
-        # SQLite's driver doesn't begin transactions (`_set_pragmas`).
+        # SQLite's driver doesn't begin transactions (see `_set_pragmas`).
         autocommit = {"isolation_level": "AUTOCOMMIT"} if database.engine.dialect.name == "postgresql" else {}
         self._engine = database.engine.execution_options(**autocommit)
         self._connection: Connection | None = None
@@ -208,7 +220,7 @@ class AutocommitConnection:
             raise
 
     def discard(self) -> None:
-        """Discard the connection, which may be dead; the next query opens another."""
+        """Discard the connection, which may be dead. The next query opens another."""
         if self._connection is not None:
             self._connection.invalidate()
             self.close()
@@ -220,12 +232,13 @@ class AutocommitConnection:
             self._connection = None
 
 
-# Values that change with every committed write of any process; on PostgreSQL, with those to any database on the server.
+# Values that change with every committed write by any process. On PostgreSQL, writes to other
+# databases on the server change them, too.
 _CHANGE_MARKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT CAST(txid_current_snapshot() AS text)"}
 
 
 class DatabaseChangeDetector:
-    """Detects with one small query whether anything was written to a database. Not thread-safe."""
+    """A detector of writes to a database, which takes one small query. Not thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._query = _CHANGE_MARKS[database.engine.dialect.name]
@@ -233,16 +246,16 @@ class DatabaseChangeDetector:
         self._mark: object = None
 
     def has_changed(self) -> bool:
-        """Return whether anything was written since the last call; always True on the first call.
+        """Return True if anything was written since the last call, or if this is the first call.
 
         On PostgreSQL, writes to other databases on the server count, too.
 
         Raises:
-            DBAPIError: the database doesn't answer.
+            DBAPIError: the database didn't respond.
         """
         with self._connection.lend() as connection:
             mark = connection.exec_driver_sql(self._query).scalar()
-            connection.rollback()  # within a transaction, SQLite's value would never change
+            connection.rollback()  # within a transaction, SQLite's value never changes
         before, self._mark = self._mark, mark
         return mark != before
 
@@ -252,14 +265,15 @@ class DatabaseChangeDetector:
 
 
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
-    """Open the database at `url` with our pragmas, without migrating its schema (see `migrate_schema`).
+    """Open the database at `url` with our settings, without migrating its schema.
 
-    Both sides of a PostgreSQL connection give up after about a minute of silence, unless the URL sets other values for
-    our side (`keepalives_idle` and the like). On SQLite, a writer waits up to `writer_timeout` seconds for its turn,
-    and then fails with "database is locked".
+    Use `migrate_schema` for that. Both sides of a PostgreSQL connection give up after about a
+    minute of silence, unless the URL sets other values for our side (such as `keepalives_idle`). On
+    SQLite, a writer waits up to `writer_timeout` seconds for its turn, and then fails with
+    "database is locked".
 
     Raises:
-        sqlalchemy.exc.ArgumentError: the URL can't be parsed.
+        sqlalchemy.exc.ArgumentError: the URL couldn't be parsed.
     """
     address = make_url(url)
     if address.get_backend_name() != "sqlite":
@@ -273,8 +287,9 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
         return Database(engine)
     if address.database:
         Path(address.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # Create the file before SQLite does, so that no umask can make it readable to others. Don't touch an existing
-        # one: closing it would drop the locks of every connection of this process (sqlite.org/howtocorrupt.html, 2.2).
+        # Create the file before SQLite does, so that no umask can make it readable by others. Don't
+        # open an existing file: closing it would drop the locks of every connection of this process
+        # (sqlite.org/howtocorrupt.html, 2.2).
         if not Path(address.database).exists():
             os.close(os.open(address.database, os.O_CREAT | os.O_RDWR, 0o600))
     # hide_parameters keeps row values out of error messages.
@@ -286,31 +301,32 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
 
 
 def describe_driver_error(error: DBAPIError) -> str:
-    """Return the first line of a database driver's error, without a period.
+    """Return the first line of a database driver's error, without the period.
 
-    The following lines are hints and other addresses tried.
+    The lines after it are hints and other addresses that were tried.
     """
     lines = str(error.orig).strip().splitlines() or [type(error).__name__]
     printable = (letter if letter.isprintable() else " " for letter in lines[0])
     return " ".join("".join(printable).split()).rstrip(".:")
 
 
-# Released at the end of the transaction. The number is arbitrary, and only used here.
+# The number is arbitrary and isn't used elsewhere. The lock is released at the end of the transaction.
 _AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
 
 
 class UnsupportedSchemaError(ApplicationError):
-    """Raised when the database belongs to a newer version of this program, a development build, or another program."""
+    """Raised when a newer version, a development build, or another program created the schema."""
 
 
 def migrate_schema(database: Database) -> None:
-    """Migrate the schema to the newest in one transaction, without importing Alembic if it's already there.
+    """Migrate the schema to the newest revision in one transaction.
 
-    Processes take turns: SQLite has one writer, and on PostgreSQL an advisory lock is taken.
+    Alembic isn't imported if the schema is current. Processes take turns: SQLite has only one
+    writer, and on PostgreSQL, an advisory lock is taken.
 
     Raises:
         UnsupportedSchemaError: this version can't upgrade the schema.
-        Exception: a migration failed or the database doesn't respond; the schema is unchanged.
+        Exception: a migration failed or the database didn't respond; the schema is unchanged.
     """
     if read_schema_revision(database) == newest_schema_revision():
         return
@@ -320,17 +336,18 @@ def migrate_schema(database: Database) -> None:
         current = read_schema_revision(database)
         refuse_unsupported_schema(current)
         if current == newest_schema_revision():
-            return  # another process has just migrated it
+            return  # another process just migrated it
         run_migrations_to_revision(connection, "head")
-        # Prevent running sends of the previous version from handing over more messages.
+        # Keep running sends of the previous version from handing over more messages.
         connection.execute(text("UPDATE run_lease SET epoch = epoch + 1"))
 
 
 def refuse_unsupported_schema(revision: str | None) -> None:
-    """Check that this version supports a schema's revision (None: no schema yet).
+    """Raise an error unless this version supports a schema revision (None means no schema yet).
 
     Raises:
-        UnsupportedSchemaError: a newer version, a development build, or another program created the schema.
+        UnsupportedSchemaError: a newer version, a development build, or another program created
+            the schema.
     """
     newest = newest_schema_revision()
     if revision is None or revision in _schema_revisions():
@@ -354,12 +371,12 @@ def refuse_unsupported_schema(revision: str | None) -> None:
 
 
 def is_development_revision(revision: str) -> bool:
-    """Return whether a schema revision existed only in development builds."""
+    """Return True if a schema revision existed only in development builds."""
     return revision.isdigit() and revision < FIRST_REVISION
 
 
 def run_migrations_to_revision(connection: Connection, revision: str) -> None:
-    """Migrate the schema to `revision` within a connection's transaction.
+    """Migrate the schema to `revision` within the connection's transaction.
 
     Raises:
         alembic.util.CommandError: the revision doesn't exist.
@@ -374,7 +391,7 @@ def run_migrations_to_revision(connection: Connection, revision: str) -> None:
 
 
 def read_schema_revision(database: Database) -> str | None:
-    """Return the schema's revision, or None if there isn't one or the database doesn't answer."""
+    """Return the schema's revision, or None if there isn't one or the database didn't respond."""
     try:
         with database.read() as session:
             revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
@@ -384,31 +401,31 @@ def read_schema_revision(database: Database) -> str | None:
 
 
 def has_schema(database: Database) -> bool:
-    """Return whether the database has ever had a schema.
+    """Return True if the database ever had a schema.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database doesn't answer.
+        sqlalchemy.exc.DBAPIError: the database didn't respond.
     """
     return read_schema_revision(database) is not None or inspect(database.engine).has_table("alembic_version")
 
 
 @cache
 def newest_schema_revision() -> str:
-    """Return the schema revision that this version works with."""
+    """Return the schema revision that this version uses."""
     return max(_schema_revisions())
 
 
 def _schema_revisions() -> frozenset[str]:
-    """Return all revisions, from the file names of the migrations."""
+    """Return all revisions, read from the migrations' file names."""
     files = (MIGRATIONS / "versions").iterdir()
     return frozenset(file.name.partition("_")[0] for file in files if file.name[0].isdigit())
 
 
 def find_unsupported_server_version(database: Database) -> str:
-    """Return the version of a PostgreSQL server that's too old for this program; empty for any other database.
+    """Return the version of a PostgreSQL server that's too old, or "" for any other database.
 
     Raises:
-        sqlalchemy.exc.DBAPIError: the database doesn't answer.
+        sqlalchemy.exc.DBAPIError: the database didn't respond.
     """
     if database.engine.dialect.name != "postgresql":
         return ""

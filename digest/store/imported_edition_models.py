@@ -1,4 +1,4 @@
-"""The tables of editions sent before this installation, and of their stories."""
+"""The tables of editions sent before this installation existed, and of their stories."""
 
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -8,9 +8,9 @@ from subscribers.store.models import Base, Moment
 
 
 class ImportedEdition(Base):
-    """An edition sent before this installation, imported so that its stories aren't sent again unintentionally.
+    """An edition sent before this installation existed, imported so that its stories aren't repeated.
 
-    `address` is its URL, or the name of the file it was read from; `name` is its ISO week.
+    `address` is its URL or the name of the file it was read from. `name` is its ISO week.
     """
 
     __tablename__ = "past_edition"
@@ -29,7 +29,7 @@ class ImportedEdition(Base):
 
 
 class ImportedStory(Base):
-    """A story of an imported edition: its canonical URL, headline, and summary."""
+    """A story of an imported edition. `url` is canonical."""
 
     __tablename__ = "past_story"
 

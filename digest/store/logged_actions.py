@@ -1,7 +1,7 @@
-"""The newest rows of the audit log, for decisions that depend on them, with a check that none are missing or forged.
+"""The newest rows of the audit log, for decisions that depend on them.
 
-If any are, their content is unknown, and callers must assume the worst. Rows cut off at the end aren't noticed before
-the nightly check.
+The rows are checked for missing or forged ones. If there are any, their content is unknown, and
+callers must assume the worst. Rows cut off at the end aren't noticed before the nightly verification.
 """
 
 from collections.abc import Collection
@@ -16,13 +16,14 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
-_MARGIN = timedelta(days=1)  # rows are ordered by commit, which differs slightly from the order of their times
+# Rows are in order of commit, which differs slightly from the order of their times.
+_MARGIN = timedelta(days=1)
 
 log = get_logger("audit")
 
 
 class LoggedAction(NamedTuple):
-    """The content of a row of the audit log."""
+    """The content of an audit row."""
 
     at: datetime
     actor: str
@@ -34,9 +35,10 @@ class LoggedAction(NamedTuple):
 def read_actions_since(
     session: Session, since: datetime | None, names: Collection[str]
 ) -> tuple[list[LoggedAction], bool]:
-    """Return the actions with these names since a day before a moment, and whether the log is intact since then.
+    """Return the actions named in `names` since a day before `since`.
 
-    If `since` is None, the whole log is read. Actions of this transaction are included.
+    Also return whether the log is intact since then. If `since` is None, the whole log is read.
+    Actions of this transaction are included.
     """
     waiting = (LoggedAction(e.at, e.actor, e.act, e.subject, e.detail) for e in list_unchained_entries(session))
     rows, is_intact = _read_rows_since(session, since)
@@ -60,6 +62,6 @@ def _read_rows_since(session: Session, since: datetime | None) -> tuple[list[Raw
     return rows, not rows or rows[-1].seq == 1
 
 
-@lru_cache(maxsize=4096)  # each view of an edition requests several weeks of rows, at 25 µs each
+@lru_cache(maxsize=4096)  # each view of an edition reads several weeks of rows, at 25 µs each
 def _is_own(keys: KeyRing, row: RawAuditRow) -> bool:
     return row.is_authentic(keys)

@@ -34,8 +34,8 @@ class Source(Base):
 
     id: Mapped[RowId]
     url: Mapped[str]
-    moved_to: Mapped[str | None]  # the target of a permanent redirect, or a discovered feed
-    moved_from: Mapped[str | None]  # the URL before its last change
+    moved_to: Mapped[str | None]  # target of a permanent redirect, or a discovered feed
+    moved_from: Mapped[str | None]  # URL before its last change
     name: Mapped[Str200]
     publisher: Mapped[Str200]
     section: Mapped[Str40] = mapped_column(default="news")
@@ -61,17 +61,17 @@ class Source(Base):
 
 
 class SourceHostClaim(Base):
-    """A lock on a host while one run collects from its sources, across all processes."""
+    """A lock on a host across all processes, held while a run collects from the host's sources."""
 
     __tablename__ = "host_claim"
 
     host: Mapped[str] = mapped_column(String(255), primary_key=True)
     owner: Mapped[Str80]
-    lease_until: Mapped[Moment]  # after it, the run is dead, and another may take over
+    lease_until: Mapped[Moment]  # after this time, the run counts as dead, and another may take over
 
 
 class DailySourceVisitCounts(Base):
-    """The results of one day's visits to a source, by the publication's time zone."""
+    """The results of one day's visits to a source. Days are in the publication's time zone."""
 
     __tablename__ = "source_day"
 
@@ -79,47 +79,47 @@ class DailySourceVisitCounts(Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     good: Mapped[int] = mapped_column(default=0)
     bad: Mapped[int] = mapped_column(default=0)
-    found: Mapped[int] = mapped_column(default=0)  # new articles
+    found: Mapped[int] = mapped_column(default=0)  # number of new articles
 
 
 class Article(Base):
     """An item as one source published it.
 
-    `dated_at` is its effective date (UTC), and `date_basis` says where that came from. `views` is the number of page
-    views in the week before the last readership import, or NULL if there is no data.
+    `dated_at` is its effective date in UTC, and `date_basis` says where the date came from. `views` is
+    the number of page views in the week before the last readership import, or NULL if there's no data.
     """
 
     __tablename__ = "article"
     __table_args__ = (
         UniqueConstraint("source_id", "key", name="uq_article_one_row_an_item"),
-        Index("ix_article_window", "dated_at"),  # drafting: the articles of a window
+        Index("ix_article_window", "dated_at"),  # drafting: articles in a window
         Index("ix_article_url", "url"),  # the same page from several sources; readership
         {"sqlite_autoincrement": True},  # IDs are never reused
     )
 
     id: Mapped[RowId]
     source_id: Mapped[int] = mapped_column(ForeignKey("source.id"))
-    key: Mapped[Str64]  # identifies the item within its source; see collect.articles
+    key: Mapped[Str64]  # identifies the item within its source; see `digest.collect.documents.item_identity`
     url: Mapped[str]  # canonical
     link: Mapped[str]  # as published, absolute
     title: Mapped[str]
     summary: Mapped[str] = mapped_column(default="")
-    summary_basis: Mapped[Str20] = mapped_column(default="", server_default="")  # collect: SummaryBasis
+    summary_basis: Mapped[Str20] = mapped_column(default="", server_default="")  # see `SummaryBasis`
     author: Mapped[Str200 | None]
     credit: Mapped[Str200 | None]
-    publisher: Mapped[Str200] = mapped_column(default="", server_default="")  # of an item in a feed of many publishers
+    publisher: Mapped[Str200] = mapped_column(default="", server_default="")  # for items of multi-publisher feeds
     categories: Mapped[list[str]] = mapped_column(JSON)
     language: Mapped[Str20 | None]
     image_url: Mapped[str | None]
     image_alt: Mapped[str | None]
-    image_credit: Mapped[Str200 | None]  # the credit given by the item; see collect.texts.image_credits
+    image_credit: Mapped[Str200 | None]  # credit given by the item; see `digest.collect.texts.image_credits`
     dated_at: Mapped[Moment]
     date_basis: Mapped[Str40]
     updated_at: Mapped[datetime | None]
     found_at: Mapped[Moment]
     seen_at: Mapped[Moment]
     withdrawn_at: Mapped[datetime | None]
-    superseded: Mapped[Str100] = mapped_column(default="", server_default="")  # the page's notice, "superseded by …"
+    superseded: Mapped[Str100] = mapped_column(default="", server_default="")  # notice on the page: "superseded by …"
     starts_at: Mapped[datetime | None]
     ends_at: Mapped[datetime | None]
     all_day: Mapped[bool] = mapped_column(default=False)
@@ -128,7 +128,7 @@ class Article(Base):
     announced_until: Mapped[datetime | None]
     event_zone: Mapped[Str60] = mapped_column(default="", server_default="")
     place: Mapped[Str200 | None]
-    # The deadline as the source stated it; see collect.deadlines.
+    # The deadline as stated by the source; see `digest.collect.documents.deadlines`.
     closes_on: Mapped[date | None]
     closes_clock: Mapped[time | None]
     closes_zone: Mapped[Str60] = mapped_column(default="", server_default="")
@@ -140,10 +140,10 @@ class Article(Base):
 
 
 class PublishedArticleChange(Base):
-    """The previous value of a changed field of an article, such as its title."""
+    """A changed field of an article, such as its title, with the old and new values."""
 
     __tablename__ = "article_change"
-    __table_args__ = (Index("ix_article_change_article", "article_id"),)  # an article's history
+    __table_args__ = (Index("ix_article_change_article", "article_id"),)  # all changes to an article
 
     id: Mapped[RowId]
     article_id: Mapped[int] = mapped_column(ForeignKey("article.id"))
@@ -168,14 +168,14 @@ class MediaFile(Base):
     made_at: Mapped[Moment]
 
 
-BREAKING_NEWS_NUMBER = 0  # of all breaking-news editions, which don't use up regular numbers
+BREAKING_NEWS_NUMBER = 0  # used by all breaking-news editions, so that they don't use up regular numbers
 
 
 class EditionState(StrEnum):
     """The state of an edition.
 
-    It goes from draft to approved, sending, and sent. It's incomplete (stored as "held") while it has too little
-    content.
+    An edition goes from draft to approved, sending, and sent. It's incomplete (stored as "held")
+    while it has too little content.
     """
 
     DRAFT = "draft"
@@ -187,7 +187,7 @@ class EditionState(StrEnum):
 
     @property
     def predicate(self) -> str:
-        """The state as a predicate, as in "The edition is a draft"."""
+        """The state as a predicate, for sentences such as "The edition is a draft"."""
         names = {"draft": "a draft", "held": "incomplete", "sending": "being sent", "cancelled": "canceled"}
         return names.get(self.value, self.value)
 
@@ -195,18 +195,19 @@ class EditionState(StrEnum):
 class Edition(Base):
     """One issue of the newsletter.
 
-    `name` is the ISO week of its send day. Its window is `opens_at` < dated ≤ `cut_off`; its stories record what
-    drafting considered. `content` is the arranged edition (`edition.content`) as JSON. `written_parts` are the texts
-    that editors wrote (`digest.edition.editing.authorship`), or None in a draft last changed by a version that didn't
-    record authors. Approvals record what was approved; `approved_by` and `approved_at` say who completed the valid
-    one, and when.
+    `name` is the ISO week of its send day. Its window is `opens_at` < date ≤ `cut_off`, and its
+    stories record which ones drafting considered. `content` is the arranged edition
+    (`edition.content`) as JSON. `written_parts` lists the texts that editors wrote
+    (`digest.edition.editing.authorship`), or is None for a draft last changed by a version that
+    didn't record authors. The approved content is in the approvals; `approved_by` and `approved_at`
+    say who completed the valid approval, and when.
     """
 
     __tablename__ = "edition"
     __table_args__ = (UniqueConstraint("slot", name="uq_edition_one_a_slot"),)
 
     id: Mapped[RowId]
-    slot: Mapped[Str40]  # the send time, UTC, ISO 8601
+    slot: Mapped[Str40]  # the send time in UTC, in ISO 8601 format
     name: Mapped[Str20] = mapped_column(unique=True)
     number: Mapped[int]
     state: Mapped[EditionState] = mapped_column(enum_by_value(EditionState))
@@ -221,51 +222,56 @@ class Edition(Base):
     held_because: Mapped[str] = mapped_column(default="")
     approved_by: Mapped[Str200 | None]
     approved_at: Mapped[datetime | None]
-    planned_at: Mapped[datetime | None]  # the list of subscribers is fixed from here on
-    planned: Mapped[int | None]  # number of deliveries planned, to check the delivery counts against
+    planned_at: Mapped[datetime | None]  # from this time on, the list of subscribers is fixed
+    planned: Mapped[int | None]  # number of deliveries planned, to compare with the delivery counts
     sent_at: Mapped[datetime | None]
-    # Sending is paused while `paused_at` is set; what happened before `resumed_at` no longer counts toward stop rules.
+    # Sending is paused while `paused_at` is set. Events before `resumed_at` no longer count toward
+    # stop rules.
     paused_at: Mapped[datetime | None]
     paused_because: Mapped[str] = mapped_column(default="", server_default="")
     resumed_at: Mapped[datetime | None]
-    # When someone chose to send approved breaking news now; cleared when the approval ends.
+    # When someone chose to send approved breaking news immediately. It's cleared when the approval ends.
     send_requested_at: Mapped[datetime | None]
-    # Size of the canary (NULL: not decided), and until when the rest of the list waits for its results.
+    # The size of the canary (NULL if undecided), and how long the other subscribers wait for its results.
     canary: Mapped[int | None]
     canary_until: Mapped[datetime | None]
-    # Tags of recipient domains that triggered a stop rule; see `digest.deliver.control.set_aside_domains`.
+    # Tags of the recipient domains that triggered a stop rule; see
+    # `digest.deliver.control.set_aside_domains`.
     set_aside: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    # Subscribers who get a fuller variant than they chose, because of the variant limit; NULL: not counted yet.
+    # Number of subscribers who get a fuller variant than they chose because of the variant limit.
+    # NULL if they weren't counted yet.
     merged: Mapped[int | None]
-    # Of a sent edition: refusals that need acknowledgment (0: few, or acknowledged), and how many were acknowledged.
+    # For a sent edition: refusals that need acknowledgment (0 if few or acknowledged), and the
+    # number that was acknowledged.
     refusals: Mapped[int] = mapped_column(default=0, server_default="0")
     acknowledged_refusals: Mapped[int] = mapped_column(default=0, server_default="0")
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """Whether it's an extra edition with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
     def title(self) -> str:
-        """The title that the team sees, such as "No. 148" or "Extra 2026-W48-2"."""
+        """The title shown to the team, such as "No. 148" or "Extra 2026-W48-2"."""
         return f"Extra {self.name}" if self.is_breaking_news else f"No. {self.number}"
 
     @property
     def has_refusals(self) -> bool:
-        """Whether it was sent with refusals that haven't been acknowledged."""
+        """Whether it was sent with refusals that haven't been acknowledged yet."""
         return self.state is EditionState.SENT and self.refusals > 0
 
     @property
     def state_words(self) -> str:
-        """The state as shown to people: "sent with refusals" until they're acknowledged."""
+        """The state as displayed: "sent with refusals" until these are acknowledged."""
         return "sent with refusals" if self.has_refusals else self.state.value
 
 
 class ReleaseScheduleChange(Base):
-    """An editor's change to one send time; see `digest.edition.calendar.release_calendar` for the columns.
+    """An editor's change to a send time.
 
-    `set_aside` is the draft that was canceled when the send time was skipped, and is restored with it.
+    `set_aside` is the draft that was canceled when the send time was skipped; it's restored if the
+    send time is. See `digest.edition.calendar.release_calendar` for the other columns.
     """
 
     __tablename__ = "release_change"
@@ -284,13 +290,13 @@ class ReleaseScheduleChange(Base):
 
 
 class EditionStory(Base):
-    """A story that an edition considered, with its position or the reason it was left out.
+    """A story that was considered for an edition, with its position or the reason it was left out.
 
-    `terms` are the named addends of `score`; `section` is NULL for a story that was left out.
+    `terms` are the named terms of `score`. `section` is NULL if the story was left out.
     """
 
     __tablename__ = "story"
-    __table_args__ = (Index("ix_story_edition", "edition_id", "section", "position"),)  # an edition in order
+    __table_args__ = (Index("ix_story_edition", "edition_id", "section", "position"),)  # an edition's stories in order
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
@@ -301,11 +307,11 @@ class EditionStory(Base):
     score: Mapped[float]
     terms: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     reason: Mapped[str] = mapped_column(default="")
-    members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, the lead first
+    members: Mapped[list[str]] = mapped_column(JSON)  # canonical URLs of all its articles, starting with the lead
 
 
 class StoredDocumentFrequencies(Base):
-    """The number of earlier articles that each word appears in, frozen for the window that opens at a moment."""
+    """The number of earlier articles that contain each word, frozen for the window starting at `opens_at`."""
 
     __tablename__ = "word_table"
 
@@ -315,7 +321,10 @@ class StoredDocumentFrequencies(Base):
 
 
 class EditionProposal(KeyedSealModel):
-    """The stored proposal that an edition's edits arrange; see `digest.edition.editing.stored_proposal`."""
+    """The stored proposal to which an edition's edits are applied.
+
+    See `digest.edition.editing.stored_proposal`.
+    """
 
     __tablename__ = "proposal"
     __sealed__ = ("id", "hash")
@@ -327,9 +336,10 @@ class EditionProposal(KeyedSealModel):
 
 
 class EditionEdit(KeyedSealModel):
-    """An editor's action on an edition, append-only; `digest.edition.editing.edits` defines each kind.
+    """An editor's action on an edition. The table is append-only.
 
     An edition's edits are valid up to the first missing number or forged row.
+    `digest.edition.editing.edits` defines each kind.
     """
 
     __tablename__ = "edit"
@@ -339,17 +349,17 @@ class EditionEdit(KeyedSealModel):
 
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
-    seq: Mapped[int]  # from 1 within the edition
+    seq: Mapped[int]  # counted from 1 within the edition
     at: Mapped[Moment]
     actor: Mapped[Str200]
     kind: Mapped[Str20]
-    target: Mapped[str]  # an article's canonical URL, `edition`, or `block:` and its name
+    target: Mapped[str]  # an article's canonical URL, "edition", or "block:" and a name
     value: Mapped[Json]
-    undoes: Mapped[int | None]  # the `seq` of the edit that it undoes
+    undoes: Mapped[int | None]  # `seq` of the edit that it undoes
 
 
 class ClipboardItem(Base):
-    """An item on an editor's own clipboard: a story or, if `field` is set, a text written for one."""
+    """An item on an editor's clipboard: a story or, if `field` is set, a text written for one."""
 
     __tablename__ = "clipping"
     __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)
@@ -358,13 +368,16 @@ class ClipboardItem(Base):
     owner: Mapped[Str200]  # an actor's name
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id", ondelete="CASCADE"))
     at: Mapped[Moment]
-    target: Mapped[str] = mapped_column(String(2000))  # an article's canonical URL, or `edition`
+    target: Mapped[str] = mapped_column(String(2000))  # an article's canonical URL, or "edition"
     field: Mapped[Str20] = mapped_column(default="", server_default="")
     text: Mapped[str]  # the story's headline, or the text
 
 
 class RenderedEditionFragment(Base):
-    """A rendered, inlined fragment of an edition; approval copies it into the version that is sent."""
+    """A rendered, inlined fragment of an edition.
+
+    Approval copies it into the version that is sent.
+    """
 
     __tablename__ = "fragment"
     __table_args__ = (UniqueConstraint("edition_id", "kind", "name", name="uq_fragment_one_a_place"),)
@@ -372,21 +385,21 @@ class RenderedEditionFragment(Base):
     id: Mapped[RowId]
     edition_id: Mapped[int] = mapped_column(ForeignKey("edition.id"))
     kind: Mapped[Str10]  # html | text | web | page | short | short-text
-    name: Mapped[str] = mapped_column(String(500))  # see digest.edition.content.fragment_names
+    name: Mapped[str] = mapped_column(String(500))  # see `digest.edition.content.fragment_names`
     position: Mapped[int]
     body: Mapped[str]  # without the slots
     slots: Mapped[list[tuple[int, str]]] = mapped_column(JSON)  # [offset in body, name]
     hash: Mapped[Str64]
 
 
-FIRST_LOOK_JOB = "first look"  # the job of the row that records since when the schedule has been followed
+FIRST_LOOK_JOB = "first look"  # job name of the row that records when the schedule was first followed
 
 
 class ScheduleSlot(Base):
-    """A slot of the schedule that a process has claimed; the row is a lock across all processes.
+    """A slot of the schedule that a process has claimed. The row is a lock across all processes.
 
-    `done_at` is NULL while the process runs the job, and after a crash. Then another process may claim the slot once
-    `lease_until` has passed, and run the job again, which is idempotent.
+    `done_at` is NULL while the process runs the job, and after a crash. In that case, another process
+    may claim the slot once `lease_until` has passed, and run the job again, which is idempotent.
     """
 
     __tablename__ = "slot"
@@ -396,17 +409,18 @@ class ScheduleSlot(Base):
     job: Mapped[Str20]
     at: Mapped[Moment]
     owner: Mapped[Str80]
-    lease_until: Mapped[Moment]  # after it, the process is dead, and another may take over
+    lease_until: Mapped[Moment]  # after this time, the process counts as dead, and another may take over
     taken_at: Mapped[datetime | None]  # by the last process; NULL in the row of the first look
     done_at: Mapped[datetime | None]
     outcome: Mapped[str] = mapped_column(default="")
 
 
 class AuditEntry(Base):
-    """An entry of the audit log: who did what and when. Append-only, chained, and free of subscribers' addresses.
+    """An entry of the audit log, which records who did what and when.
 
-    `seq` is the row's place in the chain, from 1. It's NULL until the transaction commits, so only that transaction
-    sees it so.
+    The table is append-only, chained, and free of subscribers' addresses. `seq` is the row's
+    position in the chain, counted from 1. It's NULL until the transaction commits, so other
+    transactions never see it that way.
     """
 
     __tablename__ = "audit"
@@ -428,4 +442,4 @@ class AuditEntry(Base):
     subject: Mapped[Str200]
     detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
     mac: Mapped[str] = mapped_column(String(90), default="", server_default="")
-    access_seq: Mapped[int | None]  # place of the newest earlier row that changed someone's access
+    access_seq: Mapped[int | None]  # position of the newest earlier row that changed someone's access

@@ -1,4 +1,4 @@
-"""The name under which a process claims deliveries and slots, and a check of whether that process is dead."""
+"""Names under which processes claim deliveries and slots, and a check for dead processes."""
 
 import os
 import secrets
@@ -16,13 +16,14 @@ class ProcessIdentity:
     nonce: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def __str__(self) -> str:
-        """Return the name as it's stored."""
+        """Return the name in its stored form."""
         return f"{self.host}/{self.pid}/{self.nonce}"
 
     def knows_dead(self, other: str) -> bool:
-        """Return whether `other` was a process on this machine that has ended; False for other machines.
+        """Return True if `other` was a process on this machine and has ended.
 
-        A fourth part, which identifies a run within the process, is ignored.
+        Return False for processes on other machines. A fourth part of the name, which identifies a
+        run within the process, is ignored.
         """
         host, pid, nonce = (*other.split("/"), "", "")[:3]
         if host != self.host or not pid.isdigit():
@@ -30,7 +31,7 @@ class ProcessIdentity:
         if int(pid) == self.pid:
             return nonce != self.nonce
         try:
-            os.kill(int(pid), 0)  # signal 0 only checks
+            os.kill(int(pid), 0)  # signal 0 only checks for existence
         except ProcessLookupError:
             return True
         except PermissionError:
@@ -39,7 +40,7 @@ class ProcessIdentity:
 
 
 def identify_current_process() -> ProcessIdentity:
-    """Return the identity of this process; a forked child has a different one."""
+    """Return the identity of this process. A forked child has a different one."""
     return _identify_process(os.getpid())
 
 

@@ -1,4 +1,7 @@
-"""The slots of the schedule: one row per job and moment, which is the lock and then the record of the outcome."""
+"""The slots of the schedule.
+
+There's one row per job and moment. It serves first as a lock, then as a record of the outcome.
+"""
 
 import threading
 from collections.abc import Collection, Iterator
@@ -17,13 +20,13 @@ from digest.timetable import JobSlot
 from subscribers.callback_types import Clock
 from subscribers.store.database import upsert
 
-SLOT_LEASE = timedelta(seconds=45)  # how long to wait for a silent process on another machine
-MAX_JOB_LATENESS = timedelta(minutes=45)  # before an alert asks someone to check
-RENEWAL_SECONDS = 10.0  # between renewals of a lease, while the job runs
+SLOT_LEASE = timedelta(seconds=45)  # how long to wait for an unresponsive process on another machine
+MAX_JOB_LATENESS = timedelta(minutes=45)  # how late a job may be before an alert is sent
+RENEWAL_SECONDS = 10.0  # seconds between renewals of a lease while the job runs
 
 
 def claim_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> bool:
-    """Claim a slot, even from a process that died, and return whether the claim succeeded.
+    """Claim a slot, possibly from a dead process, and return True if that succeeds.
 
     Return False if another process has the slot or the slot is done.
     """
@@ -46,13 +49,13 @@ def claim_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: d
 
 
 def is_job_running(session: Session, job: str, now: datetime) -> bool:
-    """Return whether a live process is running a job."""
+    """Return True if a live process is running a job."""
     is_held = (ScheduleSlot.job == job, ScheduleSlot.done_at.is_(None), ScheduleSlot.lease_until > now)
     return session.scalar(select(ScheduleSlot.at).where(*is_held).limit(1)) is not None
 
 
 def renew_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> None:
-    """Renew the lease of a slot that `owner` holds."""
+    """Renew the lease on a slot if `owner` still has it."""
     is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
     with database.write() as session:
         session.execute(update(ScheduleSlot).where(*is_own).values(lease_until=now + SLOT_LEASE))
@@ -87,14 +90,14 @@ def complete_slot(database: Database, slot: JobSlot, outcome: str, now: datetime
 
 
 def postpone_slot(database: Database, slot: JobSlot, outcome: str, until: datetime) -> None:
-    """Leave a slot open after a failure, to be claimed again after `until`."""
+    """Leave a slot open after a failure, so that it can be claimed again after `until`."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(lease_until=until, outcome=outcome))
 
 
 def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[JobSlot]:
-    """Return the completed slots of a job among those at `moments`."""
+    """Return a job's completed slots among those at `moments`."""
     query = select(ScheduleSlot.at).where(
         ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
     )
@@ -103,7 +106,7 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Return the moment of a job's newest claimed slot, or None if there isn't one or it's done."""
+    """Return the time of a job's newest slot, or None if there isn't one or it's done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())
@@ -112,16 +115,16 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
 
 
 def find_schedule_start(session: Session) -> datetime | None:
-    """Return the moment since which the schedule has been followed, or None if it never was."""
+    """Return the time since which the schedule has been followed, or None if it never was."""
     looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     query = looks.order_by(ScheduleSlot.at).limit(1)
     return session.scalar(query)
 
 
 def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
-    """Return the moment since which the schedule has been followed, recording `now` if there isn't one.
+    """Return the time since which the schedule has been followed, recording `now` if it's the first.
 
-    Nothing is due from before that moment.
+    Jobs from before that time aren't due.
     """
     with database.read() as session:
         since = find_schedule_start(session)
@@ -137,12 +140,12 @@ PAGES_STATE_KEY = "pages without schedule"
 
 
 def record_scheduler_seen(database: Database, now: datetime) -> None:
-    """Record that the scheduler is running, replacing the previous time."""
+    """Record that the scheduler is running, replacing the previous record."""
     _record_seen(database, SCHEDULER_STATE_KEY, {}, now)
 
 
 def record_unscheduled_pages_seen(database: Database, since: datetime, now: datetime) -> None:
-    """Record that a process told to leave the schedule alone is serving pages, and has been since a moment."""
+    """Record that a process without a scheduler, started at `since`, is serving pages."""
     _record_seen(database, PAGES_STATE_KEY, {"since": since.isoformat()}, now)
 
 
@@ -154,16 +157,17 @@ def _record_seen(database: Database, name: str, value: dict[str, str], now: date
 
 
 def find_scheduler_seen(session: Session) -> datetime | None:
-    """Return when the scheduler was last known to be running, or None if it was never recorded."""
+    """Return when the scheduler was last known to be running, or None if it never was."""
     of_scheduler = StoredInstallationValue.name == SCHEDULER_STATE_KEY
     return session.scalar(select(StoredInstallationValue.at).where(of_scheduler))
 
 
 def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
-    """Return whether the schedule was turned off on purpose.
+    """Return True if the schedule was turned off on purpose.
 
-    This is so if a process that serves pages without the schedule was seen after `since`, and no scheduler was seen
-    after that process started. A scheduler seen later must have stopped by itself.
+    This is the case if a process that serves pages without a scheduler was seen after `since`, and
+    no scheduler was seen after that process started. A scheduler seen later must have stopped for
+    another reason.
     """
     pages = session.get(StoredInstallationValue, PAGES_STATE_KEY)
     if pages is None or pages.at < since:

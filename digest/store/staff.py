@@ -1,8 +1,8 @@
-"""The staff: its members and the verification of their addresses.
+"""The staff, and the verification of their addresses.
 
-A member's address is stored in clear text only in the staff table, and deleted when they're removed. The audit log and
-other logs refer to a member by ID (`staff 3`), so the row stays, with the name they had given. See
-`digest.app.accounts` for signing in.
+A member's address is stored in clear text only in the staff table, and deleted when the member is
+removed. The audit log and other logs refer to members by ID (`staff 3`), so the row stays, with the
+name that the member had chosen. See `digest.app.accounts` for signing in.
 """
 
 import secrets
@@ -27,7 +27,9 @@ from subscribers.store import one_time_tokens
 from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genuine, seal_row_as_is
 
 StaffRole = Literal["editor", "admin"]
-PROOF_LINK_LIFETIME = timedelta(days=7)  # of the link that verifies an address
+PROOF_LINK_LIFETIME = timedelta(days=7)  # of a link that verifies an address
+# Emails to one member, whose serials start with the member's ID. "guard" isn't among them, because
+# removing an admin mustn't withdraw warnings to them.
 MEMBER_NOTICES = (
     "staff",
     "seal",
@@ -36,33 +38,36 @@ MEMBER_NOTICES = (
     "alert",
     "deadline",
     "summary",
-)  # emails to one member, whose ID starts the serial; not "guard": removing an admin mustn't withdraw its warnings
+)
 PROOF_PURPOSE: one_time_tokens.OneTimePurpose = "staff address"
 SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
-REQUESTED_SUFFIX = " requested"  # in the serial of a sign-in link that the member requested
+REQUESTED_SUFFIX = " requested"  # in the serial of a sign-in link requested by the member
 
 
 class StaffError(RefusalError):
-    """Raised when a staff change isn't allowed; the message says why and what to do, and contains no address."""
+    """Raised when a staff change isn't allowed.
+
+    The message says why and how to proceed, and contains no address.
+    """
 
 
 class VerificationLinkState(StrEnum):
-    """The state of a link that verifies an address."""
+    """The state of a link for verifying an address."""
 
     UNKNOWN = "unknown"
-    OPEN = "open"  # the button works
+    OPEN = "open"  # not used yet
     PROVEN = "proven"
-    ENDED = "over"  # it expired, was replaced by a newer one, or the member was removed
+    ENDED = "over"  # expired, replaced by a newer link, or the member was removed
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationLink:
-    """A link's state, with the member whose address it verifies if known."""
+    """The state of a verification link, and the member whose address it verifies, if known."""
 
     stage: VerificationLinkState
     member: StaffMember | None = None
     until: datetime | None = None
-    is_invitation: bool = False  # the member has never signed in
+    is_invitation: bool = False  # True if the member has never signed in
 
     @property
     def masked_email(self) -> str:
@@ -71,17 +76,17 @@ class VerificationLink:
 
 
 def staff_actor(member: StaffMember) -> str:
-    """Return a member's name in the audit log, such as `staff 3`."""
+    """Return a member's name in the audit log, such as "staff 3"."""
     return f"staff {member.id}"
 
 
 def format_display_name(name: str, email: str) -> str:
-    """Return a member's name as shown to colleagues; by default, the part of the address before the @."""
+    """Return a member's display name, which defaults to the local part of their address."""
     return name or email.partition("@")[0]
 
 
 def find_staff_member(session: Session, email: str) -> StaffMember | None:
-    """Return the member with an address, in any equivalent spelling, or None if there isn't one."""
+    """Return the member with an address in any equivalent spelling, or None."""
     try:
         address = read_address(email)
     except AddressError:
@@ -91,10 +96,10 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
-    """Return the member if the row is genuine and as new as the audit log, or else None."""
+    """Return the member if the row is genuine and as new as the audit log, or None otherwise."""
     genuine = keep_if_genuine(session, member)
     if genuine is None:
-        read_revocations(session)  # as many queries as for a member, so that timing doesn't reveal the staff
+        read_revocations(session)  # equalizes the queries, so that timing doesn't reveal the staff
         return None
     return next(iter(filter_current_members(session, [genuine])), None)
 
@@ -109,7 +114,7 @@ def require_staff_member(session: Session, email: str) -> StaffMember:
     """Return the member with an address.
 
     Raises:
-        StaffError: no member has it.
+        StaffError: no member has this address.
     """
     member = find_staff_member(session, email)
     if member is None:
@@ -118,17 +123,17 @@ def require_staff_member(session: Session, email: str) -> StaffMember:
 
 
 def list_staff_members(session: Session, *, include_removed: bool = False) -> list[StaffMember]:
-    """Return the members by ID, optionally including former ones."""
+    """Return the members sorted by ID, optionally including former ones."""
     query = select(StaffMember).order_by(StaffMember.id)
     rows = session.scalars(query if include_removed else query.where(StaffMember.removed_at.is_(None)))
     return filter_current_members(session, filter_genuine_rows(session, rows))
 
 
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
-    """Return the display names of all members, current and former, by actor as the logs record it.
+    """Map the names of all actors on the staff, current and former, to their display names.
 
-    With `with_numbers`, a name is shown as "Ann (staff 3)": anyone who can write to the database can change names, but
-    the number is in the chain.
+    If `with_numbers` is true, names are formatted as "Ann (staff 3)": anyone who can write to the
+    database can change names, but the number is in the chain.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id))
     names = {staff_actor(member): format_display_name(member.name, member.email) for member in members}
@@ -136,11 +141,12 @@ def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> 
 
 
 def list_active_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
-    """Return the members who can sign in, by ID: their address is verified, or they've signed in recently.
+    """Return the members who may be able to sign in, sorted by ID.
 
-    Rows without a valid seal are included: otherwise, an attacker could become the only editor by damaging the others'
-    rows. So are members who could sign in and were removed after `removed_after`. The audit log shows that they could,
-    since verifying an address is an action of theirs, and records of sign-ins are deleted after a while.
+    Their address is verified, or they've signed in recently. Rows without a valid seal are included;
+    otherwise, an attacker could become the only editor by damaging the others' rows. Also included are
+    members removed after `removed_after` who had been able to sign in. The audit log shows this,
+    because members verify their address themselves, and records of sign-ins are deleted after a while.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id)).all()
     believed = {member.id for member in filter_current_members(session, filter_genuine_rows(session, members))}
@@ -159,7 +165,8 @@ def _list_signed_in(session: Session, members: Sequence[StaffMember]) -> set[int
 def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
     """Return the IDs of the members whose address is verified, or who have entries in the audit log.
 
-    The log counts because someone may have restored a row from before the member verified their address.
+    Entries in the log count because a member's row may have been restored from before they verified
+    their address.
     """
     proven = {member.id for member in members if member.removed_at is None and member.proven_at}
     unproven = {staff_actor(member): member.id for member in members if member.id not in proven}
@@ -170,17 +177,19 @@ def _list_proven(session: Session, members: Sequence[StaffMember]) -> set[int]:
 
 
 def list_verified_staff(session: Session) -> list[StaffMember]:
-    """Return the members who have verified their address, by ID."""
+    """Return the members who have verified their address, sorted by ID."""
     return [member for member in list_staff_members(session) if member.proven_at]
 
 
 def add_staff_member(
     session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime, name: str = ""
 ) -> StaffMember:
-    """Add a member, and queue the email with the link that verifies the address. A returning member gets a new ID.
+    """Add a member, and queue the email with the link for verifying the address.
+
+    A returning member gets a new ID.
 
     Raises:
-        StaffError: the address is already on the staff.
+        StaffError: a member already has this address.
     """
     email = address.canonical
     member = session.scalar(select(StaffMember).where(StaffMember.email == email).with_for_update())
@@ -201,7 +210,10 @@ def add_staff_member(
 
 
 def remove_forged_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Remove the member of a row without a valid seal, which mustn't block its address or count as a colleague."""
+    """Remove a member whose row has no valid seal.
+
+    The row mustn't block the address or count as a colleague.
+    """
     member.email, member.removed_at, member.proven_at = staff_actor(member), now, None
     member.password_hash = member.password_at = None
     seal_row_as_is(session, member)
@@ -211,9 +223,10 @@ def remove_forged_member(session: Session, member: StaffMember, *, actor: str, n
 def queue_verification_link(
     session: Session, member: StaffMember, queue: QueueMail, *, now: datetime, edition: str = ""
 ) -> None:
-    """Queue a new verification link for a member, and end earlier ones.
+    """Queue an email with a new verification link for a member, and end earlier links.
 
-    The link is an invitation unless the member has signed in before. Then it leads to the test of `edition`, if given.
+    The link is an invitation unless the member has signed in before. In that case, it leads to the
+    test of `edition`, if given.
 
     Raises:
         StaffError: the address is already verified.
@@ -224,7 +237,7 @@ def queue_verification_link(
 
 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Remove a member: end their links, withdraw emails to them, and delete their address."""
+    """Remove a member, end their links, withdraw emails to them, and delete their address."""
     _end_open_links(session, member, now)
     end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
@@ -232,7 +245,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Return a verification link's state and member, without using the link up."""
+    """Return the state and member of a verification link, without using up the link."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return VerificationLink(VerificationLinkState.UNKNOWN)
@@ -248,7 +261,10 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
 
 
 def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Mark the address of an open verification link as verified, and return the link's new state. Idempotent."""
+    """Mark the address as verified if the link is open, and return the link's new state.
+
+    This function is idempotent.
+    """
     used = one_time_tokens.use_token(session, token, PROOF_PURPOSE, now=now)
     if used.state is one_time_tokens.TokenState.FRESH:
         member = get_staff_member(session, int(used.serial))
@@ -271,7 +287,7 @@ def _queue_proof_mail(
 
 
 def list_link_serials(member: StaffMember) -> tuple[str, str]:
-    """Return the serials of a member's links: created by an admin or the system, and requested by the member."""
+    """Return the serials of a member's links: those sent to the member, and those they requested."""
     return str(member.id), f"{member.id}{REQUESTED_SUFFIX}"
 
 
@@ -283,13 +299,13 @@ def end_member_links(
     *,
     serials: Iterable[str] | None = None,
 ) -> None:
-    """End a member's open links of one purpose, optionally only those with certain serials."""
+    """End a member's open links for one purpose, optionally only those with certain serials."""
     for serial in list_link_serials(member) if serials is None else serials:
         one_time_tokens.revoke_tokens_by_serial(session, purpose, serial, now=now)
 
 
 def end_every_sign_in_link(session: Session, now: datetime) -> None:
-    """End the open sign-in links of all members."""
+    """End all members' open sign-in links."""
     one_time_tokens.revoke_tokens_by_serial(session, SIGN_IN_PURPOSE, now=now)
 
 

@@ -1,7 +1,8 @@
-"""Access revoked from staff members according to the audit log, so that restoring an old sealed row has no effect.
+"""Staff access revoked according to the audit log, so that restoring an old sealed row has no effect.
 
-A seal proves that we wrote a row, not that it's the newest version. The audit log's rows that change someone's access
-are walked from its end; if one is missing, only members added since are trusted.
+A seal proves that we wrote a row, but not that it's the newest version. The rows of the audit log
+that change someone's access are followed from its end. If one is missing, only members added since
+then are trusted.
 """
 
 import re
@@ -27,7 +28,8 @@ from digest.store.delivery_models import StaffMember
 from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
-# Includes adding: if a row was deleted and its ID is reused, nothing carries over to the new member.
+# Adding a member is included. If a row was deleted and its ID is reused, nothing carries over to
+# the new member.
 _ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
 _ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
@@ -38,9 +40,10 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class Revocations:
-    """The access revoked from a member according to the audit log, and when; `role` is the last one given, or empty.
+    """The access revoked from a member according to the audit log, and when.
 
-    `is_known` is False if rows that could say more are missing.
+    `role` is the last role given, or "" if none is recorded. `is_known` is False if rows that could
+    say more are missing.
     """
 
     is_known: bool = True
@@ -51,11 +54,11 @@ class Revocations:
     password_at: datetime = _NEVER
 
     def add(self, act: str, at: datetime, detail: object) -> None:
-        """Apply a row of the log."""
+        """Apply an entry of the log."""
         values = detail if isinstance(detail, dict) else {}
         if act in (STAFF_ADDED, STAFF_REMOVED):
             self.is_known = self.is_known or act == STAFF_ADDED
-            self.removed = act == STAFF_REMOVED  # an early version reused the number of a returning member
+            self.removed = act == STAFF_REMOVED  # an early version reused the ID of a returning member
         if act in (STAFF_ADDED, ROLE_CHANGED):
             self.role = str(values.get("role", ""))
         if act in _ENDING_METHODS:
@@ -66,9 +69,9 @@ class Revocations:
             self.password_at = max(self.password_at, at)
 
     def is_current_member(self, member: StaffMember) -> bool:
-        """Return whether a member's row is as new as the log.
+        """Return True if a member's row is as new as the log.
 
-        It is if it has the latest role and password, and isn't of a member whom the log has removed.
+        The row must have the latest role and password, and the log mustn't say that the member was removed.
         """
         if not self.is_known:
             return False
@@ -77,16 +80,16 @@ class Revocations:
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
     def is_current_method(self, method: Passkey | AuthenticatorApp) -> bool:
-        """Return whether a sign-in method was created since the member was added and since the last reset."""
+        """Return True if a sign-in method was created after the member was added and last reset."""
         return method.made_at >= self.reset_at
 
     def is_current_session(self, row: StaffSession) -> bool:
-        """Return whether a session began after the member's sessions were last ended."""
+        """Return True if a session began after the member's sessions were last ended."""
         return row.began_at >= self.sessions_ended_at
 
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
-    """Return the revocations, by staff ID."""
+    """Return the revocations by staff ID."""
     rows, is_complete = read_staff_access_changes(session, find_keys_of_session(session))
     if not is_complete:
         log.error("audit log rows about the staff are missing, so only members added since then count")
@@ -100,9 +103,9 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
 
 
 def filter_current_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
-    """Return the members whose rows are as new as the audit log, and log the others."""
+    """Return the members whose rows are as new as the audit log, and log an error for the others."""
     if not members:
-        return []  # works without keys, too
+        return []  # also works without keys
     revocations = read_revocations(session)
     current = [member for member in members if revocations[member.id].is_current_member(member)]
     for member in members:
@@ -112,7 +115,10 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
 
 
 def list_members_missing_staff_rows(session: Session) -> list[str]:
-    """Return the members whose row was deleted, as named in the audit log; rows normally stay when members leave."""
+    """Return the actor names of members in the audit log whose row was deleted.
+
+    A row normally stays when its member leaves.
+    """
     revocations = read_revocations(session)
     missing_numbers = sorted(revocations.keys() - set(session.scalars(select(StaffMember.id))))
     return [f"staff {number}" for number in missing_numbers]

@@ -1,4 +1,4 @@
-"""The staff's sessions, of which only a hash of the cookie's token is stored."""
+"""Sessions of staff members. Only a hash of the cookie's token is stored."""
 
 import hashlib
 import secrets
@@ -14,18 +14,21 @@ from digest.store.delivery_models import StaffMember
 from digest.store.staff_revocations import read_revocations
 from subscribers.store.keyed_row_seals import filter_genuine_rows, is_genuine_row, keep_if_genuine
 
-SESSION_LIFETIME = timedelta(days=30)  # after signing in
-IDLE_LIMIT = timedelta(days=7)  # without a request
+SESSION_LIFETIME = timedelta(days=30)  # counted from signing in
+IDLE_LIMIT = timedelta(days=7)  # maximum time between requests
 TOKEN_BYTES = 32
 
 
 def hash_session_token(token: str) -> str:
-    """Return the stored hash of a token, whose 256 random bits need no salt or slow hash."""
+    """Return the hash that's stored for a token.
+
+    The token's 256 random bits make a salt or a slow hash unnecessary.
+    """
     return hashlib.sha256(b"staff session\0" + token.encode()).hexdigest()
 
 
 def begin_session(session: Session, member: StaffMember, *, network: str, browser: str, now: datetime) -> str:
-    """Store a session for a member who has just signed in, and return the token for the cookie."""
+    """Store a session for a member who just signed in, and return the token for the cookie."""
     token = secrets.token_urlsafe(TOKEN_BYTES)
     session.add(
         StaffSession(
@@ -43,7 +46,10 @@ def begin_session(session: Session, member: StaffMember, *, network: str, browse
 
 
 def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
-    """Return the session of a token and its member, or None if it's unknown, expired, ended, or forged."""
+    """Return the session of a token and its member, or None.
+
+    Return None if the session is unknown, expired, ended, or forged.
+    """
     parameters = {"token_hash": hash_session_token(token), **_alive_at(now)}
     row = session.execute(_select_session(), parameters).one_or_none()
     if row is None or not (is_genuine_row(session, row[0]) and is_genuine_row(session, row[1])):
@@ -52,7 +58,7 @@ def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffS
     return (row[0], row[1]) if revoked.is_current_session(row[0]) and revoked.is_current_member(row[1]) else None
 
 
-@cache  # used by every staff page
+@cache  # every staff page uses it
 def _select_session() -> Select[StaffSession, StaffMember]:
     return (
         select(StaffSession, StaffMember)
@@ -69,14 +75,14 @@ def list_sessions(session: Session, staff: int, *, now: datetime) -> Sequence[St
 
 
 def touch_session(session: Session, session_id: int, *, now: datetime) -> None:
-    """Record that a session is in use."""
+    """Update the time when a session was last used."""
     row = session.get(StaffSession, session_id)
     if row is not None:
         row.used_at = now
 
 
 def reauthenticate_session(session: Session, session_id: int, *, now: datetime) -> str | None:
-    """Replace a session's token after its member has proved who they are again.
+    """Replace a session's token after its member has confirmed their identity.
 
     Return the new token, or None if the session has ended.
     """
@@ -90,28 +96,28 @@ def reauthenticate_session(session: Session, session_id: int, *, now: datetime) 
 
 
 def end_session(session: Session, staff: int, session_id: int) -> bool:
-    """End one of a member's sessions, and return whether it existed."""
+    """End one of a member's sessions, and return True if it existed."""
     return _delete_sessions(session, (StaffSession.staff == staff) & (StaffSession.id == session_id)) > 0
 
 
 def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
-    """End a member's sessions, optionally except one, and return the number ended."""
+    """End a member's sessions, optionally except one, and return the number of sessions ended."""
     mine = StaffSession.staff == staff
     return _delete_sessions(session, mine if keep is None else mine & (StaffSession.id != keep))
 
 
 def end_every_session(session: Session) -> int:
-    """End the sessions of all members, and return the number ended."""
+    """End the sessions of all members, and return the number of sessions ended."""
     return _delete_sessions(session, StaffSession.id.is_not(None))
 
 
 def delete_old_sessions(session: Session, *, now: datetime) -> int:
-    """Delete the expired sessions, and return their number."""
+    """Delete expired sessions, and return the number deleted."""
     return _delete_sessions(session, ~_is_alive(), _alive_at(now))
 
 
 def _is_alive() -> ColumnElement[bool]:
-    """Return the condition for an unexpired session; `_alive_at` returns its parameters."""
+    """Return the condition for unexpired sessions. `_alive_at` returns its parameters."""
     return (StaffSession.began_at > bindparam("began_after")) & (StaffSession.used_at > bindparam("used_after"))
 
 

@@ -1,4 +1,4 @@
-"""The table of actions that used subscribers' addresses, kept until admins get their daily summary."""
+"""The table of uses of subscribers' addresses, kept until admins get their daily summary."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,7 +7,10 @@ from subscribers.store.models import Base, Moment
 
 
 class SubscriberAddressUseCount(Base):
-    """The number of times an actor used addresses in one way, and since when; it names no subscriber."""
+    """The number of times that an actor used addresses in one way, and since when.
+
+    It doesn't identify subscribers.
+    """
 
     __tablename__ = "address_use"
 

@@ -1,1 +1,4 @@
-"""The web pages: the archive for subscribers, the desk for editors, and admin pages. `app` connects everything."""
+"""The web pages: the archive for subscribers, the desk for editors, and the admin pages.
+
+`app` combines them.
+"""

@@ -1,4 +1,4 @@
-"""Names of actors as their colleagues see them."""
+"""Names of actors as they're shown to their colleagues."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,7 +8,7 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return an actor's name for colleagues: a display name, a terminal's user, or "The scheduler"."""
+    """Return the name under which an actor is shown: a display name, a terminal's user, or "The scheduler"."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -22,7 +22,7 @@ def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement with display names instead of actors in its edits, including those of removed stories."""
+    """Return an arrangement whose edits, including those of removed stories, have display names instead of actors."""
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
     outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

@@ -1,4 +1,4 @@
-"""The application factory: creates the Flask application that serves all pages of an open installation."""
+"""The application factory, which creates the Flask application that serves all pages of an open installation."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -60,7 +60,8 @@ from subscribers.pages import contact, my_data, preferences, unsubscribe  # noqa
 from subscribers.pages.context import ERROR_TEXTS, HONEYPOT_FIELD, OTHER_ERROR_ADVICE, page_context, subscriber_pages
 from subscribers.pages.signup import signup_pages
 
-CSRF_SECONDS = 12 * 3600  # a review page may stay open for a working day
+# A review page may stay open for a working day.
+CSRF_SECONDS = 12 * 3600
 MAX_FORM_BYTES = 64 * 1024
 _page_code_cache = TemplateCodeCache()
 log = get_logger("digest.web")
@@ -80,8 +81,8 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     """
     settings = installation.settings
     app = RedactingFlask("digest.web", static_folder=None)
-    # Whatever FLASK_DEBUG says: tracebacks must not be public. (`app.debug` would create the Jinja environment before
-    # it's set up.)
+    # This ignores FLASK_DEBUG, because tracebacks must not be public. Setting `app.debug` would
+    # create the Jinja environment before it's configured.
     app.config["DEBUG"] = False
     _configure_app(app, installation)
     loader = create_jinja_environment(settings.templates).loader
@@ -91,7 +92,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     _set_up_templates(app, settings, scripts)
     follow_settings = _make_settings_follower(app, installation, clock)
     follow_settings()
-    if settings.metrics_token:  # otherwise, no one can read them
+    if settings.metrics_token:  # otherwise, no one could read them
         app.before_request(_note_start)
         app.after_request(_observe_duration)
     app.before_request(follow_settings)
@@ -103,7 +104,8 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
         *(breaking_news_pages, sending_pages, story_pages),
     ):
         app.register_blueprint(blueprint)
-    # These pages have no cookies that could be abused (see subscribers.pages.context and .signup). Webhooks are signed.
+    # These pages have no cookies that could be abused (see subscribers.pages.context and .signup).
+    # Webhooks are signed.
     for blueprint in (subscriber_pages, signup_pages, webhook_pages):
         app.register_blueprint(blueprint)
         csrf.exempt(blueprint)
@@ -112,7 +114,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     app.register_error_handler(TemplateMistakeError, _template_mistake_page)
     app.register_error_handler(ConfirmationRequiredError, redirect_to_confirm_identity)
     app.after_request(add_default_headers)
-    # These run in reverse order: headers for staff pages are set first.
+    # These run in reverse order, so the headers of staff pages are set first.
     app.after_request(keep_staff_pages_private)
     app.after_request(log_response)
     prefix = urlsplit(settings.link_base).path.rstrip("/")
@@ -140,7 +142,8 @@ def _configure_app(app: Flask, installation: Installation) -> None:
     cookies = CookieScope.from_settings(installation.settings)
     app.config.update(
         SECRET_KEY=installation.keys.current("session").secret,
-        # Flask's session only contains the form token; signed-in sessions are rows (digest.app.accounts).
+        # Flask's session only contains the form token. The sessions of signed-in users are rows
+        # (digest.app.accounts).
         SESSION_COOKIE_NAME=cookies.form,
         SESSION_COOKIE_PATH=cookies.path,
         SESSION_COOKIE_HTTPONLY=True,
@@ -155,7 +158,7 @@ def _configure_app(app: Flask, installation: Installation) -> None:
 def _make_settings_follower(
     app: Flask, installation: Installation, clock: Callable[[], datetime]
 ) -> Callable[[], None]:
-    """Return a function that rebuilds the context of subscriber pages when the settings have changed."""
+    """Return a function that rebuilds the context of the subscriber pages if the settings have changed."""
     built_from: Settings | None = None
 
     def follow_settings() -> None:
@@ -176,7 +179,10 @@ def _make_settings_follower(
 
 
 def _change_styles(app: Flask, settings: Settings) -> None:
-    """Reload the style sheets after a branding change. Open pages can still load the earlier ones."""
+    """Reload the style sheets after a branding change.
+
+    Open pages can still load the earlier ones.
+    """
     context: WebContext = app.extensions["digest"]
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
@@ -186,7 +192,7 @@ def _change_styles(app: Flask, settings: Settings) -> None:
 
 
 class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
-    """Flask's template environment with custom templates."""
+    """Flask's template environment, with custom templates."""
 
 
 def _publication_mark() -> Markup:
@@ -201,7 +207,7 @@ def _header_image() -> Markup:
 
 
 def _localize(moment: datetime) -> datetime:
-    """Return a moment in the publication's time zone at the time of rendering."""
+    """Return a moment in the time zone that the publication has when the page is rendered."""
     return moment.astimezone(page_context.site.zone)
 
 
@@ -214,7 +220,7 @@ def _in_zone(write: Callable[[datetime], str]) -> Callable[[datetime], str]:
 
 
 def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> None:
-    """Configure Flask's template environment, with the same strictness as everywhere else."""
+    """Configure Flask's template environment as strictly as the others."""
     app.jinja_options = {
         "bytecode_cache": _page_code_cache,
         "undefined": StrictUndefined,
@@ -251,7 +257,7 @@ _EXPIRED_FORM_TEXT = (
 
 
 def _error_page(error: HTTPException) -> Response:
-    """Render an error page with what happened and what to do, for subscribers or the desk."""
+    """Render an error page that explains what happened and what to do, for subscribers or for the desk."""
     status, at_desk = error.code or 500, _is_at_desk()
     title, advice = _describe_error(error, status, at_desk=at_desk)
     response = _error_response(status, title, advice, at_desk=at_desk)
@@ -266,7 +272,10 @@ def _is_at_desk() -> bool:
 
 
 def _describe_error(error: HTTPException, status: int, *, at_desk: bool) -> tuple[str, str]:
-    """Return the title and advice of an error page. Staff get more details than subscribers."""
+    """Return the title and advice of an error page.
+
+    Staff members get more details than subscribers.
+    """
     if isinstance(error, CSRFError):
         return _EXPIRED_FORM_TEXT
     title, advice = ERROR_TEXTS.get(status, (error.name, OTHER_ERROR_ADVICE))
@@ -284,9 +293,9 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 
 
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
-    """Report a mistake in a custom template, with file and line, to the staff and the log.
+    """Report a mistake in a custom template, with its file and line, to the staff and in the log.
 
-    Subscribers only read that something went wrong on our end.
+    Subscribers only read that something went wrong.
     """
     log.error("a custom template has an error", mistake=str(error))
     at_desk = _is_at_desk()
@@ -299,7 +308,7 @@ def _error_response(status: int, title: str, advice: str, *, at_desk: bool) -> R
         title, advice = page_context.language.translate_text(title), page_context.language.translate_text(advice)
     try:
         page = render_template(f"web/{_error_template(at_desk=at_desk)}", title=title, what=advice)
-    except TemplateMistakeError:  # in the error page or its layout
+    except TemplateMistakeError:  # the mistake is in the error page or its layout
         return Response(f"{title}\n\n{advice}\n", status, mimetype="text/plain")
     return Response(page, status, mimetype="text/html")
 
@@ -311,7 +320,7 @@ def _error_template(*, at_desk: bool) -> str:
 
 
 class _PathPrefixMiddleware:
-    """Middleware that serves pages below a base URL's path, whether the proxy strips it or not."""
+    """Middleware that serves the pages below the path of the base URL, whether the proxy removes it or not."""
 
     def __init__(self, app: WSGIApplication, prefix: str) -> None:
         self._app, self._prefix = app, prefix

@@ -1,17 +1,18 @@
-"""Line and bar charts as positions of ticks, bars, and labels, from which `templates/web/desk/chart.html` writes SVG.
+"""Line and bar charts, as positions of ticks, bars, and labels.
 
-Lengths are in the drawing's own units. The page's style sheet colors and scales it.
+`templates/web/desk/chart.html` writes them as SVG. Lengths are in the drawing's own units. The
+page's style sheet colors and scales the drawing.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-_LETTER_WIDTH = 7.0  # of a digit, at most, in the charts' 13 px sans serif
+_LETTER_WIDTH = 7.0  # of a digit, at most, in the charts' 13 px sans-serif font
 _MARGIN = 8.0
 _TOP_SPACE = 20.0  # for the label of a limit at the top
 _LABEL_SPACE = 26.0  # below the axis
 _END_SPACE = 64.0  # right of a line, for its last number
-_BAR_SHARE = 0.8  # share of the space between two bars
+_BAR_SHARE = 0.8  # the width of a bar as a share of its column
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class ChartLabel:
 
 @dataclass(frozen=True, slots=True)
 class ChartBar:
-    """One bar: its top left corner, width, and height."""
+    """A bar: its top left corner, width, and height."""
 
     x: float
     y: float
@@ -43,7 +44,10 @@ class LimitLine:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of one series. `sentence` describes it; tick lines go from `left` to `right`."""
+    """A chart of one series of values.
+
+    `sentence` describes it. Tick lines extend from `left` to `right`.
+    """
 
     sentence: str
     width: float
@@ -70,7 +74,7 @@ class _Plot:
     count: int
 
     def x(self, place: float) -> float:
-        """Return the middle of a value's column."""
+        """Return the horizontal middle of a value's column."""
         return round(self.left + (self.right - self.left) * (place + 0.5) / max(self.count, 1), 1)
 
     def y(self, value: float) -> float:
@@ -88,9 +92,9 @@ def draw_line_chart(
     min_step: float = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as a line above 0, with the last number at its end, and a dashed limit.
+    """Draw values as a line above 0, with the last number at its end, and a dashed line for the limit.
 
-    `write` formats a number. A value of None is a gap, and an empty label is left out.
+    `write` formats a number. A value of None is a gap, and an empty label is omitted.
     """
     known_values = [value for value in values if value is not None]
     plot, chart = _lay_out(sentence, labels, known_values, write, limit, min_step, size, _END_SPACE)
@@ -111,7 +115,10 @@ def draw_bar_chart(
     columns: int = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as bars above 0, like `draw_line_chart`. There's room for at least `columns` bars."""
+    """Draw values as bars above 0, like `draw_line_chart`.
+
+    There's space for at least `columns` bars.
+    """
     plot, chart = _lay_out(sentence, labels, values, write, limit, min_step, size, _MARGIN, columns)
     width = round(_BAR_SHARE * (plot.right - plot.left) / max(plot.count, 1), 1)
     bars = (
@@ -122,7 +129,10 @@ def draw_bar_chart(
 
 
 def list_axis_ticks(top: float, min_step: float = 0) -> list[float]:
-    """Return the round numbers of an axis from 0 to at least `top`, in at most four steps of at least `min_step`."""
+    """Return the round numbers of an axis from 0 to at least `top`.
+
+    There are at most four steps of at least `min_step`.
+    """
     if top <= 0:
         return [0.0, 1.0]
     sizes = (size * 10.0**power for power in range(-6, 12) for size in (1, 2, 2.5, 5))
@@ -169,7 +179,7 @@ def _lay_out(
 
 
 def _split_at_gaps(points: Sequence[tuple[float, float] | None]) -> tuple[tuple[tuple[float, float], ...], ...]:
-    """Return the runs of points between gaps."""
+    """Return the sequences of points between gaps."""
     runs: list[list[tuple[float, float]]] = [[]]
     for point in points:
         if point is None:

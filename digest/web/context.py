@@ -1,4 +1,7 @@
-"""The shared context of all pages: the installation, a clock, and the style sheets, created once by `app`."""
+"""The context shared by all pages: the installation, a clock, and the style sheets.
+
+It's created once by `app`.
+"""
 
 import hashlib
 import re
@@ -29,7 +32,7 @@ STYLE_SHEET_FILES = {
     "desk": ("base.css", "desk.css", "edit.css", "views.css", "admin.css"),
     "inbox": ("base.css", "inbox.css"),
 }
-# Lines that only contain a comment are for readers of the source and aren't sent to browsers.
+# Lines that only contain a comment are for readers of the source, and aren't sent to browsers.
 _COMMENT_LINE = re.compile(r"(?m)^[ \t]*//.*\n")
 SCRIPT_FILES = {
     "desk": ("desk.js", "preview.js"),
@@ -39,13 +42,13 @@ SCRIPT_FILES = {
 
 
 def strip_comment_lines(script: str) -> str:
-    """Return a script without the lines that only contain a comment."""
+    """Return a script without the lines that contain only a comment."""
     return _COMMENT_LINE.sub("", script)
 
 
 @dataclass(frozen=True, slots=True)
 class PublicFiles:
-    """Style sheets or scripts by public name, which contains the hash of the text: `reader-1f2e3d4c.css`."""
+    """Style sheets or scripts by public name, which contains the hash of the text, such as `reader-1f2e3d4c.css`."""
 
     public_names: Mapping[str, str]
     text_by_name: Mapping[str, str]
@@ -57,10 +60,13 @@ class PublicFiles:
         files_by_name: Mapping[str, Sequence[str]],
         finish: Mapping[str, Callable[[str], str]] = MappingProxyType({}),
     ) -> "PublicFiles":
-        """Assemble the texts from the templates, preferring custom ones. `finish` transforms some, by name."""
+        """Combine the texts of templates, preferring custom ones.
+
+        `finish` transforms some of them, by name.
+        """
         names: dict[str, str] = {}
         texts: dict[str, str] = {}
-        nothing = Environment(autoescape=True)  # loaders require one but don't use it
+        nothing = Environment(autoescape=True)  # loaders require it, but don't use it
         for name, files in files_by_name.items():
             text = "".join(loader.get_source(nothing, f"web/{file}")[0] for file in files)
             text = finish[name](text) if name in finish else text
@@ -78,7 +84,7 @@ class PublicFiles:
 
 @dataclass(frozen=True, slots=True)
 class WebContext:
-    """The shared context of one process's pages, for the lifetime of the application."""
+    """The context shared by the pages of one process while the application exists."""
 
     installation: Installation
     clock: Callable[[], datetime]
@@ -106,7 +112,7 @@ class WebContext:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which applies to all dates and times on pages."""
+        """The publication's time zone, which is used for all dates and times on pages."""
         return self.settings.zone
 
 

@@ -1,6 +1,7 @@
 """Template filters for dates, times, numbers, and names, and the branding of subscriber pages.
 
-Staff pages are in English, and subscriber pages in the publication's language. Moments are shown in its time zone.
+Staff pages are in English, and subscriber pages are in the publication's language. Moments are
+shown in the publication's time zone.
 """
 
 from collections.abc import Callable, Mapping
@@ -43,37 +44,40 @@ _CODE = Markup("<code>{}</code>")
 
 
 def format_month(day: date) -> str:
-    """Return a date as "November 2026"."""
+    """Return the month of a date, such as "November 2026"."""
     return f"{day:%B %Y}"
 
 
 def format_short_date(day: date) -> str:
-    """Return a date as "Nov. 20, 2026"."""
+    """Return a date in a short form, such as "Nov. 20, 2026"."""
     return f"{short_month_day(day)}, {day.year}"
 
 
 def format_day_and_hour(local: datetime) -> str:
-    """Return a moment as "Friday, November 20, 6 a.m. ET"."""
+    """Return a moment with its weekday and zone, such as "Friday, November 20, 6 a.m. ET"."""
     return f"{weekday_month_day(local)}, {hour_in_zone(local)}"
 
 
 def short_moment(local: datetime, local_now: datetime) -> str:
-    """Return "Nov. 20, 6:00 a.m.", with the year if it isn't the current one. For tables that give their zone once."""
+    """Return a moment such as "Nov. 20, 6:00 a.m.", with the year if it isn't the current one.
+
+    This is for tables that mention their time zone once.
+    """
     return f"{day_without_current_year(local.date(), local_now.date())}, {clock_time(local)}"
 
 
 def recent_moment(local: datetime, local_now: datetime) -> str:
-    """Return "6:00 a.m." for a moment today, or else the same as `short_moment`."""
+    """Return the time of a moment today, such as "6:00 a.m.", or the result of `short_moment` for another day."""
     return clock_time(local) if local.date() == local_now.date() else short_moment(local, local_now)
 
 
 def day_without_current_year(day: date, today: date) -> str:
-    """Return "Nov. 20", or "Nov. 20, 2025" if the year isn't the current one."""
+    """Return a date such as "Nov. 20", or "Nov. 20, 2025" if the year isn't the current one."""
     return short_month_day(day) if day.year == today.year else format_short_date(day)
 
 
 def parse_recorded_moment(text: str) -> datetime | None:
-    """Parse a recorded moment (ISO 8601); return None if it's damaged."""
+    """Parse a recorded moment (ISO 8601), or return None if it's damaged."""
     try:
         return datetime.fromisoformat(text)
     except ValueError:
@@ -81,7 +85,10 @@ def parse_recorded_moment(text: str) -> datetime | None:
 
 
 def typeset(text: str) -> Markup:
-    """Return a text of this program as HTML, with curly quotation marks and with quoted code as `code` elements."""
+    """Return a text of this program as HTML with curly quotation marks.
+
+    Quoted code is put in `code` elements.
+    """
     start, parts = 0, []
     for code in QUOTED_CODE.finditer(text):
         parts += [escape(curl_quotes(text[start : code.start()])), _CODE.format(code["ticked"] or code["quoted"])]
@@ -90,54 +97,60 @@ def typeset(text: str) -> Markup:
 
 
 def refusal_sentence(refusal: object) -> Markup:
-    """Return a refusal as a sentence, because many messages begin in lower case. Names of settings aren't changed."""
+    """Return a refusal as a sentence that begins with a capital letter.
+
+    Many messages begin with a lowercase letter. Names of settings aren't changed.
+    """
     text = str(refusal)
     return typeset(sentence(text) if text.split(" ", 1)[0].replace("'", "").isalpha() else text)
 
 
 def as_sentence(text: str) -> str:
-    """Return text as `sentence` does. Markup stays markup."""
+    """Return a text as `sentence` does.
+
+    Markup remains markup.
+    """
     return type(text)(sentence(text))
 
 
 def state_name(state: str) -> str:
-    """Return the name of an edition's state for pages."""
+    """Return the name of an edition's state, as shown on pages."""
     return {"held": "incomplete", "cancelled": "canceled"}.get(state, str(state))
 
 
 def thousands(count: int) -> str:
-    """Return a number as "12,408"."""
+    """Return a number with separators, such as "12,408"."""
     return f"{count:,}"
 
 
 def kilobytes(octets: int) -> str:
-    """Return a size as "54 KB", rounded up so that exceeding a limit is visible."""
+    """Return a size such as "54 KB", rounded up so that exceeding a limit is visible."""
     return f"{-(-octets // 1024)} KB"
 
 
 def url_without_scheme(url: str) -> str:
-    """Return a URL as host and path, without scheme and trailing slash."""
+    """Return a URL as host and path, without the scheme and a trailing slash."""
     return f"{site_name(url)}{urlsplit(url).path}".rstrip("/")
 
 
 def word_mark(name: str) -> Markup:
-    """Return the name as a word mark, with its first dot, if any, in the accent color."""
+    """Return a name as a word mark, whose first dot, if any, has the accent color."""
     before, dot, after = name.partition(".")
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
 
 def format_block_dates(block: LabeledBlock) -> str:
-    """Return the period of a labeled block: "from Dec. 20, 2026, to Jan. 3, 2027"."""
+    """Return the period of a labeled block, such as "from Dec. 20, 2026, to Jan. 3, 2027"."""
     parts = (("from", block.first_day), ("to" if block.first_day else "until", block.last_day))
     return ", ".join(f"{word} {format_short_date(day)}" for word, day in parts if day)
 
 
 def groups_of_four(text: str) -> str:
-    """Return text as "abcd efgh ij", which is easier to type."""
+    """Return a text in groups, such as "abcd efgh ij", which is easier to type."""
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
-# They take a moment in the publication's time zone.
+# These take a moment in the publication's time zone.
 MOMENT_FILTERS: Mapping[str, Callable[[datetime], str]] = {
     "long_day": weekday_date,
     "date_of": full_date,
@@ -175,14 +188,14 @@ PLAIN_FILTERS = (
 )
 
 
-# Filters for subscriber pages use the publication's language.
+# The filters for subscriber pages use the publication's language.
 SUBSCRIBER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_month_day", "month_year", "hour_in_zone")
 
 
 def install_subscriber_filters(
     environment: Environment, find_language: Callable[[], SubscriberLanguage], find_zone: Callable[[], ZoneInfo]
 ) -> None:
-    """Add filters that use the language and time zone found when a page is rendered."""
+    """Add filters that use the language and time zone at the time when a page is rendered."""
 
     def write_moment(form: str) -> Callable[[datetime], str]:
         return lambda moment: str(getattr(find_language(), form)(moment.astimezone(find_zone())))
@@ -198,27 +211,30 @@ def install_subscriber_filters(
 
 
 def make_link_start_tag(url: str) -> Markup:
-    """Return a link's start tag, as a value for a message; `link_end` closes it."""
+    """Return the start tag of a link, as a value for a message.
+
+    `link_end` closes the link.
+    """
     return Markup('<a href="{}">').format(url)
 
 
 def apply_branding(css: str, branding: BrandingSettings) -> str:
-    """Return the style sheet of subscriber pages with the publisher's colors, fonts, and shapes."""
+    """Return the style sheet of subscriber pages with the colors, fonts, and shapes of the publisher."""
     if branding.is_always_dark:
         css = css.replace("@media screen and (prefers-color-scheme: dark)", "@media screen", 1)
         css = css.replace("color-scheme: light dark", "color-scheme: dark", 1)
-        # Paper is white, and the logo is made for a dark page.
+        # Paper is white, but the logo is made for a dark page.
         css += "@media print { .top .mark img { filter: invert(1) hue-rotate(180deg); } }\n"
     return css + build_branding_styles(branding)
 
 
 def build_branding_styles(branding: BrandingSettings) -> str:
-    """Return a style sheet to follow base.css and reader.css; empty for the default branding."""
+    """Return a style sheet to follow base.css and reader.css, or "" for the default branding."""
     if branding == BrandingSettings():
         return ""
     news = "var(--serif)" if branding.headings == "serif" else branding.heading_font
     bar = "var(--link)" if branding.bar_color == "accent" else "var(--ink)"
-    # When printed, public.css sets the colors.
+    # For printing, public.css sets the colors.
     return (
         f":root {{ --sans: {branding.text_font}; --news: {news}; --bar: {branding.bar}px; --bar-color: {bar}; "
         f"--button: {branding.button_radius}px; --corner: {branding.panel_radius}px; }}\n"

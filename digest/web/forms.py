@@ -1,7 +1,7 @@
-"""Forms and queries of staff pages, parsed with models as on all pages (`subscribers.pages.forms`).
+"""Forms and queries of staff pages, which are parsed with models as on all pages (`subscribers.pages.forms`).
 
-A page declares a `FormOrQueryModel` and calls `read_form`. Its template shows a `FormError` with the macros in
-`web/forms.html`: `refused` above the form, and `input` (or `marks` and `problem`) at each field.
+A page declares a `FormOrQueryModel` and calls `read_form`. Its template shows a `FormError` with the
+macros in `web/forms.html`: `refused` above the form, and `input` (or `marks` and `problem`) at each field.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,10 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class FormOrQueryModel(FormModel):
-    """Base class of forms and queries. Unknown fields and spaces around values are ignored."""
+    """Base class of forms and queries.
+
+    Unknown fields and spaces around values are ignored.
+    """
 
     model_config = ConfigDict(str_strip_whitespace=True, validate_default=True)
 
@@ -41,7 +44,10 @@ def read_form(model: type[Fields], values: MultiDict[str, str] | None = None) ->
 
 
 def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -> Fields:
-    """Parse the URL's query, or `values`. Invalid fields get their default."""
+    """Parse the query of the URL, or `values`.
+
+    Invalid fields are replaced by their defaults.
+    """
     given_values = forms.pick_values(model, request.args if values is None else values)
     try:
         return model.model_validate(given_values)
@@ -51,7 +57,7 @@ def read_query(model: type[Fields], values: MultiDict[str, str] | None = None) -
 
 
 def make_field_validator(read: Callable[[str], str]) -> AfterValidator:
-    """Return a validator from a function that raises a `RefusalError`, whose text becomes the field's problem."""
+    """Return a validator that calls a function, and uses the text of its `RefusalError` as the field's problem."""
 
     def check(text: str) -> str:
         try:
@@ -72,9 +78,10 @@ def _strip_commas(value: object) -> object:
     return value.replace(",", "") if isinstance(value, str) else value
 
 
-Reason = Annotated[str, make_field_validator(read_reason)]  # for the audit log: a single line without addresses
+# The reason is for the audit log. It's a single line without addresses.
+Reason = Annotated[str, make_field_validator(read_reason)]
 Day = Annotated[date, AfterValidator(_check_day)]  # such as 2026-06-16
-Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is 1000
+Count = Annotated[int, BeforeValidator(_strip_commas), Field(ge=0, le=MAX_ROW_NUMBER)]  # "1,000" is read as 1000
 
 
 class ReasonForm(FormOrQueryModel):

@@ -15,9 +15,10 @@ health_pages = Blueprint("health", __name__)
 
 @health_pages.get("/healthz")
 def report_liveness() -> Response:
-    """Report that the process responds. Nothing else is checked, so that a slow disk doesn't cause restarts.
+    """Report that the process responds.
 
-    `digest doctor --online` compares the number of proxies in the request with the settings.
+    Nothing else is checked, so that a slow disk doesn't cause restarts. `digest doctor --online`
+    compares the number of proxies in the request with the settings.
     """
     response = _plain_response("alive")
     forwarded = request.headers.get("X-Forwarded-For", "").split(",")
@@ -27,14 +28,17 @@ def report_liveness() -> Response:
 
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
-    """Report whether the database responds and its schema is this version's."""
+    """Report whether the database responds and its schema belongs to this version."""
     problem = explain_unusable_database(web_context().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 
 @health_pages.get("/metrics")
 def report_metrics() -> ResponseReturnValue:
-    """Return the metrics if the request has the token, or else 401, even for requests from this machine."""
+    """Return the metrics, or a 401 response if the request doesn't have the token.
+
+    That applies to requests from this machine, too.
+    """
     context = web_context()
     if not _has_metrics_token():
         refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)
@@ -47,9 +51,9 @@ def report_metrics() -> ResponseReturnValue:
 
 
 def _has_metrics_token() -> bool:
-    """Return whether the request has the token.
+    """Return True if the request has the token.
 
-    Loopback proves nothing, because a local proxy sends from there, too.
+    A loopback address proves nothing, because requests from a local proxy have one, too.
     """
     token = web_context().settings.metrics_token
     scheme, _, sent = request.headers.get("Authorization", "").partition(" ")

@@ -1,4 +1,7 @@
-"""Forms kept while someone signs in again: only in memory, and no longer than a sign-in counts as recent."""
+"""Forms that are kept while someone signs in again.
+
+They're only kept in memory, and no longer than a sign-in counts as recent.
+"""
 
 import re
 import threading
@@ -12,17 +15,17 @@ from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 
 TOKEN_FIELD = "csrf_token"  # noqa: S105 - the field's name
 _SECRET_FIELD = "passphrase"  # noqa: S105 - the field's name
-_SECRET_WORDS = ("passphrase", "password", "secret", "token", "code")  # in names of fields
-# Fields that pages fill in themselves, invisibly.
+_SECRET_WORDS = ("passphrase", "password", "secret", "token", "code")  # in the names of fields
+# These fields are filled in by the pages themselves, and are invisible.
 _HIDDEN_FIELDS = frozenset(
     {"asks", "back", "field", "fingerprint", "mark", "release", "seen", "seq", "supersedes", "view"}
 )
-_HIDDEN_PREFIX = "was-"  # of earlier values
+_HIDDEN_PREFIX = "was-"  # of fields with earlier values
 
 
 @dataclass(frozen=True, slots=True)
 class KeptForm:
-    """A submitted form: its fields without the token, its URL below the base URL, and its page (`back`).
+    """A submitted form: its fields without the token, its URL relative to the base URL, and its page (`back`).
 
     `action` describes it, such as "Find subscriber".
     """
@@ -35,31 +38,34 @@ class KeptForm:
 
     @property
     def visible_fields(self) -> tuple[tuple[str, str], ...]:
-        """The label and text of each filled-in field, without secrets and hidden ones."""
+        """The label and text of each filled-in field, without secrets and hidden fields."""
         return tuple((_write_label(name), text) for name, text in self.fields if text.strip() and _is_visible(name))
 
 
 class KeptForms:
-    """The kept forms of one process, one per sign-in, for the lifetime of the application."""
+    """The kept forms of one process while the application exists, one per sign-in."""
 
     def __init__(self) -> None:
         self._forms: dict[str, KeptForm] = {}
         self._lock = threading.Lock()
 
     def keep(self, sign_in: str, form: KeptForm) -> None:
-        """Keep a form, replacing an earlier one of the same sign-in, and drop expired ones."""
+        """Keep a form, replacing an earlier one of the same sign-in, and discard expired ones."""
         with self._lock:
             self._drop_old(form.kept_at)
             self._forms[sign_in] = form
 
     def find(self, sign_in: str, *, now: datetime) -> KeptForm | None:
-        """Drop expired forms; return the form of a sign-in, or None."""
+        """Discard expired forms, and return the form of a sign-in, or None."""
         with self._lock:
             self._drop_old(now)
             return self._forms.get(sign_in)
 
     def drop(self, sign_in: str, path: str | None = None) -> None:
-        """Drop the form of a sign-in; with `path`, only if it's submitted there."""
+        """Discard the form of a sign-in.
+
+        With `path`, that's done only if it's submitted there.
+        """
         with self._lock:
             form = self._forms.get(sign_in)
             if form is not None and path in (None, form.path):
@@ -75,7 +81,7 @@ def _is_visible(name: str) -> bool:
 
 
 def _write_label(name: str) -> str:
-    """Return a field's or route's name as a label: "paused_until" becomes "Paused until"."""
+    """Return the name of a field or route as a label; for example, "paused_until" becomes "Paused until"."""
     return re.sub("[-_]+", " ", name).strip().capitalize()
 
 
@@ -84,7 +90,10 @@ def _is_old(form: KeptForm, now: datetime) -> bool:
 
 
 def capture_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
-    """Return the submitted form, to be kept; None if it has a file or passphrase, or its form token is invalid."""
+    """Return the submitted form to be kept.
+
+    Return None if it has a file or passphrase, or if its form token is invalid.
+    """
     if request.files or _SECRET_FIELD in request.form:
         return None
     try:
@@ -98,5 +107,5 @@ def capture_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm
 
 
 def get_submitted_path(request: Request) -> str:
-    """Return the path a form was submitted to, with its query, below the base URL."""
+    """Return the path that a form was submitted to, with its query, relative to the base URL."""
     return request.full_path.rstrip("?")

@@ -1,4 +1,4 @@
-"""URL routing: routes that are quick to add, and row numbers limited to what the database can store."""
+"""URL routing: routes that can be added quickly, and row numbers limited to what the database can store."""
 
 from collections.abc import Callable
 from threading import Lock
@@ -9,15 +9,15 @@ from werkzeug.routing import IntegerConverter, Map, Rule
 
 AddressBuilder = Callable[..., tuple[str, str]]
 MAX_ROW_NUMBER = 2**31 - 1  # the maximum of a key column on PostgreSQL
-# Python 3.11 fails if two threads create syntax trees at the same time, which compiling does.
+# Python 3.11 fails if two threads create syntax trees at the same time, which happens when compiling.
 _compiling = Lock()
 
 
 class LazyRule(Rule):
     """A route that compiles its URL builder when its first URL is built.
 
-    Werkzeug compiles two functions per route when it's added, which is four fifths of the time of `create_app()`,
-    although a process only ever builds URLs of a few dozen routes.
+    Werkzeug compiles two functions per route when it's added, which takes four fifths of the time
+    of `create_app()`, although a process only builds URLs of a few dozen routes.
     """
 
     def _compile_builder(self, append_unknown: bool = True) -> AddressBuilder:  # noqa: FBT001, FBT002 - as Werkzeug has it
@@ -35,7 +35,10 @@ class LazyRule(Rule):
 
 
 class RowNumberConverter(IntegerConverter):
-    """Converter for row numbers in URLs. Numbers that are too large have no page."""
+    """Converter for row numbers in URLs.
+
+    A number that's too large matches no page.
+    """
 
     def __init__(
         self,
@@ -49,6 +52,9 @@ class RowNumberConverter(IntegerConverter):
 
 
 class RowNumberUrlMap(Map):
-    """A URL map whose integers are row numbers, because databases reject queries for values too large for a column."""
+    """A URL map whose integers are row numbers.
+
+    Databases reject queries with values that are too large for a column.
+    """
 
     default_converters = ImmutableDict({**Map.default_converters, "int": RowNumberConverter})

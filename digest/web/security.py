@@ -14,15 +14,16 @@ log = get_logger("digest.web")
 
 HSTS_SECONDS = 365 * 24 * 3600
 
-# Only our own style sheet, images, and forms, and no scripts at all. Without scripts, `connect-src` has no effect, except
-# that Lighthouse fetches robots.txt through the page and would report it missing.
+# Only our own style sheet, images, and forms are allowed, and no scripts. Without scripts,
+# `connect-src` has no effect, except that Lighthouse fetches robots.txt through the page and would
+# report it as missing.
 STRICT_POLICY = "default-src 'none'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 # The desk frames its own previews, and only runs our own scripts from files, never inline ones.
 DESK_POLICY = STRICT_POLICY + "; frame-src 'self'; script-src 'self'"
 
 
 class RedactingFlask(Flask):
-    """A Flask application whose error log contains neither addresses nor tokens."""
+    """A Flask application whose error log contains no addresses or tokens."""
 
     url_rule_class = LazyRule
     url_map_class = RowNumberUrlMap
@@ -30,8 +31,8 @@ class RedactingFlask(Flask):
     def log_exception(self, exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None]) -> None:
         """Log where a request failed.
 
-        Flask would log the path, which may contain a subscriber's token, and the exception's text, which may quote a
-        row. The route, the type, and the frames are enough to find the fault.
+        Flask would log the path, which may contain a subscriber's token, and the exception's text,
+        which may quote a row. The route, the type, and the frames are enough to find the error.
         """
         kind, _, frames = exc_info
         frame_lines = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(frames)]
@@ -41,12 +42,12 @@ class RedactingFlask(Flask):
 
 
 def find_route_pattern() -> str:
-    """Return the requested route, without the values in a subscriber's link."""
+    """Return the requested route, without the values in the link of a subscriber."""
     return str(request.url_rule) if request.url_rule else "no such page"
 
 
 def log_response(response: Response) -> Response:
-    """Write one log line per response, without path, IP address, or user agent."""
+    """Write one log line for a response, without the path, IP address, or user agent."""
     log.info("page", method=request.method, route=find_route_pattern(), status=response.status_code)
     return response
 
@@ -71,7 +72,7 @@ def add_default_headers(response: Response) -> Response:
 
 
 def _without_request_host(response: Response) -> Response:
-    """Make a redirect to the request's host relative, because anyone can choose that name."""
+    """Make a redirect to the request's host relative, because a client can send any host name."""
     target = urlsplit(response.location or "")
     if target.netloc and target.netloc == request.host:
         response.location = target._replace(scheme="", netloc="").geturl()
@@ -80,7 +81,10 @@ def _without_request_host(response: Response) -> Response:
 
 
 def mark_response_private(response: Response) -> Response:
-    """Mark a response as private to a subscriber or the desk: it must not be stored or indexed."""
+    """Mark a response as private to a subscriber or the desk.
+
+    It must not be stored or indexed.
+    """
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"
     return response

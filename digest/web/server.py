@@ -1,8 +1,9 @@
-"""The web server: serves the pages with waitress until it's stopped.
+"""The web server, which serves the pages with waitress until it's stopped.
 
-Waitress reads requests in one thread and passes complete ones to workers, but it waits for an incomplete header as long
-as bytes trickle in, and stops accepting at its limit of connections. So requests have a deadline here, and one client
-can only use a share of the connections.
+Waitress reads requests in one thread and passes complete ones to workers, but it waits for an
+incomplete header as long as bytes keep arriving, and stops accepting requests at its limit of
+connections. This server therefore has a deadline for requests, and limits each client to a share of
+the connections.
 """
 
 import ipaddress
@@ -37,15 +38,17 @@ from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule
 from digest.web.context import WebContext
 
-MAX_BODY_BYTES = 2_000_000  # without signing in: a provider's post (digest.web.hooks.pages); pages need far less
+# The limit without signing in, for a provider's post (digest.web.hooks.pages). Pages need far less.
+MAX_BODY_BYTES = 2_000_000
 MAX_CONNECTIONS = 1000
 WORKER_THREADS = 8
-SWITCH_SECONDS = 0.001  # a busy thread's turn while another waits for the interpreter; the default is five times that
+# How long a busy thread runs while another one waits for the interpreter. The default is five times that.
+SWITCH_SECONDS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """Limits on the seconds that a request takes to arrive, and on the connections of one client.
+    """Limits on the seconds within which a request must arrive, and on the connections of one client.
 
     Behind a proxy, every connection comes from the proxy, so `per_client` is None.
     """
@@ -57,7 +60,10 @@ class ConnectionLimits:
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """Parses a request. Large bodies are rejected early unless they're from staff who may upload a file there."""
+    """A parser of requests.
+
+    Large bodies are rejected early, unless they're from staff members who may upload a file there.
+    """
 
     has_file = False
 
@@ -77,13 +83,13 @@ class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has n
             self._leave_body()
 
     def _leave_body(self) -> None:
-        """Let the pages reject the form by its length, then close the connection, because the rest isn't a request."""
+        """Let the pages reject the form by its length, and close the connection, because the rest isn't a request."""
         self.body_rcv, self.content_length, self.expect_continue = None, 0, False
         self.headers["CONNECTION"] = "close"
 
 
 class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no types
-    """A connection that knows how long it has waited for a complete request."""
+    """A connection that records how long it has waited for a complete request."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.waiting_since = time.monotonic()
@@ -97,7 +103,7 @@ class _BoundedChannel(HTTPChannel):  # type: ignore[misc]  # waitress has no typ
         return read
 
     def is_overdue(self, now: float, limits: ConnectionLimits) -> bool:
-        """Return whether the expected request took too long to arrive."""
+        """Return True if the expected request took too long to arrive."""
         if self.requests or self.total_outbufs_len:
             self.waiting_since = now  # a response is being written
             return False
@@ -120,7 +126,10 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
                 channel.will_close = True
 
     def set_socket_options(self, conn: socket.socket) -> None:
-        """Refuse a connection beyond its client's share. Waitress treats an OSError as a disconnected client."""
+        """Refuse a connection that exceeds its client's share.
+
+        Waitress treats an OSError as a disconnected client.
+        """
         if self.limits.per_client is not None:
             client = _client_network(conn.getpeername()[0])
             open_connections = sum(
@@ -133,13 +142,16 @@ class _BoundedServer(TcpWSGIServer):  # type: ignore[misc]  # waitress has no ty
 
 
 def _client_network(address: str) -> str:
-    """Return the network that counts as one client: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network that counts as one client: an IPv4 address, or the /64 network of an IPv6 address."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
 
 
 class PageServer:
-    """A server bound to its port. `run` it, `start` it, or use it as a context manager."""
+    """A server bound to its port.
+
+    Call `run` or `start`, or use it as a context manager.
+    """
 
     def __init__(self, app: Flask, host: str, port: int, limits: ConnectionLimits) -> None:
         redact_waitress_log()
@@ -165,17 +177,18 @@ class PageServer:
         self._thread: threading.Thread | None = None
 
     def run(self) -> None:
-        """Serve in this thread until another calls `stop`, or the process is interrupted.
+        """Serve in this thread until another one calls `stop`, or the process is interrupted.
 
-        A page needs the interpreter a dozen times, after each wait for the network or the database. Next to threads
-        that parse long documents or send, it would wait five milliseconds for each of them each time.
+        A page needs the interpreter a dozen times, after each wait for the network or the database.
+        If threads that parse long documents or send emails are running, it would otherwise wait
+        five milliseconds for each of them each time.
         """
         sys.setswitchinterval(SWITCH_SECONDS)
         try:
             while not self._stop_requested.is_set():
                 wasyncore.loop(timeout=1, count=1, map=self._socket_map, use_poll=True)
         finally:
-            self._server.task_dispatcher.shutdown()  # lets running requests finish
+            self._server.task_dispatcher.shutdown()  # lets active requests finish
             wasyncore.loop(timeout=0.02, count=5, map=self._socket_map)  # and sends their responses
             wasyncore.close_all(self._socket_map)
 
@@ -185,7 +198,7 @@ class PageServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """Let running requests finish, then release the port. Idempotent."""
+        """Let active requests finish, and release the port. Idempotent."""
         if not self._stop_requested.is_set():
             self._stop_requested.set()
             self._server.pull_trigger()
@@ -205,17 +218,18 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
         threads=WORKER_THREADS,
         connection_limit=MAX_CONNECTIONS,
         cleanup_interval=1,  # seconds between checks for overdue requests
-        ident=None,  # no `Server` header, which no one needs
+        ident=None,  # no `Server` header, because it isn't needed
         max_request_body_size=max_body_bytes,
-        clear_untrusted_proxy_headers=False,  # the desk uses them to detect a proxy
+        clear_untrusted_proxy_headers=False,  # the desk uses these headers to detect a proxy
         log_socket_errors=False,
     )
 
 
 def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
-    """Return the maximum size in bytes of an upload to a path: 0 except for staff who may upload a file there.
+    """Return the maximum size in bytes of an upload to a path.
 
-    Without a response from the database, no one counts as signed in.
+    It's 0 except for staff members who may upload a file there. If the database doesn't respond, no
+    one counts as signed in.
     """
     context: WebContext = app.extensions["digest"]
     prefix = urlsplit(context.settings.link_base).path.rstrip("/")
@@ -242,9 +256,10 @@ def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:
-    """Bind the port; return the server to `run` or `start`.
+    """Bind the port, and return the server.
 
-    Without `limits`, one client may use a share of the connections unless the application is behind a proxy.
+    Without `limits`, one client may use only a share of the connections, unless the application is
+    behind a proxy.
 
     Raises:
         OSError: the port is in use, or the host isn't this machine's.
@@ -260,7 +275,7 @@ def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits 
 
 
 class _PathRedactingFilter(logging.Filter):
-    """A filter that removes paths from waitress's own log lines, because they may contain a subscriber's token."""
+    """A filter that removes paths from waitress's log lines, because they may contain a subscriber's token."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg = re.sub(r"(while serving ).*", r"\1a page", str(record.msg), flags=re.DOTALL)
@@ -268,7 +283,7 @@ class _PathRedactingFilter(logging.Filter):
 
 
 def redact_waitress_log() -> None:
-    """Keep subscribers' paths out of waitress's log. Idempotent."""
+    """Keep paths out of waitress's log. Idempotent."""
     logger = logging.getLogger("waitress")
     if not any(isinstance(f, _PathRedactingFilter) for f in logger.filters):
         logger.addFilter(_PathRedactingFilter())

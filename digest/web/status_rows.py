@@ -1,4 +1,4 @@
-"""Statuses of sources and editions as values for the desk's tables (`web/desk/source_parts.html`)."""
+"""The statuses of sources and editions, as values for the desk's tables (`web/desk/source_parts.html`)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from digest.store.delivery_models import DeliveryState
 from digest.store.models import Edition, Source, SourceHealth
 from subscribers.english_text import count_with_noun
 
-# The tones of the sources' statuses. Those that need attention come first.
+# The tones of the sources' statuses. The sources that need attention come first.
 _TONES = {"refusing": "bad", "gone": "bad", "failing for a week": "bad", "failing": "warn", "good": "ok"}
 _TONE_ORDER = ("bad", "warn", "ok", "quiet")
-PUNCTUALITY = timedelta(hours=1)  # delay after the send time within which sending counts as on time
+# Sending counts as on time if it begins within this time.
+PUNCTUALITY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class SourceRow:
 
     @property
     def tone(self) -> str:
-        """The tone of its color: ok, warn, bad, or quiet."""
+        """The tone of its color: "ok", "warn", "bad", or "quiet"."""
         return _TONES.get(self.status, "quiet")
 
     @property
@@ -59,7 +60,7 @@ class SentEditionRow:
 
     @property
     def started_late_at(self) -> datetime | None:
-        """The time sending began, if more than an hour after the send time; else None."""
+        """The time when sending began if that was more than an hour after the send time, or None."""
         started_at = self.edition.planned_at
         return started_at if started_at and started_at > self.edition.release_at + PUNCTUALITY else None
 

@@ -1,4 +1,4 @@
-"""The audience: people who may be emailed now, computed from the ledger and the suppression list."""
+"""The audience: the people who may be emailed now, computed from the ledger and the suppression list."""
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -50,7 +50,10 @@ _NO_PREFERENCES = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class AudienceMember:
-    """One person who may be emailed. The address stays encrypted until `decrypt_address` is called at submission."""
+    """A person who may be emailed.
+
+    The address stays encrypted until `decrypt_address` is called when the email is submitted.
+    """
 
     number: int
     encrypted_address: tuple[bytes, str]
@@ -58,14 +61,15 @@ class AudienceMember:
     asked_at: datetime
     asked_where: str
     domain_tag: str | None
-    lookup: tuple[str | None, str | None]  # the hash and its key's ID
+    lookup: tuple[str | None, str | None]  # a hash, and the ID of its key
     link_generation: int = 0
 
     def decrypt_address(self, keys: KeyRing) -> str:
         """Return the decrypted address, in ASCII.
 
         Raises:
-            DecryptionError: it can't be decrypted, or doesn't match the row's lookup hash.
+            DecryptionError: it can't be decrypted, or doesn't match the lookup hash in the
+                row.
         """
         mailbox = decrypt_address(keys, self.encrypted_address, self.number)
         if not matches_lookup(keys, mailbox, *self.lookup):
@@ -75,7 +79,7 @@ class AudienceMember:
 
 @dataclass(frozen=True, slots=True)
 class MemberPreferences:
-    """The preferences that decide whether and when a person in the audience gets an edition."""
+    """The preferences that determine whether and when a person in the audience receives an edition."""
 
     number: int
     preferences: Preferences
@@ -103,9 +107,9 @@ def load_preferences_page(session: Session, *, after_number: int, page_size: int
 def load_people_page(
     session: Session, conditions: Sequence[ColumnElement[bool]], *, after_number: int
 ) -> list[AudienceMember]:
-    """Return the next 1,000 people who meet all conditions, ordered by number, including those who may not be emailed.
+    """Return the next 1,000 people who meet all conditions, ordered by number.
 
-    People of unfinished imports are left out.
+    People who may not be emailed are included, but people of unfinished imports are omitted.
     """
     query = select(*_get_table_columns(_MEMBER_COLUMNS)).where(
         *conditions, build_finished_import_condition(), Person.number > after_number
@@ -114,7 +118,7 @@ def load_people_page(
 
 
 def build_audience_columns() -> tuple[ColumnElement[Any], ...]:
-    """Return the columns that `read_audience_member` needs, to join to another query."""
+    """Return the columns that `read_audience_member` needs, to be joined to another query."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
 
@@ -131,12 +135,18 @@ def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> Comp
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:
-    """Return the audience member in a row selected with `build_audience_columns`, or None if they may not be emailed now."""
+    """Return the audience member in a row, or None if they may not be emailed now.
+
+    The row must have been selected with `build_audience_columns`.
+    """
     return _build_member(row) if row.may_mail else None
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Return those of `numbers` (at most 1,000) who may be emailed now; checked again at submission."""
+    """Return those of `numbers` (at most 1,000) who may be emailed now.
+
+    This is checked again when an email is submitted.
+    """
     connection = session.connection()
     query = _compile_mailable_query(connection.dialect.name)
     return frozenset(row.number for row in query.fetch_rows(session, bind_person_numbers(connection, numbers)))
@@ -153,12 +163,15 @@ def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
 
 
 def bind_person_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `build_mailable_numbers_condition`: only one, so that the statement never changes."""
+    """Return the parameter of `build_mailable_numbers_condition`.
+
+    There's only one, so that the statement never changes.
+    """
     return {"numbers": list(numbers) if is_postgresql(connection) else json.dumps(list(numbers))}
 
 
 def may_email_person(session: Session, number: int) -> bool:
-    """Return whether a person may be emailed now."""
+    """Return True if a person may be emailed now."""
     return number in filter_mailable(session, (number,))
 
 
@@ -168,9 +181,10 @@ def count_audience(session: Session) -> int:
 
 
 def count_people_by_state(session: Session) -> dict[PersonState, int]:
-    """Return the number of people in each state, including states without people.
+    """Return the number of people in each state, including states that no one is in.
 
-    People of unfinished imports aren't counted. They're subtracted from the total, which an index provides.
+    People of unfinished imports aren't counted. They're subtracted from the total, which is read
+    from an index.
     """
     everybody = select(Person.state, func.count()).group_by(Person.state)
     not_yet = select(Person.state, -func.count()).where(Person.batch.in_(_unfinished_imports())).group_by(Person.state)
@@ -181,7 +195,10 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 
 def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Yield each set of preferences with the number of people who have it and may be emailed; skip unreadable ones."""
+    """Yield each set of preferences with the number of people who have it and may be emailed.
+
+    Unreadable preferences are skipped.
+    """
     stored = cast(Person.choices, Text)
     query = select(stored, func.count()).where(build_mailable_person_condition()).group_by(stored)
     for text, people in session.execute(query):
@@ -199,12 +216,18 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
-    """Return the condition for the audience. `suppression.suppress_address` makes suppression a person's state."""
+    """Return the condition for the audience.
+
+    Suppression is a person's state because `suppression.suppress_address` sets it.
+    """
     return (Person.state == PersonState.SUBSCRIBED) & build_finished_import_condition()
 
 
 def build_finished_import_condition() -> ColumnElement[bool]:
-    """Return the condition that leaves out people of unfinished imports, so a crash can't get half a list emailed."""
+    """Return the condition that excludes people of unfinished imports.
+
+    After a crash, half a list must not be emailed.
+    """
     return or_(Person.batch.is_(None), Person.batch.not_in(_unfinished_imports()))
 
 

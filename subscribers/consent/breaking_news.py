@@ -1,4 +1,4 @@
-"""Breaking news: the consent texts that include it, and the people who may be emailed it."""
+"""Breaking news: the consent texts that include it, and the people it may be sent to."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -13,13 +13,16 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def mentions_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
-    """Return whether a consent text mentions breaking news, in the subscribers' language."""
+    """Return True if a consent text mentions breaking news in the language of the subscribers."""
     return language.gettext("breaking news").casefold() in consent_text.casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """Numbers of subscribers: those who get breaking news, haven't chosen it, or chose it but paused their emails."""
+    """The numbers of subscribers by whether they receive breaking news.
+
+    They receive it, haven't chosen it, or have chosen it but paused their emails.
+    """
 
     recipients: int
     not_chosen: int
@@ -27,9 +30,10 @@ class BreakingNewsAudience:
 
 
 def count_breaking_news_audience(session: Session, today: date) -> BreakingNewsAudience:
-    """Count subscribers by whether they get breaking news on `today`, a day in the publication's time zone.
+    """Count subscribers by whether they receive breaking news on `today`, a day in the publication's time zone.
 
-    Indexes of the people who chose breaking news and of those with a pause answer this, however long the list is.
+    The counts are from indexes of the people who chose breaking news and of those with a pause, so
+    they're fast for a list of any length.
     """
     has_chosen = (build_preference_column("breaking_news").is_not(None), build_mailable_person_condition())
     paused_until = build_preference_column("pause_until")

@@ -26,9 +26,9 @@ CHUNK_SIZE = 1000
 _ASKING_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.RE_ASKED})
 _WORDING_HASH_PATTERN = re.compile(r'"wording_hash":"([0-9a-f]{64})"', re.ASCII)
 _KINDS_BY_VALUE = {str(kind): kind for kind in ConsentKind}
-# stored in whole milliseconds
+# Moments are stored in whole milliseconds.
 _STORED_MOMENT_PATTERN = re.compile(r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d\.\d{3})000", re.ASCII)
-_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # rows have these digits; links don't
+_MICROSECONDS_PATTERN = re.compile(r"(?<=\.\d{3})\d{3}$", re.ASCII)  # these digits are in rows, but not in links
 
 
 class ChainOwner(NamedTuple):
@@ -49,7 +49,10 @@ class ChainOwner(NamedTuple):
 
 
 class ChainLink(NamedTuple):
-    """A link as stored: each column as text, "" if the column isn't text."""
+    """A link as stored, with each column as text.
+
+    If a column isn't text, it's "".
+    """
 
     id: int
     person: int
@@ -64,7 +67,7 @@ class ChainLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EventChainBatch:
-    """The people numbered `first_number` to `first_number` + 999, and their links by person and position."""
+    """The people numbered from `first_number` to `first_number` + 999, and their links by person and position."""
 
     first_number: int
     owners: Sequence[ChainOwner]
@@ -73,7 +76,7 @@ class EventChainBatch:
 
 @dataclass(frozen=True, slots=True)
 class BrokenLink:
-    """The first invalid link: its person, its position (from 1), and the fault."""
+    """The first invalid link: its person, its position (from 1), and what's wrong."""
 
     person: int
     seq: int
@@ -85,7 +88,8 @@ def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> It
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
-    # SQLite stores any type in any column. Values that aren't numbers sort last, and `find_stray_rows` counts them.
+    # SQLite stores any type in any column. Values that aren't numbers come last, and are counted by
+    # `find_stray_rows`.
     while isinstance(next_number := session.scalar(_NEXT_NUMBER_QUERY, {"after": last}), int):
         first = (next_number - 1) // CHUNK_SIZE * CHUNK_SIZE + 1
         last = first + CHUNK_SIZE - 1
@@ -129,10 +133,10 @@ def read_raw_rows(
     condition: str,
     parameters: dict[str, Any],
 ) -> list[list[Any]]:
-    """Return rows as stored, whatever they contain, so that damaged rows can be reported instead of raising.
+    """Return rows as stored, whatever they contain, so that damaged rows can be reported.
 
-    Column names start with ' for text and with @ for moments, which are returned as text in the form 2026-11-20
-    12:00:00.123000.
+    Names of columns start with ' for text and with @ for moments, which are returned as text in the
+    form 2026-11-20 12:00:00.123000.
     """
     sqlite = not is_postgresql(session)
     expressions = ", ".join(_select_expression(name, sqlite=sqlite) for name in columns)
@@ -154,8 +158,8 @@ def stream_raw_rows(
 ) -> Iterator[list[Any]]:
     """Yield rows as `read_raw_rows` returns them, ordered by number (the first column), `page_size` at a time.
 
-    The first page has no lower bound, so forged rows with numbers below 1 are included, as in every sum. Rows without a
-    number aren't.
+    The first page has no lower bound, so forged rows with numbers below 1 are included, as in every
+    sum. Rows without a number aren't.
     """
     after: dict[str, Any] = {}
     condition = f"{columns[0]} IS NOT NULL"
@@ -168,7 +172,8 @@ def stream_raw_rows(
 def _select_expression(name: str, *, sqlite: bool) -> str:
     if name[0] not in "'@":
         return name
-    if sqlite:  # As bytes, because the driver raises for text that isn't UTF-8 before the row can be identified.
+    # The driver would raise an error for text that isn't UTF-8 before the row is identified, so return bytes.
+    if sqlite:
         return f"CAST({name[1:]} AS BLOB)"
     return (
         f"to_char({name[1:]} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')" if name[0] == "@" else f"{name[1:]}::text"
@@ -183,13 +188,16 @@ def _decode_text(value: bytes | str | None) -> str:
 
 
 def convert_to_hashed_time(stored_moment: str) -> str | None:
-    """Convert a stored moment to the text that was hashed, or return None if it isn't one of ours."""
+    """Convert a stored moment to the text that was hashed, or return None if it wasn't stored by us."""
     match = _STORED_MOMENT_PATTERN.fullmatch(stored_moment)
     return f"{match[1]}T{match[2]}+00:00" if match else None
 
 
 def _begin_snapshot(session: Session) -> None:
-    """Make all reads use one snapshot. On SQLite, a transaction already is one."""
+    """Make all reads use one snapshot.
+
+    On SQLite, a transaction always does.
+    """
     if is_postgresql(session) and not session.in_transaction():
         session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
 
@@ -206,7 +214,10 @@ def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
 
 
 def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
-    """Return the hashes of the consent texts shown to the people of a batch. The register must contain them."""
+    """Return the hashes of the consent texts shown to the people of a batch.
+
+    The register must contain them.
+    """
     bodies = (link.body for link in chunk.links if link.kind in _ASKING_KINDS)
     return {match[1] for body in bodies if (match := _WORDING_HASH_PATTERN.search(body))}
 
@@ -239,7 +250,10 @@ def _check_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> BrokenLink | 
 
 
 def _find_row_fault(owner: ChainOwner, links: Sequence[ChainLink], state: PersonState) -> str:
-    """Return what the person's row says that their links don't, which leave them in `state`; empty if they agree."""
+    """Return how a person's row differs from their links, or "" if it doesn't.
+
+    `state` is the state that results from the links.
+    """
     if state != owner.state:
         return f"the state is {state} in the record but {owner.state} in the row"
     if not _are_choices_readable(owner):
@@ -264,7 +278,10 @@ def _are_choices_readable(owner: ChainOwner) -> bool:
 
 
 def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Return whether the row has the preferences from its last change. An emptied row has lost them with its salt."""
+    """Return True if the row has the preferences from its last change.
+
+    An emptied row has lost them along with its salt.
+    """
     changes = [link for link in links if link.kind == ConsentKind.CHOICES_CHANGED]
     if owner.choices == "{}" and (not changes or owner.salt is None):
         return True
@@ -276,7 +293,7 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
 
 
 def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Return whether the row has the generation of the last renewal, or 0 if there was none."""
+    """Return True if the row has the generation of the last renewal, or 0 if there was none."""
     renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
     try:
         return (json.loads(renewal.body)["generation"] if renewal else 0) == owner.link_generation
@@ -285,7 +302,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
-    """Return what the row says about the sign-up's time and place that the chain doesn't; empty if they agree."""
+    """Return how the sign-up's time and place in the row differ from the chain, or "" if they don't."""
     origin = ledger.find_signup_source((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
@@ -315,15 +332,18 @@ def _hash_stored_link(link: ChainLink, moment: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoredAddressFault:
-    """A person whose stored address doesn't match their chain or can't be decrypted, and why."""
+    """A person whose stored address doesn't match their chain or can't be decrypted, and what's wrong."""
 
     person: int
     fault: str
 
 
 def find_stored_address_faults(keys: KeyRing, chunk: EventChainBatch) -> list[StoredAddressFault]:
-    """Return the people of a batch whose stored address doesn't match their chain or can't be decrypted, and why."""
-    commitments = {link.person: link.commitment for link in chunk.links}  # dicts keep the last link's value
+    """Return the people of a batch whose stored address doesn't match their chain or can't be decrypted.
+
+    Each is returned with a description of what's wrong.
+    """
+    commitments = {link.person: link.commitment for link in chunk.links}  # dicts keep the value of the last link
     faults = [
         (owner.number, _find_stored_address_fault(keys, owner, commitments.get(owner.number, "")))
         for owner in chunk.owners
@@ -355,7 +375,10 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
-    """Return a fault if people or links have invalid numbers, so that fewer were checked than are stored; else None."""
+    """Return a fault if people or links have invalid numbers, or None.
+
+    In that case, more rows are stored than were checked.
+    """
     people_stored = session.scalar(text("SELECT count(*) FROM person")) or 0
     if people_stored != people_seen:
         return BrokenLink(0, 0, f"subscriber rows with an invalid number: {people_stored - people_seen:,}")

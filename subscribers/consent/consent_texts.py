@@ -1,8 +1,8 @@
-"""Consent texts: the current one from the settings, and the register of all versions ever used.
+"""Consent texts: the current one from the settings, and a register of all versions that were ever used.
 
-A text gets its version when someone first agrees to it or is asked to, and keeps it. A different text gets a new
-version. A text that returns is recognized by its hash and keeps its version. Each consent event also stores the text,
-version, and hash.
+A text gets its version when someone is first asked to agree to it or agrees to it. A different text
+gets a new version. If an earlier text is used again, it's recognized by its hash and has the same
+version. Each consent event also stores the text, version, and hash.
 """
 
 import hashlib
@@ -19,14 +19,18 @@ from subscribers.store.database import upsert
 from subscribers.store.models import PublishedConsentText
 
 NAME_PLACEHOLDER = "{name}"
-NOT_RECORDED_BY = "not recorded by "  # prefix of the text of an import without a known consent text; its origin follows
+# This is the prefix of the text of an import without a known consent text. The origin of the import follows.
+NOT_RECORDED_BY = "not recorded by "
 MIN_LETTERS = 10
 MAX_CHARACTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentText:
-    """A consent text as shown. The register assigns its version."""
+    """A consent text as shown.
+
+    Its version is assigned by the register.
+    """
 
     language: str
     text: str
@@ -52,7 +56,7 @@ class ConsentTextVersion:
         return hash_consent_text(self.text)
 
     def as_json(self) -> dict[str, str]:
-        """Return the version as it's stored in the ledger."""
+        """Return the version in the form in which it's stored in the ledger."""
         return {
             "wording": self.text,
             "wording_version": self.version,
@@ -62,16 +66,19 @@ class ConsentTextVersion:
 
 
 def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
-    """Return the consent text that an event proves was shown; empty if it doesn't prove one. Pure.
+    """Return the consent text that an event proves was shown, or "" if it doesn't prove one. Pure.
 
-    For imports, `wording` can say that the text wasn't recorded. Only texts that were shown have a hash.
+    For imports, `wording` may say that the text wasn't recorded. Only texts that were shown have a hash.
     """
     words = body.get("wording")
     return words if isinstance(words, str) and body.get("wording_hash") else ""
 
 
 def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
-    """Return the consent text in an event, proven or only stated by a list; empty if it wasn't recorded. Pure."""
+    """Return the consent text in an event, whether it's proven or only claimed by a list. Pure.
+
+    If it wasn't recorded, return "".
+    """
     words = read_consent_text_of_event(body) or body.get("wording")
     is_known = isinstance(words, str) and (body.get("wording_hash") or not words.startswith(NOT_RECORDED_BY))
     return str(words) if is_known else ""
@@ -83,10 +90,12 @@ def hash_consent_text(text: str) -> str:
 
 
 def check_consent_template(template: str) -> str:
-    """Check a publisher's consent text, and return it with single spaces; an empty one is returned unchanged.
+    """Return a publisher's consent text with single spaces if it can be used.
+
+    An empty text is returned unchanged.
 
     Raises:
-        ValueError: the text can't be used. The message says why and what to do.
+        ValueError: the text can't be used; the message says why and what to do.
     """
     text = " ".join(template.split())
     if not text and template:
@@ -107,12 +116,15 @@ def check_consent_template(template: str) -> str:
 
 
 def fill_consent_template(template: str, *, name: str, language: str) -> ConsentText:
-    """Fill the publication's name into a checked consent text."""
+    """Return a checked consent text with the name of the publication filled in."""
     return ConsentText(language, template.replace(NAME_PLACEHOLDER, name))
 
 
 def register_consent_text(session: Session, words: ConsentText, now: datetime) -> ConsentTextVersion:
-    """Return a consent text with its version. A new text gets the next version."""
+    """Return a consent text with its version.
+
+    A new text gets the next version.
+    """
     while (existing_version := _find_by_text(session, words)) is None:
         row = {
             "version": _find_next_version(session),
@@ -127,9 +139,9 @@ def register_consent_text(session: Session, words: ConsentText, now: datetime) -
 
 
 def find_consent_text(session: Session, version: str, current: ConsentText) -> ConsentText | None:
-    """Return the consent text with the version that a form submitted, or None if there's no such version.
+    """Return the consent text with the version that was submitted with a form, or None if there's no such version.
 
-    A form embedded elsewhere may be older than the settings. People agreed to the text that it showed.
+    A form embedded elsewhere may be older than the settings. People agreed to the text that was shown in it.
     """
     if not re.fullmatch(r"[1-9][0-9]{0,8}", version):
         return None
@@ -140,12 +152,14 @@ def find_consent_text(session: Session, version: str, current: ConsentText) -> C
 
 
 def find_consent_text_version(session: Session, words: ConsentText, stated_version: str = "") -> str:
-    """Return the version of a text that a person agreed to elsewhere; empty if the text isn't in the register.
+    """Return the version of a text that a person agreed to elsewhere, or "" if the text isn't in the register.
 
-    A stated version, such as another service's, is returned unchanged unless the register disagrees.
+    A version that was stated, such as another service's, is returned unchanged unless it
+    contradicts the register.
 
     Raises:
-        ValueError: the register has another text for that version, or another version for this text.
+        ValueError: the register has another text for that version, or another version of this
+            text.
     """
     registered = _find_by_text(session, words)
     version = registered.version if registered else ""
@@ -163,7 +177,10 @@ def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
 
 
 def find_register_fault(session: Session, hashes: Collection[str]) -> str:
-    """Return the register's first fault, or an empty string. `hashes` are those of the texts in consent events."""
+    """Return a description of the first fault in the register, or "".
+
+    `hashes` are those of the texts in consent events.
+    """
     registered_hashes = {row.hash for row in session.scalars(select(PublishedConsentText))}
     for row in session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version)):
         if hash_consent_text(row.text) != row.hash:

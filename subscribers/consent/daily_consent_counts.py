@@ -1,12 +1,14 @@
-"""Daily counts of consent events by kind and method, so that pages needn't count a million events.
+"""Daily counts of consent events by kind and method, so that pages don't have to count a million events.
 
-Every night counts the events since the night before once, in steps of event numbers. Callers store the last number in
-the transaction that adds the counts. The newest few minutes are left to the next night because an open transaction may
-still commit an event with a smaller number.
+Every night, the events since the previous night are counted once, in steps of event numbers.
+Callers store the last number in the transaction that adds the counts. The events of the last few
+minutes are counted the next night, because an open transaction may still commit an event with a
+smaller number.
 
-The number of people on the list, and of those who joined and left since the night before, is also recorded each night.
-It's computed from the chains, so the three numbers always agree. Kinds of events wouldn't be enough: an erased person
-may have unsubscribed earlier. Reasons for unsubscribing have their own position, so earlier ones are counted, too.
+The number of people on the list, and of those who joined and left since the previous night, is also
+recorded each night. It's computed from the chains, so the three numbers are always consistent. The
+kinds of events wouldn't be enough, because an erased person may have unsubscribed earlier. Reasons
+for unsubscribing have their own position, so earlier ones are counted, too.
 """
 
 import json
@@ -23,12 +25,15 @@ from subscribers.consent.audience import count_audience
 from subscribers.store.database import upsert
 from subscribers.store.models import ConsentEvent, ConsentKind, DailyConsentCount, ImportBatch, Person
 
-SUBSCRIBERS_KIND = "readers"  # not an event: the number of people on the list when counted
+# This isn't an event. It's the number of people on the list at the time of the count.
+SUBSCRIBERS_KIND = "readers"
+# These aren't events. They're the people who joined and left the list since the previous night.
 JOINED_KIND, WENT_KIND = (
     "joined",
     "went",
-)  # not events: people who joined and left the list since the night before
-REASON_KIND = "reason"  # not an event: unsubscribes for a reason, whose key replaces the method
+)
+# This isn't an event. It counts unsubscribes for a reason, whose key replaces the method.
+REASON_KIND = "reason"
 KINDS_WITHOUT_WAY = frozenset({SUBSCRIBERS_KIND, JOINED_KIND, WENT_KIND, REASON_KIND})
 SETTLING_TIME = timedelta(minutes=10)
 MAX_WAY_LENGTH = 200
@@ -38,7 +43,7 @@ _COUNTED_KINDS = frozenset(ConsentKind) - {
     ConsentKind.LINKS_RENEWED,
     ConsentKind.WITHDRAWN_AGAIN,
 }
-# The last event of these kinds decides whether someone is on the list.
+# The last event of one of these kinds determines whether someone is on the list.
 _DECISIVE_KINDS = ledger.GRANT_KINDS | {
     ConsentKind.WITHDRAWN,
     ConsentKind.COMPLAINED,
@@ -66,7 +71,10 @@ def count_consent_events(
     after: int,
     through: int,
 ) -> Mapping[DayKey, int]:
-    """Count the events numbered above `after`, up to `through`, by day in `zone`, kind, and method. Writes nothing."""
+    """Count the events numbered above `after` and up to `through`, by day in `zone`, kind, and method.
+
+    Nothing is written.
+    """
     query = (
         select(ConsentEvent.kind, ConsentEvent.at, Person.asked_where, Person.batch)
         .join(Person, Person.number == ConsentEvent.person)
@@ -87,7 +95,7 @@ def count_unsubscribe_reasons(
     after: int,
     through: int,
 ) -> Mapping[DayKey, int]:
-    """Count the reasons for unsubscribing in the events numbered above `after`, up to `through`."""
+    """Count the reasons for unsubscribing in the events numbered above `after` and up to `through`."""
     query = select(ConsentEvent.at, ConsentEvent.body).where(
         ConsentEvent.id > after, ConsentEvent.id <= through, ConsentEvent.kind == ConsentKind.WITHDRAWN
     )
@@ -100,7 +108,10 @@ def count_unsubscribe_reasons(
 
 
 def _read_reason(body: str) -> str:
-    """Return an event's reason; empty if it has none or is damaged, which the nightly check reports."""
+    """Return the reason in an event, or "" if it has none or is damaged.
+
+    Damaged events are reported by the nightly check.
+    """
     try:
         values = json.loads(body)
     except ValueError:
@@ -112,9 +123,9 @@ def _read_reason(body: str) -> str:
 def count_list_changes(
     session: Session, *, after: int, through: int | None = None, listed_only: bool = False
 ) -> tuple[int, int]:
-    """Count the people who joined and who left the list, by the events numbered above `after`, up to `through`.
+    """Count the people who joined and who left the list, in the events numbered above `after` and up to `through`.
 
-    With `listed_only`, people of unfinished imports are left out, as in the subscriber count.
+    With `listed_only`, people of unfinished imports are omitted, as in the number of subscribers.
     """
     earlier = aliased(ConsentEvent)
     last_before = (
@@ -144,7 +155,7 @@ def count_list_changes(
 
 
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
-    """Add counts to those stored for the same day, kind, and method."""
+    """Add counts to those that are stored for the same day, kind, and method."""
     statement = upsert(session, DailyConsentCount)
     updated_count = {"count": DailyConsentCount.count + statement.excluded["count"]}
     statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=updated_count)
@@ -154,13 +165,13 @@ def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
 
 
 def record_subscriber_count(session: Session, day: date, *, after: int) -> int:
-    """Record and return the number of people on the list as of event `after`. The last count of a day is kept.
+    """Record and return the number of people on the list as of event `after`.
 
-    Later events, and the changes they made, are counted the next night.
+    The last count of a day is kept. Later events, and the changes made by them, are counted the next night.
     """
     joined, went = count_list_changes(session, after=after, listed_only=True)
     subscribers = count_audience(session) - joined + went
-    # Both rows are written even if zero, to show that they were counted.
+    # Both rows are written even if they're zero, to show that they were counted.
     add_day_counts(session, {(day, JOINED_KIND, ""): 0, (day, WENT_KIND, ""): 0})
     statement = upsert(session, DailyConsentCount).values(day=day, kind=SUBSCRIBERS_KIND, way="", count=subscribers)
     session.execute(

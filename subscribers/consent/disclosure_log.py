@@ -1,7 +1,8 @@
 """The disclosure log: an append-only chain that records which disclosure rows were sealed and later became totals.
 
-Each entry is hashed with the previous one and has a MAC, so appending requires the key file. The nightly seal includes
-the newest entry. See docs/decisions/0012-what-a-chain-proves.md.
+Each entry is hashed with the previous one and has a MAC, so the key file is required for appending
+an entry. The nightly seal includes the latest entry. See
+docs/decisions/0012-what-a-chain-proves.md.
 """
 
 import hashlib
@@ -23,7 +24,8 @@ from subscribers.store.database import is_postgresql
 from subscribers.store.models import DisclosureLogEntry
 
 PAGE_SIZE = 500  # entries per read
-_LOCK = 0x646973636C  # arbitrary; no other advisory lock of the product uses it
+# The number is arbitrary. No other advisory lock of the product uses it.
+_LOCK = 0x646973636C
 _COLUMNS = (
     *("id", "@at", "'kind", "'source", "'subject", "batch", "rows", "folded", "erased", "added"),
     *("'root", "'previous", "'hash", "'mac"),
@@ -31,18 +33,25 @@ _COLUMNS = (
 
 
 class LogEntryKind(StrEnum):
-    """Kinds of log entries."""
+    """A kind of log entry."""
 
-    SEALED = "sealed"  # rows sealed, with the root over their commitments
-    FOLDED = "folded"  # rows became totals; the rest of their batch has a new root
-    CLOSED = "closed"  # all rows of the subject are sealed; no more follow unless it's reopened
-    REOPENED = "reopened"  # rows left their batch to change again; the rest of it has a new root
-    BEGUN = "begun"  # the totals when sealing began
+    # Rows were sealed, with the root over their commitments.
+    SEALED = "sealed"
+    # Rows became totals, and the rest of their batch has a new root.
+    FOLDED = "folded"
+    # All rows of the subject are sealed. No more follow unless it's reopened.
+    CLOSED = "closed"
+    # Rows left their batch so that they can change, and the rest of it has a new root.
+    REOPENED = "reopened"
+    BEGUN = "begun"  # the totals at the time when sealing began
 
 
 @dataclass(frozen=True, slots=True)
 class LogEntryDraft:
-    """The content of a new entry; see `DisclosureLogEntry`. A sealing entry is its own `batch`."""
+    """The content of a new entry; see `DisclosureLogEntry`.
+
+    A sealing entry is its own `batch`.
+    """
 
     kind: LogEntryKind
     source: str
@@ -66,21 +75,24 @@ class SealedBatch(NamedTuple):
 
 
 class LogProof(NamedTuple):
-    """The result of verifying the log: the number of entries checked, and the first fault, or an empty string."""
+    """The result of verifying the log: the number of checked entries, and the first fault or ""."""
 
     entries: int
     fault: str
 
 
 def lock_disclosure_log(session: Session) -> tuple[int, str]:
-    """Block other writers until the transaction ends (on PostgreSQL); return the newest entry's number and hash."""
+    """Lock the log against other writers until the transaction ends (on PostgreSQL).
+
+    Return the number and hash of the latest entry.
+    """
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     return read_log_head(session)
 
 
 def read_log_head(session: Session) -> tuple[int, str]:
-    """Return the number and hash of the newest entry, or 0 and an empty string."""
+    """Return the number and hash of the latest entry, or 0 and ""."""
     newest = select(DisclosureLogEntry.id, DisclosureLogEntry.hash).order_by(DisclosureLogEntry.id.desc()).limit(1)
     row = session.execute(newest).one_or_none()
     return (row.id, row.hash) if row else (0, "")
@@ -103,7 +115,10 @@ def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntr
 
 
 def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
-    """Return an entry's hash (64 hex digits); `moment` is text such as 2026-11-20T08:30:00.000+00:00."""
+    """Return the hash (64 hex digits) of an entry.
+
+    `moment` is text such as 2026-11-20T08:30:00.000+00:00.
+    """
     return hashlib.sha256(ledger.encode_canonical_json({**entry_values, "at": moment}).encode()).hexdigest()
 
 
@@ -112,7 +127,7 @@ def _authenticate(secret: bytes, entry_hash: str) -> str:
 
 
 def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
-    """Check every entry against the one before it, its MAC, and the heads (number and hash) in the seals."""
+    """Check every entry against the previous one, its MAC, and the heads (number and hash) in the seals."""
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)
     count, head = 0, ""
@@ -154,7 +169,7 @@ def _find_entry_fault(
 
 
 def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch]:
-    """Yield a table's batches that have rows left, in the order in which they were sealed."""
+    """Yield the batches of a table that have rows left, in the order in which they were sealed."""
     after = 0
     while page := session.execute(_SELECT_BATCHES, {"source": source, "after": after}).all():
         yield from (SealedBatch(*row) for row in page)
@@ -162,7 +177,10 @@ def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch
 
 
 def load_sealed_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
-    """Return what remains of batches, by batch number; unknown numbers are left out."""
+    """Return the remaining rows of batches, by batch number.
+
+    Unknown numbers are omitted.
+    """
     last = select(func.max(DisclosureLogEntry.id)).where(DisclosureLogEntry.batch.in_(numbers))
     entries = session.scalars(
         select(DisclosureLogEntry).where(DisclosureLogEntry.id.in_(last.group_by(DisclosureLogEntry.batch)))
@@ -180,7 +198,7 @@ _SELECT_BATCHES = text(
 
 
 def has_sealing_begun(session: Session, source: str) -> bool:
-    """Return whether the log has the table's initial totals."""
+    """Return True if the log contains the initial totals of the table."""
     is_begin_entry = DisclosureLogEntry.kind == LogEntryKind.BEGUN, DisclosureLogEntry.source == source
     query = select(DisclosureLogEntry.id).where(*is_begin_entry).limit(1)
     return session.scalar(query) is not None
@@ -205,11 +223,11 @@ def count_rows_in_disclosure_totals(session: Session, source: str) -> dict[str, 
 
 
 def count_erased_in_disclosure_totals(session: Session, source: str) -> int:
-    """Return how many of a table's rows had lost their salt when they became totals."""
+    """Return how many rows of a table had lost their salt when they became totals."""
     erased = select(func.sum(DisclosureLogEntry.erased)).where(DisclosureLogEntry.source == source)
     return int(session.scalar(erased) or 0)
 
 
 def sum_added_to_disclosure_totals(session: Session) -> int:
-    """Return the number of disclosures that all entries added to recipients' totals."""
+    """Return the number of disclosures that all entries added to totals."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

@@ -1,4 +1,4 @@
-"""Verification of all disclosures against the disclosure log, streamed with a few hundred rows in memory."""
+"""Verification of all disclosures against the disclosure log, with only a few hundred rows in memory."""
 
 import hashlib
 from collections import Counter
@@ -16,12 +16,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import DisclosureTotal, ListExport, ListExportPart
 
 CHECKED_EVERY_DAYS = 7
-MAX_FAULTS = 20  # faults that are listed; the others are counted
+MAX_FAULTS = 20  # the number of faults that are listed; the others are counted
 OWN_TABLES: tuple[SealedTable, ...] = (sealed_rows.DISCLOSURES, LIST_EXPORTS)
 
 
 class DisclosureProof(NamedTuple):
-    """The result of verifying disclosures: the number of sealed rows, and one sentence per fault."""
+    """The result of verifying disclosures: the number of sealed rows, and a sentence per fault."""
 
     rows: int
     faults: tuple[str, ...]
@@ -39,12 +39,15 @@ def verify_disclosures(
     """Verify the disclosure log, and check every sealed row against it.
 
     Args:
-        session: a session with a consistent snapshot.
-        keys: the keys that commitments were made with.
-        tables: the sealed tables.
-        sealed_heads: the log entries in the seals, as number and hash.
-        erased: how many rows lost their salts through erasures, by table, according to the consent chains.
-        night: only check rows sealed in the past week, and each older batch once a week. All rows are still counted.
+        session: session with a consistent snapshot.
+        keys: keys that the commitments were made with.
+        tables: tables with sealed rows.
+        sealed_heads: log entries in the seals, as number and hash.
+        erased: number of rows that lost their salts through erasures, by table, according to
+            the consent chains.
+        night: if given, only check rows sealed in the past week, and each older batch once a
+            week; all rows are
+            still counted.
     """
     log = disclosure_log.verify_disclosure_log(session, keys, sealed_heads)
     if log.fault:
@@ -67,7 +70,7 @@ def _verify_table(
     table: SealedTable,
     night: datetime | None,
 ) -> tuple[int, list[str]]:
-    """Return the number of a table's sealed rows, and one sentence per faulty subject."""
+    """Return the number of a table's sealed rows, and a sentence per faulty subject."""
     counted: dict[str, Counter[str]] = {}
     row_count = 0
     for batch in disclosure_log.stream_sealed_batches(session, table.name):
@@ -87,7 +90,10 @@ def _verify_table(
 
 
 def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
-    """Return whether a batch is checked in a night: every night in the week after sealing, then weekly. Pure."""
+    """Return True if a batch should be checked in a night. Pure.
+
+    In the week after sealing, that's every night, and then weekly.
+    """
     return batch.sealed_at > night - timedelta(days=CHECKED_EVERY_DAYS) or (
         batch.number % CHECKED_EVERY_DAYS == night.toordinal() % CHECKED_EVERY_DAYS
     )
@@ -96,13 +102,13 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
 def _judge_batch(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
-    """Count a batch's valid, missing, and extra rows. Pure."""
+    """Return the numbers of valid, missing, and extra rows of a batch. Pure."""
     changes = Counter(sealed=batch.rows)
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
         changes["missing" if len(rows) < batch.rows else "added"] += abs(batch.rows - len(rows))
     elif not changed and sealed_rows.compute_batch_root(row.commitment for row in rows) != batch.root:
-        changed = 1  # a lower bound: an extra row replaced one
+        changed = 1  # a lower bound, because a row was replaced
     changes["changed"] += changed
     return +changes
 
@@ -117,7 +123,7 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
-    """Find rows added to closed subjects, which this program never does."""
+    """Return a description of rows that were added to closed subjects, which this program never does."""
     closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     if not closed:
         return []
@@ -130,7 +136,7 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
 
 
 def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
-    """Compare the number of rows that became totals with the totals' counts."""
+    """Compare the number of rows that became totals with the counts in the totals."""
     if not table.totals or not disclosure_log.has_sealing_begun(session, table.name):
         return []
     folded = Counter(disclosure_log.count_rows_in_disclosure_totals(session, table.name))
@@ -163,7 +169,7 @@ def _find_erasure_fault(
 
 
 def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
-    """Check each total against its commitment, and their sum against the log."""
+    """Check each total against its commitment, and the sum of the totals against the log."""
     if not disclosure_log.has_sealing_begun(session, TOTALS.name):
         return
     changed = sum(not sealed_rows.is_row_intact(keys, TOTALS, row) for row in sealed_rows.stream_rows(session, TOTALS))
@@ -184,7 +190,10 @@ def _find_export_faults(session: Session) -> Iterator[str]:
 
 
 def hash_export_parts(session: Session, export: int) -> str:
-    """Return the SHA-256 (64 hex digits) over the people in an export: a line `first bits` per part, bits in hex."""
+    """Return the SHA-256 (64 hex digits) of the people in an export.
+
+    Each part is hashed as a line `first bits`, with the bits in hex.
+    """
     parts = select(ListExportPart.first, ListExportPart.bits).where(ListExportPart.export == export)
     digest = hashlib.sha256()
     for first, bits in session.execute(parts.order_by(ListExportPart.first)):

@@ -1,4 +1,4 @@
-"""Nightly sealing of disclosures other than deliveries, and a one-time record of the totals from before."""
+"""Nightly sealing of disclosures other than deliveries, and a one-time record of earlier totals."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,11 +15,15 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase
 from subscribers.store.models import DisclosureTotal, ListExport, table_of
 
-_UNFINISHED_EXPORT_AGE = timedelta(days=1)  # an older one was interrupted; its people still see it
+# If an export is older than this, it was interrupted. It's still shown to its people.
+_UNFINISHED_EXPORT_AGE = timedelta(days=1)
 
 
 def seal_disclosures(database: PeopleDatabase, keys: KeyRing, *, now: datetime) -> int:
-    """Seal every unsealed disclosure and export of the list; return the number of rows. Resumable."""
+    """Seal every unsealed disclosure and export of the list, and return the number of rows.
+
+    It can be resumed after an interruption.
+    """
     _begin_totals(database, keys, now)
     _hash_exports(database, now)
     finished = ListExport.parts_hash.is_not(None)
@@ -36,7 +40,10 @@ def seal_matching_rows(
     subject: str = "",
     now: datetime,
 ) -> int:
-    """Seal all unsealed rows of a table that match a condition, 500 per transaction; return how many were sealed."""
+    """Seal all unsealed rows of a table that match a condition, and return how many were sealed.
+
+    Each transaction seals 500 rows.
+    """
     columns = table_of(table.model).c
     unsealed = select(columns.id).where(text("sealed_in IS NULL"), condition).order_by(columns.id)
     sealed, after = 0, None
@@ -51,7 +58,7 @@ def seal_matching_rows(
 
 
 def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
-    """Store the hash over the people in each export that finished or was interrupted."""
+    """Store the hash of the people in each export that was finished or interrupted."""
     over = ListExport.done_at.is_not(None) | (ListExport.at < now - _UNFINISHED_EXPORT_AGE)
     with database.read() as session:
         query = select(ListExport.id).where(ListExport.parts_hash.is_(None), over)
@@ -64,7 +71,7 @@ def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
 
 
 def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> None:
-    """Commit to the totals from before they were sealed, once, and record how many disclosures they count."""
+    """Commit once to the totals from before they were sealed, and record how many disclosures they count."""
     with database.read() as session:
         if disclosure_log.has_sealing_begun(session, TOTALS.name):
             return
@@ -94,7 +101,7 @@ def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
 
 
 def record_initial_totals(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
-    """Record, once, how many rows of a table had become totals before the log existed."""
+    """Record once how many rows of a table had become totals before the log existed."""
     with database.write() as session:
         disclosure_log.lock_disclosure_log(session)
         if disclosure_log.has_sealing_begun(session, table.name):

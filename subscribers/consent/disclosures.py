@@ -1,7 +1,8 @@
 """Disclosures: every time an address left the system other than by a delivery.
 
-Deliveries are their own record and belong to the newsletter. This module covers exports, views by staff, and calls to a
-provider. Each disclosure is kept for 400 days, then added to a total per person, recipient, and reason.
+Deliveries have their own records, which belong to the newsletter. This module covers exports, views
+by staff, and calls to a provider. Each disclosure is kept for 400 days, and then added to a total
+per person, recipient, and reason.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +18,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import Disclosure, DisclosureTotal, ListExport, ListExportPart, Person, table_of
 
 DISCLOSURE_RETENTION = timedelta(days=400)
-TotalKey = tuple[int | None, str, str]  # person, recipient, reason
+TotalKey = tuple[int | None, str, str]  # person, recipient, and reason
 
 
 @dataclass(frozen=True, slots=True)
 class AddressDisclosure:
-    """One disclosure of an address: when, to whom, why, and the ID by which the recipient knows it.
+    """A disclosure of an address: when, to whom, why, and the ID by which the recipient knows it.
 
     For a total of old disclosures, `times` can be more than 1, and `at` is the time of the last one.
     """
@@ -45,10 +46,10 @@ def record_disclosures(
 ) -> None:
     """Record that the addresses of people (at most 1,000) are leaving the system.
 
-    Call this in the transaction before the address leaves: recording one too many is better than missing one.
-
-    None in `numbers` is an erased person, who is only counted. `to_whom` is shown to subscribers and contains no
-    address. `reference` identifies the disclosure, such as a request's ID or a file's hash.
+    Call this in a transaction before the address leaves, because recording one too many is better
+    than missing one. None in `numbers` is an erased person, who is only counted. `to_whom` is shown
+    to subscribers and doesn't contain an address. `reference` identifies the disclosure, such as
+    the ID of a request or the hash of a file.
     """
     columns = {"at": now, "to_whom": to_whom[:200], "why": why[:200], "reference": reference[:200]}
     session.add_all(Disclosure(person=number, **columns) for number in numbers)
@@ -67,7 +68,10 @@ def list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
 
 
 def _find_exports(session: Session, number: int) -> list[ListExport]:
-    """Return the list exports that include a person. A part has one bit per person, lowest first, from `first`."""
+    """Return the list exports that include a person.
+
+    A part has one bit per person, lowest first, beginning with the person `first`.
+    """
     covering = (
         select(ListExport, ListExportPart.first, ListExportPart.bits)
         .join(ListExportPart, ListExportPart.export == ListExport.id)
@@ -78,14 +82,14 @@ def _find_exports(session: Session, number: int) -> list[ListExport]:
 
 
 def aggregate_disclosures(session: Session, keys: KeyRing, now: datetime) -> int:
-    """Aggregate up to 500 disclosures older than 400 days into their totals; return their number.
+    """Add up to 500 disclosures older than 400 days to their totals, and return their number.
 
     Disclosures of erased people are counted without the person.
     """
     old = select(Disclosure.id, Disclosure.person).where(Disclosure.at < now - DISCLOSURE_RETENTION)
     query = old.order_by(Disclosure.at).limit(sealed_rows.BATCH_SIZE)
     page = session.execute(query).all()
-    # People first, as in an erasure, because a total's foreign key locks them anyway.
+    # Lock the people first, as in an erasure, because the foreign key of a total locks them anyway.
     people = select(Person.number).where(Person.number.in_({row.person for row in page if row.person is not None}))
     session.execute(people.order_by(Person.number).with_for_update())
     stored = sealed_rows.read_rows_by_id(session, DISCLOSURES, [row.id for row in page], lock=True)
@@ -106,7 +110,7 @@ def add_to_totals(
     keys: KeyRing,
     times: Mapping[TotalKey, Sequence[datetime]],
 ) -> int:
-    """Add disclosures to at most 500 totals, which are shown to each person; return the number of disclosures.
+    """Add disclosures to at most 500 totals, which are shown to each person, and return the number of disclosures.
 
     Each total gets a new commitment, including totals without a person.
     """
@@ -129,7 +133,10 @@ def add_to_totals(
 
 
 def _find_anonymous_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
-    """Return the matching total without a person, or None. Totals of erased people stay as the erasure left them."""
+    """Return the matching total without a person, or None.
+
+    Totals of erased people remain as they were after the erasure.
+    """
     erased = DisclosureTotal.commitment.is_not(None) & DisclosureTotal.salt.is_(None)
     anonymous = select(DisclosureTotal).where(DisclosureTotal.person.is_(None), ~erased)
     query = anonymous.where(DisclosureTotal.to_whom == to_whom, DisclosureTotal.why == why)
@@ -137,7 +144,7 @@ def _find_anonymous_total(session: Session, to_whom: str, why: str) -> Disclosur
 
 
 def detach_disclosures(session: Session, person: int) -> dict[str, int]:
-    """Detach an erased person's disclosures from them; return the number of sealed rows, by table."""
+    """Detach the disclosures of an erased person from them, and return the number of sealed rows, by table."""
     released = {}
     for table in (DISCLOSURES, sealed_rows.TOTALS):
         released[table.name] = sealed_rows.delete_row_salts(session, table, person)

@@ -1,7 +1,7 @@
-"""Evidence of consent: IP address and user agent, as permanent digests and as encrypted, temporary values.
+"""Evidence of consent: the IP address and user agent, as permanent digests and as encrypted temporary values.
 
-Each digest has 16 random bytes of salt. While the salt's row exists, we can show which IP address a request came from.
-Once it's deleted, the IP address can't be found, not even by trying all of them.
+Each digest has 16 random bytes of salt. While the row with the salt exists, we can show which IP address
+a request came from. Once it's deleted, the IP address can't be found, even by trying all of them.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.models import ConsentEvent
 from subscribers.store.signup_models import RequestEvidence
 
-MAX_AGENT_LENGTH = 300  # characters of a user agent that are stored
+MAX_AGENT_LENGTH = 300  # the number of stored characters of a user agent
 
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """The IP address and user agent that a form came from; either may be empty."""
+    """The IP address and user agent that a form was sent from; either may be empty."""
 
     ip_address: str
     user_agent: str
@@ -33,7 +33,10 @@ class RequestOrigin:
 
 
 def hash_request_origin(origin: RequestOrigin, salt: bytes) -> dict[str, str]:
-    """Return the salted digests of a form's IP address and user agent, for the chain; empty values have none."""
+    """Return the salted digests of the IP address and user agent, for the chain.
+
+    Empty values have none.
+    """
     values = {"network_digest": origin.ip_address, "agent_digest": origin.user_agent[:MAX_AGENT_LENGTH]}
     return {name: hashlib.sha256(salt + value.encode()).hexdigest() for name, value in values.items() if value}
 
@@ -46,7 +49,7 @@ def make_evidence_salt() -> bytes:
 def store_evidence(
     session: Session, keys: KeyRing, event: ConsentEvent, origin: RequestOrigin, *, salt: bytes, until: datetime
 ) -> None:
-    """Store the values behind an event's digests, encrypted."""
+    """Store the encrypted values of which an event has digests."""
     value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
     ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
     session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
@@ -59,5 +62,5 @@ def delete_evidence_of(session: Session, numbers: Collection[int]) -> None:
 
 
 def delete_old_evidence(session: Session, *, now: datetime) -> None:
-    """Delete evidence whose retention period has ended."""
+    """Delete the evidence whose retention period has ended."""
     session.execute(delete(RequestEvidence).where(RequestEvidence.keep_until <= now))

@@ -1,4 +1,4 @@
-"""The consent ledger: one append-only chain of events per person, each hashed with the previous one."""
+"""The consent ledger: one append-only chain of events per person, in which each is hashed with the previous one."""
 
 import hashlib
 import json
@@ -15,21 +15,24 @@ from subscribers.store.compiled_statements import Columns, bind_columns, insert_
 from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState, table_of
 from subscribers.subscriber_language import mark_message
 
-# Tables instead of classes, because the ORM would process the rows one by one.
+# These are tables instead of classes, because the ORM would process the rows one by one.
 _PERSON_TABLE, _EVENT_TABLE = table_of(Person), table_of(ConsentEvent)
 GRANT_KINDS = frozenset(
     {ConsentKind.CONFIRMED, ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.UNDONE, ConsentKind.RESTORED}
 )
-CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}  # the others restore an earlier consent
-UNDO_PERIOD = timedelta(days=7)  # during which an unsubscribe, address change, or import can be undone
-# Consent by the person's own action, which ends an earlier departure. Imports aren't included.
+# The other kinds restore an earlier consent.
+CONSENT_KINDS = GRANT_KINDS - {ConsentKind.UNDONE, ConsentKind.RESTORED}
+# The time during which an unsubscribe, address change, or import can be undone.
+UNDO_PERIOD = timedelta(days=7)
+# Consent given by the person's own action, which ends an earlier departure. Imports aren't included.
 OWN_CONSENT_KINDS = frozenset({ConsentKind.CONFIRMED, ConsentKind.UNDONE})
-# Actions by the person that show interest (`is_sign_of_life`). Unsubscribing isn't one.
+# Actions of the person that show interest (`is_sign_of_life`). Unsubscribing isn't one of them.
 SIGN_OF_LIFE_KINDS = OWN_CONSENT_KINDS | {ConsentKind.CHOICES_CHANGED, ConsentKind.ADDRESS_CHANGED}
 _BATCH_FIELD = "batch"  # in events appended by an import or its undo
-ADMIN_METHOD = "admin: "  # prefix of the method of an admin's action, followed by the reason
+# The prefix of the method of an admin's action. The reason follows.
+ADMIN_METHOD = "admin: "
 DEPARTED_STATES = EMPTIED_STATES | {PersonState.WITHDRAWN, PersonState.SUPPRESSED}
-# These don't change a person's state.
+# These don't change the state of a person.
 UNMOVING_KINDS = frozenset(
     {
         ConsentKind.REQUESTED,
@@ -48,11 +51,15 @@ _STATE_AFTER = {
     ConsentKind.ERASED: PersonState.ERASED,
     ConsentKind.REMOVED: PersonState.REMOVED,
 }
-# Earlier consent isn't plausible: 1970-01-01 and 0001-01-01 are zero values of computers.
+# Earlier consent isn't plausible. 1970-01-01 and 0001-01-01 are zero values of computers.
 EARLIEST_CONSENT = datetime(1971, 1, 1, tzinfo=UTC)
-STOPPED_CHANGE_METHOD = "link to the old address"  # of an address change that restores the previous address
-ADOPTION_METHOD = "suppression list of another installation"  # of an unsubscribe recorded by an adopted file
-PERMISSION_METHOD = "re-permission mail"  # of a request that we sent instead of receiving it from a form
+# The method of an address change that restores the previous address.
+STOPPED_CHANGE_METHOD = "link to the old address"
+# The method of an unsubscribe that was recorded when a file was adopted.
+ADOPTION_METHOD = "suppression list of another installation"
+# The method of a request that was sent by us instead of received from a form.
+PERMISSION_METHOD = "re-permission mail"
+# By the key stored in the ledger. Free text isn't offered, because people would enter names and addresses.
 UNSUBSCRIBE_REASONS = {
     "often": mark_message("Too many emails"),
     "topics": mark_message("Not relevant to me"),
@@ -60,22 +67,25 @@ UNSUBSCRIBE_REASONS = {
     "never": mark_message("I didn’t sign up"),
     "moved": mark_message("I read it elsewhere or at another address"),
     "job": mark_message("My job has changed"),
-}  # by the key stored in the ledger; no free text, because people would enter names and addresses
-ERASED_ROWS_FIELD = "sealed_rows"  # of an erasure: number of sealed disclosure rows that lost their salt, by table
+}
+# The field of an erasure with the number of sealed disclosure rows that lost their salt, by table.
+ERASED_ROWS_FIELD = "sealed_rows"
 SILENCE_METHOD = "question after a long silence"
 SILENCE_ANSWER_METHOD = (
-    "answer to a question after a long silence"  # of a confirmation that doesn't change the sign-up source
+    # The method of a confirmation that doesn't change the sign-up source.
+    "answer to a question after a long silence"
 )
 NO_ANSWER_METHOD = "no answer to a question after a long silence"
-# Events of these kinds may have another commitment than the previous event.
+# Events of these kinds may have a different commitment from the previous event.
 ADDRESS_KINDS = frozenset({ConsentKind.REQUESTED, ConsentKind.ADDRESS_CHANGED})
-# These don't affect people who unsubscribed or consented themselves, because anyone can enter an address in a form.
+# These don't affect people who unsubscribed or consented themselves, because anyone can enter an
+# address in a form.
 _UNDECIDED_TRANSITIONS = {
     (PersonState.UNVERIFIED, ConsentKind.RE_ASKED): PersonState.REQUESTED,
     (PersonState.REQUESTED, ConsentKind.LISTED): PersonState.UNVERIFIED,
     (PersonState.REQUESTED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
     (PersonState.UNVERIFIED, ConsentKind.EXPIRED): PersonState.WITHDRAWN,
-    (PersonState.SUBSCRIBED, ConsentKind.EXPIRED): PersonState.UNVERIFIED,  # the import was dropped
+    (PersonState.SUBSCRIBED, ConsentKind.EXPIRED): PersonState.UNVERIFIED,  # because the import was dropped
 }
 
 
@@ -87,7 +97,7 @@ class NewChainLink(NamedTuple):
 
 
 def lock_person(session: Session, number: int) -> Person | None:
-    """Lock a person's row until this transaction ends, and return it; None if it doesn't exist."""
+    """Lock a person's row until this transaction ends, and return it, or None if it doesn't exist."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
@@ -96,7 +106,7 @@ def find_last_event(
     number: int,
     kinds: Collection[ConsentKind] = (),
 ) -> ConsentEvent | None:
-    """Return a person's last event, or their last one of the given kinds; None if there is none."""
+    """Return a person's last event, or the last one of these kinds, or None if there is none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
 
@@ -106,10 +116,12 @@ def find_last_consent(
 ) -> tuple[datetime, dict[str, Any]] | None:
     """Return the time and body of a person's last consent, or None if they never consented.
 
-    Undoing an unsubscribe continues an earlier consent, so it isn't one. If a correction was undone, the new address's owner was someone else, and their consent isn't counted.
+    Undoing an unsubscribe continues an earlier consent, so it isn't one. If a correction was
+    undone, the owner of the new address was someone else, so their consent isn't counted.
 
     Args:
-        chain: the person's events in order, including at least all consents and address changes.
+        chain: the person's events in order, including at least all consents and address
+            changes.
     """
     consents: list[tuple[datetime, dict[str, Any]]] = []
     for event in chain:
@@ -124,7 +136,8 @@ def find_last_consent(
 def find_state_start(events: Iterable[tuple[ConsentKind, datetime]]) -> datetime | None:
     """Return when a person's current state began, or None if no event changed it.
 
-    Confirming a new address doesn't start a subscription again, and undoing an unsubscribe continues the earlier one.
+    Confirming a new address doesn't start a new subscription, and undoing an unsubscribe continues
+    the earlier one.
 
     Args:
         events: the kinds and times of the person's events, in order.
@@ -149,11 +162,11 @@ def append_event(
     *,
     commitment: str = "",
 ) -> ConsentEvent:
-    """Append an event to a person's chain and update their state.
+    """Append an event to a person's chain, and update their state.
 
-    `person` was loaded with `lock_person` or is new. `body` contains plain JSON values. Times are truncated to
-    milliseconds. Pass `commitment` if the address was just set (`people.make_person_address_commitment`); by default,
-    the last event's is kept.
+    `person` must have been loaded with `lock_person` or be new. `body` contains plain JSON values.
+    Times are truncated to milliseconds. Pass `commitment` if the address was just set
+    (`people.make_person_address_commitment`). By default, that of the last event is kept.
     """
     last = find_last_event(session, person.number)
     link = build_chain_link(
@@ -203,20 +216,23 @@ def build_chain_link(
     }
     person: dict[str, Any] = {"state": find_next_person_state(state, kind), "chain_head": link_hash}
     if kind is ConsentKind.CONFIRMED:
-        # Their own consent counts, even if the import that added them is undone.
+        # Their own consent counts even if the import that added them is undone.
         person["batch"] = None
     return NewChainLink(event, person)
 
 
 class NewPeopleWithFirstLinks(NamedTuple):
-    """New people and the first events of their chains, by column, ready for the driver."""
+    """New people and the first events of their chains, by column, as required by the driver."""
 
     people: Columns
     events: Columns
 
 
 def prepare_people_with_first_links(dialect: Dialect, people: Columns, events: Columns) -> NewPeopleWithFirstLinks:
-    """Convert new people and the first events of their chains to the driver's types. There may be many."""
+    """Convert new people and the first events of their chains to the types of the driver.
+
+    There may be many of them.
+    """
     return NewPeopleWithFirstLinks(
         bind_columns(dialect, _PERSON_TABLE, people), bind_columns(dialect, _EVENT_TABLE, events)
     )
@@ -234,7 +250,10 @@ def insert_chain_links(
     *,
     changed_people: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Insert many events, and update their people's rows. Each item of `changed_people` includes the `number`."""
+    """Insert many events, and update the rows of their people.
+
+    Each item of `changed_people` includes the `number`.
+    """
     rows_by_columns: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for person in changed_people:
         rows_by_columns.setdefault(tuple(sorted(person)), []).append({**person, "changed_number": person["number"]})
@@ -247,10 +266,10 @@ def insert_chain_links(
 
 
 def find_next_person_state(state: PersonState, kind: ConsentKind) -> PersonState:
-    """Return a person's state after an event of `kind`, given their current state.
+    """Return the state of a person after an event of `kind`, given their current state.
 
-    A request doesn't change it: people who unsubscribed stay unsubscribed until they confirm. Otherwise, a form would
-    let an import subscribe them.
+    A request doesn't change it. People who unsubscribed stay unsubscribed until they confirm.
+    Otherwise, a form would allow an import to subscribe them.
     """
     return _STATE_AFTER.get(kind) or _UNDECIDED_TRANSITIONS.get((state, kind), state)
 
@@ -259,7 +278,7 @@ _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ens
 
 
 def encode_canonical_json(body: dict[str, Any]) -> str:
-    """Return the canonical JSON that is hashed: sorted keys, no spaces, and unescaped letters."""
+    """Return the canonical JSON that is hashed, with sorted keys, no spaces, and unescaped letters."""
     return _CANONICAL_ENCODER.encode(body)
 
 
@@ -280,12 +299,12 @@ def hash_chain_link(
 
 
 def format_ledger_time(at: datetime) -> str:
-    """Format a moment as in events and records: 2026-11-20T12:00:00.123+00:00."""
+    """Return a moment in the format of events and records, such as 2026-11-20T12:00:00.123+00:00."""
     in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")
 
 
-# Events of one action share their moment, so it's formatted once.
+# The events of one action have the same time, so it's formatted once.
 _format_shared_moment = lru_cache(maxsize=64)(format_ledger_time)
 
 
@@ -299,10 +318,11 @@ def hash_raw_chain_link(
     previous: str,
     commitment: str,
 ) -> str:
-    """Return the hash of an event from its parts as text; `moment` has the form 2026-11-20T12:00:00.123+00:00.
+    """Return the hash of an event, given its parts as text.
 
-    This hashes the event's canonical JSON, built here because that takes a fifth of the encoder's time. `kind` must be
-    one of ours, and `previous` and `commitment` hashes: they aren't escaped.
+    `moment` has the form 2026-11-20T12:00:00.123+00:00. The canonical JSON of the event is hashed.
+    It's built here because that takes a fifth of the time of the encoder. `kind` must be one of
+    ours, and `previous` and `commitment` must be hashes, because they aren't escaped.
     """
     link = (
         f'{{"at":"{moment}","body":{encode_basestring(body)},"commitment":"{commitment}","kind":"{kind}",'
@@ -312,24 +332,31 @@ def hash_raw_chain_link(
 
 
 def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
-    """Return whether an event is the person's own action (not an import's or admin's) except unsubscribing. Pure."""
+    """Return True if an event is the person's own action other than unsubscribing. Pure.
+
+    Actions of imports and admins aren't.
+    """
     return kind in SIGN_OF_LIFE_KINDS and _BATCH_FIELD not in body and not is_by_admin(body)
 
 
 def is_by_admin(body: dict[str, Any]) -> bool:
-    """Return whether an event with this body is an admin's action. Pure."""
+    """Return True if an event with this body is an admin's action. Pure."""
     return str(body.get("method", "")).startswith(ADMIN_METHOD)
 
 
 def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
     """Return the condition for events that are signs of life (`is_sign_of_life`)."""
-    by_import = event.body.contains(f'"{_BATCH_FIELD}":')  # canonical JSON; in a string, the quotes would be escaped
+    # This is canonical JSON. In a string, the quotation marks would be escaped.
+    by_import = event.body.contains(f'"{_BATCH_FIELD}":')
     by_admin = event.body.contains(f'"method":"{ADMIN_METHOD}')
     return event.kind.in_(SIGN_OF_LIFE_KINDS) & ~by_import & ~by_admin
 
 
 def truncate_to_millisecond(at: datetime) -> datetime:
-    """Truncate a time to milliseconds. Return the same object if it's truncated, so that columns convert it once."""
+    """Truncate a time to milliseconds.
+
+    If it's truncated already, return the same object, so that columns convert it once.
+    """
     return at.replace(microsecond=at.microsecond // 1000 * 1000) if at.microsecond % 1000 else at
 
 
@@ -347,8 +374,10 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
     return fields
 
 
-IMPORTED_SUFFIX = " (imported)"  # suffix of the sign-up source of imported people
-MAX_WHERE_LENGTH = 200  # characters of a sign-up source stored in a person's row
+# The suffix of the sign-up source of imported people.
+IMPORTED_SUFFIX = " (imported)"
+# The number of characters of a sign-up source that are stored in a person's row.
+MAX_WHERE_LENGTH = 200
 _IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
 _SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
 
@@ -363,14 +392,15 @@ class SignupSource(NamedTuple):
 def find_signup_source(links_from_last: Iterable[tuple[int, str, str, str]]) -> SignupSource | None:
     """Return the sign-up source in the last event that has one, or None. Pure.
 
-    Events are (seq, kind, moment as stored, body), newest first.
+    The events are tuples of the sequence number, kind, stored moment, and body, newest first.
     """
     return next((origin for link in links_from_last if (origin := _read_signup_source(*link)) is not None), None)
 
 
 def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> SignupSource | None:
     if kind not in _SETTING_KINDS or (kind == ConsentKind.REQUESTED and seq != 1):
-        return None  # a request by someone in the ledger changes nothing until they confirm it
+        # A request by someone who's already in the ledger changes nothing until they confirm it.
+        return None
     try:
         values = json.loads(body)
         return _read_body(kind, stored_at, values) if isinstance(values, dict) else None
@@ -395,7 +425,8 @@ def _read_import_body(stored_at: str, values: dict[str, Any]) -> SignupSource | 
     if "page" not in values:
         return None
     times = (values.get(name) for name in ("asked_at", "agreed_at", "requested_at"))
-    moment = next(filter(None, times), f"{stored_at}+00:00")  # if the list has no time, the import's is used
+    # If the list doesn't contain a time, that of the import is used.
+    moment = next(filter(None, times), f"{stored_at}+00:00")
     return SignupSource(_read_moment(moment), f"{values['page']}{IMPORTED_SUFFIX}")
 
 

@@ -1,4 +1,4 @@
-"""Removal of all personal data after an erasure or after an import is undone."""
+"""Removal of all personal data, after an erasure or after an import is undone."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -18,10 +18,11 @@ def clear_all_personal_data(
     keep_lookup: bool = False,
     now: datetime,
 ) -> None:
-    """Remove everything that identifies people (at most 1,000). Their disclosures stay countable, without names.
+    """Remove everything that identifies people (at most 1,000).
 
-    For `keep_lookup`, see `people.clear_personal_data`. Emailed links keep their hashes for a while, so that their
-    pages can say that the data was erased.
+    Their disclosures can still be counted, without names. For `keep_lookup`, see
+    `people.clear_personal_data`. Links in emails keep their hashes for a while, so that their pages
+    can say that the data was erased.
     """
     people.clear_personal_data(session, numbers, keep_lookup=keep_lookup)
     one_time_tokens.revoke_all_tokens(session, numbers, now=now)

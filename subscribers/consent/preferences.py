@@ -1,4 +1,7 @@
-"""Subscribers' preferences, declared once. The form, stored JSON, export, and privacy page follow `Preferences`."""
+"""The preferences of subscribers, declared once.
+
+The form, the stored JSON, the export, and the privacy page are based on `Preferences`.
+"""
 
 import json
 from collections.abc import Collection, Mapping, Sequence
@@ -44,12 +47,15 @@ _FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Brea
 
 
 class PreferencesError(ApplicationError):
-    """Raised for invalid preferences; the message names the field."""
+    """Raised for invalid preferences.
+
+    The message names the field.
+    """
 
 
 @cache
 def list_known_zones() -> frozenset[str]:
-    """Return all time zones known to this machine."""
+    """Return all time zones that this machine knows."""
     return frozenset(available_timezones())
 
 
@@ -61,24 +67,28 @@ def _declare(default: Any, **texts: str) -> Any:
     """Declare a preference with its texts, which are messages for subscribers.
 
     Args:
-        default: the value of subscribers who haven't chosen.
-        texts: `listed` is its name on the privacy page (shared names are listed once). `problem` says what to do if a
-            form's value can't be saved, and `problem_without_sections` replaces it in forms without sections. A
-            `StrictBool` is a checkbox in the group `legend` with `label` and `hint`, and its `summary` adds to the
-            description of the email, `%(sections)s`.
+        default: value for subscribers who haven't chosen one.
+        texts: `listed` is the name on the privacy page, where equal names are listed once.
+            `problem` says what to do
+            if the value in a form can't be saved, and `problem_without_sections` replaces it in
+            forms without
+            sections. A `StrictBool` is a checkbox in the group `legend` with `label` and
+            `hint`. Its `summary` is
+            added to the description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
 
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid", defer_build=True))
 class Preferences:
-    """A subscriber's preferences.
+    """The preferences of a subscriber.
 
-    `omit` and `omit_topics` are the keys of sections and topics to leave out, so new sections and topics are included.
-    Topics are left out of sections that list stories by topic. `weekly` means every edition. `start` is the day on
-    which `fortnightly` was chosen; weeks are counted from that week. `hour` (0 to 23) and `zone` (an IANA name) are set
-    together. Editions pause while today is before `pause_until`. `is_readable` is False for a damaged row. Then
-    editions pause until the subscriber chooses again, because a pause may have been lost.
+    `omit` and `omit_topics` are the keys of sections and topics to leave out, so new sections and
+    topics are included. Topics are left out of sections that list stories by topic. `weekly` means
+    every edition. `start` is the day on which `fortnightly` was chosen, and weeks are counted from
+    that week. `hour` (0 to 23) and `zone` (an IANA name) are set together. Editions are paused
+    while today is before `pause_until`. `is_readable` is False for a damaged row. Editions are then
+    paused until the subscriber chooses again, because a pause may have been lost.
     """
 
     omit: frozenset[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}$")]] = _declare(
@@ -152,7 +162,7 @@ class Preferences:
         return sorted(omit)
 
     def is_paused(self, today: date) -> bool:
-        """Return whether emails are paused on `today`, a day in the publication's time zone."""
+        """Return True if emails are paused on `today`, a day in the publication's time zone."""
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
 
     def drop_ended_pause(self, today: date) -> "Preferences":
@@ -161,20 +171,24 @@ class Preferences:
         return replace(self, pause_until=None) if has_ended else self
 
     def gets_breaking_news(self, today: date) -> bool:
-        """Return whether breaking news may be emailed on `today`: the subscriber chose it, and emails aren't paused.
+        """Return True if breaking news may be emailed on `today`, a day in the publication's time zone.
 
-        Sections, frequency, and hour don't matter. The day is in the publication's time zone.
+        The subscriber must have chosen it, and emails must not be paused. Sections, frequency, and
+        hour don't matter.
         """
         return self.breaking_news and not self.is_paused(today)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the stored form, without default values."""
+        """Return the stored form, which omits default values."""
         values, not_chosen = _STORED.dump_python(self, mode="json"), _dump_not_chosen()
         return {name: value for name, value in values.items() if value != not_chosen[name]}
 
     @classmethod
     def from_stored(cls, stored: Any) -> "Preferences":
-        """Read stored preferences. A damaged row, which the nightly check reports, only affects its own subscriber."""
+        """Parse stored preferences.
+
+        If a row is damaged, which the nightly check reports, only its own subscriber is affected.
+        """
         try:
             return cls.from_json(stored)
         except PreferencesError:
@@ -182,7 +196,7 @@ class Preferences:
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Preferences":
-        """Read preferences in the stored form or from a page.
+        """Parse preferences in the stored form or from a page.
 
         Raises:
             PreferencesError: a field is unknown or has an invalid value.
@@ -213,7 +227,7 @@ CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label"
 def group_checkboxes(
     hidden: Collection[str],
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the checkboxes by their group's legend, without the `hidden` preferences."""
+    """Return the checkboxes by the legend of their group, without the `hidden` preferences."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name, texts in CHECKBOXES.items():
         if name not in hidden:
@@ -222,7 +236,10 @@ def group_checkboxes(
 
 
 def describe_preference_options(language: SubscriberLanguage, hidden: Collection[str] = ()) -> str:
-    """Return the names of available preferences as a list in words, for the privacy page, without `hidden` ones."""
+    """Return the names of available preferences as a list in words, for the privacy page.
+
+    The `hidden` ones are omitted.
+    """
     offered = (texts for name, texts in PREFERENCE_TEXTS.items() if name not in hidden)
     listed = dict.fromkeys(texts["listed"] for texts in offered if "listed" in texts)
     return language.join_words([language.translate_text(words) for words in listed])
@@ -235,9 +252,9 @@ def change_preferences(
     now: datetime,
     **origin: str,
 ) -> bool:
-    """Store a subscriber's preferences and append an event with the changes; return False if nothing changed.
+    """Store a subscriber's preferences, append an event with the changes, and return True if anything changed.
 
-    `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin.
+    `origin` contains the other fields of the event: the `method`, and the `actor` if it's an admin.
 
     Raises:
         LookupError: the person doesn't exist.
@@ -267,7 +284,8 @@ def describe_preferences(
 
     Args:
         preferences: the preferences.
-        parts: the key (`subscribers.part_keys`) and title of each section and topic that the publication offers.
+        parts: the key (`subscribers.part_keys`) and title of each section and topic that the
+            publication offers.
         language: the language to use.
     """
     if not preferences.is_readable:
@@ -322,7 +340,10 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return each person's preferences at their given moment, by number (at most 1,000); defaults for unknown numbers."""
+    """Return the preferences of people (at most 1,000) at a moment given for each, by number.
+
+    Unknown people have default preferences.
+    """
     if not moments:
         return {}
     people = select(Person.number, Person.choices).where(Person.number.in_(moments))
@@ -336,7 +357,7 @@ def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> di
         )
         .order_by(ConsentEvent.seq.desc())
     )
-    # Go back from the last change to the first one after the moment, and use the values before it.
+    # Go back from the last change to the first one after the moment, and use the values from before it.
     for person, at, body in session.execute(changes):
         if at > moments[person]:
             choices[person] = Preferences.from_json(json.loads(body)["before"])

@@ -1,4 +1,7 @@
-"""A person's record as a page: `web/record.html` shows the JSON of `transfer.exports.build_person_record`."""
+"""The record of a person as a page.
+
+`web/record.html` shows the JSON of `transfer.exports.build_person_record`.
+"""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from subscribers.consent.preferences import Preferences, describe_preference_opt
 from subscribers.store.models import ConsentEvent
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
-# Recorded values that are translated for subscribers.
+# The recorded values that are translated for subscribers.
 _PLAIN_VALUES = {
     "email_address": mark_message("email address"),
     "choices": mark_message("preferences"),
@@ -24,9 +27,9 @@ _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 class PublicationFacts:
     """Facts about the publication in the answer to a data request.
 
-    `parts` are the key (`subscribers.part_keys`) and title of each section and topic, and `recipients` are sentences.
-    Retention periods for evidence of consent and for records of emails are in days. `today` is in the publication's
-    time zone.
+    `parts` are the key (`subscribers.part_keys`) and title of each section and topic, and
+    `recipients` are sentences. The retention periods for evidence of consent and for records of
+    emails are in days. `today` is in the publication's time zone.
     """
 
     parts: Sequence[tuple[str, str]]
@@ -38,9 +41,9 @@ class PublicationFacts:
 
 
 def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[str, Any]:
-    """Return the purposes and legal basis for processing the address (ISO/IEC TS 27560: pii_processing).
+    """Return the purposes and the legal basis of processing the address (ISO/IEC TS 27560: pii_processing).
 
-    Language, method, and notice are from the last consent in `events`, the person's chain in order.
+    The language, method, and notice are those of the last consent in `events`, the person's chain in order.
     """
     _, last_consent = ledger.find_last_consent(events) or (None, {})
     purpose = {
@@ -56,7 +59,10 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
 
 
 def describe_method(method: str, language: SubscriberLanguage) -> str:
-    """Return a phrase for how consent was given or withdrawn; unknown methods, such as a list's, stay unchanged."""
+    """Return a phrase for how consent was given or withdrawn.
+
+    Unknown methods, such as that of a list, are returned unchanged.
+    """
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
         "double opt-in": language.pgettext("how a consent came about or ended", "link in the confirmation email"),
@@ -124,7 +130,7 @@ def build_record_context(
 
 
 def _describe_receipt(record: Mapping[str, Any], today: date, language: SubscriberLanguage) -> str:
-    """Describe whether a person gets editions on `today`: yes, no, or not until a pause ends."""
+    """Describe whether a person receives editions on `today`: yes, no, or not until a pause ends."""
     preferences = Preferences.from_stored(record["pii_information"]["choices"])
     if record["may_be_mailed"] and preferences.pause_until and preferences.is_paused(today):
         return language.gettext("no, paused until %(day)s", day=language.full_date(preferences.pause_until))
@@ -132,7 +138,10 @@ def _describe_receipt(record: Mapping[str, Any], today: date, language: Subscrib
 
 
 def format_record_value(value: Any, language: SubscriberLanguage) -> str:
-    """Format a record's value: moments in UTC, our own texts in `language`, and everything else as recorded."""
+    """Format a value of a record.
+
+    Moments are in UTC, our own texts are in `language`, and everything else is shown as recorded.
+    """
     if isinstance(value, list):
         return ", ".join(format_record_value(inner, language) for inner in value)
     if isinstance(value, dict):

@@ -1,7 +1,9 @@
-"""Sealed disclosure rows: each has a salted, keyed commitment, and the disclosure log has a root for up to 500 rows.
+"""Sealed disclosure rows.
 
-A commitment covers everything that's shown of its row. Erasing a person deletes the salts of their rows, so no
-commitment can be linked to anyone, and their consent chain records the number of those rows.
+Each row has a salted, keyed commitment, and the disclosure log has a root for up to 500 rows. A
+commitment covers everything that's shown of its row. When a person is erased, the salts of their
+rows are deleted, so that no commitment can be linked to anyone, and their consent chain records the
+number of those rows.
 """
 
 import hashlib
@@ -23,19 +25,21 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import Base, Disclosure, DisclosureTotal, ListExport, table_of
 
-BATCH_SIZE = 500  # rows per transaction: about 15 ms on SQLite
+# A transaction with this many rows takes about 15 ms on SQLite.
+BATCH_SIZE = 500
 _SALT_BYTES = 16
 _HOLDER = "'person"
 
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """A table with sealed rows. Columns are named as in `read_raw_rows`.
+    """A table with sealed rows.
 
-    A commitment covers `columns`, and also `settled_columns` once the SQL condition `settled_condition` is true,
-    because they can change until then. `subject` is the SQL expression that rows are counted by in the log, and
-    `totals` the SQL query for rows that became totals, by subject, or empty if they aren't counted. A table without
-    `batches` has a commitment per row but no roots, because its rows change.
+    Columns are named as in `read_raw_rows`. A commitment covers `columns`, and also
+    `settled_columns` once the SQL condition `settled_condition` is true, because they can change
+    until then. `subject` is the SQL expression by which rows are counted in the log. `totals` is
+    the SQL query for rows that became totals, by subject, or empty if they aren't counted. If
+    `batches` is False, each row has a commitment, but there are no roots, because the rows change.
     """
 
     model: type[Base]
@@ -49,12 +53,12 @@ class SealedTable:
 
     @property
     def name(self) -> str:
-        """The table's name, used as the source in the log."""
+        """The name of the table, used as the source in the log."""
         return table_of(self.model).name
 
     @property
     def has_holder(self) -> bool:
-        """True if each row belongs to a person."""
+        """Whether each row belongs to a person."""
         return _HOLDER in self.columns
 
 
@@ -71,7 +75,7 @@ TOTALS = SealedTable(
 
 
 class StoredRow(NamedTuple):
-    """A row as stored: the values that its commitment covers, as text, and its seal."""
+    """A row as stored: the values covered by its commitment, as text, and its seal."""
 
     id: Any
     salt: object
@@ -120,7 +124,10 @@ def read_rows_by_id(
     *,
     lock: bool = False,
 ) -> list[StoredRow]:
-    """Return rows by their IDs, ordered by ID. On PostgreSQL, `lock` makes concurrent writers wait."""
+    """Return rows by their IDs, ordered by ID.
+
+    On PostgreSQL, `lock` makes concurrent writers wait.
+    """
     if is_postgresql(session):
         return read_rows(
             session, table, f"id = ANY(:ids) ORDER BY id{' FOR UPDATE' if lock else ''}", {"ids": list(ids)}
@@ -143,12 +150,12 @@ def compute_row_commitment(
 
 
 def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
-    """Return whether a row matches its commitment, or can't be checked because its person was erased."""
+    """Return True if a row matches its commitment, or if it can't be checked because its person was erased."""
     if row.salt is None and table.has_holder:
         return bool(row.commitment) and not row.values[table.columns.index(_HOLDER)]
     if not isinstance(row.salt, bytes):
         return False
-    # A row sealed while uncertain only covers the values that were certain then.
+    # If a row was uncertain when it was sealed, its commitment only covers the values that were certain.
     forms = (True, False) if table.settled_columns else (True,)
     return any(
         compute_row_commitment(key.secret, row.salt, table, row, covers_settled=covers_settled) == row.commitment
@@ -158,7 +165,10 @@ def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
 
 
 def compute_batch_root(commitments: Iterable[str]) -> str:
-    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed; empty for none."""
+    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed.
+
+    If there are none, return "".
+    """
     lines = "".join(f"{commitment}\n" for commitment in sorted(commitments))
     return hashlib.sha256(lines.encode()).hexdigest() if lines else ""
 
@@ -172,7 +182,10 @@ def seal_rows(
     subject: str = "",
     now: datetime,
 ) -> int:
-    """Seal rows (at most `BATCH_SIZE`) as one batch; return their number. Changed rows wait for the next run."""
+    """Seal rows (at most `BATCH_SIZE`) as one batch, and return their number.
+
+    Rows that have changed are left for the next run.
+    """
     with database.read() as session:
         rows = [row for row in read_rows_by_id(session, table, ids) if row.batch is None]
     sealed = _commit_rows(keys, table, rows)
@@ -181,7 +194,8 @@ def seal_rows(
         pairs = zip(rows, sealed, strict=True)
         fresh = [values for row, values in pairs if current.get(row.id) == row]
         if fresh:
-            number, _ = disclosure_log.lock_disclosure_log(session)  # after the rows, in the same order as aggregation
+            # After the rows, in the same order as when adding rows to totals.
+            number, _ = disclosure_log.lock_disclosure_log(session)
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
             root = compute_batch_root(values["commitment"] for values in fresh)
             draft = LogEntryDraft(LogEntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
@@ -200,7 +214,7 @@ def _commit_rows(
     table: SealedTable,
     rows: Sequence[StoredRow],
 ) -> list[dict[str, Any]]:
-    """Return each row's ID with its new salt and commitment."""
+    """Return the ID of each row with a new salt and commitment."""
     secret, random_bytes = keys.current("commitment").secret, secrets.token_bytes(_SALT_BYTES * len(rows))
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
     pairs = zip(rows, salts, strict=True)
@@ -227,7 +241,7 @@ def _write_commitments(
 
 
 def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
-    """Delete the salts of the rows of a person being erased; return how many rows were sealed.
+    """Delete the salts of the rows of a person who's being erased, and return how many of them were sealed.
 
     The caller detaches the person from the rows in the same transaction.
     """
@@ -252,9 +266,10 @@ class RowsToTotalsPlan:
 def plan_adding_rows_to_totals(
     session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
 ) -> RowsToTotalsPlan:
-    """Choose which of the rows, locked by the caller, may become totals, and plan their log entries.
+    """Determine which rows may become totals, and plan their log entries.
 
-    Rows of batches that fail verification stay, so that the fault remains visible. So do rows added to closed subjects.
+    The rows must be locked by the caller. Rows of batches that fail verification aren't included,
+    so that the fault remains visible. Rows added to closed subjects aren't, either.
     """
     closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     by_batch = _sort_by_batch(rows)
@@ -290,7 +305,10 @@ def _describe_leaving(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> LogEntryDraft | None:
-    """Return the log entry for rows that leave a batch to change again, or None if the batch fails verification."""
+    """Return the log entry for rows that leave a batch so that they can change.
+
+    Return None if the batch fails verification.
+    """
     if batch is None or not all(is_row_intact(keys, table, row) for row in leaving):
         return None
     stored = _load_commitments(session, table, batch.number)
@@ -305,10 +323,10 @@ def _describe_leaving(
 def take_rows_out_of_sealed_batches(
     session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any], *, now: datetime
 ) -> list[Any]:
-    """Remove rows (at most `BATCH_SIZE`), locked by the caller, from their batches; return the IDs that may change.
+    """Remove rows (at most `BATCH_SIZE`) from their batches, and return the IDs of the rows that may change.
 
-    Rows without a batch may change. Rows of batches that fail verification stay unchanged, so that the fault remains
-    visible.
+    The rows must be locked by the caller. Rows without a batch may change. Rows of batches that
+    fail verification aren't changed, so that the fault remains visible.
     """
     rows = read_rows_by_id(session, table, ids)
     by_batch = _sort_by_batch(rows)
@@ -326,7 +344,10 @@ def take_rows_out_of_sealed_batches(
 
 
 def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
-    """Group rows by batch. Rows without one are under 0."""
+    """Group rows by batch.
+
+    The key of rows without a batch is 0.
+    """
     by_batch: dict[int, list[StoredRow]] = {}
     for row in rows:
         by_batch.setdefault(row.batch or 0, []).append(row)
@@ -334,7 +355,10 @@ def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
 
 
 def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
-    """Return a batch's commitments by row ID, with empty texts for missing ones."""
+    """Return the commitments of a batch by row ID.
+
+    A missing one is "".
+    """
     columns = table_of(table.model).c
     query = select(columns.id, columns.commitment).where(columns.sealed_in == batch)
     stored = session.execute(query)
@@ -352,7 +376,10 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
 def record_row_aggregation(
     session: Session, keys: KeyRing, plan: RowsToTotalsPlan, *, added: int, now: datetime
 ) -> None:
-    """Append a plan's entries to the log. `added` is the number of disclosures added to totals."""
+    """Append the entries of a plan to the log.
+
+    `added` is the number of disclosures that were added to totals.
+    """
     drafts = [replace(draft, added=0 if place else added) for place, draft in enumerate(plan.drafts)]
     disclosure_log.append_log_entries(session, keys, drafts, now)
 
@@ -363,7 +390,7 @@ def find_changed_rows(
     tables: Collection[SealedTable],
     person: int,
 ) -> list[str]:
-    """Return a phrase for each table in which rows of a person don't match their seal, with their number."""
+    """Return a phrase for each table with rows of a person that don't match their seal, with their number."""
     faults = []
     for table in tables:
         if table.has_holder:
@@ -374,7 +401,10 @@ def find_changed_rows(
 
 
 def _covered(session: Session, table: SealedTable) -> str:
-    """Return the SQL condition for rows that must have a commitment. Without batches, all must once sealing began."""
+    """Return the SQL condition for rows that must have a commitment.
+
+    In a table without batches, all rows must have one once sealing has begun.
+    """
     if table.batches:
         return "(commitment IS NOT NULL OR sealed_in IS NOT NULL)"
     return "true" if disclosure_log.has_sealing_begun(session, table.name) else "commitment IS NOT NULL"

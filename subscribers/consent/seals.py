@@ -1,8 +1,8 @@
-"""Seals: chained nightly hashes over the heads of all chains, the suppression list, and the consent texts.
+"""Seals: chained nightly hashes of the heads of all chains, the suppression list, and the consent texts.
 
-A chain shows that its events belong together. Only an outside witness can show that no whole chain was replaced or
-removed. Seals are that witness: they're in the audit log, are emailed to the admins, and can be recomputed from the
-ledger later. See docs/decisions/0012-what-a-chain-proves.md.
+A chain shows that its events belong together. Only an outside witness can show that no whole chain
+was replaced or removed. Seals are that witness. They're in the audit log, are emailed to the
+admins, and can be recomputed from the ledger later. See docs/decisions/0012-what-a-chain-proves.md.
 """
 
 import hashlib
@@ -26,12 +26,13 @@ from subscribers.store.database import PeopleDatabase, is_postgresql
 from subscribers.store.models import ConsentEvent, PublishedConsentText, Seal, Suppression
 
 PAGE_SIZE = 1000  # rows per read
-MAX_ADDRESS_FAULTS = 20  # people listed because their address fails verification; the others are counted
+# The number of people who are listed because their address fails verification. The others are counted.
+MAX_ADDRESS_FAULTS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """An append-only table up to row `through`: the number of rows, and the hash over them."""
+    """An append-only table up to row `through`: the number of rows, and their hash."""
 
     through: int
     rows: int
@@ -40,7 +41,7 @@ class TableSummary:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSummary:
-    """The ledger up to event `through`: the number of people and events, and the hash over the chain heads."""
+    """The ledger up to event `through`: the number of people and events, and the hash of the chain heads."""
 
     through: int
     people: int
@@ -52,9 +53,10 @@ class LedgerSummary:
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The newest row of a chained log that is sealed with the ledger: its position and hash.
+    """The latest row of a chained log that is sealed with the ledger: its position and hash.
 
-    The log belongs to the caller. `verify_ledger` checks that a seal includes this head, not that the log still has it.
+    The log belongs to the caller. `verify_ledger` checks that a seal includes this head, not that
+    it's still in the log.
     """
 
     through: int
@@ -63,7 +65,7 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class LastFullyCommittedRows:
-    """The highest event, suppression, and consent text before which no open transaction can add any."""
+    """The last event, suppression, and consent text before which no open transaction can add any."""
 
     link: int
     suppression: int
@@ -75,8 +77,8 @@ class LedgerProof:
     """The result of verifying chains, addresses, and seals.
 
     `fault` describes the first faulty seal or consent text. `address_faults` describes the first of
-    `address_fault_count` people whose address fails verification. `disclosures` is the number of sealed disclosure
-    rows.
+    `address_fault_count` people whose address fails verification. `disclosures` is the number of
+    sealed disclosure rows.
     """
 
     people: int
@@ -93,14 +95,15 @@ class LedgerProof:
 
     @property
     def sound(self) -> bool:
-        """True if everything passed verification."""
+        """Whether everything passed verification."""
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 
 def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommittedRows:
-    """Return the highest event, suppression, and consent text before which no open transaction can add any.
+    """Return the last event, suppression, and consent text before which no open transaction can add any.
 
-    Each is found in its own transaction, because code that writes several of them locks them in its own order.
+    Each is found in its own transaction, because code that writes several of them locks them in its
+    own order.
     """
     numbers = (ConsentEvent.id, Suppression.id, PublishedConsentText.version)
     return LastFullyCommittedRows(*(_find_last_fully_committed_row(database, number) for number in numbers))
@@ -109,8 +112,9 @@ def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommitt
 def _find_last_fully_committed_row(database: PeopleDatabase, number: InstrumentedAttribute[int]) -> int:
     with database.write() as session:
         if is_postgresql(session):
-            # IDs are assigned before a transaction commits. This waits until every writer has finished, and blocks new
-            # ones for that moment (https://www.postgresql.org/docs/current/explicit-locking.html).
+            # IDs are assigned before a transaction commits. This waits until every writer has
+            # finished, and blocks new ones for that moment
+            # (https://www.postgresql.org/docs/current/explicit-locking.html).
             session.execute(text(f"LOCK TABLE {number.class_.__tablename__} IN SHARE MODE"))
         return session.scalar(select(func.max(number))) or 0
 
@@ -122,7 +126,9 @@ def append_seal(
     *,
     log_head: LogHead | None = None,
 ) -> Seal:
-    """Append a seal, which also covers the disclosure log and, if `log_head` is given, another log up to that row.
+    """Append a seal.
+
+    It also covers the disclosure log and, if `log_head` is given, another log up to that row.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another process appended a seal at the same moment.
@@ -147,13 +153,16 @@ def hash_seal(
     log_head: LogHead | None,
     disclosures: LogHead,
 ) -> str:
-    """Return a seal's hash (64 hex digits); `moment` has the form 2026-11-20T08:30:00.000+00:00."""
+    """Return the hash (64 hex digits) of a seal.
+
+    `moment` has the form 2026-11-20T08:30:00.000+00:00.
+    """
     fields = {"at": moment, "previous": previous, **_sealed_fields(summary, log_head, disclosures)}
     return hashlib.sha256(ledger.encode_canonical_json(fields).encode()).hexdigest()
 
 
 def _sealed_fields(summary: LedgerSummary, log_head: LogHead | None, disclosures: LogHead) -> dict[str, Any]:
-    """Return the fields of a seal, named like its columns and as they're hashed."""
+    """Return the fields of a seal, named like its columns and with the values that are hashed."""
     fields = {"through": summary.through, "people": summary.people, "links": summary.links, "root": summary.root}
     for name, covered in (("suppressions", summary.suppressions), ("wordings", summary.wordings)):
         fields |= {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
@@ -172,24 +181,25 @@ def verify_ledger(
     night: datetime | None = None,
     progress: Progress = lambda *_: None,
 ) -> LedgerProof:
-    """Verify all chains and addresses, and all seals against the chains and suppressions of their time, in one pass.
+    """Verify all chains, addresses, and seals in one pass.
 
-    Consent texts that subscribers were asked to agree to are checked against the register.
-
-    Memory use is that of 1,000 people plus two hashes per seal.
+    Seals are checked against the chains and suppressions of their time. Consent texts that
+    subscribers were asked to agree to are checked against the register. At most 1,000 people and
+    two hashes per seal are kept in memory.
 
     Args:
-        session: a new read session; everything is read as of one moment.
-        keys: the keys, to decrypt each address and check it against its chain.
-        tables: the disclosure tables; each row is checked against the disclosure log.
-        kept_hashes: hashes of seals, or their first digits, that someone saved. They must exist.
-        through: also summarize the ledger up to this point, for a new seal.
-        night: the time of a nightly check, which checks a seventh of the older disclosure rows. None checks all of
-            them.
+        session: new read session; everything is read as of one moment.
+        keys: keys for decrypting each address and checking it against its chain.
+        tables: disclosure tables; each row is checked against the disclosure log.
+        kept_hashes: hashes of seals, or their first digits, that someone saved; they must
+            exist.
+        through: if given, also summarize the ledger up to this point, for a new seal.
+        night: time of a nightly check, which checks a seventh of the older disclosure rows;
+            None checks all of them.
         progress: called with (people checked, people).
     """
     walk = chain_verification.iterate_chains(session, progress)
-    first = next(walk, None)  # the snapshot begins with it
+    first = next(walk, None)  # this begins the snapshot
     seals = _read_seals(session)
     points = _list_points(seals, through)
     roots = [_RootHash(link) for link, _, _ in points]
@@ -242,7 +252,7 @@ class _ChainTally:
 
 
 def _as_number(stored: object) -> int:
-    """Convert a stored value to a number whatever its type, because SQLite keeps any type in any column."""
+    """Return a stored value if it's a number, or 0, because SQLite stores any type in any column."""
     return stored if isinstance(stored, int) else 0
 
 
@@ -270,12 +280,12 @@ class _StoredSeal(NamedTuple):
 
     @property
     def disclosure_head(self) -> LogHead:
-        """The newest entry of the disclosure log that the seal covers."""
+        """The latest entry of the disclosure log covered by the seal."""
         return LogHead(self.disclosures_through, self.disclosures_hash)
 
     @property
     def log_head(self) -> LogHead | None:
-        """The head of the log that the seal covers, or None."""
+        """The head of the log covered by the seal, or None."""
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
@@ -285,7 +295,7 @@ class _StoredSeal(NamedTuple):
 
     @property
     def covered_consent_texts(self) -> TableSummary:
-        """The summary of the consent-text register."""
+        """The summary of the register of consent texts."""
         return TableSummary(self.wordings_through, self.wordings, self.wordings_root)
 
 
@@ -310,7 +320,7 @@ def _list_points(seals: Sequence[_StoredSeal], through: LastFullyCommittedRows |
 
 @dataclass(slots=True)
 class _RootHash:
-    """The hash over all heads as of event `through`, updated chunk by chunk."""
+    """The hash of all heads as of event `through`, updated chunk by chunk."""
 
     through: int
     people: int = 0
@@ -324,7 +334,7 @@ class _RootHash:
 def _tally_chains(
     keys: KeyRing, chunks: Iterable[chain_verification.EventChainBatch], roots: Sequence[_RootHash]
 ) -> _ChainTally:
-    """Verify and count all chains in one pass, and update the hashes over their heads."""
+    """Verify and count all chains in one pass, and update the hashes of their heads."""
     tally = _ChainTally(keys)
     in_order = sorted(roots, key=lambda root: root.through)
     for chunk in chunks:
@@ -336,8 +346,8 @@ def _tally_chains(
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.EventChainBatch) -> None:
     """Add a chunk to all roots, which are in order of `through`.
 
-    A chunk's people are hashed together, and that hash is added to the root. If nothing happened to them between two
-    seals, it isn't computed again.
+    The people of a chunk are hashed together, and that hash is added to the root. It isn't computed
+    again if none of them had an event between two seals.
     """
     links = sorted(chunk.links, key=lambda link: link.id)
     heads: dict[int, str] = {}
@@ -363,7 +373,7 @@ def _digest_heads(heads: dict[int, str]) -> str:
 def _summarize_table(
     session: Session, table: str, columns: Sequence[str], places: Iterable[int]
 ) -> tuple[int, dict[int, TableSummary]]:
-    """Hash all rows of a table in order; return their number, and the summary up to each row in `places`."""
+    """Hash all rows of a table in order, and return their number and the summary up to each row in `places`."""
     summaries: dict[int, TableSummary] = {}
     waiting = sorted(set(places), reverse=True)
     digest, count = hashlib.sha256(), 0

@@ -1,8 +1,9 @@
 """Pages of people for admins, newest first, without addresses.
 
-Each page continues after the last number seen, and every query is bounded. Import, place, and state use an index each.
-Other conditions are checked on at most `SCAN_WINDOW` people per page, and the page says where to continue. Domains have
-no index, because it would slow imports by an eighth; `NUMBER_WINDOW` numbers are searched instead.
+Each page continues after the last number seen, and every query is bounded. Import, place, and state
+each use an index. Other conditions are checked for at most `SCAN_WINDOW` people per page, and the
+page says where to continue. Domains have no index, because it would make imports slower by an
+eighth. Instead, `NUMBER_WINDOW` numbers are searched.
 """
 
 import json
@@ -23,19 +24,24 @@ from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, 
 from subscribers.store.stored_preferences import build_preference_column
 
 PAGE_SIZE = 50
-SCAN_WINDOW = 10_000  # people checked per page, at most, if an index finds them
-NUMBER_WINDOW = 100_000  # people checked, at most, without an index, and by a count of preferences or dates: 100 ms
-MAX_ORIGINS = 40  # sign-up sources that a filter offers
+# The maximum number of people checked per page if an index finds them.
+SCAN_WINDOW = 10_000
+# The maximum number of people checked without an index, and when counting preferences or dates,
+# which takes 100 ms.
+NUMBER_WINDOW = 100_000
+# The number of sign-up sources offered by a filter.
+MAX_ORIGINS = 40
 MAX_IMPORTS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriberFilter:
-    """A filter for the subscriber list. People must match everything that's set.
+    """A filter for the subscriber list.
 
-    `since` (inclusive) and `until` (exclusive) limit the sign-up time. `paused_on` is a day in the publication's time
-    zone on which their emails are paused, and `mailed_on` one on which they aren't. `part` is the key
-    (`subscribers.part_keys`) of a section or topic that they get, and `frequency` how often they get email.
+    People must match everything that's set. `since` (inclusive) and `until` (exclusive) limit the
+    sign-up time. `paused_on` is a day in the publication's time zone on which their emails are
+    paused, and `mailed_on` is one on which they aren't. `part` is the key (`subscribers.part_keys`)
+    of a section or topic that they receive, and `frequency` is how often they receive email.
     """
 
     state: PersonState | None = None
@@ -52,10 +58,11 @@ class SubscriberFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedSubscriber:
-    """One row of the list. `since` is when the state began, and `asked_at` the sign-up time that filters use.
+    """A row of the list.
 
-    `in_progress` says that their import is unfinished. `is_complaint` and `is_bounce` say why the address is suppressed;
-    both are false if an admin or a file did it.
+    `since` is when the state began, and `asked_at` is the sign-up time that filters use.
+    `in_progress` means that their import is unfinished. `is_complaint` and `is_bounce` say why the
+    address is suppressed. Both are False if it was suppressed by an admin or a file.
     """
 
     number: int
@@ -72,7 +79,10 @@ class ListedSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPage:
-    """A page of people, and the number below which to continue (None at the end). If `is_cut`, more may match."""
+    """A page of people, and the number below which to continue, or None at the end.
+
+    If `is_cut` is set, there may be more matches.
+    """
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
@@ -81,7 +91,10 @@ class SubscriberPage:
 
 @dataclass(frozen=True, slots=True)
 class MatchCount:
-    """The number of people who match a filter; if `is_cut`, only among the newest."""
+    """The number of people who match a filter.
+
+    If `is_cut` is set, only the newest people were counted.
+    """
 
     people: int
     is_cut: bool = False
@@ -89,7 +102,7 @@ class MatchCount:
 
 @dataclass(frozen=True, slots=True)
 class ImportOrigin:
-    """An import that a filter offers."""
+    """An import offered by a filter."""
 
     batch: int
     name: str
@@ -120,7 +133,7 @@ def _load_by_numbers(
     conditions: Sequence[ColumnElement[bool]],
     below: int | None,
 ) -> SubscriberPage:
-    """Return the next matching people, searching the numbers without an index."""
+    """Return the next matching people, found by searching the numbers without an index."""
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
     query = select(Person).where(Person.number < top, Person.number >= floor, *conditions)
@@ -130,7 +143,10 @@ def _load_by_numbers(
 
 
 def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None) -> SubscriberPage:
-    """Build a page from up to one row more than fits. `last_seen` is the end of a window without further matches."""
+    """Build a page from up to one row more than fits on it.
+
+    `last_seen` is the end of a window without further matches.
+    """
     subscribers = _describe_rows(session, rows[:PAGE_SIZE])
     if len(rows) > PAGE_SIZE:
         return SubscriberPage(subscribers, subscribers[-1].number)
@@ -138,7 +154,10 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
 
 
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
-    """Count the matching people. If no index covers the whole filter, count only among the newest `NUMBER_WINDOW`."""
+    """Count the matching people.
+
+    If no index covers the whole filter, only the newest `NUMBER_WINDOW` people are counted.
+    """
     indexed, others = _split_conditions(list_filter)
     if not others:
         return MatchCount(count_rows(session, Person, *indexed))
@@ -158,7 +177,10 @@ def count_paused(session: Session, today: date) -> int:
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
-    """Return people (at most 1,000) as rows of the list, newest first; unknown numbers are left out."""
+    """Return people (at most 1,000) as rows of the list, newest first.
+
+    Unknown numbers are omitted.
+    """
     query = select(Person).where(Person.number.in_(numbers)).order_by(Person.number.desc())
     return _describe_rows(session, session.scalars(query).all())
 
@@ -166,7 +188,7 @@ def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSu
 def _split_conditions(
     list_filter: SubscriberFilter,
 ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Return the conditions that use an index, and those checked on the people it finds."""
+    """Return the conditions that use an index, and those that are checked for the people found by it."""
     indexed: list[ColumnElement[bool]] = []
     if list_filter.batch is not None:
         indexed.append(Person.batch == list_filter.batch)
@@ -243,7 +265,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubs
 
 
 def list_signup_sources(session: Session) -> list[str]:
-    """Return the first 40 sign-up sources in alphabetical order, found by skipping through their index."""
+    """Return the first 40 sign-up sources in alphabetical order, by skipping through their index."""
     origins: list[str] = []
     while len(origins) < MAX_ORIGINS:
         following = select(func.min(Person.asked_where))

@@ -1,7 +1,8 @@
-"""The suppression list: keyed hashes of addresses not to email. They outlive the person's row and block imports.
+"""The suppression list: keyed hashes of addresses that must not be emailed.
 
-Rows are only appended, so that a seal can cover them. For each address, the rows since its suppression was last lifted
-count. Of these, the gravest reason applies or, if an admin allowed a sign-up, the gravest since then.
+They're kept even if the person's row isn't, and block imports. Rows are only appended, so that a
+seal can cover them. For each address, the rows since its suppression was last lifted count. Of
+these, the gravest reason is in effect or, if an admin allowed a sign-up, the gravest one since then.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,10 +25,10 @@ from subscribers.store.compiled_statements import build_any_hash_condition, inse
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState, Suppression, table_of
 
 SuppressionReason = Literal["bounced", "complained", "complaint by mail", "erased", "left elsewhere", "by an admin"]
-# All hashes of one address, each with its key's ID (`AddressHashes.suppressions`).
+# All hashes of one address, each with the ID of its key (`AddressHashes.suppressions`).
 SuppressionHashes = Sequence[tuple[str, str]]
 
-# Each reason's kind in the unsubscribe log, gravest first.
+# The kind in the unsubscribe log for each reason, gravest first.
 DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
     "complained": "complained",
     "by an admin": "barred",
@@ -36,33 +37,42 @@ DEPARTURE_KINDS: dict[SuppressionReason, UnsubscribeLogEntryKind] = {
     "bounced": "bounced",
     "left elsewhere": "left",
 }
-# A complaint by email can be forged by anyone who was forwarded one of ours, so the subscriber's own new consent ends
-# it.
+# A complaint by email can be forged by anyone to whom one of our emails was forwarded, so it ends
+# when the subscriber consents again.
 COMPLAINT_REASONS: frozenset[SuppressionReason] = frozenset({"complained", "complaint by mail"})
-# Replaces a reason that an admin lifted. The address isn't emailed, but its owner is asked to confirm after a sign-up.
+# This replaces a reason that was lifted by an admin. The address isn't emailed, but its owner is
+# asked to confirm after a sign-up.
 ALLOWED_AGAIN = "may ask again"
-# Ends the suppression, because the owner consented again.
+# This ends the suppression, because the owner has consented again.
 LIFTED = "lifted"
 _REASONS_BY_GRAVITY: tuple[str, ...] = (*DEPARTURE_KINDS, ALLOWED_AGAIN)
 
 
 def rank_reason(reason: str) -> int:
-    """Return the rank of a reason, 0 for the gravest. An empty reason ranks last."""
+    """Return the rank of a reason, which is 0 for the gravest one.
+
+    An empty reason ranks last.
+    """
     return _REASONS_BY_GRAVITY.index(reason) if reason in _REASONS_BY_GRAVITY else len(_REASONS_BY_GRAVITY)
 
 
 def parse_reason(reason: str) -> SuppressionReason:
-    """Return a stored reason as a suppression reason. One that an admin lifted becomes the mildest."""
+    """Return a stored reason as a suppression reason.
+
+    A reason that was lifted by an admin becomes the mildest one.
+    """
     return next((each for each in DEPARTURE_KINDS if each == reason), "left elsewhere")
 
 
 def outweighs_reason(reason: str, current_reason: str) -> bool:
-    """Return whether a reason is graver than the current one."""
+    """Return True if a reason is graver than the current one."""
     return rank_reason(reason) < rank_reason(current_reason)
 
 
 def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
-    """Return all hashes that addresses may be suppressed under, here or by adopted files. Always use this function.
+    """Return all hashes under which addresses may be suppressed, here or by adopted files.
+
+    Always use this function for computing them.
 
     Raises:
         DecryptionError: adopted keys are damaged.
@@ -72,7 +82,7 @@ def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]
 
 
 def hash_address(session: Session, keys: KeyRing, address: Address) -> AddressHashes:
-    """Return all hashes that one address may be suppressed under."""
+    """Return all hashes under which one address may be suppressed."""
     return hash_addresses(session, keys, (address,))[0]
 
 
@@ -82,14 +92,14 @@ def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppr
 
 
 def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) -> list[Suppression | None]:
-    """Return the row that counts for each address (at most 1,000), or None if it isn't suppressed."""
+    """Return the row in effect for each address (at most 1,000), or None if it isn't suppressed."""
     return [find_effective_row(rows) for rows in list_suppression_rows(session, addresses)]
 
 
 def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
     """Return all rows of each address (at most 1,000), oldest first.
 
-    After a restore, rows may also be under the unsubscribe log's hash. They count like the others.
+    After a restore, rows may also have hashes of the unsubscribe log. They count like the others.
     """
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     hashes_by_key: dict[str, list[str]] = {}
@@ -108,9 +118,10 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
 
 
 def find_effective_row(rows: Iterable[Suppression]) -> Suppression | None:
-    """Return the row that counts among an address's rows, given oldest first; None if it isn't suppressed.
+    """Return the row that's in effect among the rows of an address, or None if it isn't suppressed.
 
-    Rows from adopted files that predate an admin's permission to sign up are ignored.
+    The rows must be ordered by age, oldest first. Rows from adopted files are ignored if they're
+    older than an admin's permission to sign up.
     """
     counting: Suppression | None = None
     allowed: Suppression | None = None
@@ -129,7 +140,10 @@ def find_effective_row(rows: Iterable[Suppression]) -> Suppression | None:
 def store_suppressions(
     session: Session, requested: Sequence[tuple[SuppressionHashes, SuppressionReason]], now: datetime
 ) -> list[bool]:
-    """Suppress addresses (at most 1,000) not yet suppressed for as grave a reason; return whether each changed."""
+    """Suppress addresses (at most 1,000), and return whether each one was changed.
+
+    Addresses that are already suppressed for as grave a reason aren't changed.
+    """
     current_rows = find_suppressions(session, [hashes for hashes, _ in requested])
     changed = [
         current is None or outweighs_reason(reason, current.reason)
@@ -144,14 +158,14 @@ def _append_rows(
     rows: Iterable[tuple[SuppressionHashes, str]],
     now: datetime,
 ) -> None:
-    """Append rows, each under its address's last hash."""
+    """Append rows, each with the last hash of its address."""
     values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
     if values:
         insert_many(session, table_of(Suppression), values)
 
 
 def suppress_hashes(session: Session, hashes: SuppressionHashes, reason: SuppressionReason, now: datetime) -> bool:
-    """Suppress one address by its hashes, without changing a person's row; return whether anything changed."""
+    """Suppress one address by its hashes, without changing a person's row, and return True if anything changed."""
     return store_suppressions(session, [(hashes, reason)], now)[0]
 
 
@@ -166,11 +180,10 @@ def suppress_address(
     unsubscribe_log: UnsubscribeLog,
     method: str = "",
 ) -> bool:
-    """Suppress an address, and its person if there is one; return whether anything changed.
+    """Suppress an address, and its person if there is one, and return True if anything changed.
 
-    `method` says how and why, for the person's chain, and contains no address.
-
-    Changes are written to the unsubscribe log before the caller commits. Only then does the caller answer (see
+    `method` says how and why, for the person's chain, and doesn't contain an address. Changes are
+    written to the unsubscribe log before the caller commits. The caller answers only afterward (see
     `lifecycle.unsubscribe`).
 
     Raises:
@@ -193,7 +206,10 @@ def suppress_without_unsubscribe_log(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress an address like `suppress_address`; return the entry that the caller writes to the unsubscribe log."""
+    """Suppress an address like `suppress_address`.
+
+    Return the entry that the caller has to write to the unsubscribe log, or None if nothing changed.
+    """
     hashes = hash_address(session, keys, address)
     raised = suppress_hashes(session, hashes.suppressions, reason, now)
     number = people.find_person_number(session, keys, address)
@@ -217,7 +233,7 @@ def suppress_person(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress a locked person (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
+    """Suppress a locked person (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does for an address.
 
     If their address was deleted or can't be decrypted, their hash in the unsubscribe log is suppressed.
     """
@@ -244,7 +260,7 @@ def _record_suppression(
     is_graver: bool,
     now: datetime,
 ) -> bool:
-    """Append a suppression, or a complaint after a milder one, to a person's chain; return whether it was added."""
+    """Append a suppression, or a complaint after a milder one, to a person's chain, and return True if it was added."""
     complaint = reason in COMPLAINT_REASONS
     final_states = EMPTIED_STATES if complaint and is_graver else EMPTIED_STATES | {PersonState.SUPPRESSED}
     if person.state in final_states:
@@ -255,7 +271,7 @@ def _record_suppression(
 
 
 def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
-    """Let the owner of a suppressed address sign up again with a form and confirmation.
+    """Allow the owner of a suppressed address to sign up again with a form and a confirmation.
 
     The address stays suppressed until they confirm. Return False if it isn't suppressed.
     """
@@ -263,7 +279,7 @@ def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *
 
 
 def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> None:
-    """End an address's suppression, because its owner consented again."""
+    """End the suppression of an address, because its owner has consented again."""
     _end_suppression(session, keys, address, LIFTED, now)
 
 

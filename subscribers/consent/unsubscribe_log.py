@@ -1,9 +1,11 @@
 """`left.log`: every departure, stored outside the database and synced before it's answered.
 
-A restored copy of the database doesn't know who has left since; this file does. It has one JSON line per departure: a
-keyed hash of the lookup (no address or number), the time, the kind, and a hash over the previous line.
+A restored copy of the database doesn't contain later departures, but this file does. It has one
+JSON line per departure: a keyed hash of the lookup (no address or number), the time, the kind, and
+a hash of the previous line.
 
-If a log was lost and a new one started, join it with its copy by concatenating them. The chain may restart at a line.
+If a log was lost and a new one was started, join the new one with a copy of the old one by
+concatenating them. The chain may restart at a line.
 """
 
 import fcntl
@@ -26,8 +28,8 @@ from subscribers.store.models import Person
 
 IMPORT_UNDONE: Literal["import undone"] = "import undone"
 PREFERENCES_CHANGED: Literal["preferences changed"] = "preferences changed"
-# "undone" ends an earlier "left". "import undone" is about an import, not a person. "preferences changed" is written if
-# an admin changed them or their owner restored them.
+# "undone" ends an earlier "left". "import undone" is about an import, not a person. "preferences
+# changed" is written if an admin changed them or their owner restored them.
 UnsubscribeLogEntryKind = Literal[
     "left",
     "bounced",
@@ -45,12 +47,18 @@ log = get_logger("unsubscribe log")
 
 
 class UnsubscribeLogError(RefusalError):
-    """Raised if the unsubscribe log is damaged. The message names the file and line."""
+    """Raised if the unsubscribe log is damaged.
+
+    The message names the file and line.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class PendingUnsubscribeLogEntry:
-    """An entry to be written for someone who must not be emailed: their lookup hash, its key's ID, and the kind."""
+    """An entry to be written for someone who must not be emailed.
+
+    It consists of their lookup hash, the ID of its key, and the kind.
+    """
 
     lookup: str
     lookup_key: str
@@ -58,13 +66,13 @@ class PendingUnsubscribeLogEntry:
 
     @classmethod
     def of_person(cls, person: Person, kind: UnsubscribeLogEntryKind) -> Self | None:
-        """Create one person's entry, or return None if their lookup hash was deleted."""
+        """Create the entry of a person, or return None if their lookup hash was deleted."""
         return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeLogEntry:
-    """One line: the person's keyed hash, the lookup key used for it, the time, and the kind."""
+    """A line: the person's keyed hash, the lookup key that was used for it, the time, and the kind."""
 
     person_hash: str
     lookup_key: str
@@ -74,30 +82,37 @@ class UnsubscribeLogEntry:
 
 
 class UnsubscribeLog:
-    """The unsubscribe log of one installation. Threads and processes may share it."""
+    """The unsubscribe log of an installation, which threads and processes may share."""
 
     def __init__(self, path: Path, keys: KeyRing) -> None:
         self.path = path
         self._keys = keys
 
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
-        """Return the keyed hash that stands for a person's lookup hash in this file, by default with the current key."""
+        """Return the keyed hash that represents a person's lookup hash in this file.
+
+        By default, the current key is used.
+        """
         key = self._keys.current("suppression") if key_id is None else self._keys.by_id("suppression", key_id)
         return make_departure_hash(key, lookup)
 
     def append(self, departure: PendingUnsubscribeLogEntry | None, *, at: datetime) -> None:
-        """Write a departure, if given. It's on disk when this returns.
+        """Write a departure, if one is given.
+
+        It's on disk when this function returns.
 
         Raises:
-            OSError: it couldn't be written. Then the departure must not be confirmed.
+            OSError: it couldn't be written, so the departure must not be confirmed.
         """
         self.append_all([departure] if departure else [], at=at)
 
     def append_all(self, departures: Sequence[PendingUnsubscribeLogEntry], *, at: datetime) -> None:
-        """Write several departures with one sync. Without any, nothing is written.
+        """Write several departures with one sync.
+
+        If there are none, nothing is written.
 
         Raises:
-            OSError: some or all couldn't be written.
+            OSError: some or all of them couldn't be written.
         """
         if not departures:
             return
@@ -105,7 +120,8 @@ class UnsubscribeLog:
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # the chain needs a single writer; closing the file unlocks it
+            # The chain requires a single writer. Closing the file unlocks it.
+            fcntl.flock(file, fcntl.LOCK_EX)
             _drop_torn_line(file)
             previous = _read_last_hash(file)
             for departure in departures:
@@ -124,9 +140,10 @@ class UnsubscribeLog:
             sync_folder(self.path.parent)
 
     def append_after_commit(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
-        """Write an entry after the commit, such as for someone who's back; if writing fails, log `problem`.
+        """Write an entry after the commit, such as for someone who has resubscribed.
 
-        The change stays in effect. Only a restored copy of the database wouldn't know of it.
+        If writing fails, `problem` is logged. The change stays in effect, but a restored copy of
+        the database wouldn't know about it.
         """
         try:
             self.append(entry, at=at)
@@ -134,10 +151,13 @@ class UnsubscribeLog:
             log.error(problem, error=type(exc).__name__)  # noqa: TRY400 - no trace needed
 
     def read(self) -> Iterator[UnsubscribeLogEntry]:
-        """Yield every departure, oldest first. A torn last line was never answered and is skipped.
+        """Yield every departure, oldest first.
+
+        An incomplete last line was never answered, so it's skipped.
 
         Raises:
-            UnsubscribeLogError: a line neither follows from the previous one nor starts another part.
+            UnsubscribeLogError: a line doesn't follow from the previous one and doesn't
+                start another part.
         """
         if not self.path.exists():
             return
@@ -156,7 +176,10 @@ class UnsubscribeLog:
 
 
 def read_whole_lines(file: Path) -> bytes:
-    """Return the lines of a log or its copy without a torn last line; empty if the file doesn't exist."""
+    """Return the lines of a log or its copy, without an incomplete last line.
+
+    If the file doesn't exist, return b"".
+    """
     content = file.read_bytes() if file.exists() else b""
     return content[: content.rfind(b"\n") + 1]
 
@@ -179,14 +202,20 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def _read_tail(file: IO[bytes]) -> bytes:
-    """Return the end of the file, which contains the last line: lines have less than 400 bytes."""
+    """Return the end of the file, which contains the last line.
+
+    Lines have less than 400 bytes.
+    """
     end = file.seek(0, os.SEEK_END)
     file.seek(max(0, end - 1000))
     return file.read()
 
 
 def _drop_torn_line(file: IO[bytes]) -> None:
-    """Remove a torn line left by a crash. Its departure was never confirmed."""
+    """Remove an incomplete line left by a crash.
+
+    Its departure was never confirmed.
+    """
     tail = _read_tail(file)
     if tail and not tail.endswith(b"\n"):
         file.seek(0, os.SEEK_END)

@@ -1,1 +1,1 @@
-"""Keys, and what they protect: addresses, stored values, and links."""
+"""Keys, and the values that they protect: addresses, stored values, and links."""

@@ -1,4 +1,4 @@
-"""Encryption of stored values: AES-GCM with the vault key, each value bound to its row."""
+"""Encryption of stored values with AES-GCM and the vault key, where each value is bound to its row."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from subscribers.crypto.keys import DecryptionError, KeyRing
 
-# Nonce length in bytes for AES-GCM (NIST SP 800-38D, 8.2).
+# The length in bytes of a nonce for AES-GCM (NIST SP 800-38D, section 8.2).
 _NONCE_LENGTH = 12
 # JSON is padded to a multiple of this many bytes, so that its length reveals little.
 _PADDING_STEP = 512
@@ -23,7 +23,7 @@ def _cipher(secret: bytes) -> AESGCM:
 
 
 def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes, str]:
-    """Encrypt bytes with the current vault key; return the ciphertext and the key's ID.
+    """Encrypt bytes with the current vault key, and return the ciphertext and the ID of the key.
 
     The ciphertext can only be decrypted with the same `bound_to`, so it's useless in another row.
     """
@@ -35,10 +35,10 @@ def encrypt_many(
     keys: KeyRing,
     values: Sequence[tuple[bytes, str]],
 ) -> tuple[list[bytes], str]:
-    """Encrypt many values, each with its binding; return the ciphertexts in order, and the key's ID."""
+    """Encrypt many values, each with its binding, and return the ciphertexts in order and the ID of the key."""
     key = keys.current("vault")
     cipher = _cipher(key.secret)
-    # All nonces in one call, because requesting each from the system takes longer than encrypting.
+    # All nonces are requested at once, because requesting each from the system takes longer than encrypting.
     random_bytes = secrets.token_bytes(_NONCE_LENGTH * len(values))
     nonces = (random_bytes[at : at + _NONCE_LENGTH] for at in range(0, len(random_bytes), _NONCE_LENGTH))
     return [
@@ -54,7 +54,9 @@ def decrypt_bytes(
     bound_to: str,
     label: str = "",
 ) -> bytes:
-    """Decrypt the result of `encrypt_bytes`. `label` identifies the value in errors.
+    """Decrypt the result of `encrypt_bytes`.
+
+    `label` identifies the value in errors.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another row.
@@ -64,7 +66,7 @@ def decrypt_bytes(
     cipher = _cipher(keys.by_id("vault", key_id).secret)
     try:
         return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to.encode())
-    except (InvalidTag, ValueError, TypeError):  # SQLite allows text in a column of bytes
+    except (InvalidTag, ValueError, TypeError):  # SQLite allows text in a column for bytes
         label = label or f"a sealed {bound_to.partition(' ')[0]}"
         raise DecryptionError(f"Can't decrypt {label} with the vault key {key_id}") from None
 
@@ -91,7 +93,7 @@ def encrypt_json(
     *,
     bound_to: str,
 ) -> tuple[bytes, str]:
-    """Encrypt plain JSON as `encrypt_bytes` does."""
+    """Encrypt plain JSON like `encrypt_bytes`."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return encrypt_bytes(keys, text + b" " * (-len(text) % _PADDING_STEP), bound_to=bound_to)
 

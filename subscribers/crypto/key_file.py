@@ -1,4 +1,7 @@
-"""The key file on disk: written atomically, readable only by its owner, and changed by one process at a time."""
+"""The key file on disk.
+
+It's written atomically, readable only by its owner, and changed by one process at a time.
+"""
 
 import fcntl
 import os
@@ -9,7 +12,9 @@ from pathlib import Path
 
 
 def create_file(path: Path, text: str) -> None:
-    """Create a file atomically. An existing file is never overwritten.
+    """Create a file atomically.
+
+    An existing file is never overwritten.
 
     Raises:
         FileExistsError: the file exists.
@@ -17,14 +22,17 @@ def create_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     draft = _write_draft(path, text)
     try:
-        os.link(draft, path)  # fails if the name is taken, unlike rename
+        os.link(draft, path)  # fails if the name is taken, unlike renaming
     finally:
         draft.unlink()
     sync_folder(path.parent)
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Replace a file's content atomically: readers see the old or the new text, even after a crash."""
+    """Replace the content of a file atomically.
+
+    Readers see the old or the new text, even after a crash.
+    """
     draft = _write_draft(path, text)
     draft.replace(path)
     sync_folder(path.parent)
@@ -32,9 +40,9 @@ def replace_file(path: Path, text: str) -> None:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Lock a file for changes during the block, and remove what a killed writer left behind.
+    """Lock a file for changes during the block, and remove what a killed writer has left behind.
 
-    The folder is locked, because the file itself gets replaced. The lock ends with the process.
+    The folder is locked, because the file itself is replaced. The lock ends with the process.
     """
     folder = os.open(path.parent, os.O_RDONLY)
     try:
@@ -57,7 +65,7 @@ def _write_draft(path: Path, text: str) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that created or deleted names survive a power loss."""
+    """Sync a folder, so that created or deleted names survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -5,9 +5,12 @@ from functools import lru_cache
 
 
 def keyed_hash(secret: bytes, prefix: bytes, text: bytes) -> str:
-    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`. The prefix separates a key's uses."""
-    # Copying takes two thirds of the time of `hmac.digest`, and keeps Python's lock, which another thread may be slow
-    # to release.
+    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`.
+
+    The prefix separates the uses of a key.
+    """
+    # Copying takes two thirds of the time of `hmac.digest`, and doesn't release the interpreter
+    # lock, which another thread might keep for long.
     hasher = _start_hash(secret, prefix).copy()
     hasher.update(text)
     return hasher.hexdigest()

@@ -1,6 +1,7 @@
-"""The key ring of an installation and its file.
+"""The key ring of an installation, and its file.
 
-Kinds of keys are independent and numbered, so that each can be rotated separately. Rows record the ID of their key.
+The kinds of keys are independent and numbered, so that each can be rotated separately. Rows contain
+the ID of their key.
 """
 
 import hashlib
@@ -25,7 +26,8 @@ KeyKind = Literal[
     "vault", "lookup", "token", "return-path", "session", "suppression", "approval", "commitment", "access", "audit"
 ]
 KEY_KINDS: tuple[KeyKind, ...] = get_args(KeyKind)
-DEMO_KEY_SEED = b"the bundled sample"  # the demo's keys aren't secret, because its subscribers are made up
+# The keys of the demo aren't secret, because its subscribers are fictitious.
+DEMO_KEY_SEED = b"the bundled sample"
 MAX_KEYS_PER_KIND = 255  # per kind
 RESTORE_RECOVERY_COPY = (
     "Restore the key file from the recovery copy that 'digest init' printed: digest keys restore FILE --replace"
@@ -36,16 +38,25 @@ log = get_logger("keys")
 
 
 class KeyFileError(ApplicationError):
-    """Raised if the key file can't be used. The message says which file, why, and what to do."""
+    """Raised if the key file can't be used.
+
+    The message says which file it is, what's wrong, and what to do.
+    """
 
 
 class DecryptionError(ApplicationError):
-    """Raised if a value can't be decrypted. The message names its row and key, but no address."""
+    """Raised if a value can't be decrypted.
+
+    The message names its row and key, but not the address.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """One secret. `number` counts a kind's keys from 1; `id` also distinguishes two keys with the same number."""
+    """A secret.
+
+    `number` counts the keys of a kind from 1. `id` also distinguishes two keys with the same number.
+    """
 
     kind: KeyKind
     number: int
@@ -53,7 +64,10 @@ class SecretKey:
 
     @property
     def id(self) -> str:
-        """The ID stored in rows: number and fingerprint, at most 16 characters. It doesn't reveal the secret."""
+        """The ID stored in rows: the number and a fingerprint, at most 16 characters.
+
+        It doesn't reveal the secret.
+        """
         return _key_id(self.kind, self.number, self.secret)
 
 
@@ -90,15 +104,18 @@ class _KeySnapshot:
 class KeyRing:
     """All keys of an installation, for the lifetime of the process.
 
-    Keys are added but never removed. A ring loaded from a file follows its changes: if another process rotates keys,
-    this one can read its rows and find people by their new hashes. A file that lacks one of our keys belongs to another
-    installation or is an older copy. It's ignored, and the process continues with its keys.
+    Keys are added but never removed. A ring that was loaded from a file follows its changes. If
+    another process rotates keys, this one can read rows written with the new ones and find people
+    by their new hashes. A file that doesn't contain one of our keys belongs to another installation
+    or is an older copy. It's ignored, and the process continues with its own keys.
     """
 
     __slots__ = ("_file", "_passphrase", "_snapshot", "_stamp", "under_passphrase")
 
     def __init__(self, keys: Iterable[SecretKey], *, under_passphrase: bool = False) -> None:
-        """Create a ring of keys; `under_passphrase` says whether they were read from encrypted text.
+        """Create a ring of keys.
+
+        `under_passphrase` says whether they were read from encrypted text.
 
         Raises:
             KeyFileError: a kind has no key, or two with the same number.
@@ -119,15 +136,21 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """True if any key is one of the public demo's. Rotating doesn't help, because old keys still verify."""
+        """Whether any key is one of the public demo's keys.
+
+        Rotating the keys wouldn't help, because old keys remain valid.
+        """
         return not {k.secret for k in type(self).from_seed(DEMO_KEY_SEED).all}.isdisjoint(k.secret for k in self.all)
 
     def current(self, kind: KeyKind) -> SecretKey:
-        """Return the newest key of a kind, which is used for new values."""
+        """Return the latest key of a kind, which is used for new values."""
         return self._snapshot.current[kind]
 
     def of_kind(self, kind: KeyKind) -> tuple[SecretKey, ...]:
-        """Return all keys of a kind, oldest first, after reloading the file if it was replaced."""
+        """Return all keys of a kind, oldest first.
+
+        If the file was replaced, it's reloaded before.
+        """
         self._reload_if_replaced()
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 
@@ -148,7 +171,7 @@ class KeyRing:
         return key
 
     def _reload_if_replaced(self) -> bool:
-        """Reload the file if it was replaced; return whether its keys were taken over."""
+        """Reload the file if it was replaced, and return True if its keys were adopted."""
         if self._file is None:
             return False
         try:
@@ -168,10 +191,14 @@ class KeyRing:
         return True
 
     def with_new_key(self, kind: KeyKind) -> Self:
-        """Return these keys plus a new, current one of a kind. The file isn't written.
+        """Return these keys plus a new, current one of a kind.
+
+        The file isn't written.
 
         Raises:
-            KeyFileError: the kind already has 255 keys, the maximum because tokens store the key number in one byte.
+            KeyFileError: the kind already has 255 keys, which is the maximum because tokens
+                store the key number in one
+                byte.
         """
         number = self.current(kind).number + 1
         if number > MAX_KEYS_PER_KIND:
@@ -180,7 +207,7 @@ class KeyRing:
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a ring with one new key of each kind, in memory only."""
+        """Return a ring with one new key of each kind, which are only in memory."""
         return cls(SecretKey(kind, 1, secrets.token_bytes(32)) for kind in KEY_KINDS)
 
     @classmethod
@@ -193,10 +220,13 @@ class KeyRing:
 
     @classmethod
     def create(cls, path: Path, passphrase: str | None = None) -> Self:
-        """Create keys and write them to the new file `path` (0600), encrypted if a passphrase is given.
+        """Create keys and write them to the new file `path` with mode 0600.
+
+        They're encrypted if a passphrase is given.
 
         Raises:
-            KeyFileError: the file exists. Overwriting it would lose every address.
+            KeyFileError: the file exists; overwriting it would make every address
+                unreadable.
         """
         keys = cls.generate()
         try:
@@ -210,7 +240,8 @@ class KeyRing:
         """Load a key file into a ring that follows the file's changes.
 
         Raises:
-            KeyFileError: it's missing, unreadable, or readable by others than its owner, or the passphrase is wrong.
+            KeyFileError: it's missing, unreadable, or readable by others than its owner, or
+                the passphrase is wrong.
         """
         try:
             with path.open("rb") as file:
@@ -246,7 +277,9 @@ class KeyRing:
 
     @classmethod
     def parse(cls, name: str, text: str, passphrase: str | None = None) -> Self:
-        """Parse the text of a key file or recovery copy. `name` identifies it in errors.
+        """Parse the text of a key file or recovery copy.
+
+        `name` identifies it in errors.
 
         Raises:
             KeyFileError: it's damaged, or the passphrase is wrong.
@@ -255,26 +288,29 @@ class KeyRing:
         return cls(_parse_key_text(name, clear_text), under_passphrase=under_passphrase)
 
     def joined_with(self, other: Self) -> Self:
-        """Return these keys plus `other`'s additional ones, or only these if any key with the same number differs."""
+        """Return these keys and the additional ones of `other`.
+
+        If any keys with the same number differ, return only these keys.
+        """
         ours, theirs = ({(k.kind, k.number): k.secret for k in ring.all} for ring in (self, other))
         if any(theirs.get(place, secret) != secret for place, secret in ours.items()):
             return self
         return type(self)({(k.kind, k.number): k for k in (*self.all, *other.all)}.values())
 
     def to_json(self) -> str:
-        """Return the text of a recovery copy: secrets in base64, without a passphrase."""
+        """Return the text of a recovery copy, which contains the secrets in base64 without encryption."""
         rows = [
             {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
     def to_file_text(self, passphrase: str | None) -> str:
-        """Return the text of the key file: the recovery copy, encrypted if there's a passphrase."""
+        """Return the text of the key file, which is the recovery copy, encrypted if there's a passphrase."""
         return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 
 
 def _open_key_text(name: str, text: str, passphrase: str | None) -> tuple[str, bool]:
-    """Return a key file's plaintext, and whether it was encrypted."""
+    """Return the plaintext of a key file, and whether it was encrypted."""
     if not is_encrypted_text(text):
         return text, False
     try:
@@ -289,7 +325,7 @@ def _parse_key_text(name: str, text: str) -> list[SecretKey]:
         keys = [SecretKey(row["kind"], int(row["number"]), b64decode(row["secret"], validate=True)) for row in rows]
         written_ids = [row["id"] for row in rows]
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise KeyFileError(f"{name} is damaged.", remedy=RESTORE_RECOVERY_COPY) from None  # the cause quotes it
+        raise KeyFileError(f"{name} is damaged.", remedy=RESTORE_RECOVERY_COPY) from None  # its cause quotes the text
     if not all(map(_is_sound, keys)) or [k.id for k in keys] != written_ids:
         raise KeyFileError(f"{name} contains a damaged key.", remedy=RESTORE_RECOVERY_COPY)
     return keys

@@ -1,12 +1,13 @@
-"""Email tokens: 22 characters that identify a person and the address they're sent to, computed and never stored.
+"""Email tokens: 22 characters that identify a person and the address that they're sent to.
 
-A token is 16 bytes in base64url: the generation of the person's links (1), the person's number (4), the key's number (1), six
-bytes of an HMAC over the purpose and all of these, and four bytes of an HMAC that also covers the address. A token is
-only valid for its purpose, and is checked before any lookup. Only the last four bytes need the person's row
-(`was_made_for_address`): the row decides whose number it is, but not what was emailed to whom.
+They're computed and never stored. A token is 16 bytes in base64url: the generation of the person's
+links (1), the person's number (4), the key's number (1), six bytes of an HMAC of the purpose and
+all of these, and four bytes of an HMAC that also covers the address. A token is only valid for its
+purpose, and is checked before any lookup. Only the last four bytes require the person's row
+(`was_made_for_address`). The row says whose number it is, but not what was emailed to whom.
 
-The generation is 0 until a person's links are renewed. It isn't compared with the person's current one here, because a
-token to unsubscribe never expires.
+The generation is 0 until a person's links are renewed. It isn't compared with the person's current
+one here, because a token for unsubscribing never expires.
 """
 
 import hmac
@@ -26,14 +27,17 @@ _MAX_GENERATION = 2**8 - 1
 
 
 class LinkOwner(NamedTuple):
-    """The owner of a link: a person's number, and the generation of their links."""
+    """The owner of a link: the number of a person, and the generation of their links."""
 
     number: int
     generation: int
 
 
 def next_generation(generation: int) -> int:
-    """Return the next generation. After the last one comes 1, because 0 is in all early emails."""
+    """Return the next generation.
+
+    The last one is followed by 1, because 0 is in all early emails.
+    """
     return generation % _MAX_GENERATION + 1
 
 
@@ -47,8 +51,9 @@ def make_link_token(
 ) -> str:
     """Return the token of person `number` for `purpose`, to be emailed to `address`.
 
-    `generation` is the current one of their links (`Person.link_generation`). An empty address makes a token that can
-    only unsubscribe. The two `test` purposes are for test emails. Their pages say so and don't change anyone's data.
+    `generation` is the current one of their links (`Person.link_generation`). If the address is
+    empty, the token can only be used to unsubscribe. The two `test` purposes are for test emails.
+    Their pages say so and don't change anyone's data.
     """
     key = keys.current("token")
     numbers = _encode_numbers(number, generation, key)
@@ -58,9 +63,9 @@ def make_link_token(
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwner | None:
-    """Return a token's owner, or None if it isn't one of our tokens for `purpose`.
+    """Return the owner of a token, or None if it isn't one of our tokens for `purpose`.
 
-    Tokens made with earlier keys remain valid, so that subscribers can use old emails to unsubscribe.
+    Tokens made with earlier keys remain valid, so that subscribers can unsubscribe with old emails.
     """
     key, numbers, mac = _split_token(keys, token)
     if key is None:
@@ -71,7 +76,7 @@ def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwne
 
 
 def was_made_for_address(keys: KeyRing, token: str, purpose: LinkPurpose, address: str) -> bool:
-    """Return whether a token was made for emails to `address`."""
+    """Return True if a token was made for emails to `address`."""
     key, numbers, mac = _split_token(keys, token)
     if key is None:
         return False
@@ -79,12 +84,15 @@ def was_made_for_address(keys: KeyRing, token: str, purpose: LinkPurpose, addres
 
 
 def convert_to_base32(token: str) -> str:
-    """Return a token in lower-case base32, for email addresses: mail systems may change the case of their letters."""
+    """Return a token in lowercase base32, for email addresses.
+
+    Email systems may change the case of the letters in addresses.
+    """
     return b32encode(urlsafe_b64decode(token + "==")).decode("ascii").rstrip("=").lower()
 
 
 def convert_from_base32(text: str) -> str:
-    """Return the token that `convert_to_base32` made into these 26 characters, in either case."""
+    """Return the token from which `convert_to_base32` made these 26 characters, in either case."""
     return urlsafe_b64encode(b32decode(text + "======", casefold=True)).decode("ascii").rstrip("=")
 
 
@@ -95,7 +103,7 @@ def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
 
 
 def _split_token(keys: KeyRing, token: str) -> tuple[SecretKey | None, bytes, bytes]:
-    """Return a token's key (or None), its numbers, and its MAC."""
+    """Return the key of a token (or None), its numbers, and its MAC."""
     raw = _decode_token(token) or bytes(_NUMBERS_LENGTH)
     numbers, mac = raw[:_NUMBERS_LENGTH], raw[_NUMBERS_LENGTH:]
     return next((key for key in keys.of_kind("token") if key.number == numbers[5]), None), numbers, mac
@@ -111,7 +119,10 @@ def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
 
 
 def _decode_token(token: str) -> bytes | None:
-    """Decode base64url, accepting only the spelling of `make_link_token`, as the last character has spare bits."""
+    """Decode base64url, accepting only the spelling of `make_link_token`.
+
+    The last character has spare bits, so other spellings would exist.
+    """
     if len(token) != TOKEN_LENGTH or not token.isascii():
         return None
     try:

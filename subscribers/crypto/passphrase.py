@@ -1,4 +1,4 @@
-"""Passphrase encryption of texts: AES-256-GCM with a key derived by Argon2id."""
+"""Encryption of texts with a passphrase: AES-256-GCM with a key derived by Argon2id."""
 
 import json
 import secrets
@@ -10,18 +10,24 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from subscribers.errors import ApplicationError
 
-# The name identifies all parameters; new parameters need a new name. They're the second recommendation of RFC 9106,
-# section 4, with 64 MiB.
+# The name identifies all parameters, so new parameters need a new name. They're the second
+# recommendation of RFC 9106, section 4, with 64 MiB.
 _METHOD = "argon2id-t3-m65536-p4 aes-256-gcm"
-_SALT_LENGTH, _NONCE_LENGTH = 16, 12  # lengths in bytes
+_SALT_LENGTH, _NONCE_LENGTH = 16, 12  # in bytes
 
 
 class PassphraseError(ApplicationError):
-    """Raised if a text can't be decrypted. The message is a sentence without its subject, the text's name."""
+    """Raised if a text can't be decrypted.
+
+    The message is a sentence without its subject, which is the name of the text.
+    """
 
 
 def encrypt_text(text: str, passphrase: str) -> str:
-    """Encrypt text as JSON that names its method; `decrypt_text` reads it."""
+    """Encrypt a text as JSON that names its method.
+
+    `decrypt_text` reads it.
+    """
     salt, nonce = secrets.token_bytes(_SALT_LENGTH), secrets.token_bytes(_NONCE_LENGTH)
     ciphertext = _cipher(passphrase, salt).encrypt(nonce, text.encode(), _METHOD.encode())
     values = {"salt": salt, "nonce": nonce, "ciphertext": ciphertext}
@@ -29,7 +35,7 @@ def encrypt_text(text: str, passphrase: str) -> str:
 
 
 def is_encrypted_text(text: str) -> bool:
-    """Return whether a text was made by `encrypt_text`."""
+    """Return True if a text was made by `encrypt_text`."""
     try:
         return "protected" in json.loads(text)
     except (ValueError, TypeError, RecursionError):

@@ -1,4 +1,4 @@
-"""Stored addresses: each encrypted for one person, and found by keyed hashes."""
+"""Stored addresses, each encrypted for one person and found by keyed hashes."""
 
 import hmac
 import secrets
@@ -10,16 +10,19 @@ from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_many
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 
-_SALT_LENGTH = 16  # length in bytes
+_SALT_LENGTH = 16  # in bytes
 
 
-ADOPTED_MARK = "a"  # prefix of an adopted key's ID in suppressions; the IDs of our own keys start with a digit
+# The prefix of the ID of an adopted key in suppressions. The IDs of our own keys start with a digit.
+ADOPTED_MARK = "a"
 
 
 class AddressHashes(NamedTuple):
-    """An address's keyed hashes: current and older lookup hashes, and those under suppression keys, adopted ones first.
+    """The keyed hashes of an address.
 
-    `suppressions` are pairs of hash and key ID. New suppressions are written under the last one.
+    They're lookup hashes with the current and older keys, and hashes with suppression keys.
+    `suppressions` are pairs of a hash and a key ID, with adopted keys first. New suppressions are
+    written with the last one.
     """
 
     lookup: str
@@ -29,30 +32,33 @@ class AddressHashes(NamedTuple):
 
 
 class AdoptedKey(NamedTuple):
-    """A suppression key of another installation. `lookup` is set if the key is for hashes in an unsubscribe log."""
+    """A suppression key of another installation.
+
+    `lookup` is set if the key is for hashes in an unsubscribe log.
+    """
 
     suppression: SecretKey
     lookup: SecretKey | None
 
     @property
     def id(self) -> str:
-        """Return the key's ID in suppressions: at most 15 characters."""
+        """The ID of the key in suppressions, which has at most 15 characters."""
         return f"{ADOPTED_MARK}{self.suppression.id}"
 
     def hash_canonical(self, canonical: str) -> str:
-        """Return the keyed hash (64 hex digits) of an address's canonical form."""
+        """Return the keyed hash (64 hex digits) of the canonical form of an address."""
         if self.lookup is None:
             return _keyed_hash(self.suppression, b"suppressed", canonical)
         return make_departure_hash(self.suppression, _keyed_hash(self.lookup, b"address", canonical))
 
 
 def is_adopted_key_id(key_id: str) -> bool:
-    """Return whether a suppression's key ID is that of an adopted key."""
+    """Return True if the key ID of a suppression is that of an adopted key."""
     return key_id.startswith(ADOPTED_MARK)
 
 
 def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
-    """Encrypt the address of person `number`; return the ciphertext and the key's ID."""
+    """Encrypt the address of person `number`, and return the ciphertext and the ID of the key."""
     (ciphertext,), key_id = encrypt_addresses(keys, [(address, number)])
     return ciphertext, key_id
 
@@ -61,14 +67,14 @@ def encrypt_addresses(
     keys: KeyRing,
     addresses: Iterable[tuple[Address, int]],
 ) -> tuple[list[bytes], str]:
-    """Encrypt addresses, each for a person's number; return the ciphertexts in order, and the key's ID."""
+    """Encrypt addresses, each for the number of a person, and return the ciphertexts in order and the ID of the key."""
     return encrypt_many(
         keys, [(address.mailbox.encode("ascii"), _person_binding(number)) for address, number in addresses]
     )
 
 
 def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
-    """Decrypt a person's address from its ciphertext and key ID; return it in ASCII.
+    """Decrypt the address of a person, given its ciphertext and key ID, and return it in ASCII.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another person.
@@ -84,7 +90,9 @@ def make_lookup_hash(
     *,
     key_id: str | None = None,
 ) -> str:
-    """Return a person's lookup hash (64 hex digits), with the current lookup key unless `key_id` is given.
+    """Return the lookup hash (64 hex digits) of a person.
+
+    The current lookup key is used unless `key_id` is given.
 
     Raises:
         AddressError: `address` is text that isn't an address.
@@ -99,7 +107,10 @@ def matches_lookup(
     lookup: str | None,
     key_id: str | None,
 ) -> bool:
-    """Return whether a row's lookup hash matches its encrypted address; False if its lookup key is missing."""
+    """Return True if the lookup hash of a row matches its encrypted address.
+
+    Return False if the lookup key is missing.
+    """
     try:
         key = keys.by_id("lookup", key_id or "")
     except KeyFileError:
@@ -108,7 +119,7 @@ def matches_lookup(
 
 
 def make_domain_tag(keys: KeyRing, address: Address) -> str:
-    """Return a keyed hash (32 hex digits) of the domain, used for limits per receiving domain."""
+    """Return a keyed hash (32 hex digits) of the domain, which is used for limits per receiving domain."""
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
 
 
@@ -122,7 +133,10 @@ def _person_binding(number: int) -> str:
 
 
 def generate_address_salt() -> bytes:
-    """Return a random 128-bit salt for one person's commitments. Without it, guessed addresses can't be checked."""
+    """Return a random 128-bit salt for the commitments of one person.
+
+    Without it, guessed addresses can't be checked.
+    """
     return generate_address_salts(1)[0]
 
 
@@ -142,10 +156,11 @@ def hash_addresses(
     addresses: Iterable[Address],
     adopted: Sequence[AdoptedKey],
 ) -> list[AddressHashes]:
-    """Return all lookup and suppression hashes of addresses; `consent.suppression.hash_addresses` adds adopted keys.
+    """Return all lookup and suppression hashes of addresses.
 
-    After a restore, a suppression may only be known by the unsubscribe log's hash of the lookup
-    (`subscribers.lifecycle.unsubscribe_log_merge`). Those hashes precede the direct ones.
+    `consent.suppression.hash_addresses` passes the adopted keys. After a restore, a suppression may
+    only be known by the unsubscribe log's hash of the lookup
+    (`subscribers.lifecycle.unsubscribe_log_merge`). These hashes precede the direct ones.
     """
     *older_keys, current_key = keys.of_kind("lookup")
     key_id = current_key.id

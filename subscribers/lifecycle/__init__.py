@@ -1,1 +1,1 @@
-"""Changes to a person on the list: unsubscribing, a new address, erasure, feedback."""
+"""Changes to a person on the list: unsubscribing, a new address, erasure, and feedback."""

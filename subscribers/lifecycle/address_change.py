@@ -1,8 +1,8 @@
-"""Address changes: requested by a subscriber or an admin, and confirmed by the owner of the new address.
+"""Address changes, which are requested by a subscriber or an admin, and confirmed by the owner of the new address.
 
-The old address is emailed a link that stops the change. Until the change is confirmed, the link cancels it; for seven
-days after, it restores the old address. So someone who got hold of a link to a subscriber's data can't take over the
-subscription.
+A link that stops the change is emailed to the old address. Until the change is confirmed, the link
+cancels it. For seven days afterward, it restores the old address. Someone who has obtained a link
+to a subscriber's data therefore can't take over the subscription.
 """
 
 import json
@@ -38,9 +38,9 @@ STOP_PURPOSE: OneTimePurpose = "stop address change"
 class AddressChange:
     """The state of an address change, with masked addresses while it's open.
 
-    `until` is when its link expires. `wording` is the consent text if an admin requested it. `is_confirmed` says
-    whether the new address has replaced the old one. `person` and `undone`, an entry for the unsubscribe log, are set
-    if this request changed the address.
+    `until` is when its link expires. `wording` is the consent text if it was requested by an admin.
+    `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
+    entry for the unsubscribe log, are set if this request changed the address.
     """
 
     stage: ActionLinkState
@@ -55,7 +55,7 @@ class AddressChange:
 
 @dataclass(frozen=True, slots=True)
 class AddressCorrection:
-    """An admin's correction: who requested it, why, and the consent text shown to the new address's owner."""
+    """A correction by an admin: who requested it, why, and the consent text shown to the owner of the new address."""
 
     by: str
     reason: str
@@ -69,13 +69,16 @@ class AddressCorrectionOutcome(StrEnum):
     REQUESTED = "requested"
     NOT_SUBSCRIBED = "not subscribed"
     SAME_ADDRESS = "same address"
-    UNAVAILABLE = "unavailable"  # the new address is already known to us
+    UNAVAILABLE = "unavailable"  # the new address is already in the database or suppressed
     TOO_MANY = "too many"
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedAddresses:
-    """Both addresses of a change; `old` is None if it was encrypted for another person than the row's."""
+    """Both addresses of a change.
+
+    `old` is None if it was encrypted for a different person than that of the row.
+    """
 
     new: Address
     old: Address | None
@@ -92,11 +95,12 @@ def request_address_change(
     *,
     now: datetime,
 ) -> None:
-    """Email a link to the new address, and one that stops the change to the old address. Nothing else changes yet.
+    """Email a link to the new address, and to the old address a link that stops the change.
 
-    The answer doesn't reveal whether the new address is known. A new address isn't emailed if it's suppressed, if its
-    mailbox or domain has reached the limits on forms, or if it's the person's fourth request in a week. Nothing happens
-    if it's the same as before (`has_address`).
+    Nothing else changes yet. The answer doesn't reveal whether the new address is known. A new
+    address isn't emailed if it's suppressed, if its mailbox or domain has reached the limits of
+    forms, or if this is the person's fourth request in a week. Nothing happens if it's the same as
+    the old one (`has_address`).
     """
     person = ledger.lock_person(session, number)
     if person is None or person.state is not PersonState.SUBSCRIBED:
@@ -112,7 +116,7 @@ def request_address_change(
 
 
 def has_address(keys: KeyRing, person: Person, address: Address) -> bool:
-    """Return whether a person already has an address."""
+    """Return True if a person already has an address."""
     current = people.decrypt_person_address(keys, person)
     return current is not None and current.canonical == address.canonical
 
@@ -130,9 +134,9 @@ def request_address_correction(
 ) -> AddressCorrectionOutcome:
     """Request a change as an admin, for a subscriber or for someone who was subscribed until their mailbox bounced.
 
-    The limits of `request_address_change` apply. Addresses that are or were someone else's are refused: an admin must
-    neither email someone who unsubscribed nor transfer one person's consent to another. The new owner agrees to the
-    consent text again.
+    The limits of `request_address_change` apply. Addresses that are or were someone else's are
+    rejected, because an admin must neither email someone who unsubscribed nor transfer one person's
+    consent to another. The new owner agrees to the consent text again.
     """
     person = ledger.lock_person(session, number)
     old = people.decrypt_person_address(keys, person) if person is not None else None
@@ -150,7 +154,10 @@ def request_address_correction(
 
 
 def may_correct_address(session: Session, person: Person) -> bool:
-    """Return whether an admin may correct a person's address: they're subscribed, or were until a bounce."""
+    """Return True if an admin may correct a person's address.
+
+    The person must be subscribed, or have been subscribed until a bounce.
+    """
     if person.ciphertext is None or person.state is not PersonState.SUPPRESSED:
         return person.ciphertext is not None and person.state is PersonState.SUBSCRIBED
     ending = ledger.find_last_event(session, person.number, {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED})
@@ -174,13 +181,14 @@ def _begin_change(
     """Store a requested change, and queue the emails to the old address and, if `is_emailed`, to the new one."""
     number, old = person.number, addresses.old
     assert old is not None, "it's the person's address"
-    # A change replaced by this one keeps its row, because the stop link in the earlier email stops this one, too.
+    # If this change replaces another one, the row of the other is kept, because the stop link in
+    # the earlier email stops this one, too.
     one_time_tokens.revoke_tokens(session, number, "change address", now=now)
     expires_at = now + ADDRESS_CHANGE_LIFETIME
     token = one_time_tokens.issue_token(session, "change address", number, now=now, expires_at=expires_at)
     stop_ends_at = expires_at + ledger.UNDO_PERIOD
-    # The token belongs to the old address and must work when that's no longer the person's: `address_change_stop`
-    # compares.
+    # The token belongs to the old address, and must work when that's no longer the person's.
+    # `address_change_stop` compares them.
     stop_token = one_time_tokens.issue_token(
         session, STOP_PURPOSE, None, now=now, expires_at=stop_ends_at, serial=str(number)
     )
@@ -208,9 +216,9 @@ def _begin_change(
 def _count_mail_to_stranger(
     session: Session, keys: KeyRing, address: Address, signup_limits: SignupLimits, now: datetime
 ) -> bool:
-    """Count an email to an address that someone typed; return False without counting if its limits are reached.
+    """Count an email to an address that someone typed, and return True, or return False if a limit is reached.
 
-    The limits and counts are those of sign-up forms.
+    The limits and counts are those of sign-up forms. If a limit is reached, the email isn't counted.
     """
     mailbox_tag = rate_limits.hash_mailbox(keys, address)
     domain = rate_limits.DomainHashes(rate_limits.hash_domain_unless_large_provider(keys, address))
@@ -225,7 +233,9 @@ def _count_mail_to_stranger(
 
 
 def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return the state of a link to the new address. Nothing is changed.
+    """Return the state of a link to the new address.
+
+    Nothing is changed.
 
     Raises:
         DecryptionError: an address can't be decrypted.
@@ -245,7 +255,7 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
 
 
 def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:
-    """Return whether a person has the address back that they had when a used link was made."""
+    """Return True if a person has the same address again as when a used link was made."""
     current = people.decrypt_person_address(keys, person) if person is not None else None
     return current is not None and one_time_tokens.is_token_made_for(session, token, current.mailbox)
 
@@ -267,15 +277,16 @@ def _describe_confirmable_change(
 def confirm_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Change a subscriber's address, if the link is open. Idempotent.
+    """Change the address of a subscriber, if the link is open. Idempotent.
 
-    From now on, each link that was emailed to a recent address of the subscriber, to stop this change or one it
-    replaced, restores that address.
+    Afterward, each link that was emailed to a recent address of the subscriber for stopping this
+    change, or one that it replaced, restores that address.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
         DecryptionError: an address can't be decrypted.
-        sqlalchemy.exc.IntegrityError: someone signed up with the new address at the same moment.
+        sqlalchemy.exc.IntegrityError: someone signed up with the new address at the same
+            moment.
     """
     number = one_time_tokens.look_up_token(session, token, "change address", now=now).person
     person = ledger.lock_person(session, number) if number is not None else None
@@ -291,7 +302,8 @@ def confirm_address_change(
         ledger.append_event(session, person, ConsentKind.CONFIRMED, wording | _describe_change(correction), now)
     for row in list_changes(session, person.number, now):
         old = decrypt_addresses(keys, row).old
-        if old is None or old.canonical == new.canonical:  # its owner has just confirmed that it's theirs again
+        # Its owner has just confirmed that it belongs to them again.
+        if old is None or old.canonical == new.canonical:
             session.delete(row)
             continue
         if row.changed_at is None:
@@ -309,11 +321,11 @@ def encrypt_person_address(
     body: dict[str, Any],
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Change a person's address; return the entry for the unsubscribe log to write after the commit.
+    """Change a person's address, and return the entry to be written to the unsubscribe log after the commit.
 
-    The old address gets an entry right away: an older restored copy only knows the person by it, and would email it
-    even if they had since unsubscribed at the new address. The `undone` entry of the new address is added after the
-    commit and ends its earlier departure.
+    An entry for the old address is written immediately. An older restored copy only knows the person
+    by that address, and would email it even if they have since unsubscribed with the new one. The
+    `undone` entry of the new address is added after the commit and ends its earlier departure.
     """
     unsubscribe_log.append(PendingUnsubscribeLogEntry.of_person(person, "left"), at=now)
     person.lookup, person.lookup_key = make_lookup_hash(keys, address), keys.current("lookup").id
@@ -331,20 +343,23 @@ def _describe_change(correction: AddressCorrection | None) -> dict[str, Any]:
 
 
 def revoke_data_links(session: Session, person: Person, now: datetime) -> None:
-    """End the links to a person's data and to an unconfirmed new address."""
+    """Revoke the links to a person's data and to an unconfirmed new address."""
     for purpose in ("my data", "change address"):
         one_time_tokens.revoke_tokens(session, person.number, purpose, now=now)
 
 
 def list_changes(session: Session, number: int, now: datetime) -> Sequence[StoredAddressChange]:
-    """Return a person's address changes that haven't ended, including those replaced by a later one."""
+    """Return a person's address changes that haven't ended, including those that were replaced by a later one."""
     mine = (StoredAddressChange.person == number, StoredAddressChange.until > now)
     return session.scalars(select(StoredAddressChange).where(*mine).order_by(StoredAddressChange.hash)).all()
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCorrection:
-    """A correction that the new address's owner can confirm until `until`; `correction` is None if it can't be read."""
+    """A correction that the owner of the new address can confirm until `until`.
+
+    `correction` is None if it can't be read.
+    """
 
     correction: AddressCorrection | None
     requested_at: datetime
@@ -371,7 +386,10 @@ def find_pending_correction(
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
-    """Cancel the pending correction of a person's address, and its emailed links; return False if there's none."""
+    """Cancel the pending correction of a person's address and its emailed links.
+
+    Return False if there's none.
+    """
     ledger.lock_person(session, number)
     if find_pending_correction(session, keys, number, now=now) is None:
         return False
@@ -390,7 +408,7 @@ def is_unavailable(
     *,
     unless: Callable[[int], bool] | None = None,
 ) -> bool:
-    """Return whether a person can't have an address, because it's suppressed or someone else's in the database.
+    """Return True if an address is suppressed or belongs to someone else, so that a person can't have it.
 
     A person for whom `unless` returns True doesn't count.
     """
@@ -408,7 +426,7 @@ def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: Change
 
 
 def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
-    """Return the addresses of a change; only the new one if the ciphertext was made for another person."""
+    """Return the addresses of a change, or only the new one if the ciphertext was made for another person."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
     new = read_address(values["address"])
     if values.get("person") != row.person or "old" not in values:

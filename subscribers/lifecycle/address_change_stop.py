@@ -1,7 +1,7 @@
-"""Stopping an address change with a link to the old address, until seven days after it's confirmed.
+"""Stopping an address change with a link sent to the old address, until seven days after it's confirmed.
 
-Anyone with a link to a subscriber's data can request a change. The link in the email to the old address cancels the
-change or restores the old address.
+Anyone with a link to a subscriber's data can request a change. The link in the email to the old
+address cancels the change or restores the old address.
 """
 
 from dataclasses import replace
@@ -23,7 +23,9 @@ from subscribers.store.signup_models import StoredAddressChange
 
 
 def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return the state of a link to the old address. Nothing is changed.
+    """Return the state of a link sent to the old address.
+
+    Nothing is changed.
 
     Raises:
         DecryptionError: an address can't be decrypted.
@@ -52,14 +54,15 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
 def stop_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Cancel or undo a subscriber's address change, if the link to the old address is open. Idempotent.
+    """Cancel or undo an address change, if the link sent to the old address is open. Idempotent.
 
-    The links to their data end as well, because whoever requested the change has one.
+    The links to the subscriber's data are revoked as well, because whoever requested the change has one.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
         DecryptionError: an address can't be decrypted.
-        sqlalchemy.exc.IntegrityError: someone signed up with the old address at the same moment.
+        sqlalchemy.exc.IntegrityError: someone signed up with the old address at the same
+            moment.
     """
     serial = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now).serial
     person = ledger.lock_person(session, int(serial)) if serial else None
@@ -86,8 +89,8 @@ def _find_stoppable(
 ) -> StoredAddressChange | None:
     """Return the change that a link stops, or None.
 
-    The person must be subscribed and have the address that the change left them with, because the row may belong to
-    someone else by now (decision 0063).
+    The person must be subscribed and have the address from the change, because the row may belong
+    to someone else by now (decision 0063).
     """
     stop_hash = one_time_tokens.hash_token(token)
     row = next(
@@ -106,7 +109,10 @@ def _find_stoppable(
 def _end_later_changes(
     session: Session, keys: KeyRing, stopped: StoredAddressChange, old: Address, now: datetime
 ) -> None:
-    """Delete a stopped change and later ones. An earlier one can still be undone, from the restored address."""
+    """Delete a stopped change and later ones.
+
+    An earlier one can still be undone, from the restored address.
+    """
     for row in address_change.list_changes(session, stopped.person, now):
         is_earlier = row.changed_at and (stopped.changed_at is None or row.changed_at < stopped.changed_at)
         if is_earlier:
@@ -118,7 +124,7 @@ def _end_later_changes(
 
 
 def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
-    """Return whether someone has only signed up, which anyone who types the address into a form can do."""
+    """Return True if someone has only signed up, which can be done by anyone who types the address into a form."""
     person = session.get(Person, number)
     if person is None or person.state is not PersonState.REQUESTED:
         return False

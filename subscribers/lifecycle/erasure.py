@@ -1,6 +1,6 @@
-"""Erasure: deletes an address for good with everything that leads to it, but keeps what prevents its return.
+"""Erasure, which permanently deletes an address and everything that leads to it, but keeps what prevents its return.
 
-The person's own page, admins, and the merge of the unsubscribe log after a restore all use this module.
+It's used by the person's own page, by admins, and when the unsubscribe log is merged after a restore.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,8 +18,8 @@ from subscribers.signup import request_queue
 from subscribers.store import people
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person
 
-# Erases a person elsewhere (deliveries, the provider) in the same transaction, while the address is still known. Returns
-# the number of sealed rows that lost their salt, by table.
+# A function that erases a person elsewhere (deliveries, the provider) in the same transaction, while
+# the address is still known. It returns the number of sealed rows that lost their salt, by table.
 ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
 
 
@@ -34,16 +34,16 @@ def erase_person(
     now: datetime,
     address: Address | None = None,
 ) -> bool:
-    """Erase a person. Their chain, which contains no address, and the suppression hash remain.
+    """Erase a person, and return True unless they were erased before or don't exist.
 
-    Return False if they were erased before or don't exist.
+    Their chain, which contains no address, and the suppression hash remain. The suppression needs
+    the address once more, from the vault or from the caller. If the address was deleted (30 days
+    after unsubscribing) or can't be decrypted, and the caller doesn't know it either, the lookup
+    hash remains as the suppression.
 
-    The suppression needs the address once more, from the vault or from the caller. If it was deleted (30 days after
-    unsubscribing) or can't be decrypted, and the caller doesn't know it either, the lookup hash remains as the
-    suppression.
-
-    `session` is a write transaction. The caller commits, and only then answers. `method` says how ("page", "admin:
-    reason") and contains no address. `address` is the person's, if the caller has it.
+    `session` is a write transaction. The caller commits before answering. `method` says how
+    ("page", "admin: reason") and doesn't contain an address. `address` is the person's address, if
+    the caller has it.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -51,8 +51,8 @@ def erase_person(
     unlocked = session.get(Person, number)
     if unlocked is None or unlocked.state in EMPTIED_STATES:
         return False
-    # Deliveries before people, like events (`digest.deliver.events.event_processor`): another order could cause a
-    # deadlock.
+    # Lock deliveries before people, as for events (`digest.deliver.events.event_processor`),
+    # because another order could cause a deadlock.
     released = dict(forget_elsewhere(session, number, people.decrypt_person_address(keys, unlocked) or address))
     person = ledger.lock_person(session, number)
     if person is None or person.state in EMPTIED_STATES:
@@ -70,6 +70,9 @@ def erase_person(
 
 
 def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, object]:
-    """Return the event's body: the method, and the number of sealed rows without a person now, for verification."""
+    """Return the body of the event: the method, and the number of sealed rows that no longer have a person.
+
+    The number is used for verification.
+    """
     sealed = {table: rows for table, rows in sorted(released.items()) if rows}
     return {"method": method} | ({ERASED_ROWS_FIELD: sealed} if sealed else {})

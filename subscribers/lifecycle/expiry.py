@@ -1,9 +1,10 @@
-"""Expiry: of requests that aren't confirmed, and of the addresses of people who left.
+"""Expiry of requests that aren't confirmed, and of the addresses of people who left.
 
-Someone else may have typed an address, so we can't keep it. Thirty days after a person unsubscribes or is suppressed,
-their address is deleted. The keyed hash by which the row is found stays: imports can't revive them, and a new sign-up
-finds their history. Suppressed addresses also have a hash of their own. Imported people without evidence who weren't
-asked or didn't answer are left with an emptied row and its chain.
+Someone else may have typed an address, so it can't be kept. Thirty days after a person unsubscribes
+or is suppressed, their address is deleted. The keyed hash by which the row is found is kept, so
+that imports can't add them again, and a new sign-up finds their history. Suppressed addresses also
+have their own hash. If imported people without evidence weren't asked or didn't answer, only an
+emptied row and its chain are kept.
 """
 
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ BATCH_SIZE = 100  # people per transaction
 
 
 def expire_unconfirmed_requests(database: PeopleDatabase, *, now: datetime) -> int:
-    """Expire overdue requests and delete data that's no longer needed; return the number of expired links."""
+    """Expire overdue requests and delete data that's no longer needed, and return the number of expired links."""
     expired = 0
     while True:
         with database.write() as session:
@@ -41,10 +42,11 @@ def expire_unconfirmed_requests(database: PeopleDatabase, *, now: datetime) -> i
 
 
 def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
-    """Expire up to 100 confirmation links that weren't used in time; return their number.
+    """Expire up to 100 confirmation links that weren't used in time, and return their number.
 
-    A person who was never on the list is left with an emptied row and its chain, which contains no address. Someone who
-    had unsubscribed stays so, and the address is deleted if only this request had brought it back.
+    If a person was never on the list, an emptied row and its chain, which contains no address, are
+    kept. Someone who had unsubscribed remains unsubscribed, and the address is deleted if it was
+    only added again by this request.
     """
     query = (
         select(OneTimeToken)
@@ -61,20 +63,21 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
         handled.add(link.person)
         if link.person is None or one_time_tokens.find_open_token(session, link.person, "confirm", now=now) is not None:
             link.ended_at = now
-        else:  # including the reminder's link, which expires at the same moment
+        else:  # including the link in the reminder, which expires at the same moment
             one_time_tokens.revoke_tokens(session, link.person, "confirm", now=now)
             expire_request(session, link.person, int(link.serial), now)
     return len(links)
 
 
 def expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
-    """End a person's unconfirmed request, recorded in event `seq`."""
+    """End the unconfirmed request of a person, which was recorded in event `seq`."""
     person = ledger.lock_person(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, *EMPTIED_STATES}:
         return
     never = person.state in {PersonState.REQUESTED, PersonState.UNVERIFIED}
     if never or ledger.read_event_body(session, number, seq).get("address_sealed_again"):
-        # People we asked keep their lookup hash, so that a later list can't get them asked again.
+        # People whom we asked keep their lookup hash, so that they aren't asked again because of a
+        # later list.
         keep_lookup = not never or was_asked_for_permission(session, number)
         people.clear_personal_data(session, [number], keep_lookup=keep_lookup, keep_preferences=not never)
         evidence.delete_evidence_of(session, [number])
@@ -82,29 +85,33 @@ def expire_request(session: Session, number: int, seq: int, now: datetime) -> No
 
 
 def was_asked_for_permission(session: Session, number: int) -> bool:
-    """Return whether we have asked a person on an imported list whether they want the newsletter."""
+    """Return True if a person on an imported list was asked whether they want the newsletter."""
     re_asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
     return session.scalar(select(exists().where(*re_asked))) or False
 
 
 ADDRESS_RETENTION = timedelta(days=30)
 ADDRESS_BATCH_SIZE = 500  # people per transaction
+# The events after which an address is no longer needed.
 _RETENTION_START_KINDS = {
     PersonState.WITHDRAWN: (ConsentKind.WITHDRAWN,),
     PersonState.SUPPRESSED: (ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED),
     PersonState.UNVERIFIED: (ConsentKind.LISTED, ConsentKind.EXPIRED),
-}  # the events after which an address is no longer needed
+}
 
 
 def find_address_deletion_time(session: Session, person: Person) -> datetime | None:
-    """Return when a person's address will be deleted, or None if it won't."""
+    """Return when a person's address will be deleted, or None if it won't be."""
     kinds = _RETENTION_START_KINDS.get(person.state)
     departure = ledger.find_last_event(session, person.number, kinds) if kinds else None
     return departure.at + ADDRESS_RETENTION if departure else None
 
 
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
-    """Delete every address that hasn't been needed for 30 days; return their number. Resumable."""
+    """Delete every address that hasn't been needed for 30 days, and return their number.
+
+    It can be resumed after an interruption.
+    """
     deleted = 0
     for state in _RETENTION_START_KINDS:
         after = 0
@@ -145,12 +152,12 @@ def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]
 
 
 def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int], now: datetime) -> int:
-    """Empty rows that no other transaction has locked and that are still due; return their number."""
+    """Empty rows that aren't locked by another transaction and are still due, and return their number."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     locked = session.scalars(lock).all()
     query = _query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)
     due = session.scalars(query).all()
-    # People who were never on the list don't need a hash that keeps them off it.
+    # If people were never on the list, no hash is needed to keep them off it.
     was_listed = state is not PersonState.UNVERIFIED
     if not was_listed:
         for number in due:

@@ -1,7 +1,7 @@
 """Feedback from others about a person: bounces, complaints, and unsubscribes at the provider.
 
-The result doesn't depend on the order of reports: the gravest one counts, except for reports older than the person's
-own latest consent.
+The result doesn't depend on the order of reports. The gravest one counts, except for reports that
+are older than the person's own latest consent.
 """
 
 import json
@@ -21,11 +21,12 @@ from subscribers.lifecycle.undo import REPORTED_METHOD
 from subscribers.lifecycle.unsubscribe import record_repeated_unsubscribe
 from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 
-_ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}  # earlier bounces don't count
+# Bounces before these events don't count.
+_ENDS_BOUNCES = ledger.OWN_CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
 
 
 class DeliveryFeedbackKind(StrEnum):
-    """Kinds of feedback, gravest last."""
+    """A kind of feedback, gravest last."""
 
     UNSUBSCRIBED = "left"
     BOUNCED = "bounced"
@@ -35,9 +36,10 @@ class DeliveryFeedbackKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFeedbackReport:
-    """One report about a person. `at` is when it was made or, for a bounce, when the message was sent.
+    """A report about a person.
 
-    `reporter` is who made it (a provider, the mailbox), and `detail` what's stored in the chain, without an address.
+    `at` is when it was made or, for a bounce, when the message was sent. `reporter` is who made it
+    (a provider, the mailbox), and `detail` is what's stored in the chain, without an address.
     """
 
     person: int
@@ -50,9 +52,9 @@ class DeliveryFeedbackReport:
 def apply_feedback_to_person(
     session: Session, keys: KeyRing, report: DeliveryFeedbackReport, *, now: datetime
 ) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
-    """Apply a report to a person; return whether anything changed, and the entry for the unsubscribe log.
+    """Apply a report to a person, and return whether anything changed and the entry for the unsubscribe log.
 
-    `session` is a write transaction. The caller writes to the unsubscribe log, then commits.
+    `session` is a write transaction. The caller writes to the unsubscribe log, and then commits.
     """
     person = ledger.lock_person(session, report.person)
     if person is None or person.state in EMPTIED_STATES:
@@ -71,9 +73,10 @@ def apply_feedback_to_person(
 
 
 def find_start_of_counted_feedback(session: Session, person: int, kind: DeliveryFeedbackKind) -> datetime | None:
-    """Return the moment before which feedback is ignored: the last consent or, for bounces, address change.
+    """Return the moment before which feedback is ignored, which is that of the last consent.
 
-    It's rounded down to a whole second, like the times in reports.
+    For bounces, it may also be that of the last address change. It's rounded down to a whole
+    second, like the times in reports.
     """
     is_bounce = kind is DeliveryFeedbackKind.BOUNCED
     event = ledger.find_last_event(session, person, _ENDS_BOUNCES if is_bounce else ledger.OWN_CONSENT_KINDS)
@@ -83,7 +86,7 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
 def build_current_bounce_condition(
     person: SQLColumnExpression[Any], at: SQLColumnExpression[Any]
 ) -> ColumnElement[bool]:
-    """Return the condition that a bounce of `person` at `at`, by our own clock, still counts."""
+    """Return the condition that a bounce of `person` at `at`, according to our own clock, still counts."""
     ended = exists().where(ConsentEvent.person == person, ConsentEvent.kind.in_(_ENDS_BOUNCES), ConsentEvent.at > at)
     return ~ended
 

@@ -1,8 +1,9 @@
-"""Asking inactive subscribers, once, whether they still want the newsletter.
+"""Asking inactive subscribers once whether they still want the newsletter.
 
-Opens and clicks aren't recorded, so only subscribers' own actions count: consent, changed preferences or address, or an undone
-unsubscribe (docs/decisions/0051-silent-readers.md). A yes is a new consent to the current text. Those who don't answer
-stay on the list, unless the question said that they'd be removed.
+Opens and clicks aren't recorded, so only the subscribers' own actions count: consent, changed
+preferences or address, or an undone unsubscribe (docs/decisions/0051-silent-readers.md). A positive
+answer is a new consent to the current text. People who don't answer stay on the list, unless the
+question said that they would be removed.
 """
 
 import json
@@ -33,7 +34,10 @@ STAY_PURPOSE: OneTimePurpose = "stay"
 
 @dataclass(frozen=True, slots=True)
 class InactivityQuestion:
-    """A question for subscribers inactive since `silent_since`. With `takes_off`, those who don't answer are unsubscribed."""
+    """A question for subscribers who have been inactive since `silent_since`.
+
+    With `takes_off`, those who don't answer are unsubscribed.
+    """
 
     silent_since: datetime
     takes_off: bool
@@ -49,7 +53,7 @@ class StayLink:
     asked_at: datetime | None = None
     until: datetime | None = None
     takes_off: bool = False
-    answered: bool = False  # whether this request answered it
+    answered: bool = False  # whether this request answered the question
 
 
 def count_inactive_subscribers(session: Session, silent_since: datetime) -> int:
@@ -68,10 +72,10 @@ def queue_inactivity_questions(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` subscribers, lowest numbers first; return how many.
+    """Queue the question for up to `limit` subscribers, lowest numbers first, and return how many.
 
-    After an interruption, those already queued are asked, and the next run continues with the others. They agree to
-    `wording` by pressing the button at `page`.
+    After an interruption, the people already queued are asked, and the next run continues with the
+    others. Subscribers agree to `wording` by pressing the button at `page`.
     """
 
     def ask(session: Session, number: int) -> bool:
@@ -81,7 +85,10 @@ def queue_inactivity_questions(
 
 
 def _query_silent(silent_since: datetime) -> Select[int]:
-    """Return the query for subscribers inactive since a moment who haven't been asked since they were last active."""
+    """Return the query for subscribers who have been inactive since a moment.
+
+    They also must not have been asked since they were last active.
+    """
     sign_of_life, question, answer = (aliased(ConsentEvent) for _ in range(3))
     has_sign_of_life = exists().where(
         sign_of_life.person == Person.number,
@@ -122,7 +129,7 @@ def _queue_question(
         "silent_since": question.silent_since.isoformat(timespec="milliseconds"),
         "takes_off": question.takes_off,
     }
-    # The email gives the day on which they signed up.
+    # The email mentions the day on which they signed up.
     facts = {"asked_at": person.asked_at.isoformat(), "takes_off": "yes" if question.takes_off else ""}
     queue_consent_question(
         session,
@@ -141,7 +148,10 @@ def _queue_question(
 
 
 def look_up_stay_link(session: Session, token: str, *, now: datetime) -> StayLink:
-    """Return the state of a question's link. Nothing is changed."""
+    """Return the state of a question's link.
+
+    Nothing is changed.
+    """
     return _describe_link(session, one_time_tokens.look_up_token(session, token, STAY_PURPOSE, now=now))
 
 
@@ -198,12 +208,13 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
 
 
 def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
-    """Unsubscribe people who didn't answer in time, if the question announced it; end all expired links.
+    """Unsubscribe people who didn't answer in time, if the question announced it, and end all expired links.
 
-    Return the number of people unsubscribed. Those who were active since the question stay.
+    Return the number of people unsubscribed. People who have been active since the question stay subscribed.
 
     Raises:
-        OSError: the unsubscribe log couldn't be written. People already processed stay unsubscribed.
+        OSError: the unsubscribe log couldn't be written; people who were already processed stay
+            unsubscribed.
     """
     taken_off = 0
     while True:
@@ -231,7 +242,7 @@ def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: Unsubsc
 
 
 def _is_to_leave(session: Session, number: int, seq: int) -> bool:
-    """Return whether a question announced the removal, and the person hasn't been active since."""
+    """Return True if a question announced the removal, and the person hasn't been active since."""
     later = select(ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.body).where(
         ConsentEvent.person == number, ConsentEvent.seq >= seq
     )

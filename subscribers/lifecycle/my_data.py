@@ -18,12 +18,16 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 DATA_LINK_LIFETIME = timedelta(hours=24)
-DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})  # unsubscribing doesn't end this right
+# Unsubscribing doesn't end the right to access one's data.
+DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentHistoryEntry:
-    """One consent event in words. `wording` is the consent text; `words_unknown` says that it wasn't recorded."""
+    """A consent event in words.
+
+    `wording` is the consent text, and `words_unknown` means that it wasn't recorded.
+    """
 
     at: datetime
     what: str
@@ -35,20 +39,21 @@ class ConsentHistoryEntry:
 
 
 class DataLinkOutcome(StrEnum):
-    """The outcome of requesting a link to one's data."""
+    """The outcome of a request for a link to one's data."""
 
     QUEUED = "queued"
     UNREACHABLE = "unreachable"  # the person doesn't exist, or has no address
-    STILL_OPEN = "still open"  # an earlier link works
+    STILL_OPEN = "still open"  # an earlier link still works
     TOO_MANY = "too many"  # more than three in seven days
 
 
 def request_data_link(
     session: Session, number: int, queue: QueueMail, *, by_editor: bool = False, now: datetime
 ) -> DataLinkOutcome:
-    """Queue an email with a link to a person's data, at most three times in seven days, and not while a link works.
+    """Queue an email with a link to a person's data.
 
-    With `by_editor`, the team requests it, because the person asked by phone or letter.
+    That's possible three times in seven days, and not while an earlier link works. With
+    `by_editor`, the team requests it, because the person asked by phone or letter.
     """
     person = ledger.lock_person(session, number)
     if not may_request_data(person):
@@ -65,7 +70,7 @@ def request_data_link(
 
 
 def may_request_data(person: Person | None) -> bool:
-    """Return whether a person can be emailed a link to their data."""
+    """Return True if a link to their data can be emailed to a person."""
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
@@ -129,10 +134,10 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
 
 
 def start_new_link_generation(session: Session, number: int, *, now: datetime, **origin: str) -> int:
-    """Begin a new generation of a subscribed person's links, and record it in their chain; return its number.
+    """Start a new generation of a subscribed person's links, record it in their chain, and return its number.
 
-    `origin` contains the event's other fields: the `method`, and the `actor` if it's an admin. A restored copy doesn't
-    know of renewals after it was made.
+    `origin` contains the other fields of the event: the `method`, and the `actor` if it's an admin.
+    A restored copy doesn't know about later renewals.
 
     Raises:
         LookupError: the person doesn't exist.

@@ -1,4 +1,4 @@
-"""Permission to send a transactional email: checked when it's claimed, and again at submission."""
+"""The permission to send a transactional email, which is checked when it's claimed and again when it's submitted."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,17 +15,17 @@ from subscribers.signup.request_processor import BLOCKING_REASONS
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import Person
 
-# for people who haven't consented yet, to ask whether they do
+# These ask people who haven't consented yet whether they do.
 PRE_CONSENT_KINDS = frozenset({"confirm", "remind", "ask"})
 
 
 def find_permitted_recipients(
     session: Session, keys: KeyRing, requested: Sequence[tuple[int, str]], *, now: datetime
 ) -> dict[tuple[int, str], str]:
-    """Return those of `requested` (person, kind of email) who may get it now, each with the address in ASCII.
+    """Return those of `requested` (person, kind of email) who may receive it now, each with the address in ASCII.
 
-    A confirmation requires an open link and no complaint, and most others a place in the audience. People who are gone,
-    or whose address can't be decrypted, are left out.
+    A confirmation requires an open link and no complaint. Most other kinds require that the person
+    is in the audience. People who are gone, or whose address can't be decrypted, are omitted.
     """
     permitted = {}
     for number, kind in requested:
@@ -54,7 +54,8 @@ def _may_receive(
         return my_data.may_request_data(session.get(Person, number))
     if kind == "undo":
         return undo.find_undo_deadline(session, number, now=now) is not None
-    if kind == "move":  # goes to the new address of a person whose old one may have bounced
+    # This goes to the new address of a person whose old one may have bounced.
+    if kind == "move":
         person = session.get(Person, number)
         return person is not None and address_change.may_correct_address(session, person)
     if kind not in PRE_CONSENT_KINDS:

@@ -1,8 +1,8 @@
-"""Preference changes by an email's link or by an admin, which are reported to the subscriber and can be undone.
+"""Preference changes by a link in an email or by an admin, which are reported to the subscriber and can be undone.
 
-Anyone who was forwarded an email can use its link, so each change is reported to the owner of the address: the first
-one immediately, and those of the following day in one email at its end. An admin's changes are reported immediately.
-The email has a one-time link.
+Anyone to whom an email was forwarded can use its link, so each change is reported to the owner of
+the address. The first one is reported immediately, and those of the following day in one email at
+its end. An admin's changes are reported immediately. The email has a one-time link.
 """
 
 import json
@@ -22,7 +22,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.store.signup_models import OneTimeToken
 
-RESTORE_PERIOD = timedelta(days=7)  # from when the email is due
+RESTORE_PERIOD = timedelta(days=7)  # from the time when the email is due
 NOTICE_INTERVAL = timedelta(days=1)
 RESTORE_PURPOSE: OneTimePurpose = "restore choices"
 _NOTHING_CHOSEN = Preferences()
@@ -32,7 +32,7 @@ _NOTHING_CHOSEN = Preferences()
 class PreferenceRestoration:
     """The state of a link that restores preferences: the current ones and, while it's open, the earlier ones.
 
-    `by_editor` says that an admin changed them.
+    `by_editor` means that an admin changed them.
     """
 
     stage: ActionLinkState
@@ -41,15 +41,15 @@ class PreferenceRestoration:
     earlier: Preferences = _NOTHING_CHOSEN
     until: datetime | None = None
     by_editor: bool = False
-    first_change: int = 0  # position of the event in the chain
-    is_superseded: bool = False  # another link restored even earlier preferences
+    first_change: int = 0  # the position of the event in the chain
+    is_superseded: bool = False  # another link has restored even earlier preferences
     changed: bool = False  # whether this request restored them
 
 
 def save_preferences_by_link(
     session: Session, number: int, preferences: Preferences, queue: QueueMail, *, now: datetime
 ) -> None:
-    """Store preferences chosen with a link from an email, and report changes to the owner.
+    """Store the preferences that were chosen with a link from an email, and report changes to the owner.
 
     Raises:
         LookupError: the person doesn't exist.
@@ -72,9 +72,10 @@ def save_preferences_by_admin(
     reason: str,
     now: datetime,
 ) -> bool:
-    """Store an admin's changes to a subscriber's preferences, and email them; return False if nothing changes.
+    """Store and report an admin's changes to a subscriber's preferences, and return True if anything changed.
 
-    The unsubscribe log is synced first, so that a restore can list the people whose change was lost.
+    They're reported by email. The unsubscribe log is synced first, so that the people whose change
+    was lost can be listed after a restore.
 
     Raises:
         LookupError: the person doesn't exist.
@@ -108,7 +109,7 @@ def _queue_notice(
 
 
 def _load_recent_notices(session: Session, number: int, now: datetime) -> Sequence[OneTimeToken]:
-    """Return the tokens of emails that were due in the past day or are still due."""
+    """Return the tokens of emails that were due in the past day or are still to be sent."""
     mine = (OneTimeToken.person == number, OneTimeToken.purpose == RESTORE_PURPOSE)
     since = OneTimeToken.expires_at > now - NOTICE_INTERVAL + RESTORE_PERIOD
     return session.scalars(select(OneTimeToken).where(*mine, since)).all()
@@ -125,7 +126,10 @@ def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime
 def find_preferences_before_and_after(
     session: Session, number: int, first_change: int, *, until: datetime
 ) -> tuple[Preferences, Preferences]:
-    """Return the preferences before and after the changes in an email: from event `first_change`, up to `until`."""
+    """Return the preferences before and after the changes in an email.
+
+    These are the changes from event `first_change`, up to `until`.
+    """
     query = select(ConsentEvent.body).where(
         ConsentEvent.person == number,
         ConsentEvent.kind == ConsentKind.CHOICES_CHANGED,
@@ -138,17 +142,20 @@ def find_preferences_before_and_after(
 
 
 def look_up_preference_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
-    """Return the state of a link that restores preferences. Nothing is changed."""
+    """Return the state of a link that restores preferences.
+
+    Nothing is changed.
+    """
     return _describe_token(session, one_time_tokens.look_up_token(session, token, RESTORE_PURPOSE, now=now))
 
 
 def restore_preferences(
     session: Session, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> PreferenceRestoration:
-    """Restore the preferences from before the changes in an email, if its link is open. Idempotent.
+    """Restore the preferences from before the changes in an email, if its link is open.
 
-    The link was emailed only to the owner, so no email follows. Later changes are undone, too: their links stop
-    working, and a queued email about them isn't sent. Links of earlier changes still work.
+    This is idempotent. The link was only emailed to the owner, so no email follows. Later changes are undone, too. Their
+    links stop working, and a queued email about them isn't sent. The links of earlier changes still work.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.

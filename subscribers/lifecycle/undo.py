@@ -1,9 +1,10 @@
-"""Undoing an unsubscribe: a right of the person who unsubscribed and of the address's owner, never of an email's link.
+"""Undoing an unsubscribe, which the person who unsubscribed and the address's owner may do, but not an email's link.
 
-Emails are easily forwarded, and their link lets anyone unsubscribe the owner. It can't undo that: the answer to the
-unsubscribe form contains a one-time token, and anyone else can only have one emailed to the owner.
+Emails are easily forwarded, and their link lets anyone unsubscribe the owner. It can't undo that.
+The response to the unsubscribe form contains a one-time token for undoing it, and anyone else can
+only have one emailed to the owner.
 
-An admin can undo their own mistake, but nothing that the subscriber or anyone else did.
+An admin can undo their own mistake, but nothing that was done by the subscriber or anyone else.
 """
 
 import json
@@ -23,10 +24,13 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Per
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenLookup, TokenState
 from subscribers.transfer.import_undo import is_undone
 
-UNDOABLE_METHODS = frozenset({"one-click", "page"})  # subscribers can undo what they did, but not an admin's action
-# Prefix of the method of a reported departure. Anyone with a forwarded email can forge such a report by email.
+# Subscribers can undo what they did, but not an admin's action.
+UNDOABLE_METHODS = frozenset({"one-click", "page"})
+# The prefix of the method of a reported departure. Anyone who has a forwarded email can forge such
+# a report by email.
 REPORTED_METHOD = "provider: "
-# Pressing "Unsubscribe" again ends the token of the first answer, but not the one emailed to the owner.
+# If "Unsubscribe" is pressed again, the token of the first response ends, but not the one emailed
+# to the owner.
 _ON_PAGE: OneTimePurpose = "undo on page"
 _BY_MAIL: OneTimePurpose = "undo by mail"
 _NO_PREFERENCES = Preferences()
@@ -36,8 +40,8 @@ _NO_PREFERENCES = Preferences()
 class UndoLink:
     """The state of a link that undoes an unsubscribe.
 
-    `until` is set while it's open, `preferences` once the person is subscribed, and `undone`, an entry for the
-    unsubscribe log, if this request resubscribed them.
+    `until` is set while it's open, `preferences` once the person is subscribed, and `undone`, an
+    entry for the unsubscribe log, if this request resubscribed them.
     """
 
     stage: ActionLinkState
@@ -47,10 +51,10 @@ class UndoLink:
 
 
 def find_undo_deadline(session: Session, number: int, *, now: datetime) -> datetime | None:
-    """Return the time at which a person's unsubscribe can no longer be undone, or None if it can't be undone now.
+    """Return the time until which a person's unsubscribe can be undone, or None if it can't be undone now.
 
-    It can be undone for 7 days if they unsubscribed themselves or it was reported, unless they were erased or complained since.
-    Erasures and complaints end the state `withdrawn` for good.
+    It can be undone for 7 days if they unsubscribed themselves or it was reported, unless they have been
+    erased or have complained since then. Erasures and complaints permanently end the state `withdrawn`.
     """
     departure = _find_undoable_departure(session, number, now=now)
     return departure.at + ledger.UNDO_PERIOD if departure else None
@@ -75,7 +79,10 @@ def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
 
 
 def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
-    """End the token shown when a person unsubscribed, because it was requested again, perhaps by someone else."""
+    """End the token that was shown when a person unsubscribed.
+
+    Unsubscribing was requested again, perhaps by someone else.
+    """
     one_time_tokens.revoke_tokens(session, number, _ON_PAGE, now=now)
 
 
@@ -85,7 +92,7 @@ def request_undo_link(session: Session, number: int, queue: QueueMail, *, now: d
     departure = _find_undoable_departure(session, number, now=now) if person is not None else None
     if departure is None or _was_mailed(session, departure):
         return
-    # Someone with a forwarded email could undo and unsubscribe again and again.
+    # Otherwise, someone with a forwarded email could undo and unsubscribe repeatedly.
     if not one_time_tokens.may_email_link(session, number, _BY_MAIL, now=now):
         return
     token = _issue_token(session, _BY_MAIL, departure, now)
@@ -109,7 +116,10 @@ def _was_mailed(session: Session, departure: ConsentEvent) -> bool:
 
 
 def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLink:
-    """Return the state of a link that undoes an unsubscribe. Nothing is changed."""
+    """Return the state of a link that undoes an unsubscribe.
+
+    Nothing is changed.
+    """
     _, link = _find_token(session, token, now)
     return _describe_link(session, link, now)
 
@@ -117,8 +127,8 @@ def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLin
 def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
     """Resubscribe a person, if the link is open. Idempotent.
 
-    The `undone` entry is written to the unsubscribe log afterward: if the log had an undo that the database lost, it
-    would bring back someone who left.
+    The `undone` entry is written to the unsubscribe log afterward. If the log had an undo that was
+    lost from the database, someone who left would be subscribed again.
     """
     purpose, link = _find_token(session, token, now)
     person = ledger.lock_person(session, link.person) if link.person is not None else None
@@ -148,8 +158,8 @@ def find_restorable_unsubscribe(
 ) -> ConsentEvent | None:
     """Return the event by which the admin `actor` unsubscribed a person, if they can still undo it, or None.
 
-    They can for 7 days, and once in that time, unless the person has unsubscribed, bounced, complained, or been erased
-    since, or the import that subscribed them was undone.
+    They can undo it for 7 days, and once in that time, unless the person has since unsubscribed,
+    bounced, complained, or been erased, or the import that subscribed them was undone.
     """
     by_admin = find_unsubscribe_by_admin(session, person)
     if by_admin is None or by_admin[1] != actor or not may_admin_undo_unsubscribe(session, person, now=now):
@@ -158,7 +168,7 @@ def find_restorable_unsubscribe(
 
 
 def may_admin_undo_unsubscribe(session: Session, person: Person, *, now: datetime) -> bool:
-    """Return whether an admin who unsubscribed a person now could undo it.
+    """Return True if an admin who unsubscribed a person now could undo it.
 
     Restoring is possible once in 7 days, if the earlier consent still counts.
     """
@@ -168,7 +178,10 @@ def may_admin_undo_unsubscribe(session: Session, person: Person, *, now: datetim
 
 
 def _has_valid_grant(session: Session, person: Person) -> bool:
-    """Return whether the consent from before an unsubscribe still counts. A restoration isn't consent."""
+    """Return True if the consent from before an unsubscribe still counts.
+
+    A restoration isn't consent.
+    """
     kinds = (ledger.GRANT_KINDS | ledger.SIGN_OF_LIFE_KINDS) - {ConsentKind.RESTORED}
     last = ledger.find_last_event(session, person.number, kinds)
     number = json.loads(last.body).get("batch") if last is not None else None
@@ -186,9 +199,10 @@ def restore_by_admin(
     queue: QueueMail,
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake; return None if impossible.
+    """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake.
 
-    After the commit, the caller writes the returned entry to the unsubscribe log, as with `undo_unsubscribe`.
+    Return the entry that the caller has to write to the unsubscribe log after the commit, as for
+    `undo_unsubscribe`. Return None if that isn't possible.
     """
     person = ledger.lock_person(session, number)
     departure = find_restorable_unsubscribe(session, person, actor, now=now) if person is not None else None

@@ -1,4 +1,4 @@
-"""Unsubscribing: immediate, permanent, and recorded twice before it's confirmed to anyone."""
+"""Unsubscribing, which is immediate, permanent, and recorded twice before it's confirmed to anyone."""
 
 import json
 from datetime import datetime
@@ -20,14 +20,16 @@ def unsubscribe_person(
     reason: str = "",
     actor: str = "",
 ) -> bool:
-    """Withdraw a person's consent; return False if they had already left or don't exist.
+    """Withdraw a person's consent, and return True unless they had already left or don't exist.
 
-    The unsubscribe log is synced inside the caller's transaction. If the commit then fails, the log has one departure
-    too many, and the person gets an error. The opposite order could lose one. Queued messages aren't touched, because
-    `audience.filter_mailable` is checked at submission.
+    The unsubscribe log is synced in the caller's transaction. If the commit then fails, the log has
+    one departure too many, and the person gets an error. In the opposite order, a departure could
+    be lost. Queued messages aren't changed, because `audience.filter_mailable` is checked when
+    they're submitted.
 
-    `session` is a write transaction. The caller commits, and only then answers. `method` is "one-click", "page", or
-    "admin: reason" with the admin as `actor`. A `reason` that isn't a key of `ledger.UNSUBSCRIBE_REASONS` is dropped.
+    `session` is a write transaction. The caller commits before answering. `method` is "one-click",
+    "page", or "admin: reason" with the admin as `actor`. A `reason` that isn't a key of
+    `ledger.UNSUBSCRIBE_REASONS` is ignored.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -45,7 +47,10 @@ def unsubscribe_person(
 
 
 def record_repeated_unsubscribe(session: Session, person: Person, method: str, now: datetime) -> None:
-    """Record, once, that a person whom an admin unsubscribed also did so, so that the admin can't undo it anymore."""
+    """Record once that a person whom an admin had unsubscribed also did so themselves.
+
+    The admin then can't undo it anymore.
+    """
     if find_unsubscribe_by_admin(session, person) is not None:
         ledger.append_event(session, person, ConsentKind.WITHDRAWN_AGAIN, {"method": method}, now)
 
@@ -53,7 +58,7 @@ def record_repeated_unsubscribe(session: Session, person: Person, method: str, n
 def find_unsubscribe_by_admin(session: Session, person: Person) -> tuple[ConsentEvent, str] | None:
     """Return the event by which an admin unsubscribed a person who is off the list, and that admin.
 
-    Return None if it wasn't an admin, or the person has unsubscribed themselves since.
+    Return None if it wasn't an admin, or if the person has unsubscribed themselves since then.
     """
     if person.state is not PersonState.WITHDRAWN:
         return None

@@ -1,7 +1,7 @@
-"""Merging the unsubscribe log into a restored copy, which doesn't know who has left since it was made.
+"""Merging the unsubscribe log into a restored copy, which doesn't contain later departures.
 
-The log contains keyed hashes, not addresses. People in the copy are matched by their lookup. Unmatched hashes become
-suppressions, so that no later import brings those people back.
+The log contains keyed hashes rather than addresses. People in the copy are matched by their lookup.
+Unmatched hashes become suppressions, so that no later import adds those people again.
 """
 
 from collections import Counter
@@ -39,8 +39,8 @@ _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = 
 class LogMergeResult:
     """The result of a merge: departures by kind, newly suppressed unknown hashes, and undone imports.
 
-    `changed_preferences` are the numbers of subscribers whose preferences were changed by an admin, or restored by
-    their owner, after the copy was made.
+    `changed_preferences` contains the numbers of subscribers whose preferences were changed by an
+    admin, or restored by their owner, after the copy was made.
     """
 
     departed: Counter[UnsubscribeLogEntryKind] = field(default_factory=Counter)
@@ -59,18 +59,20 @@ def merge_unsubscribe_log(
 ) -> LogMergeResult:
     """Merge every departure of the log into a restored copy. Idempotent.
 
-    A departure counts unless the person's own consent in the copy is later. If that consent was lost with the restore,
-    they stay off the list, which is the safe side.
+    A departure counts unless the person's own consent in the copy is later. If a later consent was
+    lost because of the restore, they stay off the list, which is safer.
 
-    `session` is a write transaction of the copy, which doesn't send anything yet. `keys` has every older key in the
-    log. `forget_elsewhere` deletes erased people's data outside this package.
+    `session` is a write transaction of the copy, which doesn't send anything yet. `keys` must
+    contain every older key in the log. `forget_elsewhere` deletes the data of erased people outside
+    of this package.
 
     Raises:
         UnsubscribeLogError: the unsubscribe log is damaged.
         KeyFileError: the unsubscribe log has a key ID that isn't in the key file.
         OSError: the unsubscribe log couldn't be written.
     """
-    # Each once, in the log's order: the parts of a joined log may have lines in common.
+    # Each entry is kept once, in the order of the log, because the parts of a joined log may have
+    # lines in common.
     entries = list(dict.fromkeys(entry for entry in unsubscribe_log.read() if entry.kind != IMPORT_UNDONE))
     departures = _group_by_person(entry for entry in entries if entry.kind != PREFERENCES_CHANGED)
     changed = sorted((entry for entry in entries if entry.kind == PREFERENCES_CHANGED), key=lambda entry: entry.at)
@@ -106,7 +108,8 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
     by_person: dict[str, list[UnsubscribeLogEntry]] = {}
     for departure in departures:
         if departure.kind == "undone":
-            # Only leaving can be taken back, and only if it came before both in the log and in time: clocks can be set back.
+            # Only a departure can be undone, and only if it's earlier both in the log and in time,
+            # because clocks can be set back.
             earlier = by_person.get(departure.person_hash, ())
             by_person[departure.person_hash] = [d for d in earlier if d.kind != "left" or d.at > departure.at]
         else:
@@ -115,7 +118,7 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
 
 
 def _is_change_lost(session: Session, number: int, changed_at: datetime) -> bool:
-    """Return whether a subscriber's preferences in the copy are older than a change."""
+    """Return True if the preferences of a subscriber in the copy are older than a change."""
     if session.get_one(Person, number, populate_existing=True).state is not PersonState.SUBSCRIBED:
         return False
     last = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
@@ -137,7 +140,10 @@ def _hash_person(
     person: Any,
     key_pairs: Sequence[tuple[str, str]],
 ) -> set[str]:
-    """Return the hashes that the log may have for a person, one per pair of lookup key and suppression key in it."""
+    """Return the hashes that the log may contain for a person.
+
+    There's one for each pair of a lookup key and a suppression key in the log.
+    """
     if person.lookup is None:
         return set()
     lookups = {person.lookup_key: person.lookup}
@@ -163,7 +169,7 @@ def _apply_departures(
     forget_elsewhere: ForgetElsewhere,
     now: datetime,
 ) -> None:
-    """Apply the log's departures to one person, if they're later than their last consent."""
+    """Apply the departures in the log to one person, if they're later than the person's last consent."""
     person = ledger.lock_person(session, number)
     assert person is not None
     since = _list_departures_since(session, number, departures)
@@ -187,7 +193,8 @@ def _apply_departures(
         now=now,
     )
     result.departed["erased"] += 1
-    for departure in departures:  # the emptied row can't be found by these hashes anymore
+    # The emptied row can't be found by these hashes anymore.
+    for departure in departures:
         _suppress_hash(session, [departure], now)
 
 
@@ -202,7 +209,7 @@ def _part_erasures(
 def _list_departures_since(
     session: Session, number: int, departures: Sequence[UnsubscribeLogEntry]
 ) -> list[UnsubscribeLogEntry]:
-    """Return those of a person's departures that followed their last own consent."""
+    """Return the departures of a person that are later than their own last consent."""
     own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
     return [d for d in departures if own_word is None or d.at >= own_word.at]
 
@@ -210,7 +217,7 @@ def _list_departures_since(
 def _remove_from_audience(
     session: Session, keys: KeyRing, person: Person, departure: UnsubscribeLogEntry, now: datetime
 ) -> bool:
-    """Take someone off the list, without writing to the unsubscribe log, which has the departure already."""
+    """Remove someone from the list, without writing to the unsubscribe log, which already contains the departure."""
     if departure.kind != "left":
         reason = _REASON_BY_KIND[departure.kind]
         departure_entry = suppression.suppress_person(
@@ -232,6 +239,6 @@ def _gravest_departure(departures: Iterable[UnsubscribeLogEntry]) -> Unsubscribe
 
 
 def _suppress_hash(session: Session, departures: Sequence[UnsubscribeLogEntry], now: datetime) -> bool:
-    """Suppress an address known only by the log's hash; return whether anything changed."""
+    """Suppress an address that's only known by its hash in the log, and return True if anything changed."""
     last = _gravest_departure(departures)
     return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

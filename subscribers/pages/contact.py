@@ -1,6 +1,7 @@
 """The privacy page, and the contact form for messages to the editors.
 
-The form has a message, an optional address for the reply, and the same protections as the sign-up form.
+The form contains a message and an optional address for the reply, and has the same protections as
+the sign-up form.
 """
 
 import secrets
@@ -55,14 +56,17 @@ def _clean_message(text: str) -> str:
 
 
 class EditorMessage(FormModel):
-    """A message to the editors. `email` is None if no reply is wanted."""
+    """A message to the editors.
+
+    `email` is None if no reply is wanted.
+    """
 
     message: Annotated[str, AfterValidator(_clean_message)] = Field(default="", validate_default=True, repr=False)
     email: OptionalAddress = Field(default=None, repr=False)
 
     @property
     def reply_to(self) -> str:
-        """The address to reply to; empty if no reply is wanted."""
+        """The address to reply to, or "" if no reply is wanted."""
         return self.email.mailbox if self.email else ""
 
 
@@ -74,7 +78,10 @@ def contact() -> Response:
 
 @subscriber_pages.post("/contact")
 def write_to_the_editors() -> Response:
-    """Queue a message to the editors. It doesn't subscribe anyone and isn't stored after it's sent."""
+    """Queue a message to the editors.
+
+    It doesn't subscribe anyone, and isn't stored after it's sent.
+    """
     if trapped := ask_again_if_trapped():
         return trapped
     try:
@@ -82,7 +89,8 @@ def write_to_the_editors() -> Response:
     except FormError as exc:
         return _contact_page(exc)
     tags = hash_networks(page_context.keys, read_client_ip_address(page_context.trusted_proxies), page_context.now)
-    with page_context.database.read() as session:  # a rejected flood mustn't wait for the single writer
+    # A rejected flood must not wait for the single writer.
+    with page_context.database.read() as session:
         _, outcome = check_contact_message(session, tags, page_context.contact_quota, now=page_context.now)
     if outcome is SubmissionOutcome.ACCEPTED:
         with page_context.database.write() as session:

@@ -1,9 +1,10 @@
 """Shared parts of subscribers' pages: their context, and common responses.
 
-The token in the path is the only credential these pages require. They set no cookies, so they need no CSRF protection:
-without the token, another site can't forge anything; with it, that site doesn't need the subscriber's browser.
+The token in the path is the only credential required by these pages. They set no cookies, so they
+need no CSRF protection. Without the token, another site can't forge anything, and with it, that
+site doesn't need the subscriber's browser.
 
-Opening a page never changes anything, because scanners follow every link of an email.
+Opening a page never changes anything, because scanners follow every link in an email.
 """
 
 from collections.abc import Callable, Mapping
@@ -45,7 +46,7 @@ log = get_logger("pages")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteDetails(OfferedPreferences):
-    """The publication's details on its pages, and the recipients of addresses."""
+    """The details of the publication on its pages, and the recipients of addresses."""
 
     name: str
     tagline: str
@@ -57,20 +58,22 @@ class SiteDetails(OfferedPreferences):
     reply_to: str
     postal_address: str
     section_contents: Mapping[str, str]  # by key
-    recipients: tuple[str, ...]  # sentences
+    recipients: tuple[str, ...]  # as sentences
 
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """The context of the pages, for the lifetime of the application.
+    """The context of the pages while the application exists.
 
-    Email is outside this package, so functions for it are passed in: `queue` sends an email. `list_deliveries` lists a
-    person's deliveries (one by one for `delivery_retention`, then as totals), and `forget_deliveries` detaches them
-    from an erased person. `describe_first_edition` describes the first edition that a new subscriber gets.
-    `find_variant_limit` returns the maximum number of versions of an edition, or 0 if everyone got exactly the sections
-    they chose in the last edition. `translate_recipient_description` translates a stored recipient. `release_days` are the
-    weekdays of editions (Monday is 0), `wording` and `wording_with_breaking_news` the consent texts, and
-    `trusted_proxies` the number of X-Forwarded-For entries that are ours.
+    Email is outside of this package, so functions for it are passed in. `queue` sends an email.
+    `list_deliveries` lists a person's deliveries (one by one for `delivery_retention`, and then as
+    totals), and `forget_deliveries` detaches them from an erased person. `describe_first_edition`
+    describes the first edition that a new subscriber receives. `find_variant_limit` returns the
+    maximum number of versions of an edition, or 0 if everyone received exactly the sections they
+    chose in the last edition. `translate_recipient_description` translates a stored recipient.
+    `release_days` are the weekdays of editions (Monday is 0), `wording` and
+    `wording_with_breaking_news` are the consent texts, and `trusted_proxies` is the number of
+    X-Forwarded-For entries from our own proxies.
     """
 
     site: SiteDetails
@@ -98,7 +101,7 @@ class PageContext:
 
     @property
     def now(self) -> datetime:
-        """The time by the application's clock."""
+        """The time according to the application's clock."""
         return self.clock()
 
     def today(self) -> date:
@@ -139,7 +142,7 @@ OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_addres
 
 
 class AddressForm(FormModel):
-    """A form with an address and, for sign-ups, the version of its consent text and the place of the form."""
+    """A form with an address and, for sign-ups, the version of the consent text and the place of the form."""
 
     email: TypedAddress = Field(default="", validate_default=True, repr=False)
     wording: str = ""
@@ -148,7 +151,7 @@ class AddressForm(FormModel):
 
 @dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """A link from an email: its owner, their generation of links, and the token."""
+    """A link from an email: its owner, the generation of their links, and the token."""
 
     number: int
     generation: int
@@ -161,12 +164,15 @@ page_context: PageContext = LocalProxy(lambda: current_app.extensions["subscribe
 
 
 def add_return_to_unsubscribe_log(departure: PendingUnsubscribeLogEntry | None, problem: str) -> None:
-    """Record in the unsubscribe log, after the commit, that someone is back; if writing fails, log `problem`."""
+    """Record in the unsubscribe log, after the commit, that someone has resubscribed.
+
+    If writing fails, `problem` is logged.
+    """
     page_context.unsubscribe_log.append_after_commit(departure, problem=problem, at=page_context.now)
 
 
 def is_subscribed(person: Person | None) -> bool:
-    """Return whether a person exists, is subscribed, and has an address."""
+    """Return True if a person exists, is subscribed, and has an address."""
     return person is not None and person.state == PersonState.SUBSCRIBED and person.ciphertext is not None
 
 
@@ -187,9 +193,9 @@ def read_link_owner(
 
 
 def is_outdated_link(session: Session, link: OpenedLink, person: Person | None) -> bool:
-    """Return whether a link may only be used to unsubscribe.
+    """Return True if a link may only be used to unsubscribe.
 
-    Its owner has then renewed their links, or it wasn't emailed to their current address.
+    In that case, its owner has renewed their links, or it wasn't emailed to their current address.
     """
     if person is None or link.generation != person.link_generation:
         return person is not None
@@ -200,7 +206,7 @@ def is_outdated_link(session: Session, link: OpenedLink, person: Person | None) 
 
 
 def renew_links_and_make_link_token(session: Session, number: int) -> str:
-    """Renew the links in a person's emails; return the token of the new link to their preferences."""
+    """Renew the links in a person's emails, and return the token of the new link to their preferences."""
     start_new_link_generation(session, number, now=page_context.now, method="link mailed to the owner")
     return make_preferences_token(session, number)
 
@@ -214,20 +220,26 @@ def make_preferences_token(session: Session, number: int) -> str:
 
 
 def render_outdated_link_page(link: OpenedLink) -> Response:
-    """Return the page for an outdated link. It only offers to unsubscribe, with a link that can't do more."""
+    """Return the page for an outdated link.
+
+    It only offers to unsubscribe, with a link that can't do more.
+    """
     leave_token = link_tokens.make_link_token(page_context.keys, link.number, "leave", link.generation, address="")
     return render_page("web/outdated_link.html", 410, leave_token=leave_token)
 
 
 def render_unknown_link_page() -> Response:
-    """Return the page for invalid links, which is the same for truncated and forged ones and those of other pages."""
+    """Return the page for invalid links.
+
+    It's the same for incomplete and forged links and for those of other pages.
+    """
     return render_page("web/unknown_link.html", 404)
 
 
 def build_domain_question(address: Address) -> str:
-    """Return a question about an address's domain if it's probably mistyped, or else an empty string.
+    """Return a question about the domain of an address if it's probably mistyped, or "".
 
-    It's asked once: the form is then submitted with the domain in its field `kept`.
+    It's asked once. When the form is submitted again, the domain is in its field `kept`.
     """
     meant = find_likely_domain(address.domain)
     if not meant or request.form.get("kept") == address.domain:
@@ -246,9 +258,10 @@ def render_refused_form_page(outcome: SubmissionOutcome) -> Response:
 
 
 def ask_again_if_trapped() -> Response | None:
-    """Return the page that asks to submit a form again if its hidden field is filled in, or None.
+    """Return the page that asks for submitting a form again if its hidden field is filled in, or None.
 
-    A browser may have filled it in, or a page's style may have made it visible. The page keeps the other fields.
+    A browser may have filled it in, or the style of a page may have made it visible. The page keeps
+    the other fields.
     """
     if not request.form.get(HONEYPOT_FIELD):
         return None
@@ -262,7 +275,7 @@ def render_page(template: str, status: int = 200, **values: object) -> Response:
 
 
 def make_private_response(html: str, status: int = 200) -> Response:
-    """Return a response for one subscriber, with headers against caching and indexing."""
+    """Return a response for one subscriber, with headers that prevent caching and indexing."""
     response = Response(html, status, mimetype="text/html")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Robots-Tag"] = "noindex, nofollow"

@@ -1,4 +1,7 @@
-"""Parsing of forms with pydantic. A model declares the fields, and each problem is shown next to its field."""
+"""Parsing of forms with pydantic.
+
+A model declares the fields, and each problem is shown next to its field.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, get_origin
@@ -10,9 +13,10 @@ from subscribers.errors import RefusalError
 
 
 class FormError(RefusalError):
-    """Raised for invalid fields. `problems` has a sentence for each, by field name.
+    """Raised for invalid fields.
 
-    `at` is the first of these fields, and `words` is its sentence.
+    `problems` maps the names of the fields to sentences. `at` is the first of these fields, and
+    `words` is its sentence.
     """
 
     def __init__(self, problems: Mapping[str, str]) -> None:
@@ -22,7 +26,10 @@ class FormError(RefusalError):
 
 
 class FormModel(BaseModel):
-    """Base class of forms. Unknown fields are ignored."""
+    """Base class of forms.
+
+    Unknown fields are ignored.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -32,7 +39,7 @@ DescribeError = Callable[[Mapping[str, Any]], str]  # returns the text for one o
 
 
 def _read_own_words(error: Mapping[str, Any]) -> str:
-    """Return the text of the ValueError that a validator raised."""
+    """Return the text of the ValueError that was raised by a validator."""
     return str(error["ctx"]["error"])
 
 
@@ -62,7 +69,7 @@ def pick_values(
     model: type[FormModel],
     values: MultiDict[str, str],
 ) -> dict[str, str | list[str]]:
-    """Return the values of a model's fields: all for list fields, and the first one for others."""
+    """Return the values of a model's fields: all values for list fields, and the first one for others."""
     picked: dict[str, str | list[str]] = {}
     for field_name, field in model.model_fields.items():
         name = field.alias or field_name

@@ -1,4 +1,7 @@
-"""A subscriber's data, behind a link emailed to the address: view, download, move, or erase it."""
+"""A subscriber's data, which can be viewed, downloaded, transferred, and erased.
+
+A link to it is emailed to the address.
+"""
 
 import hashlib
 import json
@@ -43,14 +46,20 @@ from subscribers.transfer.exports import build_person_record, build_portable_cop
 
 @subscriber_pages.get("/my-data/<token>")
 def my_data(token: str) -> ResponseReturnValue:
-    """Show all data stored about a person. Opening the page doesn't use up the link, because scanners open it first."""
+    """Show all data stored about a person.
+
+    Opening the page doesn't use up the link, because scanners open it first.
+    """
     with page_context.database.read() as session:
         return _my_data_page(session, _find_owner(session, token), token)
 
 
 @subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
-    """Show all data stored about a person as a page to print, behind a button because it has the full address."""
+    """Show all data stored about a person as a page to print.
+
+    It contains the full address, so it's only shown when a button is pressed.
+    """
     record = _record_for_token(token, page_context.language)
     site = page_context.site
     facts = PublicationFacts(
@@ -69,7 +78,7 @@ def show_my_record(token: str) -> ResponseReturnValue:
 
 
 def _style_only_policy(html: str) -> str:
-    """Return a content security policy that only allows the page's own style, by its hash (CSP 3, 8.4)."""
+    """Return a content security policy that only allows the page's own style, by its hash (CSP 3, section 8.4)."""
     style = html.partition("<style>")[2].partition("</style>")[0]
     style_hash = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -86,7 +95,7 @@ def download_my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/copy.<any(csv, json):form>")
 def download_portable_copy(token: str, form: Literal["csv", "json"]) -> ResponseReturnValue:
-    """Return the data that a person provided, for themselves or another service (GDPR, Article 20)."""
+    """Return the data that was provided by a person, for themselves or another service (GDPR, Article 20)."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         response = make_private_response(build_portable_copy(session, page_context.keys, person.number, form))
@@ -96,7 +105,7 @@ def download_portable_copy(token: str, form: Literal["csv", "json"]) -> Response
 
 
 def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any]:
-    """Return the record of the person behind a link, with deliveries described in `language`."""
+    """Return the record of the person whom a link belongs to, with deliveries described in `language`."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         record = build_person_record(
@@ -115,7 +124,7 @@ def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any
 
 @subscriber_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
-    """Show what erasure does, with its button."""
+    """Explain what erasure does, and show its button."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         return render_page("web/erase.html", token=token, masked=_masked_address(person))
@@ -123,7 +132,7 @@ def ask_to_erase(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/erase")
 def erase_now(token: str) -> ResponseReturnValue:
-    """Erase a person for good. Idempotent."""
+    """Permanently erase a person. Idempotent."""
     with page_context.database.write() as session:
         person = _find_owner(session, token)
         erase_person(
@@ -140,7 +149,10 @@ def erase_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/renew-links")
 def renew_my_links(token: str) -> ResponseReturnValue:
-    """Renew the links in a person's emails, and show the new one. Repeating it renews them again."""
+    """Renew the links in a person's emails, and show the new one.
+
+    If the request is repeated, they're renewed again.
+    """
     with page_context.database.write() as session:
         person = _find_owner(session, token)
         preferences_token = renew_links_and_make_link_token(session, person.number)
@@ -149,7 +161,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/address")
 def request_address_change(token: str) -> ResponseReturnValue:
-    """Request an address change, which takes effect once the new address's owner confirms it."""
+    """Request an address change, which takes effect once it's confirmed by the owner of the new address."""
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -178,7 +190,7 @@ def request_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/address/<token>")
 def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
-    """Show the button that confirms a new address."""
+    """Show the button for confirming a new address."""
     with page_context.database.read() as session:
         return _address_change_page(
             address_change.look_up_address_change(session, page_context.keys, token, now=page_context.now), token
@@ -187,7 +199,7 @@ def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/address/<token>")
 def confirm_address_change(token: str) -> ResponseReturnValue:
-    """Change a subscriber's address to the one that this link was emailed to. Idempotent."""
+    """Change the address of a subscriber to the one that this link was emailed to. Idempotent."""
     now, new_token = page_context.now, ""
     try:
         with page_context.database.write() as session:
@@ -196,7 +208,8 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
             )
             if change.person is not None:
                 new_token = make_preferences_token(session, change.person)
-    except IntegrityError:  # someone signed up with it between our check and our write
+    # Someone signed up with the address between the check and the write.
+    except IntegrityError:
         change = AddressChange(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "an address change isn't in the unsubscribe log")
     return _address_change_page(change, token, new_token=new_token)
@@ -204,7 +217,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/address/stop/<token>")
 def ask_to_stop_address_change(token: str) -> ResponseReturnValue:
-    """Show the button that cancels or undoes an address change."""
+    """Show the button for canceling or undoing an address change."""
     with page_context.database.read() as session:
         change = address_change_stop.look_up_stop_link(session, page_context.keys, token, now=page_context.now)
     return _address_change_page(change, token, "web/stop_address_change.html")
@@ -219,7 +232,8 @@ def stop_address_change(token: str) -> ResponseReturnValue:
             change = address_change_stop.stop_address_change(
                 session, page_context.keys, page_context.unsubscribe_log, token, now=now
             )
-    except IntegrityError:  # someone signed up with it between our check and our write
+    # Someone signed up with the address between the check and the write.
+    except IntegrityError:
         change = AddressChange(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "an undone address change isn't in the unsubscribe log")
     return _address_change_page(change, token, "web/stop_address_change.html")
@@ -237,11 +251,11 @@ def _address_change_page(
 
 
 def _find_owner(session: Session, token: str) -> Person:
-    """Return the person whose data a link opens, or abort with a page that gives the reason."""
+    """Return the person whose data a link opens, or abort with a page that explains the reason."""
     link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(render_unknown_link_page())
-    # Use the row that the link was compared with; when read again, it might be someone else's.
+    # Use the row that the link was compared with. If it were read again, it might be someone else's.
     person = link.owner or session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
         abort(render_page("web/erased.html", 410, new=False))
@@ -275,7 +289,10 @@ def _my_data_page(
 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
-    """Return all disclosures of an address, including emails, newest first. References for our team are left out."""
+    """Return all disclosures of an address, including emails, newest first.
+
+    References for our team are omitted.
+    """
     other_disclosures = [
         replace(
             disclosure,

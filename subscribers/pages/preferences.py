@@ -46,11 +46,11 @@ def _read_link(token: str) -> OpenedLink:
     return read_link_owner(token, "preferences", "test preferences", described)
 
 
-# Also the URL of its button, so that a URL copied after pressing it works.
+# This is also the URL of its button, so that a URL copied after pressing the button works.
 @subscriber_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
 @subscriber_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
-    """Show a subscriber's preferences, and where to request their data."""
+    """Show the preferences of a subscriber, and where to request their data."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _preferences_page(session, link)
@@ -58,7 +58,10 @@ def show_preferences(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/preferences/<token>")
 def save_preferences(token: str) -> ResponseReturnValue:
-    """Save the form and show what was saved, without a redirect, because there's no cookie to carry the message."""
+    """Save the form and show what was saved.
+
+    There's no redirect, because there's no cookie that could contain the message.
+    """
     link = _read_link(token)
     if (form := apply_topics_button(request.form, page_context.site)) is not None:
         with page_context.database.read() as session:
@@ -82,7 +85,10 @@ def save_preferences(token: str) -> ResponseReturnValue:
 
 
 def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
-    """Return a link's subscriber and their address. Abort if there's none, or if the link is outdated."""
+    """Return the subscriber of a link and their address.
+
+    Abort if there's no subscriber, or if the link is outdated.
+    """
     person = session.get(Person, link.number)
     if is_outdated_link(session, link, person):
         abort(render_outdated_link_page(link))
@@ -95,7 +101,10 @@ def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
 
 @subscriber_pages.get("/preferences/<token>/breaking-news")
 def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
-    """Show the button that turns off breaking news. Nothing changes until it's pressed."""
+    """Show the button for turning off breaking news.
+
+    Nothing changes until it's pressed.
+    """
     link = _read_link(token)
     with page_context.database.read() as session:
         return _breaking_news_page(session, link)
@@ -103,7 +112,7 @@ def ask_to_turn_off_breaking_news(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/preferences/<token>/breaking-news")
 def turn_off_breaking_news(token: str) -> ResponseReturnValue:
-    """Turn breaking news off. Idempotent."""
+    """Turn off breaking news. Idempotent."""
     link = _read_link(token)
     with page_context.database.write() as session:
         person, _ = _load_subscriber(session, link)
@@ -122,7 +131,10 @@ def _breaking_news_page(session: Session, link: OpenedLink) -> Response:
 
 @subscriber_pages.post("/preferences/<token>/my-data")
 def email_my_data_link(token: str) -> ResponseReturnValue:
-    """Email the owner of the address a link to their data. The response is always the same."""
+    """Email a link to their data to the owner of the address.
+
+    The response is always the same.
+    """
     link = _read_link(token)
     with page_context.database.write() as session:
         if is_outdated_link(session, link, session.get(Person, link.number)):
@@ -133,7 +145,7 @@ def email_my_data_link(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/restore/<token>")
 def ask_to_restore(token: str) -> ResponseReturnValue:
-    """Show the current and earlier preferences, with the button that restores the latter."""
+    """Show the current and earlier preferences, and the button for restoring the earlier ones."""
     with page_context.database.read() as session:
         return _restoration_page(
             preference_changes.look_up_preference_restoration(session, token, now=page_context.now), token
@@ -142,7 +154,10 @@ def ask_to_restore(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
-    """Restore the preferences from before the changes in an email, and renew the links if asked to. Idempotent."""
+    """Restore the preferences from before the changes in an email, and renew the links if requested.
+
+    This is idempotent.
+    """
     new_token = ""
     with page_context.database.write() as session:
         link = preference_changes.restore_preferences(
@@ -176,7 +191,7 @@ def _preferences_page(
     problem: FormError | None = None,
     typed: MultiDict[str, str] | None = None,
 ) -> ResponseReturnValue:
-    """Render the form as stored, or as `typed`."""
+    """Render the form as it's stored, or as `typed`."""
     person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
     leave_token = link_tokens.make_link_token(

@@ -1,4 +1,4 @@
-"""The preferences form: its options and texts, for subscribers and for admins who edit their preferences."""
+"""The preferences form: its options and texts, for subscribers and for admins who change their preferences."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -26,7 +26,7 @@ REGIONS = (
     *(mark_message("Asia"), mark_message("Atlantic"), mark_message("Australia"), mark_message("Europe")),
     *(mark_message("Indian"), mark_message("Pacific")),
 )
-# Where most subscribers to an English newsletter live, from west to east. They're listed first.
+# The places where most subscribers to an English newsletter live, from west to east. They're listed first.
 COMMON_ZONES = (
     *("Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Phoenix", "America/Denver"),
     *("America/Chicago", "America/New_York", "America/Halifax", "UTC", "Europe/London", "Europe/Paris"),
@@ -44,8 +44,10 @@ _EARLIER_PREFERENCES = ASKED_PREFERENCES - {"omit_topics", "breaking_news"}  # o
 class OfferedPreferences:
     """The preferences that a publication offers its subscribers."""
 
-    parts: tuple[tuple[str, str], ...]  # key (`subscribers.part_keys`) and title of each section and topic
-    hidden_preferences: frozenset[str] = frozenset()  # names of those that the publication doesn't offer
+    # The key (`subscribers.part_keys`) and title of each section and topic.
+    parts: tuple[tuple[str, str], ...]
+    # The names of the preferences that the publication doesn't offer.
+    hidden_preferences: frozenset[str] = frozenset()
 
     @property
     def sections(self) -> tuple[tuple[str, str], ...]:
@@ -54,7 +56,7 @@ class OfferedPreferences:
 
     @property
     def topics(self) -> tuple[tuple[str, str], ...]:
-        """The key and title of each topic, by title; none if subscribers can't choose them."""
+        """The key and title of each topic, sorted by title, or none if subscribers can't choose topics."""
         topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
         return tuple(sorted(topics.items(), key=lambda topic: make_collation_key(topic[1])))
 
@@ -67,9 +69,11 @@ class OfferedPreferences:
 
 @lru_cache(maxsize=1)
 def list_offered_zones() -> frozenset[str]:
-    """Return the time zones to choose from: each place once, by its name in the time zone database's country list.
+    """Return the time zones to choose from.
 
-    The database also has about 180 older names, such as Europe/Kiev for Europe/Kyiv. Subscribers who chose one keep it.
+    Each place is included once, by its name in the time zone database's country list. The database
+    also has about 180 older names, such as Europe/Kiev for Europe/Kyiv. Subscribers who chose one
+    of these keep it.
     """
     table = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
     lines = table.splitlines()
@@ -92,7 +96,10 @@ def apply_topics_button(
     form: MultiDict[str, str],
     site: OfferedPreferences,
 ) -> MultiDict[str, str] | None:
-    """Return a form with all topics checked or unchecked if either button was pressed, or None if it must be saved."""
+    """Return a form with all topics checked or unchecked if one of these buttons was pressed.
+
+    Return None if the form has to be saved.
+    """
     if form.get("check") not in ("all", "none"):
         return None
     checked = MultiDict([*form.items(multi=True)])
@@ -103,7 +110,10 @@ def apply_topics_button(
 def preview_preferences(
     stored: Preferences, form: MultiDict[str, str], site: OfferedPreferences, today: date
 ) -> Preferences:
-    """Return the preferences that an unsaved form would store. Invalid values stay as stored."""
+    """Return the preferences that an unsaved form would store.
+
+    Invalid values are replaced by the stored ones.
+    """
     asked = list_asked_preferences(form, site)
     with suppress(PreferencesError):
         stored = merge_asked_preferences(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
@@ -112,16 +122,20 @@ def preview_preferences(
 
 
 def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) -> frozenset[str]:
-    """Return the names of the preferences in a form's `asks` field.
+    """Return the names of the preferences in the `asks` field of a form.
 
-    A form without `asks` is from a page opened before the field existed, which had fewer preferences.
+    A form without `asks` is from a page that was opened before the field existed, which had fewer
+    preferences.
     """
     asked = form.get("asks", "").split() or _EARLIER_PREFERENCES
     return ASKED_PREFERENCES.intersection(asked) - site.hidden_preferences
 
 
 def merge_asked_preferences(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
-    """Return the old preferences with new values for those in `asked`. An unchanged frequency keeps its start day."""
+    """Return the old preferences with new values for those in `asked`.
+
+    If the frequency hasn't changed, its start day is kept.
+    """
     changed = {name: getattr(new, name) for name in asked}
     if "frequency" in asked:
         changed["start"] = old.start if new.frequency == old.frequency else new.start
@@ -131,10 +145,10 @@ def merge_asked_preferences(old: Preferences, new: Preferences, asked: frozenset
 def read_preferences_form(
     form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> Preferences:
-    """Return the preferences that a submitted form asks for.
+    """Return the preferences chosen in a submitted form.
 
-    The form has the sections and topics that are wanted, but those that aren't are stored. A new section is included
-    for everyone until they leave it out.
+    The form contains the wanted sections and topics, but the unwanted ones are stored. A new
+    section is therefore included for everyone until they leave it out.
 
     Raises:
         FormError: a preference is invalid.
@@ -157,7 +171,7 @@ def _read_choices(
     site: OfferedPreferences,
     today: date,
 ) -> dict[str, Any]:
-    """Return the form's values for the preferences that it asks for, as `Preferences.from_json` accepts them."""
+    """Return the values of the preferences that a form contains, as accepted by `Preferences.from_json`."""
     asked = list_asked_preferences(form, site)
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
     values: dict[str, Any] = {name: text for name, text in typed.items() if text}
@@ -175,12 +189,12 @@ def _read_choices(
 
 
 def list_offered_keys(site: OfferedPreferences) -> dict[str, list[str]]:
-    """Return the keys that a form's checkboxes offer, by the preference that stores the unchecked ones."""
+    """Return the keys offered by a form's checkboxes, by the preference that stores the unchecked ones."""
     return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
 
 
 def build_preferences_form(preferences: Preferences, site: OfferedPreferences) -> MultiDict[str, str]:
-    """Return form values that `read_preferences_form` parses into the given preferences."""
+    """Return the form values that `read_preferences_form` parses into the given preferences."""
     form = MultiDict[str, str]((name, "yes") for name in CHECKBOXES if getattr(preferences, name))
     for name in _TYPED_FIELDS:
         value = getattr(preferences, name)
@@ -191,7 +205,7 @@ def build_preferences_form(preferences: Preferences, site: OfferedPreferences) -
 
 
 def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
-    """Return the field with a valid value that the form doesn't offer, or an empty string."""
+    """Return the field with a valid value that isn't offered by the form, or ""."""
     until, offered_keys = preferences.pause_until, list_offered_keys(site)
     offered = {
         "omit": len(preferences.omit) < len(offered_keys["omit"]),

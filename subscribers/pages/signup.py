@@ -1,11 +1,12 @@
 """Pages for signing up and staying subscribed: the sign-up form, confirmation, and lost links.
 
-The form can be embedded in any page (docs/embedding.md), so other sites can submit it. That needs no protection: a form
-can only cause one email to an address's owner, within limits, and consent requires the link in that email. The pages
-here neither set nor read cookies, so a visitor's browser gives another site no rights.
+The form can be embedded in any page (docs/embedding.md), so other sites can submit it. No
+protection is needed against that, because a form can only cause one email to the owner of an
+address, within limits, and consent requires the link in that email. The pages here neither set nor
+read cookies, so another site can't act with the rights of a visitor's browser.
 
-The response to a form doesn't depend on the address: it's queued without checking (`request_queue`), with the same
-statements and the same text for everyone.
+The response to a form doesn't depend on the address. The form is queued without checking the
+address (`request_queue`), with the same statements and the same text for everyone.
 """
 
 import ipaddress
@@ -54,7 +55,7 @@ from subscribers.store.signup_models import FormKind
 
 signup_pages = Blueprint("signup", __name__)
 
-# An IP address, with or without a port: `8.8.4.4:443`, `[2606:2800::1]:443`.
+# An IP address, with or without a port, such as `8.8.4.4:443` or `[2606:2800::1]:443`.
 _FORWARDED_ENTRY = re.compile(r"(?:\[(?P<inner>[^\]]+)\]|(?P<v4>[\d.]+(?=:)))(?::\d{1,5})?|(?P<plain>.+)", re.ASCII)
 _NOTHING_CHOSEN = Preferences()
 SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
@@ -62,7 +63,10 @@ SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
 
 @dataclass(frozen=True, slots=True)
 class _TypedForm:
-    """What a form that's shown again keeps: the address as typed, the kind of form, and the domain that was asked about."""
+    """The values that are kept when a form is shown again.
+
+    They're the address as typed, the kind of form, and the domain of the question.
+    """
 
     email: str = field(default="", repr=False)
     form: str = ""
@@ -87,8 +91,8 @@ def submit_signup() -> Response:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
         return _refused_signup_page(exc.words, exc.at)
-    # The consent text is on the confirmation page above its button, and pressing the button is the consent. A form with its
-    # own text submits its version.
+    # The consent text is on the confirmation page above its button, and pressing the button is the
+    # consent. A form with its own text submits the text's version.
     wording = _find_shown_consent_text(form.wording)
     if wording is None:
         return _refused_signup_page(page_context.language.gettext("This form is out of date. Use the one below."))
@@ -105,7 +109,10 @@ def submit_signup() -> Response:
 
 
 def _show_checked_topics() -> Response | None:
-    """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
+    """Return the form again if the button for checking all topics or none was pressed, or None.
+
+    The address is kept.
+    """
     if not (checked := apply_topics_button(request.form, page_context.site)):
         return None
     chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
@@ -113,12 +120,15 @@ def _show_checked_topics() -> Response | None:
 
 
 def _read_typed_form() -> _TypedForm:
-    """Return what a form keeps. Only the answer to its own POST, which isn't stored, repeats the address."""
+    """Return the values of a form that are kept.
+
+    Only the response to the form's own POST request, which isn't stored, repeats the address.
+    """
     return _TypedForm(**{name: request.form.get(name, "") for name in ("email", "form", "kept")})
 
 
 def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
-    """Return the form with what's wrong with it, the address as typed, and the chosen topics."""
+    """Return the form with its problem, the address as typed, and the chosen topics."""
     chosen = _NOTHING_CHOSEN
     if request.form.get("asks"):  # an embedded form has no topics
         chosen = preview_preferences(chosen, request.form, page_context.site, page_context.today())
@@ -126,7 +136,9 @@ def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
 
 
 def _read_signup_choices() -> Preferences:
-    """Return the preferences chosen in the sign-up form. Embedded forms don't have any.
+    """Return the preferences chosen in the sign-up form.
+
+    Embedded forms don't have any.
 
     Raises:
         FormError: a preference is invalid.
@@ -141,7 +153,7 @@ def _read_signup_choices() -> Preferences:
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
-    """Show the form that requests a lost link to one's preferences."""
+    """Show the form for requesting a lost link to one's preferences."""
     return _lost_link_page()
 
 
@@ -164,18 +176,21 @@ def _lost_link_page(problem: str = "", *, kept: str = "") -> Response:
     return render_page("web/lost_link.html", 400 if problem else 200, problem=problem, typed=typed, kept=kept)
 
 
-# Also the URL of the form on its page, so that a URL copied after pressing its button works.
+# This is also the URL of the form on its page, so that a URL copied after pressing its button works.
 @signup_pages.get("/confirm/<token>/preferences", endpoint="show_confirmation_again")
 @signup_pages.get("/confirm/<token>")
 def show_confirmation(token: str) -> Response:
-    """Show the consent text and the confirmation button. Nothing changes until it's pressed."""
+    """Show the consent text and the confirmation button.
+
+    Nothing changes until it's pressed.
+    """
     with page_context.database.read() as session:
         return _confirmation_page(session, _look_up_confirmation(session, token), token)
 
 
 @signup_pages.post("/confirm/<token>")
 def submit_confirmation(token: str) -> Response:
-    """Subscribe the person to whom the link was emailed. Idempotent."""
+    """Subscribe the person whom the link was emailed to. Idempotent."""
     now = page_context.now
     with page_context.database.write() as session:
         link = confirmation.confirm_subscription(
@@ -194,7 +209,10 @@ def submit_confirmation(token: str) -> Response:
 
 @signup_pages.post("/confirm/<token>/preferences")
 def save_first_preferences(token: str) -> Response:
-    """Save the preferences from the page after a confirmation. Its link was only emailed to the owner."""
+    """Save the preferences from the page that's shown after a confirmation.
+
+    Its link was only emailed to the owner.
+    """
     now, site = page_context.now, page_context.site
     if checked := apply_topics_button(request.form, site):
         with page_context.database.read() as session:
@@ -228,9 +246,9 @@ def _welcome_page(
     is_saved: bool = False,
     typed: MultiDict[str, str] | None = None,
 ) -> Response:
-    """Render the page after a confirmation with saved, rejected, or typed preferences.
+    """Render the page that's shown after a confirmation, with saved, rejected, or typed preferences.
 
-    Later than `WELCOME_PERIOD` after it, the page only shows the state of the link.
+    After `WELCOME_PERIOD`, the page only shows the state of the link.
     """
     link = _look_up_confirmation(session, token)
     person = confirmation.find_new_subscriber(session, token, now=page_context.now)
@@ -255,7 +273,7 @@ def _welcome_page(
 
 
 def _signup_form_values() -> dict[str, Any]:
-    """Return the template values for a new subscriber's preferences."""
+    """Return the template values for the preferences of a new subscriber."""
     asked = SIGNUP_PREFERENCES - page_context.site.hidden_preferences
     is_agreed_anyway = page_context.wording == page_context.wording_with_breaking_news
     asked -= frozenset() if page_context.site.topics else {"omit_topics"}
@@ -264,7 +282,10 @@ def _signup_form_values() -> dict[str, Any]:
 
 @signup_pages.get("/stay/<token>")
 def ask_to_stay(token: str) -> Response:
-    """Ask an inactive subscriber whether they want the newsletter. Nothing changes until they press the button."""
+    """Ask an inactive subscriber whether they want the newsletter.
+
+    Nothing changes until they press the button.
+    """
     with page_context.database.read() as session:
         return _stay_page(inactive_subscribers.look_up_stay_link(session, token, now=page_context.now))
 
@@ -302,14 +323,14 @@ def _find_shown_consent_text(version: str) -> ConsentText | None:
 def _store_request(
     kind: FormKind, form: AddressForm, wording: ConsentText | None, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
-    # The page with the form, and how a subscriber would call it: one of two that we know.
+    # The page with the form, and what a subscriber would call it. It's one of two known pages.
     page = page_context.site.home if form.form == "embedded" else f"{page_context.base_url}/subscribe"
     source = (urlsplit(page).hostname or page_context.site.name).removeprefix("www.")
     submission = FormSubmission(
         kind, form.email, page_context.now, page, source, wording, _request_origin(), chosen.as_json()
     )
     prepared = request_queue.prepare_request(page_context.keys, submission)
-    # Read first, because a flood of rejected forms mustn't wait for the database's single writer.
+    # Read first, because a flood of rejected forms must not wait for the database's single writer.
     with page_context.database.read() as session:
         outcome = request_queue.decide_queue_admission(session, prepared, page_context.signup_limits).outcome
     if outcome is SubmissionOutcome.ACCEPTED:
@@ -327,7 +348,10 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 def _signup_page(
     problem: str, *, problem_field: str = "", typed: _TypedForm = _NOTHING_TYPED, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
-    """Render the form, with the problem of a submitted one. A typed address stays in its field."""
+    """Render the form, with the problem of a submitted one.
+
+    A typed address is kept in its field.
+    """
     values = {"days": CONFIRMATION_LIFETIME.days, "problem": problem, "problem_at": problem_field}
     values |= {"typed": typed, "chosen": chosen}
     page = render_template("web/subscribe.html", **values, **_signup_form_values())
@@ -363,9 +387,9 @@ def _request_origin() -> RequestOrigin:
 def read_client_ip_address(trusted_proxies: int) -> str:
     """Return the IP address that a request came from.
 
-    Each proxy appends its client to X-Forwarded-For, so only the last entries are trustworthy, one for each of our
-    proxies. Anyone can forge the entries before them. Some proxies add the port. Requests with unreadable entries are
-    counted together, so that none is exempt from the limits.
+    Each proxy appends its client to X-Forwarded-For, so only the last entries are reliable, one for
+    each of our proxies. Anyone can forge the earlier entries. Some proxies add the port. Requests
+    with unreadable entries are counted together, so that none are exempt from the limits.
     """
     forwarded = [entry.strip() for header in request.headers.getlist("X-Forwarded-For") for entry in header.split(",")]
     if trusted_proxies and len(forwarded) >= trusted_proxies:

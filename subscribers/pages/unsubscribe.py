@@ -31,7 +31,7 @@ from subscribers.store.models import Person
 from subscribers.store.one_time_tokens import ActionLinkState
 from subscribers.subscriber_language import mark_message
 
-# days, label
+# The number of days, and the label.
 PAUSE_LENGTHS = {
     "4w": (28, mark_message("Four weeks")),
     "3m": (91, mark_message("Three months")),
@@ -44,11 +44,14 @@ def _read_link(token: str) -> OpenedLink:
     return read_link_owner(token, "leave", "test leave", described)
 
 
-# Also the URL of its button, so that a URL copied after pressing it works.
+# This is also the URL of its button, so that a URL copied after pressing the button works.
 @subscriber_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
 @subscriber_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
-    """Show the unsubscribe button. Nothing changes until it's pressed."""
+    """Show the unsubscribe button.
+
+    Nothing changes until it's pressed.
+    """
     link = _read_link(token)
     with page_context.database.read() as session:
         return _status_page(session, link, token)
@@ -58,9 +61,9 @@ def ask_to_leave(token: str) -> ResponseReturnValue:
 def leave_now(token: str) -> ResponseReturnValue:
     """Unsubscribe a subscriber (RFC 8058, section 3.1). Idempotent.
 
-    The token in the path identifies them and the body isn't needed, so any body is accepted, even an empty or malformed
-    one. The response, 200 without a redirect, is sent only after the change is committed and logged. It's the same for
-    people who have already left.
+    The token in the path identifies them and the body isn't needed, so any body is accepted, even
+    an empty or malformed one. The response, 200 without a redirect, is only sent after the change
+    is committed and logged. It's the same for people who have already left.
     """
     number = _read_link(token).number
     form = _read_form()
@@ -85,7 +88,8 @@ def leave_now(token: str) -> ResponseReturnValue:
 def _read_form() -> MultiDict[str, str]:
     try:
         return request.form
-    except HTTPException:  # too large or malformed, which doesn't matter for unsubscribing
+    # The form is too large or malformed, which doesn't matter for unsubscribing.
+    except HTTPException:
         return MultiDict()
 
 
@@ -121,7 +125,10 @@ def pause_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/u/<token>/undo")
 def mail_undo_link(token: str) -> ResponseReturnValue:
-    """Email the owner a link that undoes their unsubscribe, because the token may be from a forwarded email."""
+    """Email the owner a link that undoes their unsubscribe.
+
+    It's emailed because the token may be from a forwarded email.
+    """
     link = _read_link(token)
     now = page_context.now
     with page_context.database.write() as session:
@@ -137,7 +144,10 @@ def mail_undo_link(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/undo/<token>")
 def ask_to_undo(token: str) -> ResponseReturnValue:
-    """Show the button that undoes an unsubscribe. Nothing changes until it's pressed."""
+    """Show the button for undoing an unsubscribe.
+
+    Nothing changes until it's pressed.
+    """
     with page_context.database.read() as session:
         return _undo_page(undo.look_up_undo_link(session, token, now=page_context.now), token)
 
@@ -163,7 +173,7 @@ def _undo_page(link: UndoLink, token: str) -> Response:
 
 
 def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
-    """Return the page that says a person is subscribed, and when emails resume if they're paused."""
+    """Return the page that says that a person is subscribed and, if emails are paused, when they resume."""
     until = preferences.pause_until
     is_paused = preferences.is_paused(page_context.today())
     paused_until = page_context.language.full_date(until) if until and is_paused else ""
@@ -180,7 +190,7 @@ def _status_page(
     person = session.get(Person, link.number)
     if is_subscribed(person):
         is_current = not is_outdated_link(session, link, person)
-        # An outdated link may have been emailed to another address, which mustn't learn this one.
+        # An outdated link may have been emailed to another address, whose owner must not learn this one.
         address = (
             people.read_address_matching_commitment(session, page_context.keys, person)
             if person and is_current

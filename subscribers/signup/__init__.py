@@ -1,1 +1,1 @@
-"""Ways to get on the list: forms, confirmation, permission emails, and admins."""
+"""Ways to be added to the list: forms, confirmation, permission emails, and admins."""

@@ -1,7 +1,8 @@
-"""Confirmation: the only action by which people subscribe themselves.
+"""Confirmation, which is the only action by which people subscribe themselves.
 
-Opening the emailed link changes nothing; the button on its page confirms. It works on any device, once, while the token
-is valid. Using the same token again shows the current state and changes nothing.
+Opening the emailed link changes nothing. Pressing the button on its page confirms the subscription.
+It works on any device, once, while the token is valid. Using the same token again shows the current
+state and changes nothing.
 """
 
 from collections.abc import Mapping
@@ -36,13 +37,16 @@ class ConfirmationLinkState(StrEnum):
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
     CONFIRMED = "confirmed"  # the person is on the list
-    USED = "used"  # it was used, and the person has left since
+    USED = "used"  # it was used, and the person has left since then
     EXPIRED = "expired"
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationLink:
-    """A confirmation link and its state. The address is only set while the link is open, to be masked on the page."""
+    """A confirmation link and its state.
+
+    The address is only set while the link is open, to be masked on the page.
+    """
 
     stage: ConfirmationLinkState
     address: str = ""
@@ -50,15 +54,19 @@ class ConfirmationLink:
     where: str = ""
     asked_at: datetime | None = None
     day: datetime | None = None  # when it expired or was used
-    new: bool = False  # whether this request confirmed it
+    new: bool = False  # whether it was confirmed by this request
     by_us: bool = False  # for people on an imported list whom we asked
-    chosen: Preferences | None = None  # preferences after confirming, if the form had any
+    # The preferences after confirming, if the form had any.
+    chosen: Preferences | None = None
 
 
 def look_up_confirmation(
     session: Session, keys: KeyRing, token: str, *, language: SubscriberLanguage, now: datetime
 ) -> ConfirmationLink:
-    """Return the state of a confirmation link. Nothing is changed. `language` is as for `confirm_subscription`."""
+    """Return the state of a confirmation link.
+
+    Nothing is changed. `language` is the same as for `confirm_subscription`.
+    """
     return _describe_link(session, keys, one_time_tokens.look_up_token(session, token, "confirm", now=now), language)
 
 
@@ -73,19 +81,21 @@ def confirm_subscription(
     language: SubscriberLanguage,
     now: datetime,
 ) -> ConfirmationLink:
-    """Confirm a subscription, if the link is open. Consent, welcome email, and the end of other links are one commit.
+    """Confirm a subscription, if the link is open. Idempotent.
 
-    Preferences chosen in the form take effect. A consent text that mentions breaking news, in the subscribers'
-    `language`, turns it on. Any other turns off an earlier choice of someone who had left.
+    The consent, the welcome email, and the end of other links are committed together. Preferences
+    chosen in the form take effect. A consent text that mentions breaking news, in the subscribers'
+    `language`, turns it on. Any other text turns off an earlier choice of someone who had left.
 
-    A suppression for a bounce or an erasure ends here, because this is the required new consent. Idempotent, and a used
-    link never brings back someone who has left since.
+    A suppression for a bounce or an erasure ends, because this is the new consent that it requires.
+    A used link never resubscribes someone who has left since then.
     """
     link = look_up_confirmation(session, keys, token, language=language, now=now)
     if link.stage is not ConfirmationLinkState.OPEN:
         return link
     used = one_time_tokens.use_token(session, token, "confirm", now=now)
-    if used.state is not TokenState.FRESH or used.person is None:  # pressed twice, and the other request was first
+    # The button was pressed twice, and the other request was first.
+    if used.state is not TokenState.FRESH or used.person is None:
         return look_up_confirmation(session, keys, token, language=language, now=now)
     person = ledger.lock_person(session, used.person)
     assert person is not None, "people are emptied, never removed"
@@ -101,9 +111,10 @@ def confirm_subscription(
 
 
 def _merge_preferences(person: Person, request: Mapping[str, Any], language: SubscriberLanguage) -> Preferences:
-    """Return a person's preferences after confirming. Earlier ones that can't be read stay.
+    """Return the preferences of a person after confirming.
 
-    Breaking news follows the consent text, because a new consent doesn't cover more than that. Subscribers keep theirs.
+    Earlier preferences that can't be read are kept. Breaking news depends on the consent text,
+    because a new consent doesn't cover more than that. Current subscribers keep their choice.
     """
     earlier = Preferences.from_stored(person.choices)
     if not earlier.is_readable:
@@ -121,10 +132,10 @@ def find_new_subscriber(
     now: datetime,
     for_update: bool = False,
 ) -> Person | None:
-    """Return the person who confirmed with a link within `WELCOME_PERIOD`, and so can still change preferences there.
+    """Return the person who confirmed with a link within `WELCOME_PERIOD`, or None.
 
-    Return None if their preferences can't be read: the page doesn't ask for all of them, such as a pause that may be
-    lost.
+    They can still change their preferences there. Return None if their preferences can't be read,
+    because the page doesn't ask for all of them, such as a pause that may be lost.
     """
     used = one_time_tokens.look_up_token(session, token, "confirm", now=now)
     is_recent = used.state is TokenState.USED and used.ended_at is not None and now < used.ended_at + WELCOME_PERIOD
@@ -152,7 +163,10 @@ def _describe_link(
 def _describe_open_link(
     session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person, language: SubscriberLanguage
 ) -> ConfirmationLink:
-    """Return the state of an unexpired link. An erasure or a complaint since the request also closes it."""
+    """Return the state of an unexpired link.
+
+    It's also closed by an erasure or a complaint since the request.
+    """
     address = people.decrypt_person_address(keys, person)
     suppressed = suppression.find_suppression(session, keys, address) if address else None
     if address is None or (suppressed is not None and suppressed.reason in BLOCKING_REASONS):
@@ -197,7 +211,7 @@ def _record_consent(
     address = people.decrypt_person_address(keys, person)
     assert address is not None, "an emptied person has no open link"
     suppression.lift_suppression(session, keys, address, now=now)
-    # Someone who changed from this address can't restore it anymore.
+    # Someone who changed their address from this one can't restore it anymore.
     changed_from = StoredAddressChange.old_lookup.in_(people.list_lookup_hashes(keys, address))
     session.execute(delete(StoredAddressChange).where(changed_from, StoredAddressChange.person != person.number))
     event = ledger.append_event(session, person, ConsentKind.CONFIRMED, body, now)

@@ -1,6 +1,6 @@
 """Addresses of the same mailbox, domains of the same owner, and large providers, for rate limits.
 
-People are identified by the address they typed (`Address.canonical`) everywhere else.
+Everywhere else, people are identified by the address they typed (`Address.canonical`).
 """
 
 from functools import cache
@@ -15,17 +15,20 @@ _SAME_PROVIDER = {
     "mac.com": "icloud.com",
     "protonmail.com": "proton.me",
     "pm.me": "proton.me",
-    # At Yandex, one user name has an address in every domain: yandex.com/support/id/authorization/email.html
+    # At Yandex, each user name has an address in every domain:
+    # yandex.com/support/id/authorization/email.html
     **dict.fromkeys(("ya.ru", "yandex.by", "yandex.com", "yandex.kz", "yandex.ua"), "yandex.ru"),
 }
-# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases; Yandex treats dots and hyphens alike.
+# support.google.com/mail/answer/7436150, proton.me/support/addresses-and-aliases. Yandex treats
+# dots and hyphens alike.
 _IGNORED_CHARACTERS = {"gmail.com": ".", "proton.me": "._-", "yandex.ru": ".-"}
 
 _YAHOO_DOMAINS = """
 yahoo.com yahoo.ca yahoo.co.in yahoo.co.jp yahoo.co.uk yahoo.com.ar yahoo.com.au yahoo.com.br yahoo.com.mx yahoo.de
 yahoo.es yahoo.fr yahoo.in yahoo.it ymail.com rocketmail.com
 """
-# Yahoo's disposable addresses are a word, a hyphen, and another word. Other names there have no hyphens.
+# Yahoo's disposable addresses consist of a word, a hyphen, and another word. Other names there have
+# no hyphens.
 _SEPARATORS = dict.fromkeys(_YAHOO_DOMAINS.split(), "+-")
 
 _OTHER_LARGE_DOMAINS = """
@@ -43,10 +46,10 @@ LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARA
 
 
 def find_canonical_mailbox(address: Address) -> str:
-    """Return one spelling for all addresses of a mailbox, as far as the domain reveals them.
+    """Return one spelling for all addresses of a mailbox, as far as they're known for the domain.
 
-    Text after a plus sign is removed for all domains (RFC 5233, section 4), as most servers do. If a server doesn't,
-    two people merely share a limit.
+    Text after a plus sign is removed for all domains (RFC 5233, section 4), which is what most
+    servers do. If a server doesn't, two people share a limit.
     """
     domain = _SAME_PROVIDER.get(address.domain, address.domain)
     local = name = address.local.casefold()
@@ -58,15 +61,15 @@ def find_canonical_mailbox(address: Address) -> str:
 
 
 def is_large_provider(domain: str) -> bool:
-    """Return whether anyone can get an address at a domain, so that many forms for it come from many people."""
+    """Return True if anyone can get an address at a domain, so that many forms for it come from many people."""
     return domain in LARGE_PROVIDERS
 
 
 def find_registrable_domain(domain: str) -> str:
     """Return the registered part of an email domain, such as `smallhost.example` for `x7.smallhost.example`.
 
-    Only registries count as public suffixes, not the list's private section, because anyone can get many free names
-    below `eu.org` or a dynamic DNS service. A public suffix is returned unchanged.
+    Only registries count as public suffixes, not the private section of the list, because anyone can
+    get many free names below `eu.org` or a dynamic DNS service. A public suffix is returned unchanged.
     """
     return _public_suffixes().privatesuffix(domain) or domain
 

@@ -16,17 +16,21 @@ from subscribers.store.models import ConsentKind, PersonState
 
 
 class SignupRefusedError(RefusalError):
-    """Raised if an address can't be added. The message says why and what to do, without the address."""
+    """Raised if an address can't be added.
+
+    The message says why and what to do, without the address.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentEvidence:
     """Evidence of a person's consent.
 
-    `wording` is the exact consent text, and `wording_version` its version if stated, else the register's. `page` is
-    where it was ("hls.today", "paper list, Denver expo"), `method` how they agreed ("double opt-in", "signed list"),
-    `actor` who vouches for it, and `agreed_at` when they agreed. `kind` is `confirmed` if they confirmed by email, or
-    `attested` if an admin vouches for them.
+    `wording` is the exact consent text. `wording_version` is its version if one is stated, or else
+    the register's. `page` is where it was ("hls.today", "paper list, Denver expo"), `method` is how
+    they agreed ("double opt-in", "signed list"), `actor` is who vouches for it, and `agreed_at` is
+    when they agreed. `kind` is `confirmed` if they confirmed by email, or `attested` if an admin
+    vouches for them.
     """
 
     wording: str
@@ -39,7 +43,7 @@ class ConsentEvidence:
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
-        """Return the evidence as it's stored in the ledger, with the hash of the consent text."""
+        """Return the evidence in the form in which it's stored in the ledger, with the hash of the consent text."""
         fields = asdict(self)
         del fields["kind"]
         return fields | {
@@ -50,7 +54,10 @@ class ConsentEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ManualSignup:
-    """The result of adding a person: their number. If they were `already_subscribed`, nothing was changed."""
+    """The result of adding a person, with their number.
+
+    If they were `already_subscribed`, nothing was changed.
+    """
 
     number: int
     already_subscribed: bool
@@ -59,12 +66,15 @@ class ManualSignup:
 def add_subscriber(
     session: Session, keys: KeyRing, address: str, *, evidence: ConsentEvidence, now: datetime
 ) -> ManualSignup:
-    """Add a person as an admin, with evidence of their consent. The result reveals whether they were known.
+    """Add a person as an admin, with evidence of their consent.
+
+    The result reveals whether they were known.
 
     Raises:
         AddressError: the text isn't an address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence has a future or implausibly early
-            date, or another version of the consent text.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence has a
+            future or implausibly
+            early date, or another version of the consent text.
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")

@@ -1,7 +1,7 @@
-"""Permission emails: asking people on an imported list without evidence, once, whether they want the newsletter.
+"""Permission emails, which ask people on an imported list without evidence once whether they want the newsletter.
 
-Unless they agree, nothing else is ever sent to them. If they don't answer in seven days, their row is emptied. The
-remaining keyed hash keeps later lists from getting them asked again.
+Unless they agree, nothing else is ever sent to them. If they don't answer within seven days, their
+row is emptied. The remaining keyed hash prevents them from being asked again because of a later list.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,11 +24,15 @@ from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import OneTimePurpose
 
-BATCH_SIZE = 50  # people per transaction, each with a consent event, a link, and an email
+# The people per transaction, each with a consent event, a link, and an email.
+BATCH_SIZE = 50
 
 
 def count_permission_candidates(session: Session) -> int:
-    """Count the people who could be asked. Some may turn out to be suppressed or recently asked."""
+    """Count the people who could be asked.
+
+    Some of them may be suppressed or may have been asked recently.
+    """
     return count_rows(session, _query_candidates().subquery())
 
 
@@ -43,11 +47,11 @@ def queue_permission_emails(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue permission emails for up to `limit` people, lowest numbers first; return how many.
+    """Queue permission emails for up to `limit` people, lowest numbers first, and return how many.
 
-    After an interruption, those already queued are asked, and the next run continues with the others.
-
-    They agree to `wording` by pressing the button at `page`. New senders should begin with a low `limit`.
+    After an interruption, the people already queued are asked, and the next run continues with the
+    others. People agree to `wording` by pressing the button at `page`. New senders should begin
+    with a low `limit`.
     """
 
     def ask(session: Session, number: int) -> bool:
@@ -63,7 +67,10 @@ def ask_in_batches(
     *,
     limit: int,
 ) -> int:
-    """Call `ask` for candidates in order of number, until it returned True for `limit` of them; return that number."""
+    """Call `ask` for candidates in order of number, until it has returned True for `limit` of them.
+
+    Return the number of people for whom it returned True.
+    """
     asked_count = after = 0
     while asked_count < limit:
         with database.write() as session:
@@ -128,10 +135,11 @@ def queue_consent_question(
     facts: Mapping[str, str] | None = None,
     now: datetime,
 ) -> None:
-    """Ask someone who didn't sign up: append an event, and queue an email with a token that's valid for `lifetime`.
+    """Ask someone who didn't sign up, by appending an event and queuing an email.
 
-    `body_facts` are the event's fields besides the consent text and its place. `facts` are values for the email that
-    add to the standard ones or replace them.
+    The email contains a token that's valid for `lifetime`. `body_facts` are the fields of the event
+    in addition to the consent text and its place. `facts` are values for the email, which are added
+    to the standard ones or replace them.
     """
     body = {
         **register_consent_text(session, wording, now).as_json(),

@@ -1,7 +1,7 @@
 """Rate limits: counts in rows shared by all processes, and decisions based on them.
 
-They protect against list bombing (hundreds of forms that send email to one victim) and floods. Only accepted forms are
-counted, so a rejected form only costs a few reads.
+They protect against list bombing (hundreds of forms that send email to one victim) and floods. Only
+accepted forms are counted, so a rejected form only requires a few reads.
 """
 
 import hmac
@@ -23,25 +23,31 @@ from subscribers.store.database import upsert
 from subscribers.store.signup_models import RateLimitCount, SignupMail, SignupSurge
 
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
-TEN_MINUTES = timedelta(minutes=10)  # the windows in which forms are counted; an hour is six of them
-MAIL_HISTORY_PERIOD = timedelta(days=30)  # how long emails to a mailbox are remembered
-STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})  # emails the recipient may not have requested
+# The windows in which forms are counted. An hour consists of six of them.
+TEN_MINUTES = timedelta(minutes=10)
+# How long emails to a mailbox are remembered.
+MAIL_HISTORY_PERIOD = timedelta(days=30)
+# Emails that the recipient may not have requested.
+STRANGER_MAIL_KINDS = frozenset({"confirm", "remind", "ask", "move"})
 SURGE_KIND = "sign-up surge"
-DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"  # the second: one wide network's forms for a domain
+# The second scope counts the forms of one wide network for a domain.
+DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE = "domain", "domain network"
 
-# Scopes of sign-up counts: all forms, those of a network, those of a wide network, and answers by network.
+# The scopes of sign-up counts: all forms, those of a network, those of a wide network, and answers
+# by network.
 SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE = "sign-up", "sign-up network", "sign-up wide"
 ANSWERED_SCOPE = "sign-up answered"
 _SIGNUP_SCOPES = (SIGNUP_SCOPE, NETWORK_SCOPE, WIDE_NETWORK_SCOPE, ANSWERED_SCOPE)
-UNREADABLE_ADDRESS = "unreadable"  # replaces an IP address
-# Prefix lengths of nested networks, widest first. IPv4 has no middle one.
+UNREADABLE_ADDRESS = "unreadable"  # used instead of an IP address
+# The prefix lengths of nested networks, widest first. IPv4 has no middle one.
 _PREFIX_LENGTHS = {4: (16, 16, 24), 6: (32, 40, 48)}
 
 
 class NetworkHashes(NamedTuple):
     """Keyed hashes of the nested networks that a form came from.
 
-    IPv4 has no middle network, so `middle` repeats `wide`. All three are empty if the network is unknown.
+    IPv4 has no middle network, so `middle` is the same as `wide`. All three are empty if the
+    network is unknown.
     """
 
     wide: str  # /16 or /32
@@ -50,14 +56,21 @@ class NetworkHashes(NamedTuple):
 
 
 class DomainHashes(NamedTuple):
-    """Keyed hashes for counting forms for a small domain for a week; both are empty for a large mailbox provider."""
+    """Keyed hashes for counting the forms for a small domain for a week.
+
+    For a large mailbox provider, both are empty.
+    """
 
     domain: str
-    network: str = ""  # of the domain together with a form's wide network, so that domains can't be linked
+    # A hash of the domain together with the form's wide network, so that domains can't be linked.
+    network: str = ""
 
 
 class SubmissionOutcome(StrEnum):
-    """The outcome of submitting a form. It never reveals whether an address is known."""
+    """The outcome of submitting a form.
+
+    It never reveals whether an address is known.
+    """
 
     ACCEPTED = "taken"
     NETWORK_LIMIT_REACHED = "too many from one network"
@@ -69,9 +82,10 @@ class SubmissionOutcome(StrEnum):
 class NetworkQuota:
     """The number of forms accepted per hour from one network, and of `first` and `further` forms from all networks.
 
-    A form is a first one if its wide network (/16, /32) sent none in the hour before. A flood needs another wide
-    network for each first form, and its further forms don't crowd out anyone's first one. Sign-up forms beyond `first`
-    and `further` wait, and messages to the editors are rejected.
+    A form is a first one if its wide network (/16, /32) didn't send any in the preceding hour. A
+    flood needs another wide network for each first form, and its further forms don't displace
+    anyone's first form. Sign-up forms that exceed `first` and `further` wait, and messages to the
+    editors are rejected.
     """
 
     per_network: int
@@ -81,19 +95,21 @@ class NetworkQuota:
 
 @dataclass(frozen=True, slots=True)
 class SignupLimits:
-    """The limits on sign-up forms from the settings (table `limits`)."""
+    """The limits on sign-up forms in the settings (table `limits`)."""
 
     quota: NetworkQuota = NetworkQuota(per_network=30, first=500, further=200)
     per_domain_week: int = 40  # forms for addresses of one small domain
-    per_address_month: int = 4  # emails to a mailbox that doesn't confirm, in 30 days
+    per_address_month: int = 4  # emails in 30 days to a mailbox that doesn't confirm
     surge_per_hour: int = 100
     max_pending: int = 5000  # forms in the queue
 
 
 def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota: NetworkQuota) -> SubmissionOutcome:
-    """Decide on a form by its number in the hour from its network and its wide network, 0 if the network is unknown.
+    """Decide whether a form is accepted.
 
-    `taken_count` is the number of first or further forms, whichever it is, accepted from all networks.
+    `turn` and `wide_turn` are its number in the hour from its network and its wide network, or 0 if
+    the network is unknown. `taken_count` is the number of first or further forms, whichever this
+    is, that were accepted from all networks.
     """
     if turn > quota.per_network:
         return SubmissionOutcome.NETWORK_LIMIT_REACHED
@@ -104,9 +120,10 @@ def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota
 def check_contact_message(
     session: Session, tags: NetworkHashes, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
-    """Return a message's number in the last hour from its wide network, and whether it's accepted. Counts nothing.
+    """Return the number of a message in the last hour from its wide network, and whether it's accepted.
 
-    Messages from unknown networks count as one network's, without its limit.
+    Nothing is counted. Messages from unknown networks are treated as those of one network, without
+    the network's limit.
     """
     wide_turn = find_form_number_in_last_hour(session, "contact wide", tags.wide, now=now)
     turn = find_form_number_in_last_hour(session, "contact network", tags.network, now=now) if tags.network else 0
@@ -126,7 +143,7 @@ def _message_scope(wide_turn: int) -> str:
 
 
 def find_form_number_in_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
-    """Return the number, from 1, that a form would have among those counted in the last hour."""
+    """Return the number, counted from 1, that a form would have among those of the last hour."""
     return _read_count_last_hour(session, scope, tag, now=now) + 1
 
 
@@ -166,11 +183,12 @@ def find_narrowest_network(address: str) -> str | None:
 
 
 def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
-    """Return an IP address's nested networks, widest first: /16, /16, and /24 for IPv4; /32, /40, and /48 for IPv6.
+    """Return the nested networks of an IP address, widest first.
 
-    For `UNREADABLE_ADDRESS`, return one network shared by all such requests. For addresses that aren't public, return
-    none: behind a proxy that's missing in the settings, all visitors seem to have the proxy's address, and ten busy
-    ones would lock out all others.
+    They're /16, /16, and /24 for IPv4, and /32, /40, and /48 for IPv6. For `UNREADABLE_ADDRESS`,
+    return one network shared by all such requests. For addresses that aren't public, return none.
+    Behind a proxy that's missing in the settings, all visitors seem to have the proxy's address,
+    and ten busy ones would lock out all others.
     """
     if address == UNREADABLE_ADDRESS:
         return (UNREADABLE_ADDRESS,) * 3
@@ -199,21 +217,24 @@ def hash_mailbox_with_all_keys(keys: KeyRing, address: Address) -> list[str]:
 
 
 def hash_domain_unless_large_provider(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash of an address's small registrable domain; empty for a large mailbox provider."""
+    """Return the keyed hash of an address's small registrable domain, or "" for a large mailbox provider."""
     if mailbox_identity.is_large_provider(address.domain):
         return ""
     return _keyed_tag(keys.current("lookup"), "domain", mailbox_identity.find_registrable_domain(address.domain))
 
 
 def hash_domain_and_network(keys: KeyRing, address: Address, ip_address: str) -> DomainHashes:
-    """Return the hashes by which a form is counted for its domain. Unknown networks count as one network."""
+    """Return the hashes by which a form is counted for its domain.
+
+    Unknown networks are treated as one network.
+    """
     domain = hash_domain_unless_large_provider(keys, address)
     wide = (list_networks_of_ip_address(ip_address) or ("",))[0]
     return DomainHashes(domain, domain and _keyed_tag(keys.current("lookup"), "domain network", f"{domain} {wide}"))
 
 
 def hash_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkHashes:
-    """Return the keyed hashes of an IP address's networks, which change every day."""
+    """Return the keyed hashes of the networks of an IP address, which change every day."""
     day = f"network {now.astimezone(UTC):%Y-%m-%d}"
     prefixes = list_networks_of_ip_address(ip_address) or ("", "", "")
     return NetworkHashes(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
@@ -231,7 +252,7 @@ def increment_count(
     now: datetime,
     window: timedelta,
 ) -> None:
-    """Add one to a count in the window of `now`."""
+    """Add one to a count in the current window."""
     row = {"scope": scope, "tag": tag, "began": find_window_start(now, window), "count": 1}
     statement = upsert(session, RateLimitCount).values(row)
     statement = statement.on_conflict_do_update(
@@ -241,10 +262,10 @@ def increment_count(
 
 
 def is_domain_over_limit(session: Session, tags: DomainHashes, signup_limits: SignupLimits, *, now: datetime) -> bool:
-    """Return whether a small domain has reached its limit on forms in seven days.
+    """Return True if a small domain has reached its limit on forms in seven days.
 
-    The last quarter is reserved for wide networks that sent none of them, so one network can't lock out a whole
-    organization, however long it continues.
+    The last quarter is reserved for wide networks that haven't sent any of them, so one network
+    can't lock out a whole organization, however long it continues.
     """
     if not tags.domain:
         return False
@@ -272,7 +293,7 @@ def sum_counts(session: Session, scope: str, tag: str, since: datetime) -> int:
     return session.scalar(_select_sum(), {"counted_scope": scope, "counted_tag": tag, "since": since}) or 0
 
 
-@cache  # used several times per form
+@cache  # because it's used several times per form
 def _select_sum() -> Select[int]:
     return select(func.coalesce(func.sum(RateLimitCount.count), 0)).where(
         RateLimitCount.scope == bindparam("counted_scope"),
@@ -282,13 +303,13 @@ def _select_sum() -> Select[int]:
 
 
 def find_window_start(now: datetime, window: timedelta) -> datetime:
-    """Return when the window of `now` began."""
+    """Return when the current window began."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
 
 def record_signup_mail(session: Session, mailbox_tag: str, kind: str, now: datetime) -> None:
-    """Record an email to a mailbox caused by a form."""
+    """Record an email to a mailbox that was caused by a form."""
     session.add(SignupMail(mailbox_tag=mailbox_tag, kind=kind, at=now))
 
 
@@ -298,7 +319,7 @@ def list_recent_mails(
     *,
     now: datetime,
 ) -> list[tuple[str, datetime]]:
-    """Return the kind and time of emails to a mailbox in the last 30 days caused by forms, oldest first."""
+    """Return the kind and time of emails to a mailbox in the last 30 days that were caused by forms, oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)
         .where(SignupMail.mailbox_tag == mailbox_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
@@ -312,7 +333,7 @@ def find_open_signup_surge(session: Session) -> SignupSurge | None:
     return session.scalar(_select_open_surge())
 
 
-@cache  # used by every page of the desk
+@cache  # because it's used by every page of the desk
 def _select_open_surge() -> Select[SignupSurge]:
     return select(SignupSurge).where(SignupSurge.kind == SURGE_KIND, SignupSurge.ended_at.is_(None)).limit(1)
 
@@ -321,7 +342,10 @@ _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.
 
 
 def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
-    """Return sentences on an open surge and what to do. `since` is its beginning as text, by default in UTC."""
+    """Return sentences about an open surge and what to do.
+
+    `since` is its beginning as text, by default in UTC.
+    """
     since = since or f"{surge.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return (
         f"Sign-ups have surged since {since}, with up to {surge.detail['most']:,} in an hour. Sign-ups over "
@@ -331,7 +355,7 @@ def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = 
 
 
 def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Update the surge's row; return "raised" or "over" if its state just changed, else an empty string."""
+    """Update the row of the surge, and return "raised" or "over" if its state has just changed, or ""."""
     surge = find_open_signup_surge(session)
     if forms_taken <= signup_limits.surge_per_hour:
         if surge is None:
@@ -347,7 +371,7 @@ def update_signup_surge(session: Session, forms_taken: int, signup_limits: Signu
 
 
 def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
-    """Delete counts that no limit needs anymore."""
+    """Delete the counts that no limit needs anymore."""
     delete_old_network_counts(session, now=now)
     by_week = RateLimitCount.scope.in_((DOMAIN_SCOPE, DOMAIN_NETWORK_SCOPE))
     session.execute(delete(RateLimitCount).where(RateLimitCount.began < now - 2 * DAY, ~by_week))
@@ -356,6 +380,6 @@ def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
 
 
 def delete_old_network_counts(session: Session, *, now: datetime) -> None:
-    """Delete sign-up counts older than an hour, because a flood creates a row per network."""
+    """Delete sign-up counts that are older than an hour, because a flood creates a row per network."""
     is_old = RateLimitCount.began < _last_hour_start(now)
     session.execute(delete(RateLimitCount).where(RateLimitCount.scope.in_(_SIGNUP_SCOPES), is_old))

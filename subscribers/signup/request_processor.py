@@ -1,7 +1,7 @@
-"""Answering queued forms: who it is, what email they get, and one transaction that records and queues it.
+"""Answering queued forms: who a form is from, what email they receive, and a transaction that records and queues it.
 
-`decide_signup_answer` is the rule, as a function of values. `RequestProcessor` looks up the person, writes the consent
-event, and queues the email, all together.
+`decide_signup_answer` is the rule, as a function of values. `RequestProcessor` looks up the person,
+writes the consent event, and queues the email, all together.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,13 @@ from subscribers.store.models import ConsentKind, Person, PersonState, Suppressi
 from subscribers.store.signup_models import FormKind, OneTimeToken, SignupRequest
 
 BATCH_SIZE = 50  # forms answered at once
-CONFIRMATION_LIFETIME = timedelta(days=7)  # of a confirmation link, and so of unconfirmed data
+# The lifetime of a confirmation link, and so of unconfirmed data.
+CONFIRMATION_LIFETIME = timedelta(days=7)
 SUBSCRIBER_MAIL_INTERVAL = timedelta(days=7)
 SUPPRESSED_MAIL_INTERVAL = timedelta(days=30)
-MIN_REMINDER_DELAY = timedelta(minutes=15)  # earlier repeats are double submissions, or the email is on its way
-# forms don't bring these back unless an admin allows it
+# Earlier repetitions are double submissions, or the email is still on its way.
+MIN_REMINDER_DELAY = timedelta(minutes=15)
+# With these, forms aren't answered unless an admin allows it.
 BLOCKING_REASONS = frozenset({"complained", "by an admin"})
 
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
@@ -52,9 +54,9 @@ class SignupReplyKind(StrEnum):
 class AddressStatus:
     """Facts about an address: whether it's subscribed, has a pending request, or is suppressed and why.
 
-    `pending` means an open request for the same preferences with the same consent text. Any other is a new request.
-
-    `recent_mails` are the emails to its mailbox in the last 30 days caused by forms.
+    `pending` means an open request for the same preferences with the same consent text. Any other
+    is a new request. `recent_mails` are the emails to its mailbox in the last 30 days that were
+    caused by forms.
     """
 
     subscribed: bool
@@ -68,9 +70,10 @@ def decide_signup_answer(
 ) -> SignupReplyKind:
     """Decide how a form is answered.
 
-    Subscribers get their link, once a week. People with a pending request get one reminder. All others get a
-    confirmation email as often as the limits allow: once in 30 days after a bounce, an erasure, or a complaint by
-    email, and never after a complaint signed by a provider or a suppression by an admin.
+    Subscribers receive their link, once a week. People with a pending request receive one reminder.
+    All others receive a confirmation email as often as the limits allow. That's once in 30 days
+    after a bounce, an erasure, or a complaint by email, and never after a complaint signed by a
+    provider or a suppression by an admin.
     """
     if status.subscribed:
         answer = SignupReplyKind.LINK if kind == "lost link" else SignupReplyKind.KNOWN
@@ -89,21 +92,21 @@ def decide_signup_answer(
 
 def _answer_waiting(status: AddressStatus, now: datetime) -> SignupReplyKind:
     if status.recent_mails and status.recent_mails[-1][0] != "confirm":
-        return SignupReplyKind.NOTHING  # reminded already
+        return SignupReplyKind.NOTHING  # a reminder was sent already
     return _answer_unless_emailed(SignupReplyKind.REMIND, status, STRANGER_MAIL_KINDS, now - MIN_REMINDER_DELAY)
 
 
 def _answer_unless_emailed(
     answer: SignupReplyKind, status: AddressStatus, kinds: frozenset[str], since: datetime
 ) -> SignupReplyKind:
-    """Return the answer, or nothing if the mailbox got an email of some kinds since a moment."""
+    """Return the answer, or `NOTHING` if the mailbox has received an email of these kinds since a moment."""
     mailed = any(kind in kinds and at > since for kind, at in status.recent_mails)
     return SignupReplyKind.NOTHING if mailed else answer
 
 
 @dataclass(frozen=True, slots=True)
 class RequestProcessor:
-    """Answers queued forms, for the lifetime of its process.
+    """A processor that answers queued forms, for the lifetime of its process.
 
     `evidence_retention` is how long the IP address and user agent of a request are stored.
     """
@@ -115,9 +118,9 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupReplyKind, int]:
-        """Answer up to `BATCH_SIZE` forms; return the number by answer.
+        """Answer up to `BATCH_SIZE` forms, and return the number of each answer.
 
-        The rest waits, so that their emails are sent before more are queued, and new forms get their turn.
+        The others wait, so that their emails are sent before more are queued, and new forms get their turn.
         """
         answers = dict.fromkeys(SignupReplyKind, 0)
         now = clock()
@@ -141,14 +144,18 @@ class RequestProcessor:
         with self.database.read() as session:
             forms_taken = rate_limits.count_signups_last_hour(session, now=now)
             if forms_taken <= self.signup_limits.surge_per_hour and rate_limits.find_open_signup_surge(session) is None:
-                return  # the usual case, once a second: write nothing
+                # This is the usual case, once a second, so nothing is written.
+                return
         with self.database.write() as session:
             change = rate_limits.update_signup_surge(session, forms_taken, self.signup_limits, now=now)
         if change:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: SignupRequest, now: datetime) -> SignupReplyKind:
-        """Answer one form in one transaction. One that can't be decrypted is dropped, because it can't be answered."""
+        """Answer one form in one transaction.
+
+        A form that can't be decrypted is deleted, because it can't be answered.
+        """
         submission = None
         try:
             submission = request_queue.decrypt_request(self.keys, request)
@@ -162,7 +169,8 @@ class RequestProcessor:
                 if not request_queue.claim_request(session, request, self.signup_limits.quota, now=now):
                     return SignupReplyKind.NOTHING
                 return self._decide_and_queue(session, submission, request, now)
-        except IntegrityError:  # another worker created the same person at the same time, so the form waits
+        # Another worker created the same person at the same time, so the form waits.
+        except IntegrityError:
             return SignupReplyKind.NOTHING
 
     def _decide_and_queue(
@@ -193,7 +201,10 @@ class RequestProcessor:
         waiting: OneTimeToken | None,
         now: datetime,
     ) -> MailRequest | None:
-        """Return the email for an answer. A confirmation is recorded first."""
+        """Return the email for an answer.
+
+        For a confirmation, the request is recorded first.
+        """
         if answer is SignupReplyKind.CONFIRM:
             return self._record_request(session, submission, person, now)
         if person is None or answer is SignupReplyKind.NOTHING:
@@ -224,7 +235,7 @@ class RequestProcessor:
     def _record_request(
         self, session: Session, submission: FormSubmission, person: Person | None, now: datetime
     ) -> MailRequest:
-        """Record a sign-up request; return the confirmation email."""
+        """Record a sign-up request, and return the confirmation email."""
         assert submission.wording is not None, "a form to subscribe has its words"
         if person is not None and person.state is PersonState.ERASED:
             _move_suppression_off_row(session, self.keys, person, submission.address, now)
@@ -235,7 +246,8 @@ class RequestProcessor:
                 session, self.keys, submission.address, asked_at=submission.sent_at, asked_where=submission.where
             )
         encrypt_again = people.decrypt_person_address(self.keys, person) is None
-        if encrypt_again:  # the address was deleted 30 days after they left, or can't be decrypted
+        # The address was deleted 30 days after they left, or can't be decrypted.
+        if encrypt_again:
             people.encrypt_person_address(self.keys, person, submission.address)
         commitment = (
             people.make_person_address_commitment(self.keys, person, submission.address)
@@ -267,7 +279,11 @@ class RequestProcessor:
         )
 
     def _build_reminder(self, session: Session, person: Person, first: OneTimeToken, now: datetime) -> MailRequest:
-        """Return the only reminder. As the first token can't be read back, it has a second one with the same expiry."""
+        """Return the only reminder.
+
+        The first token can't be read from the database, so the reminder has a second one with the
+        same expiry.
+        """
         facts = self._issue_confirmation_context(session, person, int(first.serial), first.expires_at, now)
         return MailRequest("remind", person.number, first.serial, facts)
 
@@ -288,7 +304,10 @@ class RequestProcessor:
 
 
 def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
-    """Return whether a person left after a moment. A form that was waiting then no longer speaks for them."""
+    """Return True if a person left after a moment.
+
+    A form that was waiting at that moment then no longer represents their wishes.
+    """
     if person.state not in ledger.DEPARTED_STATES:
         return False
     last = ledger.find_last_event(session, person.number, _DEPARTURE_KINDS)
@@ -300,8 +319,8 @@ def _find_same_request_token(
 ) -> OneTimeToken | None:
     """Return the first open link of a form with the same preferences and consent text, or None.
 
-    Anyone can type an address, so an earlier form may be a stranger's, and its preferences mustn't apply to the
-    owner's. A question that we sent isn't a form.
+    Anyone can type an address, so an earlier form may be a stranger's, and its preferences must not
+    apply to the owner's. A question that was sent by us isn't a form.
     """
     asked = (submission.wording and submission.wording.hash, dict(submission.choices))
     for link in one_time_tokens.list_open_tokens(session, number, "confirm", now=now):
@@ -319,7 +338,10 @@ def _move_suppression_off_row(
     address: Address,
     now: datetime,
 ) -> None:
-    """Replace an erased row's lookup hash, the only hash left, with a suppression, now that the address is known."""
+    """Replace the lookup hash of an erased row with a suppression, now that the address is known.
+
+    It's the only hash left in the row.
+    """
     hashes = suppression.hash_address(session, keys, address)
     suppression.suppress_hashes(session, hashes.suppressions, "erased", now)
     person.lookup = person.lookup_key = None

@@ -1,11 +1,14 @@
-"""The queue of sign-up forms: pages append without checking the address, and a worker answers (`request_processor`).
+"""The queue of sign-up forms.
 
-A page that checked would reveal through its text or timing who is on the list. So pages only count, and write a row of
-constant size, with the same statements for everyone. The pure functions `choose_next_forms` and `choose_form_to_drop`
-decide which form is answered next and which one a full queue drops.
+Pages append forms without checking the address, and a worker answers them (`request_processor`). If
+a page checked it, its text or timing would reveal who's on the list. Pages therefore only count,
+and write a row of constant size, with the same statements for everyone. The pure functions
+`choose_next_forms` and `choose_form_to_drop` decide which form is answered next and which one is
+dropped from a full queue.
 
-Networks are nested: an IPv6 /48 in a /40 in a /32, an IPv4 /24 in a /16. The owner of a wide network owns all networks
-in it, so shares are given to wide networks first, and then divided inside each.
+Networks are nested: an IPv6 /48 is in a /40 and in a /32, and an IPv4 /24 is in a /16. The owner of
+a wide network owns all networks in it, so shares are first assigned to wide networks, and then
+divided inside each.
 """
 
 import heapq
@@ -37,14 +40,19 @@ from subscribers.signup.rate_limits import (
 from subscribers.store.database import count_rows
 from subscribers.store.signup_models import FormKind, SignupRequest, StoredSignupReplyAllowance
 
-REQUEST_LIFETIME = timedelta(hours=24)  # a later answer would confuse more than help
+# A later answer would be more confusing than helpful.
+REQUEST_LIFETIME = timedelta(hours=24)
 _ALLOWANCE_ID = 1
-_MAX_CLOCK_SKEW = timedelta(hours=1)  # between processes; the time of a later allowance is wrong
+# The largest difference between processes. If an allowance is later than this, its time is wrong.
+_MAX_CLOCK_SKEW = timedelta(hours=1)
 _HOUR = timedelta(hours=1)
 
 
 class WaitingForm(NamedTuple):
-    """A form in the queue. IDs are in order of arrival; `turn` counts its wide network's forms in the hour, from 1."""
+    """A form in the queue.
+
+    IDs are in order of arrival. `turn` is its number in the hour from its wide network, counted from 1.
+    """
 
     id: int
     turn: int
@@ -64,8 +72,8 @@ class NetworkWaitingForms(NamedTuple):
 class SignupReplyAllowance:
     """The number of forms that can be answered now: first forms of wide networks in an hour, and all others.
 
-    Both refill evenly, from nothing to the quota in an hour. What a full `first` can't take goes to `further`, so that
-    a single network gets the whole rate, but never the share of first forms.
+    Both are refilled evenly, from nothing to the quota in an hour. If `first` is full, the rest is added
+    to `further`, so that a single network gets the whole rate, but never the share of first forms.
     """
 
     first: float
@@ -86,7 +94,7 @@ class SignupReplyAllowance:
         )
 
     def spend(self, turn: int) -> "SignupReplyAllowance | None":
-        """Return the allowance left after answering a form, or None if the form must wait."""
+        """Return the allowance that's left after answering a form, or None if the form has to wait."""
         if turn == 1 and self.first >= 1:
             return replace(self, first=self.first - 1)
         return replace(self, further=self.further - 1) if self.further >= 1 else None
@@ -97,9 +105,9 @@ def choose_next_forms(
 ) -> list[int]:
     """Return the IDs of the forms to answer now, in order, at most `limit`.
 
-    Networks take turns: the next form always comes from the wide network with the fewest answers, and within it from
-    the middle network and the network with the fewest. `answered` has the number of answers in the last hour by network
-    hash.
+    Networks take turns. The next form is always from the wide network with the fewest answers, and
+    within it from the middle network and the network with the fewest. `answered` is the number of
+    answers in the last hour by network hash.
     """
     counts = Counter(answered)
     queue = [(_rank(form, counts), form) for form in waiting]
@@ -107,7 +115,8 @@ def choose_next_forms(
     chosen: list[int] = []
     while queue and len(chosen) < limit:
         rank, form = queue[0]
-        if (current := _rank(form, counts)) != rank:  # a form of the same network was chosen meanwhile
+        # A form of the same network was chosen in the meantime.
+        if (current := _rank(form, counts)) != rank:
             heapq.heapreplace(queue, (current, form))
             continue
         heapq.heappop(queue)
@@ -122,10 +131,11 @@ def _rank(
     form: WaitingForm,
     answered: Mapping[str, int],
 ) -> tuple[int, int, int, bool, int]:
-    """Return a form's sort key, lowest first.
+    """Return the sort key of a form, lowest first.
 
-    Among first forms with equal counts, the newest goes first: in a crowd too large to answer, most people who come now
-    still get their email immediately. In order of arrival, all of them would wait for hours.
+    Among first forms with equal counts, the latest goes first. If there are too many to answer,
+    most people who submit a form now still receive their email immediately. In order of arrival,
+    all of them would wait for hours.
     """
     wide, middle, network = (answered.get(tag, 0) for tag in form.networks)
     is_first = form.turn == 1
@@ -133,11 +143,12 @@ def _rank(
 
 
 def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: NetworkHashes) -> int | None:
-    """Return the ID of the form to drop from a full queue, or None if the newcomer can't enter.
+    """Return the ID of the form to drop from a full queue, or None if the newcomer can't be added.
 
-    The largest wide network loses a form: the newest of the largest network in its largest middle network. Among wide
-    networks of equal size, the one that has waited longest loses, so a quiet network can always enter. Within a wide
-    network, it's the one that came last, so a flood can't replace its own forms, and rejecting them writes nothing.
+    The largest wide network loses a form, which is the latest form of the largest network in its
+    largest middle network. Among wide networks of equal size, the one that has waited longest
+    loses, so a quiet network can always add one. Within a wide network, it's the one that came
+    last, so a flood can't replace its own forms, and rejecting them writes nothing.
     """
     remaining_groups = list(groups)
     contested = True  # whether the newcomer is in the remaining networks
@@ -158,7 +169,10 @@ def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: Network
 
 @dataclass(frozen=True, slots=True)
 class FormSubmission:
-    """The content of a form. `page` is its URL and `where` what a subscriber would call it, both from our own list."""
+    """The content of a form.
+
+    `page` is its URL, and `where` is what a subscriber would call it. Both are from our own list.
+    """
 
     kind: FormKind
     address: Address
@@ -167,12 +181,16 @@ class FormSubmission:
     where: str
     wording: ConsentText | None
     origin: RequestOrigin
-    choices: Mapping[str, Any] = field(default_factory=dict)  # preferences as stored
+    # The preferences in their stored form.
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedRequest:
-    """A form ready to be stored. All cryptography is done before the transaction."""
+    """A form that's ready to be stored.
+
+    All cryptography is done before the transaction.
+    """
 
     row: SignupRequest
     networks: NetworkHashes
@@ -180,7 +198,11 @@ class PreparedRequest:
 
 
 class QueueAdmissionDecision(NamedTuple):
-    """The decision on a form: the outcome, its number in the hour from its wide network, and the form it displaces."""
+    """The decision about a form.
+
+    It consists of the outcome, the form's number in the hour from its wide network, and the form it
+    displaces.
+    """
 
     outcome: SubmissionOutcome
     turn: int
@@ -211,7 +233,8 @@ def prepare_request(keys: KeyRing, submission: FormSubmission) -> PreparedReques
         ciphertext=ciphertext,
         key_id=key_id,
     )
-    # Lost links only go to subscribers, so these forms don't use up the limit of a domain's other mailboxes.
+    # Lost links are only emailed to subscribers, so these forms don't count against the limit of a
+    # domain's other mailboxes.
     domain = DomainHashes("")
     if submission.kind == "subscribe":
         domain = rate_limits.hash_domain_and_network(keys, submission.address, submission.origin.ip_address)
@@ -227,8 +250,8 @@ def decide_queue_admission(
 ) -> QueueAdmissionDecision:
     """Decide whether a form is accepted, without counting it.
 
-    The decision depends on the addresses in forms, never on whether they're known. The worker applies the limits per
-    mailbox.
+    The decision depends on the addresses in forms, but never on whether they're known. The limits
+    per mailbox are applied by the worker.
     """
     now, networks = prepared.row.at, prepared.networks
     turn = rate_limits.find_form_number_in_last_hour(session, rate_limits.WIDE_NETWORK_SCOPE, networks.wide, now=now)
@@ -277,7 +300,10 @@ def list_next_requests(
     limit: int,
     now: datetime,
 ) -> list[SignupRequest]:
-    """Return up to `limit` forms to answer now. Networks take turns, within the hourly quota."""
+    """Return up to `limit` forms to answer now.
+
+    Networks take turns, within the hourly quota.
+    """
     allowance = read_signup_reply_allowance(session, quota, now=now)
     tags = (SignupRequest.wide_tag, SignupRequest.middle_tag, SignupRequest.network_tag)
     query = select(SignupRequest.id, SignupRequest.turn, *tags)
@@ -296,7 +322,10 @@ def list_next_requests(
 def read_signup_reply_allowance(
     session: Session, quota: NetworkQuota, *, now: datetime, for_update: bool = False
 ) -> SignupReplyAllowance:
-    """Return how many forms can be answered now. With `for_update`, block other workers until this transaction ends."""
+    """Return how many forms can be answered now.
+
+    With `for_update`, other workers wait until this transaction ends.
+    """
     row = session.get(
         StoredSignupReplyAllowance, _ALLOWANCE_ID, with_for_update=for_update or None, populate_existing=True
     )
@@ -351,25 +380,31 @@ def decrypt_request(keys: KeyRing, request: SignupRequest) -> FormSubmission:
 
 
 def remove_request(session: Session, request: SignupRequest) -> bool:
-    """Remove a form that's answered in this transaction; return False if another worker was faster."""
+    """Remove a form that's answered in this transaction.
+
+    Return False if another worker was faster.
+    """
     deletion = delete(SignupRequest).where(SignupRequest.id == request.id).returning(SignupRequest.id)
     return session.scalar(deletion) is not None
 
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
-    """Delete queued forms for an address's mailbox, because its owner is erased and mustn't be asked anything."""
+    """Delete queued forms for the mailbox of an address.
+
+    Its owner is being erased and must not be asked anything.
+    """
     tags = rate_limits.hash_mailbox_with_all_keys(keys, address)
     session.execute(delete(SignupRequest).where(SignupRequest.mailbox_tag.in_(tags)))
 
 
 def has_old_requests(session: Session, *, now: datetime) -> bool:
-    """Return whether a form has waited for more than a day."""
+    """Return True if a form has waited for more than a day."""
     query = select(SignupRequest.id).where(_is_old(now)).limit(1)
     return session.scalar(query) is not None
 
 
 def delete_old_requests(session: Session, *, now: datetime) -> int:
-    """Delete forms that have waited for more than a day; return how many."""
+    """Delete forms that have waited for more than a day, and return how many."""
     change = delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)
     return len(session.scalars(change).all())
 

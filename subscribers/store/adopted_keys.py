@@ -1,7 +1,7 @@
-"""The keys to the hashes in suppression files, of this installation and of those whose files it adopted.
+"""The keys for the hashes in suppression files, of this installation and of those whose files it adopted.
 
-Adopted keys are stored in the database, encrypted with the vault key. They're only used to check addresses; nothing is
-written under them except what an adopted file contains.
+Adopted keys are stored in the database, encrypted with the vault key. They're only used for
+checking addresses. Nothing is written with them except the content of an adopted file.
 """
 
 from base64 import b64decode, b64encode
@@ -16,12 +16,16 @@ from subscribers.crypto.keys import MAX_KEYS_PER_KIND, KeyKind, KeyRing, SecretK
 from subscribers.crypto.stored_addresses import AdoptedKey
 from subscribers.store.models import SuppressionAdoption
 
-MAX_ADOPTED_KEYS = 500  # per file; every check of an address computes a hash per key
-_SECRET_LENGTHS = range(32, 65)  # length in bytes
+# The maximum per file. Every check of an address computes a hash per key.
+MAX_ADOPTED_KEYS = 500
+_SECRET_LENGTHS = range(32, 65)  # in bytes
 
 
 class SuppressionKeySet(NamedTuple):
-    """The keys of one installation's suppressions. Lookup keys are needed for hashes of departures."""
+    """The keys for the suppressions of one installation.
+
+    Lookup keys are needed for hashes of departures.
+    """
 
     suppression: tuple[SecretKey, ...]
     lookup: tuple[SecretKey, ...]
@@ -48,7 +52,10 @@ class SuppressionKeySet(NamedTuple):
         }
 
     def list_keys(self) -> list[AdoptedKey]:
-        """Return the keys as an installation that adopts them uses them: each alone, and with each lookup key."""
+        """Return the keys as they're used by an installation that adopts them.
+
+        Each suppression key is used alone and with each lookup key.
+        """
         lookups = (*self.lookup, None)
         return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
 
@@ -90,7 +97,7 @@ def encrypt_key_sets(
     key_sets: Sequence[SuppressionKeySet],
     adoption: int,
 ) -> tuple[bytes, str]:
-    """Encrypt adopted keys for the row of an adoption; return the ciphertext and the vault key's ID."""
+    """Encrypt adopted keys for the row of an adoption, and return the ciphertext and the ID of the vault key."""
     value = {"sets": [each.as_json() for each in key_sets]}
     return encrypt_json(keys, value, bound_to=_binding(adoption))
 
@@ -99,7 +106,8 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
     """Return the distinct key sets of all adopted suppression files.
 
     Raises:
-        DecryptionError: a row is damaged. Without its keys, suppressed people wouldn't be recognized.
+        DecryptionError: a row is damaged; without its keys, suppressed people wouldn't be
+            recognized.
     """
     columns = (SuppressionAdoption.id, SuppressionAdoption.ciphertext, SuppressionAdoption.key_id)
     key_sets: list[SuppressionKeySet] = []
@@ -110,7 +118,10 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
 
 
 def list_suppression_keys(key_sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
-    """Return the distinct keys of several key sets, because two files of one installation share keys."""
+    """Return the distinct keys of several key sets.
+
+    Two files of one installation have keys in common.
+    """
     return list(dict.fromkeys(key for each in key_sets for key in each.list_keys()))
 
 

@@ -9,10 +9,11 @@ from sqlalchemy.orm import mapped_column
 
 
 class DamageTolerantInteger(Integer):
-    """An integer. SQLite stores any type in the column, and values that aren't integers are read as 0.
+    """An integer column in which values of other types are read as 0.
 
-    So one damaged row doesn't prevent the others from being read. This doesn't weaken anything, because someone who can
-    write text there can also write 0. `digest doctor` lists the rows.
+    SQLite stores any type in a column. Because of this type, one damaged row doesn't prevent the
+    others from being read. Nothing becomes less secure, because someone who can write text there
+    can also write 0. `digest doctor` lists the rows.
     """
 
     def result_processor(
@@ -20,7 +21,10 @@ class DamageTolerantInteger(Integer):
         dialect: Dialect,
         coltype: object,
     ) -> Callable[[Any], int | None] | None:
-        """Return a processor for values from SQLite. PostgreSQL only stores integers."""
+        """Return a processor for values from SQLite.
+
+        PostgreSQL only stores integers.
+        """
         return _read_integer if dialect.name == "sqlite" else super().result_processor(dialect, coltype)
 
 

@@ -1,7 +1,8 @@
-"""Statements run directly by the driver: compiled once, for frequent ones during a send and for bulk inserts.
+"""Statements that are run directly by the driver, for frequent ones during a send and for bulk inserts.
 
-SQLAlchemy takes about 100 µs to run a statement that SQLite runs in 10. What it provides remains: the same statement
-for both databases, the types of columns, and the session's transaction.
+They're compiled once, because SQLAlchemy takes about 100 µs to run a statement that SQLite runs in
+10. The statement is still the same for both databases, and the types of columns and the session's
+transaction still apply.
 """
 
 import json
@@ -30,7 +31,8 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from subscribers.store.database import is_postgresql
 
-Columns = Mapping[str, Sequence[Any]]  # rows' values by column
+# The values of rows by column.
+Columns = Mapping[str, Sequence[Any]]
 StatementRow = Any  # a named tuple of the selected columns
 _Conversion = Callable[[Any], Any] | None
 
@@ -40,14 +42,15 @@ class _DialectStatement:
     """A statement compiled for one dialect."""
 
     sql: str
-    parameters: tuple[tuple[str, _Conversion], ...]  # parameters in order, with their conversions
-    constants: Mapping[str, Any]  # the statement's own parameters, already converted
+    parameters: tuple[tuple[str, _Conversion], ...]  # the parameters in order, with their conversions
+    # The statement's own parameters, already converted.
+    constants: Mapping[str, Any]
     positional: bool
     row_type: Callable[..., StatementRow]
     result_conversions: tuple[_Conversion, ...]
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Return the parameters of each row in the driver's form."""
+        """Return the parameters of each row in the form required by the driver."""
         columns = [
             [self.constants[name]] * len(rows)
             if name in self.constants
@@ -61,7 +64,7 @@ class _DialectStatement:
         return [dict(zip(names, fit, strict=True)) for fit in pairs]
 
     def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
-        """Return rows with values converted by their columns' types."""
+        """Return rows with values converted according to the types of their columns."""
         if not rows:
             return []
         pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
@@ -74,8 +77,8 @@ def convert_column(
 ) -> Sequence[Any]:
     """Convert each value of a column.
 
-    Many rows share a value, such as the moment or default preferences. In a run of values that are the same object, or
-    equal texts, only the first is converted, and the result is shared.
+    Many rows share a value, such as the time or the default preferences. In a run of values that
+    are the same object, or equal texts, only the first one is converted, and the result is shared.
     """
     if conversion is None:
         return values
@@ -90,7 +93,7 @@ def convert_column(
 
 
 class CompiledStatement:
-    """One statement for frequent use, in any session of any database."""
+    """A statement for frequent use, in any session of any database."""
 
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
@@ -101,20 +104,22 @@ class CompiledStatement:
         session: Session | Connection,
         parameters: Mapping[str, Any],
     ) -> list[StatementRow]:
-        """Run a SELECT with parameters; return its rows.
+        """Run a SELECT statement with parameters, and return its rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
+                unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.execute(ready.sql, ready.bind_rows([parameters])[0])
             return ready.convert_rows(cursor.fetchall())
 
     def execute_many(self, session: Session, parameter_rows: Iterable[Mapping[str, Any]]) -> int:
-        """Run an UPDATE once per set of parameters; return the number of changed rows.
+        """Run an UPDATE statement once per set of parameters, and return the number of changed rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
+                unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.executemany(ready.sql, ready.bind_rows(list(parameter_rows)))
@@ -122,7 +127,10 @@ class CompiledStatement:
 
     @contextmanager
     def _open_cursor(self, session: Session | Connection) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
-        """Yield a cursor of the driver. Its errors are raised as SQLAlchemy's, without the parameters."""
+        """Yield a cursor of the driver.
+
+        Its errors are raised as SQLAlchemy's, without the parameters.
+        """
         connection = session.connection() if isinstance(session, Session) else session
         dialect, cursor = connection.dialect, connection.connection.cursor()
         try:
@@ -157,21 +165,28 @@ Column = InstrumentedAttribute[Any]
 
 
 def build_any_hash_condition(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a text column is one of many hexadecimal hashes, which are sent as one parameter."""
+    """Return the condition that a text column is one of many hexadecimal hashes.
+
+    They're sent as one parameter.
+    """
     if is_postgresql(session):
-        # One text, because the driver inspects each value of an array. Such a query must be planned again each time
-        # (`force_custom_plans`). Otherwise, the text would be split for every row if there's no index.
+        # They're sent as one text, because the driver inspects each value of an array. Such a query
+        # has to be planned again each time (`force_custom_plans`). Otherwise, the text would be
+        # split for every row if there's no index.
         return column == any_(func.string_to_array(",".join(hashes), ",", type_=ARRAY(String)))
     return column.in_(select(func.json_each(json.dumps(hashes)).table_valued("value").c.value))
 
 
 def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the values of rows by column. All rows must have the same columns."""
+    """Return the values of rows by column.
+
+    All rows must have the same columns.
+    """
     return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
 
 
 def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
-    """Convert values to the driver's types, as SQLAlchemy does by column type."""
+    """Convert values to the types of the driver, as SQLAlchemy does according to the column types."""
     return {name: _bind_values(table, name, dialect, values) for name, values in columns.items()}
 
 
@@ -180,7 +195,10 @@ def insert_many(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Insert rows with the same columns. There may be none."""
+    """Insert rows with the same columns.
+
+    There may be none.
+    """
     insert_bound(session, table, bind_columns(session.get_bind().dialect, table, transpose_rows(rows)))
 
 
@@ -201,13 +219,14 @@ def insert_missing(
 ) -> None:
     """Insert rows with the same columns, skipping those that violate a unique constraint.
 
-    SQLite repeats a statement. PostgreSQL gets one, with an array for each column with different values.
+    On SQLite, a statement is repeated. On PostgreSQL, there's one statement with an array for each
+    column with different values.
     """
     columns = bind_columns(session.get_bind().dialect, table, transpose_rows(rows))
     if not is_postgresql(session):
         _execute_for_rows(session, f"{_insert_statement(table, columns)} ON CONFLICT DO NOTHING", columns)
         return
-    # The driver inspects each value of an array, so a value that all rows share is sent once.
+    # The driver inspects each value of an array, so a value shared by all rows is sent once.
     shared = [name for name, values in columns.items() if _is_shared(table, name, values)]
     arrays = [name for name in columns if name not in shared]
     types = {name: table.c[name].type.compile(session.get_bind().dialect) for name in columns}
@@ -221,7 +240,8 @@ def insert_missing(
 
 
 def _is_shared(table: Table, name: str, values: Sequence[Any]) -> bool:
-    is_key = table.c[name].primary_key  # at least one array is needed, however few rows there are
+    # At least one array is needed, however few rows there are.
+    is_key = table.c[name].primary_key
     return not is_key and values.count(values[0]) == len(values)
 
 
@@ -235,13 +255,16 @@ def _execute_for_rows(session: Session, statement: str, columns: Columns) -> Non
 
 
 def _copy_rows(session: Session, table: Table, columns: Columns) -> None:
-    """Insert rows with COPY, which SQLAlchemy doesn't support. Errors are raised as SQLAlchemy's."""
+    """Insert rows with COPY, which SQLAlchemy doesn't support.
+
+    Errors are raised as SQLAlchemy's.
+    """
     dialect = session.get_bind().dialect
     driver = session.connection().connection.driver_connection
     assert driver is not None
     assert dialect.dbapi is not None
     statement = f"COPY {table.name} ({', '.join(columns)}) FROM STDIN (FORMAT BINARY)"
-    # Then neither side converts values to or from text. VARCHAR(64) is sent like any other VARCHAR.
+    # With these, neither side converts values to or from text. VARCHAR(64) is sent like any other VARCHAR.
     types = [table.c[name].type.compile(dialect).partition("(")[0].lower() for name in columns]
     try:
         with driver.cursor() as cursor, cursor.copy(statement) as copy:
@@ -258,7 +281,10 @@ def _bind_values(
     dialect: Dialect,
     values: Sequence[Any],
 ) -> Sequence[Any]:
-    """Convert a column's values to the driver's types, as SQLAlchemy does. Bytes need no conversion."""
+    """Convert the values of a column to the type of the driver, as SQLAlchemy does.
+
+    Bytes don't have to be converted.
+    """
     if isinstance(table.c[name].type, LargeBinary):
         return values
     return convert_column(values, table.c[name].type.dialect_impl(dialect).bind_processor(dialect))

@@ -1,4 +1,4 @@
-"""The database interface of this package, and differences between the two dialects."""
+"""The database interface of this package, and the differences between the two dialects."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -7,7 +7,8 @@ from sqlalchemy import ColumnElement, Connection, FromClause, Table, func, selec
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Session
 
-MAX_TRANSACTION_ROWS = 1000  # rows written per transaction at most, so that SQLite's lock is never held for long
+# The maximum number of rows written per transaction, so that SQLite's lock is never held for long.
+MAX_TRANSACTION_ROWS = 1000
 
 
 class PeopleDatabase(Protocol):
@@ -21,13 +22,16 @@ class PeopleDatabase(Protocol):
 
 
 def is_postgresql(connection: Session | Connection) -> bool:
-    """Return whether the database is PostgreSQL rather than SQLite."""
+    """Return True if the database is PostgreSQL rather than SQLite."""
     bind = connection.get_bind() if isinstance(connection, Session) else connection
     return bind.dialect.name == "postgresql"
 
 
 def upsert(session: Session, table: Table | type[DeclarativeBase]) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT in the session's dialect, with `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    """Return an INSERT statement in the session's dialect.
+
+    It has the methods `on_conflict_do_nothing` and `on_conflict_do_update`.
+    """
     dialect: Any = postgresql if is_postgresql(session) else sqlite
     statement: sqlite.Insert | postgresql.Insert = dialect.insert(table)
     return statement

@@ -1,7 +1,8 @@
 """Check that a key file belongs to a database.
 
-With other keys, people wouldn't be recognized: imports would bring back people who left, and a sign-up would create a
-second row for someone. Key IDs contain a hash of the secret, so the IDs in rows show whether the file is theirs.
+With other keys, people wouldn't be recognized. Imports would add people who left, and a sign-up
+would create a second row for someone. Key IDs contain a hash of the secret, so the IDs in rows show
+whether the file is the right one.
 """
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from subscribers.store.models import Base, Person, Suppression
 
 
 class KeyMismatchError(KeyFileError):
-    """Raised if the key file isn't the one that the database was written with."""
+    """Raised if the database wasn't written with the keys in the key file."""
 
 
 def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
@@ -37,7 +38,7 @@ def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False)
 
 
 def has_encrypted_data(session: Session) -> bool:
-    """Return whether the database contains anything that requires its own keys."""
+    """Return True if the database contains anything that requires its own keys."""
     return bool(_list_keys_at_ends(session))
 
 
@@ -53,7 +54,10 @@ def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]
 
 
 def _present_key_id_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return those columns of `list_key_id_columns` that exist. Older schemas lack some, and empty databases all."""
+    """Return the columns of `list_key_id_columns` that exist.
+
+    Some are missing in older schemas, and all in empty databases.
+    """
     names = set(inspect(session.connection()).get_table_names())
     return [(kind, table, column) for kind, table, column in list_key_id_columns() if table.name in names]
 
@@ -68,13 +72,16 @@ def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
 
 
 def list_stored_key_ids(session: Session, column: ColumnElement[Any]) -> list[str]:
-    """Return the IDs of our own keys in a column. Adopted keys are in the database itself."""
+    """Return the IDs of our own keys in a column.
+
+    Adopted keys are in the database itself.
+    """
     key_ids = session.scalars(select(column).where(column.is_not(None)).distinct())
     return [key_id for key_id in key_ids if not is_adopted_key_id(key_id)]
 
 
 def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
-    """Return the key IDs in the first and last row of each table, as `_list_all_keys` does, with one query."""
+    """Return the key IDs in the first and last row of each table, like `_list_all_keys`, with one query."""
     columns = _present_key_id_columns(session)
     ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
     key_ids = session.execute(select(*ends)).one() if ends else ()

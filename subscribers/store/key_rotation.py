@@ -1,12 +1,14 @@
-"""Key rotation: creates a new key and, for two kinds, rewrites the rows of older keys.
+"""Key rotation, which creates a new key and, for two kinds, rewrites the rows with older keys.
 
-The installation works at every step: old keys stay in the file, every row has its key's ID, and people are looked up
-with all lookup keys. The next run finishes an interrupted one.
+The installation works at every step. Old keys stay in the file, every row has the ID of its key,
+and people are looked up with all lookup keys. If a run is interrupted, the next one finishes it.
 
-- vault: addresses, the IP addresses of consents, and adopted keys are encrypted again. Data stored for hours or days
+- vault: Addresses, the IP addresses of consents, and adopted keys are encrypted again. Data stored
+  for hours or days
   (forms, transactional emails, providers' events) keeps its key until it's deleted.
-- lookup: people's lookup hashes and domain tags are recomputed from the vault.
-- token, return-path, session, suppression, approval, commitment: nothing is rewritten. Older keys continue to verify.
+- lookup: People's lookup hashes and domain tags are recomputed from the vault.
+- token, return-path, session, suppression, approval, commitment: Nothing is rewritten. Older keys
+  remain valid.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,13 +30,17 @@ from subscribers.store.key_check import list_key_id_columns
 from subscribers.store.models import Person, SuppressionAdoption, table_of
 from subscribers.store.signup_models import RequestEvidence
 
-BATCH_SIZE = 500  # rows per transaction: about 10 ms on SQLite
+# A transaction with this many rows takes about 10 ms on SQLite.
+BATCH_SIZE = 500
 REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are rewritten
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """A key and its use. `rows` is None if stored data doesn't have its ID."""
+    """A key and its use.
+
+    `rows` is None if stored data doesn't contain the key's ID.
+    """
 
     kind: KeyKind
     number: int
@@ -46,7 +52,10 @@ class KeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class UnrotatedRow:
-    """A row that couldn't be rewritten (`person 7`, `trace 12`), and the reason. It keeps its old key."""
+    """A row that couldn't be rewritten (`person 7`, `trace 12`), and the reason.
+
+    It keeps its old key.
+    """
 
     row: str
     reason: str
@@ -54,7 +63,7 @@ class UnrotatedRow:
 
 @dataclass(frozen=True, slots=True)
 class RotationResult:
-    """The result of a run: the current key, whether this run created it, and the number of rewritten rows."""
+    """The result of a run: the current key, whether it was created by this run, and the number of rewritten rows."""
 
     kind: KeyKind
     key_id: str
@@ -64,7 +73,10 @@ class RotationResult:
 
 
 def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
-    """Return every key with the number of rows that use it. Keys missing from the file come last."""
+    """Return every key with the number of rows that use it.
+
+    Keys that are missing from the file come last.
+    """
     usage: list[KeyUsage] = []
     missing: list[KeyUsage] = []
     for kind in KEY_KINDS:
@@ -98,13 +110,16 @@ def rotate_key(
     force_new_key: bool = False,
     progress: Progress = lambda *_: None,
 ) -> RotationResult:
-    """Create a new key and rewrite the rows of older ones, or finish an interrupted run.
+    """Create a new key and rewrite the rows with older ones, or finish an interrupted run.
 
-    1. If rows of an older key are left, continue with the current key, unless `force_new_key` is set.
+    1. If there are rows with an older key, continue with the current key, unless
+       `force_new_key` is set.
     2. Otherwise, add a new key to the key file atomically.
-    3. Rewrite the rows, 500 per transaction. Rows that changed meanwhile are left to the next pass.
+    3. Rewrite the rows, 500 per transaction. Rows that changed in the meantime are left to the
+       next pass.
 
-    Show the recovery copy of the key file after every run. `progress` is called with (rows rewritten, rows to rewrite).
+    Show the recovery copy of the key file after every run. `progress` is called with (rows
+    rewritten, rows to rewrite).
 
     Raises:
         KeyFileError: the file can't be used, or this kind has the maximum number of keys.
@@ -119,7 +134,9 @@ def rotate_key(
 
 
 def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> KeyRing:
-    """Add a new key to the key file. Running processes pick it up.
+    """Add a new key to the key file.
+
+    Running processes start using it.
 
     Raises:
         KeyFileError: the file can't be used or written.
@@ -135,7 +152,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
 
 @dataclass(frozen=True, slots=True)
 class _KeyedColumn:
-    """A column of key IDs, with the row's number and the column of values made with the key."""
+    """A column of key IDs, with the number of the row and the column of values made with the key."""
 
     label: str
     table: Table
@@ -144,7 +161,10 @@ class _KeyedColumn:
     value_column: Column[Any]
 
     def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
-        """Return the condition for rows to rewrite. Those without a ciphertext keep their key."""
+        """Return the condition for rows to rewrite.
+
+        Rows without a ciphertext keep their key.
+        """
         return (
             self.table.c.ciphertext.is_not(None) & self.value_column.is_not(None) & (self.key_column != current_key_id)
         )
@@ -185,7 +205,8 @@ def _rewrite_rows(
     with database.read() as session:
         total = _count_remaining(session, keys, kind)
     rows_moved = 0
-    while True:  # repeat until a pass rewrites nothing, because other processes may have written rows meanwhile
+    # Repeat until a pass rewrites nothing, because other processes may have written rows in the meantime.
+    while True:
         before, unmoved = rows_moved, []
         for place in _KEYED_COLUMNS[kind]:
             for rewritten, faults in _run_rewrite_pass(database, keys, kind, place):
@@ -199,7 +220,7 @@ def _rewrite_rows(
 def _run_rewrite_pass(
     database: PeopleDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
 ) -> Iterator[tuple[int, list[UnrotatedRow]]]:
-    """Rewrite a column's rows once; yield the number of rewritten rows and the failed ones after each page."""
+    """Rewrite the rows of a column once, and yield the number of rewritten rows and the failed ones after each page."""
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
@@ -252,7 +273,10 @@ def _compute_change(
 def _write_changes(
     database: PeopleDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
 ) -> tuple[int, list[UnrotatedRow]]:
-    """Write a page. Rows that changed (erased, rewritten by another run) stay as they are."""
+    """Write a page.
+
+    Rows that have changed (erased, or rewritten by another run) are left as they are.
+    """
     with database.write() as session:
         duplicates = _find_duplicates(session, changes) if kind == "lookup" else {}
         unique = [change for change in changes if change["of"] not in duplicates]
@@ -275,7 +299,7 @@ def _find_duplicates(
     session: Session,
     changes: list[dict[str, Any]],
 ) -> dict[int, int]:
-    """Return people whose address belongs to someone else under the new key, with that person's number."""
+    """Return the people whose address belongs to someone else according to the new key, with that person's number."""
     numbers = {change["to"]: change["of"] for change in changes}
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))
     rows = session.execute(query)

@@ -1,8 +1,9 @@
-"""Keyed seals of rows that grant access or contain published figures: a keyed hash over the columns that matter.
+"""Keyed seals of rows that grant access or contain published figures.
 
-Someone who can write to the database but lacks the key file can't create valid rows. Each model lists its sealed
-(`__sealed__`) and unsealed (`__unsealed__`) columns. Rows are sealed whenever the ORM writes them, so statements may
-delete such rows but never update them. Updating a forged row never makes it genuine.
+They're keyed hashes of the important columns. Someone who can write to the database but doesn't
+have the key file can't create valid rows. Each model lists its sealed (`__sealed__`) and unsealed
+(`__unsealed__`) columns. Rows are sealed whenever the ORM writes them, so statements may delete
+such rows but must never update them. A forged row doesn't become genuine if it's updated.
 """
 
 import hmac
@@ -22,7 +23,8 @@ from subscribers.loggers import get_logger
 from subscribers.store.column_types import RowId
 from subscribers.store.models import Base, table_of
 
-ROW_KEYS = "keys of sealed rows"  # where sessions store their `RowSealKeys`
+# The key in `Session.info` under which the `RowSealKeys` are stored.
+ROW_KEYS = "keys of sealed rows"
 BATCH_SIZE = 500  # rows per statement
 _PREFIX = b"access row\0"
 
@@ -31,13 +33,16 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class RowSealKeys:
-    """The keys that sessions of a database use to seal rows, loaded when first needed."""
+    """The keys that the sessions of a database use to seal rows, which are loaded when they're first needed."""
 
     find: Callable[[], KeyRing] | None = None
 
 
 class KeyedSealModel(Base):
-    """Base class of models whose rows require a seal: `key id:HMAC-SHA-256`, 64 hex digits."""
+    """Base class of models whose rows require a seal.
+
+    A seal has the form `key id:HMAC-SHA-256` with 64 hex digits.
+    """
 
     __abstract__ = True
     __sealed__: ClassVar[tuple[str, ...]] = ()
@@ -52,7 +57,7 @@ _Values = Mapping[Any, Any]
 
 
 def list_keyed_seal_models() -> list[type[KeyedSealModel]]:
-    """Return every model with sealed rows, by table name."""
+    """Return every model with sealed rows, sorted by table name."""
     models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, KeyedSealModel)]
     return sorted(models, key=lambda model: str(model.__tablename__))
 
@@ -73,22 +78,32 @@ def find_keys_of_session(session: Session | None) -> KeyRing:
     if session is None or row_keys is None or row_keys.find is None:
         raise LookupError("a session without keys can't seal rows or read sealed ones (see RowSealKeys)")
     keys = row_keys.find()
-    attach_keys_to_session(session, keys)  # reading and checking the key file happens once per session
+    # The key file is read and checked once per session.
+    attach_keys_to_session(session, keys)
     return keys
 
 
 def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows with a valid seal. Others are logged and ignored."""
+    """Return the rows with a valid seal.
+
+    The others are logged and ignored.
+    """
     return [row for row in rows if is_genuine_row(session, row)]
 
 
 def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
-    """Return the row if its seal is valid, or else None. Nothing is deleted."""
+    """Return the row if its seal is valid, or else None.
+
+    Nothing is deleted.
+    """
     return row if row is not None and is_genuine_row(session, row) else None
 
 
 def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
-    """Return whether a row's seal is valid. An invalid one is logged."""
+    """Return True if the seal of a row is valid.
+
+    An invalid one is logged.
+    """
     genuine = _matches(find_keys_of_session(session), type(row), _values_of(row), row.seal)
     if not genuine:
         log.error("a row without a valid seal was ignored", table=row.__tablename__, row=row.id)
@@ -96,7 +111,7 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
 
 
 def compute_row_seal(keys: KeyRing, model: type[KeyedSealModel], values: _Values) -> str:
-    """Return the seal of a row from the values of its sealed columns, with the current key."""
+    """Return the seal of a row, given the values of its sealed columns, with the current key."""
     key = keys.current("access")
     return f"{key.id}:{_hash_values(key, model, values)}"
 
@@ -129,14 +144,15 @@ def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: KeyedSealMo
     for name in row.__sealed__:
         default: Any = mapper.columns[name].default
         if getattr(row, name) is None and default is not None and default.is_scalar:
-            setattr(row, name, default.arg)  # which the INSERT would only give to the database
+            # The INSERT statement would only pass it to the database.
+            setattr(row, name, default.arg)
     if "id" not in row.__sealed__ or row.id is not None:
         row.seal = _seal_of(row)
 
 
 @event.listens_for(KeyedSealModel, "after_insert", propagate=True)
 def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
-    """Seal a new row whose seal includes the number just assigned by the database."""
+    """Seal a new row whose seal includes the number that was just assigned by the database."""
     if row.seal:
         return
     seal, table = _seal_of(row), table_of(type(row))
@@ -154,7 +170,10 @@ def _values_of(row: KeyedSealModel) -> dict[str, Any]:
 
 @event.listens_for(KeyedSealModel, "before_update", propagate=True)
 def _seal_changed_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
-    """Seal a changed row, from its locked database values plus the changes. A forged row stays forged."""
+    """Seal a changed row, based on its locked values in the database plus the changes.
+
+    A forged row remains forged.
+    """
     state = inspect(row)
     changed = {name for name in row.__sealed__ if state.attrs[name].history.has_changes()}
     if not changed:
@@ -183,12 +202,15 @@ def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealMode
 
 
 def seal_row_as_is(session: Session, row: KeyedSealModel) -> None:
-    """Seal a row as it is, without checking it. Use this for rows that were just changed to grant nothing."""
+    """Seal a row as it is, without checking it.
+
+    Use this for rows that were just changed to grant nothing.
+    """
     row.seal = compute_row_seal(find_keys_of_session(session), type(row), _values_of(row))
 
 
 def reseal_rows_with_current_key(session: Session, keys: KeyRing) -> int:
-    """Seal the genuine rows of older keys with the current key; return their number."""
+    """Seal the genuine rows with older keys using the current key, and return their number."""
     current = f"{keys.current('access').id}:"
     return _seal_rows(
         session,

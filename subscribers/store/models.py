@@ -1,6 +1,6 @@
 """Tables about people, and the `MetaData` shared by every table of the product.
 
-`digest.store.models` adds the newsletter's tables to the same metadata; one Alembic tree covers both.
+`digest.store.models` adds the newsletter's tables to the same metadata. One Alembic tree covers both.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +42,7 @@ DAMAGED_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A timezone-aware moment in UTC, however the database stores it.
+    """A timezone-aware moment in UTC, regardless of how the database stores it.
 
     Values in SQLite that aren't moments are read as `DAMAGED_MOMENT`, for the reasons given for
     `DamageTolerantInteger`.
@@ -52,7 +52,10 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a moment for the database. Naive times are rejected because their meaning depends on the machine."""
+        """Convert a moment for the database.
+
+        Naive times are rejected because their meaning depends on the machine.
+        """
         if value is None:
             return None
         if value.tzinfo is None:
@@ -71,17 +74,21 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-DAMAGED_JSON = "damaged"  # replaces invalid JSON; we never store text there
+# Invalid JSON is read as this text, which we never store there.
+DAMAGED_JSON = "damaged"
 
 
 class DamageTolerantJson(TypeDecorator[Any]):
-    """JSON whose damaged values are read as `DAMAGED_JSON`, so that other rows can still be read."""
+    """A JSON column whose damaged values are read as `DAMAGED_JSON`, so that other rows can still be read."""
 
     impl = JSON
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
-        """Return a processor that reads a value, or `DAMAGED_JSON`. PostgreSQL rejects invalid JSON; SQLite doesn't."""
+        """Return a processor that reads a value, or `DAMAGED_JSON`.
+
+        PostgreSQL rejects invalid JSON, but SQLite doesn't.
+        """
         return _read_or(DAMAGED_JSON, super().result_processor(dialect, coltype))
 
 
@@ -108,7 +115,10 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 
 
 class Base(DeclarativeBase):
-    """Base class of all tables. Constraint names are fixed so that migrations can use them."""
+    """Base class of all tables.
+
+    Names of constraints are fixed so that migrations can use them.
+    """
 
     type_annotation_map = {datetime: UtcDateTime, str: Text, int: DamageTolerantInteger}  # noqa: RUF012
 
@@ -124,14 +134,17 @@ class Base(DeclarativeBase):
 
 
 def table_of(model: type[Base]) -> Table:
-    """Return a model's table, for statements that bypass the ORM."""
+    """Return the table of a model, for statements that bypass the ORM."""
     table = model.__table__
     assert isinstance(table, Table)
     return table
 
 
 class PersonState(StrEnum):
-    """The state of a person. Only people who are `subscribed` are in the audience."""
+    """The state of a person.
+
+    Only people who are `subscribed` are in the audience.
+    """
 
     REQUESTED = "requested"
     UNVERIFIED = "unverified"
@@ -142,15 +155,16 @@ class PersonState(StrEnum):
     REMOVED = "removed"  # the only import that had added them was undone
 
 
-EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their rows have no personal data
+EMPTIED_STATES = frozenset({PersonState.ERASED, PersonState.REMOVED})  # their rows contain no personal data
 
 
 class ConsentKind(StrEnum):
-    """Kinds of consent events."""
+    """A kind of consent event."""
 
     REQUESTED = "requested"
     CONFIRMED = "confirmed"
-    LISTED = "listed"  # listed in a file without evidence, so they may not be emailed
+    # Listed in a file without evidence, so they may not be emailed.
+    LISTED = "listed"
     IMPORTED = "imported"
     ATTESTED = "attested"
     WITHDRAWN = "withdrawn"
@@ -162,17 +176,21 @@ class ConsentKind(StrEnum):
     COMPLAINED = "complained"
     SUPPRESSED = "suppressed"
     ERASED = "erased"
-    REMOVED = "removed"  # by undoing the only import that had added them; a later one may add them again
+    # By undoing the only import that had added them. A later import may add them again.
+    REMOVED = "removed"
     EXPIRED = "expired"
     WITHDRAWN_AGAIN = "withdrawn again"  # by the person, after an admin had unsubscribed them
-    RESTORED = "restored"  # by the admin who had unsubscribed them by mistake; it isn't the person's own consent
-    LINKS_RENEWED = "links renewed"  # links in earlier emails can only unsubscribe
+    # By the admin who had unsubscribed them by mistake. It isn't the person's own consent.
+    RESTORED = "restored"
+    # The links in earlier emails can only be used to unsubscribe.
+    LINKS_RENEWED = "links renewed"
 
 
 def _index_preference(index: str, preference: str, *columns: str) -> Index:
     """Declare an index of the people with a preference.
 
-    `stored_preferences.build_preference_column` must write the condition the same way, or the index isn't used.
+    `stored_preferences.build_preference_column` has to write the condition in the same way, or the
+    index isn't used.
     """
     on_sqlite = f"CASE WHEN json_valid(choices) THEN json_extract(choices, '$.' || '{preference}') END IS NOT NULL"
     on_postgresql = f"(choices ->> '{preference}') IS NOT NULL"
@@ -180,23 +198,25 @@ def _index_preference(index: str, preference: str, *columns: str) -> Index:
 
 
 class Person(Base):
-    """One person. The address is only stored as ciphertext, and found by a keyed hash.
+    """A person.
 
-    `ciphertext` is AES-GCM bound to `number`; it's NULL once the person is erased. `domain_tag` is a keyed hash of the
-    domain, for limits per receiving domain. `salt` is used in the chain's commitments. Deleting it removes the last
-    connection between the chain and an address.
+    The address is only stored as ciphertext, and is found by a keyed hash. `ciphertext` is
+    encrypted with AES-GCM and bound to `number`. It's NULL once the person is erased. `domain_tag`
+    is a keyed hash of the domain, for limits per receiving domain. `salt` is used in the
+    commitments of the chain. When it's deleted, nothing connects the chain with an address anymore.
     """
 
     __tablename__ = "person"
     __table_args__ = (
         UniqueConstraint("lookup", name="uq_person_one_row_an_address"),
-        Index("ix_person_roll", "state", "number"),  # audience.load_audience_page: people in a state, by number
-        # subscriber_list.load_subscriber_page: people of an import, or from a sign-up source, by number
+        # For audience.load_audience_page: people in a state, by number.
+        Index("ix_person_roll", "state", "number"),
+        # For subscriber_list.load_subscriber_page: people of an import, or from a sign-up source, by number.
         Index("ix_person_batch", "batch", "number"),
         Index("ix_person_asked_where", "asked_where", "number"),
-        # breaking_news.count_breaking_news_audience: people who chose breaking news
+        # For breaking_news.count_breaking_news_audience: people who chose breaking news.
         _index_preference("ix_person_breaking_news", "breaking_news", "state", "batch"),
-        # subscriber_list.count_paused: people with a pause, including past ones
+        # For subscriber_list.count_paused: people with a pause, including past ones.
         _index_preference("ix_person_paused", "pause_until", "state", "number"),
         {"sqlite_autoincrement": True},
     )
@@ -213,12 +233,13 @@ class Person(Base):
     chain_head: Mapped[Str64] = mapped_column(default="")
     asked_at: Mapped[Moment]
     asked_where: Mapped[Str200]
-    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))  # the import that they belong to
+    # The import that they belong to.
+    batch: Mapped[int | None] = mapped_column(ForeignKey("import_batch.id"))
     link_generation: Mapped[int] = mapped_column(default=0, server_default="0")  # see `crypto.link_tokens`
 
 
 class ConsentEvent(Base):
-    """One event in a person's consent chain: canonical JSON, hashed with the previous event.
+    """An event in a person's consent chain: canonical JSON, hashed with the previous event.
 
     `commitment` is the keyed, salted commitment to the address that the consent is for
     (`subscribers.crypto.stored_addresses.compute_address_commitment`).
@@ -245,14 +266,16 @@ class DailyConsentCount(Base):
 
     day: Mapped[date] = mapped_column(primary_key=True)
     kind: Mapped[Str20] = mapped_column(primary_key=True)
-    way: Mapped[Str200] = mapped_column(primary_key=True)  # the sign-up source or the import; no address
+    # The sign-up source or the import, but never an address.
+    way: Mapped[Str200] = mapped_column(primary_key=True)
     count: Mapped[int]
 
 
 class PublishedConsentText(Base):
-    """A consent text that was shown or agreed to, under its permanent version. Append-only.
+    """A consent text that was shown or agreed to, with its permanent version. Append-only.
 
-    `text` contains the publication's name at that time. `subscribers.consent.consent_texts` assigns the versions.
+    `text` contains the name of the publication at that time. Versions are assigned by
+    `subscribers.consent.consent_texts`.
     """
 
     __tablename__ = "wording"
@@ -266,14 +289,15 @@ class PublishedConsentText(Base):
 
 
 class Seal(Base):
-    """A nightly hash over the heads of all chains, chained to the previous seal; see `subscribers.consent.seals`.
+    """A nightly hash of the heads of all chains, chained to the previous seal; see `subscribers.consent.seals`.
 
-    `through` is the highest event that it covers, `root` the hash over the chain heads, and `hash` the seal's own hash.
-    The columns about suppressions and consent texts say the same of those tables.
+    `through` is the highest event that it covers, `root` is the hash of the chain heads, and `hash` is
+    the seal's own hash. The columns for suppressions and consent texts are the same for those tables.
     """
 
     __tablename__ = "seal"
-    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)  # the chain can't fork
+    # This prevents the chain from forking.
+    __table_args__ = (UniqueConstraint("previous", name="uq_seal_follows_once"),)
 
     id: Mapped[RowId]
     at: Mapped[Moment]
@@ -286,7 +310,8 @@ class Seal(Base):
     suppressions_root: Mapped[Str64]
     log_through: Mapped[int | None]
     log_head: Mapped[Str64 | None]
-    disclosures_through: Mapped[int]  # the newest entry of the disclosure log
+    # The latest entry of the disclosure log.
+    disclosures_through: Mapped[int]
     disclosures_head: Mapped[Str64]
     wordings_through: Mapped[int]
     wordings: Mapped[int]
@@ -296,15 +321,17 @@ class Seal(Base):
 
 
 class Suppression(Base):
-    """A suppression of an address, or its end, as a keyed hash that outlives the person's row. Append-only.
+    """A suppression of an address, or its end, as a keyed hash that's kept even if the person's row isn't.
+
+    Append-only.
 
     The IDs of adopted keys have a prefix (`crypto.stored_addresses.ADOPTED_MARK`).
-
-    `subscribers.consent.suppression` decides which of an address's rows counts.
+    `subscribers.consent.suppression` determines which row of an address is in effect.
     """
 
     __tablename__ = "suppression"
-    __table_args__ = (Index("ix_suppression_hash", "hash", "key_id"),)  # is this address suppressed?
+    # For checking whether an address is suppressed.
+    __table_args__ = (Index("ix_suppression_hash", "hash", "key_id"),)
 
     id: Mapped[RowId]
     hash: Mapped[Str64]
@@ -316,10 +343,9 @@ class Suppression(Base):
 class SuppressionAdoption(Base):
     """A suppression file of another installation, with its keys as encrypted JSON.
 
-    See `subscribers.transfer.suppressions.suppression_adoption`.
-
-    `reached` entries of the file, and people up to number `people_reached`, are processed; a second run continues
-    there. The keys count from the start.
+    See `subscribers.transfer.suppressions.suppression_adoption`. `reached` entries of the file, and
+    people up to number `people_reached`, have been processed. A second run continues there. The
+    keys are in effect from the start.
     """
 
     __tablename__ = "suppression_adoption"
@@ -337,24 +363,26 @@ class SuppressionAdoption(Base):
 
 
 class DisclosureLogEntry(Base):
-    """One entry of the disclosure log, an append-only chain; see `subscribers.consent.disclosure_log`.
+    """An entry of the disclosure log, an append-only chain; see `subscribers.consent.disclosure_log`.
 
-    `batch` is the entry that sealed the rows, and `rows` and `root` describe what's left of that batch after this
-    entry. `folded` is how many of its rows became totals, `erased` how many of those had lost their salt, and `added`
-    the increase of the recipients' totals.
+    `batch` is the entry that sealed the rows, and `rows` and `root` describe what's left of that
+    batch after this entry. `folded` is how many of its rows became totals, `erased` is how many of
+    those had lost their salt, and `added` is the increase of the totals.
     """
 
     __tablename__ = "disclosure_log"
     __table_args__ = (
-        UniqueConstraint("previous", name="uq_disclosure_log_follows_once"),  # the chain can't fork
-        Index("ix_disclosure_log_batch", "batch", "id"),  # what's left of a batch
+        # This prevents the chain from forking.
+        UniqueConstraint("previous", name="uq_disclosure_log_follows_once"),
+        # For finding what's left of a batch.
+        Index("ix_disclosure_log_batch", "batch", "id"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     at: Mapped[Moment]
     kind: Mapped[Str20]
-    source: Mapped[Str40]  # the table's name
-    subject: Mapped[Str80]  # edition:2026-W47; empty for everything else
+    source: Mapped[Str40]  # the name of the table
+    subject: Mapped[Str80]  # edition:2026-W47, or empty for everything else
     batch: Mapped[int | None]
     rows: Mapped[int]
     folded: Mapped[int]
@@ -367,10 +395,10 @@ class DisclosureLogEntry(Base):
 
 
 class RowCommitmentMixin:
-    """The columns of a row sealed by a commitment; see `subscribers.consent.sealed_rows`.
+    """The columns of a row that's sealed by a commitment; see `subscribers.consent.sealed_rows`.
 
-    `salt` is deleted when the person is erased. `sealed_in` is the entry of the disclosure log whose root covers
-    `commitment`.
+    `salt` is deleted when the person is erased. `sealed_in` is the entry of the disclosure log
+    whose root covers `commitment`.
     """
 
     salt: Mapped[bytes | None]
@@ -379,7 +407,10 @@ class RowCommitmentMixin:
 
 
 def row_commitment_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
-    """Return indexes of a table's batches, and of the unsealed rows, which match the condition `unsealed`."""
+    """Return the indexes of a table's batches and of its unsealed rows.
+
+    The unsealed rows match the condition `unsealed`.
+    """
     return (
         partial_index(f"ix_{table}_sealed_in", "sealed_in", "sealed_in IS NOT NULL"),
         partial_index(f"ix_{table}_unsealed", "id", unsealed),
@@ -393,11 +424,12 @@ def partial_index(name: str, columns: str | Sequence[str], condition: str) -> In
 
 
 class Disclosure(RowCommitmentMixin, Base):
-    """One disclosure of an address other than a delivery, which is its own record."""
+    """A disclosure of an address other than a delivery, which has its own record."""
 
     __tablename__ = "disclosure"
     __table_args__ = (
-        Index("ix_disclosure_person", "person", "at"),  # a subscriber's own list
+        # For the list of a subscriber's own disclosures.
+        Index("ix_disclosure_person", "person", "at"),
         *row_commitment_indexes("disclosure"),
     )
 
@@ -410,9 +442,9 @@ class Disclosure(RowCommitmentMixin, Base):
 
 
 class DisclosureTotal(Base):
-    """A total of disclosures older than 400 days: how often an address was disclosed to whom and why.
+    """A total of disclosures older than 400 days: how often an address was disclosed, to whom, and why.
 
-    `commitment` covers the current values and is renewed when they grow
+    `commitment` covers the current values and is renewed when they increase
     (`subscribers.consent.disclosures.aggregate_disclosures`).
     """
 
@@ -420,7 +452,8 @@ class DisclosureTotal(Base):
     __table_args__ = (UniqueConstraint("person", "to_whom", "why", name="uq_disclosure_total_one_row_a_recipient"),)
 
     id: Mapped[RowId]
-    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))  # NULL after erasure
+    # NULL after an erasure.
+    person: Mapped[int | None] = mapped_column(ForeignKey("person.number"))
     to_whom: Mapped[Str200]
     why: Mapped[Str200]
     times: Mapped[int]
@@ -431,7 +464,10 @@ class DisclosureTotal(Base):
 
 
 class ListExport(RowCommitmentMixin, Base):
-    """An export of the list as a file: recipient and reason. Its parts record the people; `parts_hash` seals them."""
+    """An export of the list as a file, with its recipient and reason.
+
+    The people are in its parts, which are sealed by `parts_hash`.
+    """
 
     __tablename__ = "list_export"
     __table_args__ = row_commitment_indexes("list_export")
@@ -449,7 +485,7 @@ class ListExport(RowCommitmentMixin, Base):
 class ListExportPart(Base):
     """The people in an export: one bit per person, from number `first`, lowest bit first.
 
-    A row per person would be a million rows for one file. Bits are as exact, and take 125 kB.
+    With a row per person, a file could require a million rows. Bits are just as exact, and take 125 kB.
     """
 
     __tablename__ = "list_export_part"
@@ -460,15 +496,17 @@ class ListExportPart(Base):
 
 
 class ImportBatch(Base):
-    """One imported list. Its people only count once `done_at` is set.
+    """An imported list.
 
-    `options` says how to read the file, and `reached` is the last processed row, where a second run of the same file
-    with the same options continues. The name of the file is among them (`FILE_OPTION`). `salt` is used for digests of
-    IP addresses in these people's chains; once it's deleted, they can't be guessed.
+    Its people only count once `done_at` is set. `options` says how to read the file, and includes
+    its name (`FILE_OPTION`). `reached` is the last processed row, after which a second run with the
+    same file and options continues. `salt` is used for digests of IP addresses in these people's
+    chains. Once it's deleted, they can't be guessed.
     """
 
     __tablename__ = "import_batch"
-    __table_args__ = (Index("ix_import_batch_file", "file_hash"),)  # is this file known?
+    # For checking whether a file is known.
+    __table_args__ = (Index("ix_import_batch_file", "file_hash"),)
 
     id: Mapped[RowId]
     origin: Mapped[Str40]

@@ -1,11 +1,11 @@
 """One-time tokens: 128 random bits in an email, of which the database only stores the hash.
 
-Unlike email tokens (`crypto.link_tokens`), they expire, work once, and allow what a forwarded email must not:
-consenting, viewing one's data, changing the address, erasure, and signing in. Opening their page changes nothing;
-`use_token` is for the button.
+Unlike email tokens (`crypto.link_tokens`), they expire, work once, and allow actions that a
+forwarded email must not allow: consenting, viewing one's data, changing the address, erasure, and
+signing in. Opening their page changes nothing. `use_token` is called when the button is pressed.
 
-A person's token only works while their row has the address from when it was made, because the number may be someone
-else's by then.
+A person's token only works while their row has the address from when it was made, because the
+number may be someone else's later.
 """
 
 import hashlib
@@ -42,14 +42,17 @@ OneTimePurpose = Literal[
     "sign in",
     "staff address",
 ]
+# Their expiry is processed by `lifecycle.expiry` and `lifecycle.inactive_subscribers`.
 _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
     "confirm",
     "stay",
-)  # by `lifecycle.expiry` and `lifecycle.inactive_subscribers`
-TOKEN_LENGTH = 22  # characters: 128 bits in base64url
-TOKEN_RETENTION = timedelta(days=60)  # after its end, so that pages can say "used" or "expired" instead of "unknown"
+)
+TOKEN_LENGTH = 22  # in characters: 128 bits in base64url
+# The time after their end, so that pages can say "used" or "expired" instead of "unknown".
+TOKEN_RETENTION = timedelta(days=60)
 log = get_logger("people")
-LINKS_PER_WEEK = 3  # per purpose and person, for emails that others than the owner can trigger
+# The limit per purpose and person, for emails that others than the owner can trigger.
+LINKS_PER_WEEK = 3
 
 
 class TokenState(StrEnum):
@@ -58,7 +61,7 @@ class TokenState(StrEnum):
     UNKNOWN = "unknown"
     FRESH = "fresh"
     USED = "used"
-    EXPIRED = "expired"  # it expired, or a newer one replaced it
+    EXPIRED = "expired"  # it expired, or was replaced by a newer one
 
 
 class ActionLinkState(StrEnum):
@@ -67,16 +70,19 @@ class ActionLinkState(StrEnum):
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
     DONE = "done"
-    TAKEN = "taken"  # for address changes: the new address is already known to us
-    ERASED = "erased"  # for address changes: the subscriber was erased, which ends links as if they were used
+    # For address changes: the new address is already in the database or suppressed.
+    TAKEN = "taken"
+    # For address changes: the subscriber was erased, which ends links as if they were used.
+    ERASED = "erased"
     OVER = "over"  # it expired, or its action no longer makes sense
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLookup:
-    """A token and its state. If it's unknown, the rest is empty.
+    """A token and its state.
 
-    `owner` is the person's row, if the token only works for its address.
+    If it's unknown, the other fields are empty. `owner` is the person's row, if the token only
+    works for its address.
     """
 
     state: TokenState
@@ -96,7 +102,10 @@ def issue_token(
     expires_at: datetime,
     serial: str = "",
 ) -> str:
-    """Create a token (22 characters of base64url) and store its hash. The token can't be read back."""
+    """Create a token (22 characters of base64url) and store its hash.
+
+    The token can't be read from the database.
+    """
     token = secrets.token_urlsafe(16)
     row = OneTimeToken(
         hash=hash_token(token),
@@ -113,23 +122,32 @@ def issue_token(
 
 
 def hash_token(token: str) -> str:
-    """Return the hash to store. With 128 random bits, it needs neither a salt nor a slow function."""
+    """Return the hash to store.
+
+    The token has 128 random bits, so neither a salt nor a slow function is needed.
+    """
     return hashlib.sha256(b"one-time\0" + token.encode()).hexdigest()
 
 
 def look_up_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Return the state of a token. Nothing is changed. A token for another purpose is unknown."""
+    """Return the state of a token.
+
+    Nothing is changed. A token for another purpose is unknown.
+    """
     return _describe_token(session, token, _find_row(session, token, purpose), now)
 
 
 def has_token_ended(session: Session, token: str) -> bool:
-    """Return whether a token, for any purpose, was used or replaced."""
+    """Return True if a token, for any purpose, was used or replaced."""
     ended = (OneTimeToken.hash == hash_token(token)) & OneTimeToken.ended_at.is_not(None)
     return bool(session.scalar(select(exists().where(ended))))
 
 
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Use a token; return its state before. Only one of two concurrent calls finds it fresh."""
+    """Use a token, and return its previous state.
+
+    Only one of two concurrent calls gets the state `FRESH`.
+    """
     row = _find_row(session, token, purpose, lock=True)
     lookup = _describe_token(session, token, row, now)
     if row is not None and lookup.state is TokenState.FRESH:
@@ -139,12 +157,18 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
 
 
 def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
-    """Return whether a person may be emailed one more link that anyone with a forwarded email can request."""
+    """Return True if one more link may be emailed to a person.
+
+    Anyone with a forwarded email can request such links.
+    """
     return count_tokens_since(session, person, purpose, now - timedelta(days=7)) < LINKS_PER_WEEK
 
 
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
-    """Return how many tokens of a purpose were made for a person since a moment, in any state (60 days at most)."""
+    """Return how many tokens of a purpose were made for a person since a moment, in any state.
+
+    The moment can be at most 60 days ago.
+    """
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.made_at > since)
     return count_rows(session, OneTimeToken, *mine)
 
@@ -157,19 +181,22 @@ def revoke_tokens(
     now: datetime,
     used: bool = False,
 ) -> None:
-    """End a person's open tokens of a purpose, because they were acted on otherwise or are no longer wanted."""
+    """End a person's open tokens of a purpose.
+
+    The action was done in another way or is no longer wanted.
+    """
     _end_where(session, OneTimeToken.person == person, OneTimeToken.purpose == purpose, now=now, used=used)
 
 
 def revoke_all_tokens(session: Session, numbers: Collection[int], *, now: datetime) -> None:
-    """End every open token of people (at most 1,000) as if used, because there's no one left to use it."""
+    """End every open token of people (at most 1,000) as if it were used, because there's no one left to use it."""
     _end_where(session, OneTimeToken.person.in_(numbers), now=now, used=True)
 
 
 def revoke_tokens_by_serial(
     session: Session, purpose: OneTimePurpose, serial: str | None = None, *, now: datetime
 ) -> None:
-    """End open tokens of a purpose, either those with a serial or all."""
+    """End the open tokens of a purpose, either those with a serial or all of them."""
     own = (OneTimeToken.serial == serial,) if serial is not None else ()
     _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
 
@@ -187,7 +214,7 @@ def _end_where(
 
 
 def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
-    """Return whether a person ever got a token of a purpose with this `serial`."""
+    """Return True if a token of a purpose was ever made for a person with this `serial`."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.serial == serial)
     return bool(session.scalar(select(exists().where(*mine))))
 
@@ -199,14 +226,14 @@ def find_open_token(
     *,
     now: datetime,
 ) -> OneTimeToken | None:
-    """Return a person's first open token of a purpose, or None."""
+    """Return the first open token of a purpose for a person, or None."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
 
 def list_open_tokens(
     session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
 ) -> Sequence[OneTimeToken]:
-    """Return a person's open tokens of a purpose, oldest first."""
+    """Return the open tokens of a purpose for a person, oldest first."""
     query = (
         select(OneTimeToken)
         .where(
@@ -221,7 +248,10 @@ def list_open_tokens(
 
 
 def delete_old_tokens(session: Session, *, now: datetime) -> None:
-    """Delete tokens that ended or expired long ago. If expiry has consequences, they're kept until it's processed."""
+    """Delete tokens that ended or expired long ago.
+
+    If their expiry has consequences, they're kept until it's processed.
+    """
     old = now - TOKEN_RETENTION
     ran_out = (OneTimeToken.expires_at < old) & OneTimeToken.purpose.not_in(_SETTLED_AT_END)
     session.execute(delete(OneTimeToken).where((OneTimeToken.ended_at < old) | ran_out))
@@ -241,7 +271,10 @@ def _find_row(
 
 
 def _describe_token(session: Session, token: str, row: OneTimeToken | None, now: datetime) -> TokenLookup:
-    """Return a token's state. One that would work for another person than it was made for is unknown."""
+    """Return the state of a token.
+
+    A token that would work for a different person from the one it was made for is unknown.
+    """
     lookup = _describe_row(row, now)
     if row is None or row.bound_to is None or lookup.state is not TokenState.FRESH:
         return lookup
@@ -253,13 +286,13 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
 
 
 def is_token_made_for(session: Session, token: str, address: str) -> bool:
-    """Return whether a token may be emailed to a person with `address`, because it wasn't made for anyone else."""
+    """Return True if a token wasn't made for anyone else, so that it may be emailed to a person with `address`."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
     return bound_to is None or _matches(find_keys_of_session(session), token, bound_to, address)
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
-    """Return a hash of the owner's address and the token, or an empty string if their address fails verification."""
+    """Return a hash of the owner's address and the token, or "" if their address fails verification."""
     keys, owner = find_keys_of_session(session), session.get(Person, person)
     address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""

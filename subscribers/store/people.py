@@ -1,4 +1,4 @@
-"""Rows of people: found by a keyed hash of the address, created with an encrypted address, and emptied."""
+"""Rows of people, which are found by a keyed hash of the address, created with an encrypted address, and emptied."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -31,7 +31,7 @@ def find_person_number(session: Session, keys: KeyRing, address: Address) -> int
 
 
 def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
-    """Return an address's lookup hashes, one per lookup key."""
+    """Return the lookup hashes of an address, one per lookup key."""
     return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
@@ -40,7 +40,7 @@ def find_person_numbers(
     keys: KeyRing,
     addresses: Collection[Address],
 ) -> dict[str, int]:
-    """Return the numbers of the people with the given addresses (at most 1,000), by canonical address."""
+    """Return the numbers of the people with these addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
     }
@@ -57,7 +57,9 @@ def create_person(
     asked_at: datetime,
     asked_where: str,
 ) -> Person:
-    """Create a person who has signed up but not consented. The caller appends the event.
+    """Create a person who has signed up but not consented.
+
+    The caller appends the event.
 
     Raises:
         sqlalchemy.exc.IntegrityError: another process added the address at the same moment.
@@ -79,9 +81,10 @@ def create_person(
 
 
 def encrypt_person_address(keys: KeyRing, person: Person, address: Address) -> None:
-    """Encrypt an address into a person's row. The lookup hash stays the same.
+    """Encrypt an address into the row of a person.
 
-    The caller appends an event with the commitment to it (`make_person_address_commitment`).
+    The lookup hash doesn't change. The caller appends an event with the commitment to the address
+    (`make_person_address_commitment`).
     """
     person.salt = person.salt or generate_address_salt()
     person.ciphertext, person.key_id = encrypt_address(keys, address, person.number)
@@ -89,16 +92,19 @@ def encrypt_person_address(keys: KeyRing, person: Person, address: Address) -> N
 
 
 def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
-    """Return the commitment for the first event about a person's address. Later events repeat it."""
+    """Return the commitment for the first event about a person's address.
+
+    Later events repeat it.
+    """
     assert person.salt is not None, "encrypt_person_address gave one"
     return compute_address_commitment(keys.current("commitment"), address.mailbox, person.salt)
 
 
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
-    """Return a person's address, or None if the row has none.
+    """Return the address of a person, or None if the row has none.
 
-    If the row is damaged, because the address can't be decrypted or doesn't match the lookup hash, log it and return
-    None.
+    If the row is damaged, because the address can't be decrypted or doesn't match the lookup hash,
+    this is logged, and None is returned.
 
     Raises:
         KeyFileError: its key isn't in the key file.
@@ -116,14 +122,17 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 
 
 def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
-    """Return a person's address if it matches their chain, or None. Use this before emailing or showing anything."""
+    """Return the address of a person if it matches their chain, or None.
+
+    Use this before emailing or showing anything.
+    """
     return read_addresses_matching_commitments(session, keys, [person])[person.number]
 
 
 def read_addresses_matching_commitments(
     session: Session, keys: KeyRing, people: Collection[Person]
 ) -> dict[int, Address | None]:
-    """Return people's (at most 1,000) addresses by number, as `read_address_matching_commitment` does for one."""
+    """Return the addresses of people (at most 1,000) by number, like `read_address_matching_commitment` for one."""
     numbers = [person.number for person in people]
     commitments = select(ConsentEvent.person, ConsentEvent.commitment).where(ConsentEvent.person.in_(numbers))
     newest = {row.person: row.commitment for row in session.execute(commitments.order_by(ConsentEvent.seq))}
@@ -133,7 +142,8 @@ def read_addresses_matching_commitments(
 def _read_committed_address(keys: KeyRing, person: Person, commitment: str | None) -> Address | None:
     try:
         address = decrypt_person_address(keys, person)
-    except KeyFileError:  # the key file was checked when it was opened, so this row is damaged
+    # The key file was checked when it was opened, so this row is damaged.
+    except KeyFileError:
         log.error("an address can't be decrypted", person=person.number)  # noqa: TRY400 - no trace needed
         return None
     if address is None:
@@ -147,7 +157,8 @@ def _read_committed_address(keys: KeyRing, person: Person, commitment: str | Non
     return address
 
 
-# The columns that identify a person, by what keeps them. All are cleared when a person is emptied.
+# The columns that identify a person, grouped by when they're kept. All of them are cleared when a
+# person is emptied.
 _ADDRESS_COLUMNS: dict[str, Any] = {"ciphertext": None, "key_id": None, "domain_tag": None}
 _LOOKUP_COLUMNS: dict[str, Any] = {"lookup": None, "lookup_key": None}
 _RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
@@ -156,10 +167,11 @@ _RETURN_COLUMNS: dict[str, Any] = {"choices": {}, "salt": None}
 def clear_personal_data(
     session: Session, numbers: Collection[int], *, keep_lookup: bool = False, keep_preferences: bool = False
 ) -> None:
-    """Clear the columns that identify people (at most 1,000). The rows and their chains stay.
+    """Clear the columns that identify people (at most 1,000).
 
-    `keep_lookup` keeps the keyed hash, so that a new sign-up finds their history and imports are blocked.
-    `keep_preferences` keeps their preferences for their return, and the salt of their chain's commitments.
+    The rows and their chains are kept. `keep_lookup` keeps the keyed hash, so that a new sign-up
+    finds their history and imports are blocked. `keep_preferences` keeps their preferences, in case
+    they return, and the salt of their chain's commitments.
     """
     columns = _ADDRESS_COLUMNS if keep_lookup else _ADDRESS_COLUMNS | _LOOKUP_COLUMNS
     if not keep_preferences:

@@ -14,17 +14,19 @@ FormKind = Literal["subscribe", "lost link"]
 
 
 class SignupRequest(Base):
-    """One form in the queue. It hasn't been checked whether its address is known.
+    """A form in the queue.
 
-    `turn` is its number in the hour from its wide network, from 1. `wide_tag`, `middle_tag`, and `network_tag` are
-    keyed hashes of its nested networks (`rate_limits.NetworkHashes`), and `mailbox_tag` is one of the mailbox
-    (`rate_limits.hash_mailbox`). `ciphertext` contains the whole form (`request_queue`). The row is deleted once it's
-    answered, and after a day in any case.
+    It hasn't been checked whether its address is known. `turn` is its number in the hour from its
+    wide network, counted from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed hashes of
+    its nested networks (`rate_limits.NetworkHashes`), and `mailbox_tag` is one of the mailbox
+    (`rate_limits.hash_mailbox`). `ciphertext` contains the whole form (`request_queue`). The row is
+    deleted once it's answered, or after a day.
     """
 
     __tablename__ = "signup_request"
     __table_args__ = (
-        Index("ix_signup_request_networks", "wide_tag", "middle_tag", "network_tag"),  # which network has the most?
+        # For finding the network with the most forms.
+        Index("ix_signup_request_networks", "wide_tag", "middle_tag", "network_tag"),
     )
 
     id: Mapped[RowId]
@@ -42,7 +44,7 @@ class SignupRequest(Base):
 class StoredSignupReplyAllowance(Base):
     """The number of forms that could be answered at a time (`request_queue.SignupReplyAllowance`).
 
-    One row, which doesn't exist until a form was answered.
+    There's one row, which doesn't exist until a form is answered.
     """
 
     __tablename__ = "signup_allowance"
@@ -54,7 +56,10 @@ class StoredSignupReplyAllowance(Base):
 
 
 class RateLimitCount(Base):
-    """A count in the time window from `began`. `tag` is a keyed hash, or empty for the whole installation."""
+    """A count in the time window that begins at `began`.
+
+    `tag` is a keyed hash, or empty for the whole installation.
+    """
 
     __tablename__ = "limit_count"
 
@@ -65,12 +70,17 @@ class RateLimitCount(Base):
 
 
 class SignupMail(Base):
-    """One email caused by a form. It outlives the person's row, so signing up again doesn't reset the limits."""
+    """An email caused by a form.
+
+    It's kept even if the person's row isn't, so signing up again doesn't reset the limits.
+    """
 
     __tablename__ = "signup_mail"
     __table_args__ = (
-        Index("ix_signup_mail_mailbox", "mailbox_tag", "at"),  # what did this mailbox get lately?
-        Index("ix_signup_mail_at", "at"),  # what's old enough to delete?
+        # For finding the recent emails to a mailbox.
+        Index("ix_signup_mail_mailbox", "mailbox_tag", "at"),
+        # For finding rows to delete.
+        Index("ix_signup_mail_at", "at"),
     )
 
     id: Mapped[RowId]
@@ -80,10 +90,14 @@ class SignupMail(Base):
 
 
 class SignupSurge(Base):
-    """A surge of sign-ups that an admin should check. It's over once `ended_at` is set."""
+    """A surge of sign-ups that an admin should check.
+
+    It's over once `ended_at` is set.
+    """
 
     __tablename__ = "alarm"
-    __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)  # is a surge open?
+    # For checking whether a surge is open.
+    __table_args__ = (Index("ix_alarm_open", "kind", "ended_at"),)
 
     id: Mapped[RowId]
     kind: Mapped[Str40]
@@ -93,11 +107,11 @@ class SignupSurge(Base):
 
 
 class OneTimeToken(KeyedSealModel):
-    """A token that works once. Only its hash is stored, with its purpose, expiry, and use.
+    """A token that works once, of which only the hash is stored, with its purpose, expiry, and use.
 
-    `serial` says what it belongs to; for `confirm`, it's the request's position in the person's chain. `ended_at` is
-    set when it was used (`used`), replaced, or found expired. `bound_to` binds it to an address (`one_time_tokens`);
-    it's NULL for tokens of the team.
+    `serial` says what it belongs to. For `confirm`, it's the position of the request in the
+    person's chain. `ended_at` is set when it was used (`used`), replaced, or found to be expired.
+    `bound_to` binds it to an address (`one_time_tokens`), and is NULL for tokens of the team.
     """
 
     __tablename__ = "one_time"
@@ -105,8 +119,10 @@ class OneTimeToken(KeyedSealModel):
     __unsealed__ = ("id",)
     __table_args__ = (
         UniqueConstraint("hash", name="uq_one_time_one_row_a_token"),
-        Index("ix_one_time_person", "person", "purpose"),  # is a token open for this person?
-        Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),  # which tokens have expired?
+        # For checking whether a person has an open token.
+        Index("ix_one_time_person", "person", "purpose"),
+        # For finding the tokens that have expired.
+        Index("ix_one_time_expiry", "purpose", "ended_at", "expires_at"),
     )
 
     hash: Mapped[Str64]
@@ -121,13 +137,15 @@ class OneTimeToken(KeyedSealModel):
 
 
 class RequestEvidence(Base):
-    """The IP address and user agent behind an event, encrypted, with the salt of their digests.
+    """The IP address and user agent of an event, encrypted, with the salt of their digests.
 
-    The chain has the digests permanently. Deleting this row removes what could connect them to a device.
+    The digests are permanently in the chain. When this row is deleted, nothing can connect them to
+    a device anymore.
     """
 
     __tablename__ = "consent_trace"
-    __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)  # what's old enough to delete?
+    # For finding rows to delete.
+    __table_args__ = (Index("ix_consent_trace_keep_until", "keep_until"),)
 
     event: Mapped[int] = mapped_column(ForeignKey("consent_event.id"), primary_key=True, autoincrement=False)
     salt: Mapped[bytes]
@@ -139,15 +157,16 @@ class RequestEvidence(Base):
 class StoredAddressChange(Base):
     """An address change: both addresses, encrypted, until it can no longer be confirmed or undone.
 
-    `hash` is that of the one-time token emailed to the new address, and `stop_hash` that of the one emailed to the old
-    address. `old_lookup` is the keyed hash of the old address.
-    `changed_at` is when the new address replaced it; NULL until then. The row is deleted after `until`.
+    `hash` is the hash of the one-time token emailed to the new address, and `stop_hash` is that of the
+    token emailed to the old address. `old_lookup` is the keyed hash of the old address. `changed_at`
+    is when the new address replaced it, and is NULL until then. The row is deleted after `until`.
     """
 
     __tablename__ = "address_move"
     __table_args__ = (
         Index("ix_address_move_person", "person"),  # for erasing a person
-        Index("ix_address_move_old_lookup", "old_lookup"),  # a confirmed sign-up with it ends the undo
+        # A confirmed sign-up with this address ends the undo.
+        Index("ix_address_move_old_lookup", "old_lookup"),
     )
 
     hash: Mapped[Str64] = mapped_column(primary_key=True)

@@ -1,4 +1,4 @@
-"""One value of a person's stored preferences in SQL, as the partial indexes of `Person` name it."""
+"""A value of a person's stored preferences in SQL, as it's named in the partial indexes of `Person`."""
 
 from typing import Any
 
@@ -17,7 +17,10 @@ class _StoredPreference(FunctionElement[str]):
 
 
 def build_preference_column(name: str) -> ColumnElement[str]:
-    """Return a preference as text (lists as JSON), or NULL. In SQLite, the JSON may be damaged."""
+    """Return a preference as text (lists as JSON), or NULL.
+
+    In SQLite, the JSON may be damaged.
+    """
     return _StoredPreference(Person.choices, literal_column(f"'{name}'"))
 
 

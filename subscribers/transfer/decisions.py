@@ -15,7 +15,10 @@ from subscribers.transfer.rows import ImportRow
 
 
 class RowOutcome(StrEnum):
-    """The outcome of a row. Each row of a file is counted under one."""
+    """The outcome of a row.
+
+    Each row of a file is counted under one outcome.
+    """
 
     SUBSCRIBED = "subscribed"
     UNVERIFIED = "unverified"
@@ -28,9 +31,9 @@ class RowOutcome(StrEnum):
 
 
 class RowReason(StrEnum):
-    """The reason for a row's outcome, as recorded in outcome files, and as a sentence with `{detail}`.
+    """The reason for a row's outcome, as recorded in outcome files, and a sentence with `{detail}`.
 
-    The outcome is None if it wasn't recorded.
+    `outcome` is None if it wasn't recorded.
     """
 
     outcome: RowOutcome | None
@@ -60,7 +63,7 @@ class RowReason(StrEnum):
         "the list shows that they unsubscribed there, but they agreed here later",
     )
     LEFT_HERE = "left here", RowOutcome.LEFT_OR_SUPPRESSED, "they unsubscribed from this list"
-    # The sentence doesn't say why, because that might reveal that someone was here and was erased.
+    # The sentence doesn't say why, because that might reveal that someone was on this list and was erased.
     SUPPRESSED_HERE = "kept away", RowOutcome.LEFT_OR_SUPPRESSED, "this address is suppressed here"
     LEFT_BY_ANOTHER_ROW = (
         "left by another row",
@@ -74,13 +77,13 @@ class RowReason(StrEnum):
     DUPLICATE = "duplicate", RowOutcome.DUPLICATE, "the address is already in row {detail}"
     REJECTED = "rejected", RowOutcome.REJECTED, "{detail}"
     BLANK = "blank", RowOutcome.BLANK, "the row is empty"
-    # Processed by a run that didn't record outcomes.
+    # The row was processed by a run that didn't record outcomes.
     EARLIER_RUN = "earlier run", None, "processed before the import was interrupted, without recording the result"
 
 
 @dataclass(frozen=True, slots=True)
 class ConsentEventSummary:
-    """One event of a person's chain, reduced to what a decision needs."""
+    """An event of a person's chain, reduced to what a decision requires."""
 
     seq: int
     kind: ConsentKind
@@ -90,7 +93,10 @@ class ConsentEventSummary:
 
 @dataclass(frozen=True, slots=True)
 class ExistingPerson:
-    """A person who already exists. `import_unfinished` is true if an unfinished import added them."""
+    """A person who already exists.
+
+    `import_unfinished` means that they were added by an unfinished import.
+    """
 
     number: int
     state: PersonState
@@ -107,8 +113,8 @@ class ExistingPerson:
 class RowDecision(NamedTuple):
     """The effect of a row on a person, and the reason.
 
-    `event_kind` is the consent event to append. `adopt` moves an existing person to this import. `suppression_reason`
-    is the reason for suppressing the address.
+    `event_kind` is the consent event to append. `adopt` moves an existing person to this import.
+    `suppression_reason` is the reason for suppressing the address.
     """
 
     reason: RowReason
@@ -118,7 +124,11 @@ class RowDecision(NamedTuple):
 
 
 class EarlierRow(NamedTuple):
-    """An earlier row of the same address: its number, what it says, and whether its confirmation has no IP address."""
+    """An earlier row with the same address.
+
+    It has a number, says something about the address (`claim`), and may have a confirmation without
+    an IP address.
+    """
 
     number: int
     claim: RowReason
@@ -126,7 +136,7 @@ class EarlierRow(NamedTuple):
 
     @property
     def departed(self) -> bool:
-        """True if it says that the person left."""
+        """Whether it says that the person left."""
         return self.claim.outcome is RowOutcome.DEPARTED
 
 
@@ -138,7 +148,10 @@ _CONSENTED_SINCE = RowDecision(RowReason.CONSENTED_SINCE)
 
 
 class Departure(NamedTuple):
-    """The effect of a departure in a list. `method` is its description in the person's chain."""
+    """The effect of a departure in a list.
+
+    `method` is its description in the person's chain.
+    """
 
     reason: RowReason
     suppression_reason: SuppressionReason
@@ -167,9 +180,9 @@ def decide_row(
 
     Args:
         row: the row.
-        existing: the person behind its address, if there is one.
-        suppressed: the gravest reason for which the address is suppressed, or empty.
-        batch: this import; None in a dry run.
+        existing: the person with its address, if there is one.
+        suppressed: the gravest reason for which the address is suppressed, or "".
+        batch: this import, or None in a dry run.
         options: the import options.
     """
     if row.status in DEPARTURE_STATUSES:
@@ -178,7 +191,7 @@ def decide_row(
 
 
 def decide_stated_reason(row: ImportRow, options: ImportOptions) -> RowReason:
-    """Return what a row says, regardless of what's known of its address."""
+    """Return what a row says, regardless of what's known about its address."""
     return DEPARTURES[row.status].reason if row.status in DEPARTURE_STATUSES else _consent_reason(row, options)
 
 
@@ -190,9 +203,9 @@ def find_overridden_reason(
     suppressed: str,
     batch: int | None,
 ) -> RowReason | None:
-    """Return the reason under which an earlier row was counted, if a decision on the same address overrides it.
+    """Return the reason under which an earlier row was counted, if a decision about the same address overrides it.
 
-    In an import, the earlier row's effects are in `existing`. The result is the same without them.
+    In an import, the effects of the earlier row are in `existing`. The result is the same without them.
     """
     if earlier is None or earlier.departed or decision.reason.outcome is not RowOutcome.DEPARTED:
         return None
@@ -214,16 +227,17 @@ def _decide_stay(
 
 
 def _decide_undecided(existing: ExistingPerson, reason: RowReason, kind: ConsentKind, batch: int | None) -> RowDecision:
-    """Decide on someone who hasn't confirmed, from an earlier list or a sign-up here."""
+    """Decide about someone who hasn't confirmed, from an earlier list or a sign-up here."""
     if kind is ConsentKind.LISTED:
         return RowDecision(reason) if batch is not None and existing.batch == batch else _WAITING
     return RowDecision(reason, kind, adopt=True)
 
 
 def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
-    """Return the grounds on which a row may be emailed, or what it lacks.
+    """Return the grounds on which the person in a row may be emailed, or what's missing.
 
-    An admin can't vouch for people whom their own service calls unconfirmed, because they were asked and didn't answer.
+    An admin can't vouch for people who are unconfirmed according to their own service, because they
+    were asked and didn't answer.
     """
     if row.status is not ImportedSubscriberStatus.SUBSCRIBED:
         return RowReason.UNCONFIRMED
@@ -234,12 +248,12 @@ def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
     return RowReason.NO_EVIDENCE if row.confirmed_at is None else RowReason.NO_NETWORK
 
 
-# The consent event for these reasons. For any other, a person is only listed.
+# The consent events for these reasons. For other reasons, a person is only listed.
 _CONSENT_KINDS = {RowReason.CONFIRMED: ConsentKind.IMPORTED, RowReason.ATTESTED: ConsentKind.ATTESTED}
 
 
 def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int | None) -> RowDecision:
-    """Decide on someone subscribed permanently, or only by an unfinished import, which may be this one."""
+    """Decide about someone who's subscribed permanently, or only by an unfinished import, which may be this one."""
     if not existing.import_unfinished or reason not in _CONSENT_KINDS:
         return _ON_THE_LIST
     return RowDecision(reason, adopt=existing.batch != batch)
@@ -263,7 +277,10 @@ def _decide_departure(row: ImportRow, existing: ExistingPerson | None, *, suppre
 def _decide_graver_departure(
     status: ImportedSubscriberStatus, departure: Departure, existing: ExistingPerson, reason: SuppressionReason | None
 ) -> RowDecision:
-    """Decide on someone already off the list. A graver reason counts, unless they're erased."""
+    """Decide about someone who's already off the list.
+
+    A graver reason counts, unless they're erased.
+    """
     if existing.state is PersonState.ERASED or status is ImportedSubscriberStatus.LEFT or reason is None:
         return _SUPPRESSED_HERE
     kind = ConsentKind.COMPLAINED if status is ImportedSubscriberStatus.COMPLAINED else None
@@ -271,14 +288,15 @@ def _decide_graver_departure(
 
 
 def has_consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
-    """Return whether a person signed up or confirmed here after they had left elsewhere.
+    """Return True if a person signed up or confirmed here after they had left elsewhere.
 
-    A departure without a time counts against anyone who hasn't confirmed here themselves, and also against those who
-    have, because it may be later, and not emailing is safer. A request that's waiting for confirmation is left alone.
+    A departure without a time counts against anyone who hasn't confirmed here themselves. It also
+    counts against people who have, because it may be later, and not emailing them is safer. It
+    doesn't affect a request that's waiting for confirmation.
     """
     if existing.state is PersonState.REQUESTED:
         return left_at is None or existing.asked_at > left_at
-    # What an admin restored is the earlier consent.
+    # If an admin restored a subscription, that's the earlier consent.
     own = [link for link in existing.events if link.kind in ledger.GRANT_KINDS - {ConsentKind.RESTORED}]
     confirmed = bool(own) and own[-1].kind in ledger.OWN_CONSENT_KINDS
     return confirmed and left_at is not None and own[-1].at > left_at

@@ -1,7 +1,7 @@
-"""Exports: a person's record for themselves, and the list for a recipient chosen by the team.
+"""Exports: the record of a person for themselves, and the list for a recipient chosen by the team.
 
-A record's fields are named after ISO/IEC TS 27560:2023 (header, processing, parties, events), in the spelling of the
-guide to the W3C's Data Privacy Vocabulary.
+The fields of a record are named as in ISO/IEC TS 27560:2023 (header, processing, parties, events),
+with the spelling used in the guide to the W3C's Data Privacy Vocabulary.
 """
 
 import io
@@ -29,7 +29,7 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ListExport, List
 from subscribers.transfer.spreadsheet_csv import SpreadsheetCsvWriter
 
 RECORD_SCHEMA = "ISO/IEC TS 27560:2023"
-# Imports recognize each by its name (`formats.toml`).
+# Imports recognize each column by its name (`formats.toml`).
 EXPORT_COLUMNS = (
     *("email", "status", "asked_at", "asked_where"),
     *("consent_at", "consent_method", "consent_text", "consent_version", "consent_language"),
@@ -37,24 +37,27 @@ EXPORT_COLUMNS = (
     *("short_edition", "text_only", "breaking_news", "paused_until"),
 )
 EVERYONE = SubscriberFilter()
-EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})  # other states may not be exported
-_PART_SIZE = 8192  # people's numbers per row of an export's parts: 1 kB
+# People in other states may not be exported.
+EXPORTABLE_STATES = frozenset({None, PersonState.SUBSCRIBED})
+# The number of people per row of an export's parts, which takes 1 kB.
+_PART_SIZE = 8192
 
+# These values are empty in a list export.
 _DEFAULT_PREFERENCES = {
     "frequency": "weekly",
     **dict.fromkeys(("short_edition", "text_only", "breaking_news"), "no"),
-}  # empty in a list export
+}
 
 ExportProgress = Callable[[int], None]
 
 
 class ExportStateError(RefusalError):
-    """Raised if addresses of people in the requested state may not be exported."""
+    """Raised if the addresses of people in the requested state may not be exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataController:
-    """The organization responsible for the list, as in records."""
+    """The organization responsible for the list, as it's described in records."""
 
     name: str
     contact: str
@@ -64,7 +67,7 @@ class DataController:
 
 @dataclass(slots=True)
 class ListExportResult:
-    """The number of people in an export, and the numbers of those left out because their row is damaged."""
+    """The number of people in an export, and the numbers of those omitted because their row is damaged."""
 
     people: int = 0
     damaged: list[int] = field(default_factory=list)
@@ -72,7 +75,7 @@ class ListExportResult:
 
 @dataclass(frozen=True, slots=True)
 class ExportRecipient:
-    """The recipient of a list and the reason, both shown to its people as a disclosure."""
+    """The recipient of a list and the reason, which are both shown to its people as a disclosure."""
 
     to_whom: str
     why: str
@@ -91,13 +94,14 @@ def build_person_record(
     """Return all data stored about a person, as JSON values, or None if the person doesn't exist.
 
     Args:
-        session: a read session.
-        keys: the keys, to decrypt the address.
+        session: read session.
+        keys: keys for decrypting the address.
         number: the person's number.
         controller: the organization responsible for the list.
-        now: the moment of the export.
-        other_disclosures: further disclosures in the form of `convert_disclosure_to_json`, such as emails, which aren't
-            stored in this package.
+        now: time of the export.
+        other_disclosures: further disclosures in the form of `convert_disclosure_to_json`, such
+            as emails, which
+            aren't stored in this package.
     """
     person = session.get(Person, number)
     if person is None:
@@ -144,9 +148,10 @@ def build_portable_copy(
     form: Literal["csv", "json"],
     topic_names: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the data that a person provided, as CSV or JSON with the fields of a list export (GDPR, Article 20).
+    """Return the data that was provided by a person, as CSV or JSON (GDPR, Article 20).
 
-    `topic_names` are as for `export_list`. An address that can't be decrypted is empty.
+    The fields are those of a list export. `topic_names` is the same as for `export_list`. An
+    address that can't be decrypted is empty.
 
     Raises:
         sqlalchemy.exc.NoResultFound: the person doesn't exist.
@@ -176,7 +181,10 @@ def build_portable_copy(
 
 
 def convert_disclosure_to_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
-    """Return a disclosure as JSON values. `times` is more than 1 for a total of old ones."""
+    """Return a disclosure as JSON values.
+
+    `times` is more than 1 for a total of old disclosures.
+    """
     return {
         "disclosed_at": format_ledger_time(disclosure.at),
         "recipient": disclosure.to_whom,
@@ -197,16 +205,18 @@ def export_list(
     topic_names: Mapping[str, str] = MappingProxyType({}),
     progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
-    """Write everyone who may be emailed now and matches the filter to `file`, as CSV, in constant memory.
+    """Write everyone who may be emailed now and matches the filter to `file`, as CSV.
 
-    No one else may be exported: addresses of people who unsubscribed may not be passed on (15 USC 7704(a)(4)(A)(iv)),
-    and the privacy page promises people who never confirmed that their address is only used to ask them. They couldn't
-    see the export in their data, either. People whose row can't be decrypted are left out and listed. Each part is
-    recorded before its addresses are written, so a crash leaves one disclosure too many on record, never one too few.
-    `topic_names` has the names of topics by key, because the keys of long names can't be read.
+    No one else may be exported. Addresses of people who unsubscribed may not be passed on (15 USC
+    7704(a)(4)(A)(iv)), and the privacy page promises people who never confirmed that their address
+    is only used to ask them. They couldn't see the export in their data, either. People whose row
+    can't be decrypted are omitted and listed. Each part is recorded before its addresses are
+    written, so that after a crash, there's one recorded disclosure too many, but never one too few.
+    The memory needed doesn't depend on the size of the list. `topic_names` maps the keys of topics
+    to their names, because the keys of long names can't be read.
 
     Raises:
-        ExportStateError: the filter's state may not be exported.
+        ExportStateError: people in the state of the filter may not be exported.
     """
     if list_filter.state not in EXPORTABLE_STATES:
         raise ExportStateError(
@@ -280,7 +290,10 @@ class _ExportedPerson:
 def _decrypt_addresses(
     keys: KeyRing, people_of_part: Iterable[_ExportedPerson], damaged: list[int]
 ) -> list[tuple[_ExportedPerson, str]]:
-    """Decrypt people's addresses. Those with damaged addresses or preferences are added to `damaged`."""
+    """Decrypt the addresses of people.
+
+    People with damaged addresses or preferences are added to `damaged`.
+    """
     opened = []
     for row in people_of_part:
         try:
@@ -296,7 +309,10 @@ def _decrypt_addresses(
 
 
 def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[bool]]) -> Iterator[_ExportedPerson]:
-    """Yield everyone who meets the conditions, by number. No session stays open between pages."""
+    """Yield everyone who meets the conditions, by number.
+
+    No session stays open between pages.
+    """
     after = 0
     while True:
         with database.read() as session:
@@ -313,7 +329,7 @@ def _load_consents(
     session: Session,
     numbers: Sequence[int],
 ) -> dict[int, tuple[datetime, dict[str, Any]]]:
-    """Return the time and body of people's (at most 1,000) last consent, by number."""
+    """Return the time and body of the last consent of people (at most 1,000), by number."""
     kinds = CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
         select(ConsentEvent)
@@ -334,7 +350,10 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
 
 
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
-    """Return an event in the standard's terms. `details` is the content that was hashed."""
+    """Return an event with the standard's names.
+
+    `details` is the content that was hashed.
+    """
     return {
         "event_time": format_ledger_time(event.at),
         "event_type": str(event.kind),

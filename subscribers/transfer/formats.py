@@ -1,8 +1,9 @@
-"""Recognition of a file's service and columns by its headings, declared in `formats.toml`.
+"""Recognition of a file's service and columns by its headings, which are declared in `formats.toml`.
 
-Each service's columns are those of its own export: Mailchimp's audience export, MailPoet's `ImportExportFactory`,
-listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, Buttondown's, beehiiv's, and Kit's subscribers
-CSV, Constant Contact's contacts CSV, and GovDelivery's lists of a topic's subscribers and of deleted ones.
+The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
+`ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, the
+subscriber CSV files of Buttondown, beehiiv, and Kit, Constant Contact's contacts CSV, and
+GovDelivery's lists of a topic's subscribers and of deleted ones.
 """
 
 import re
@@ -34,10 +35,14 @@ class LabeledEnum(StrEnum):
 
 
 class ImportedSubscriberStatus(LabeledEnum):
-    """The status of an address according to a row or a whole file. Later ones are stronger."""
+    """The status of an address according to a row or a whole file.
+
+    Later members are stronger.
+    """
 
     SUBSCRIBED = "person", "Subscribed"
-    UNCONFIRMED = "unconfirmed", "Unconfirmed"  # they never confirmed, according to the service itself
+    # They never confirmed, according to the service itself.
+    UNCONFIRMED = "unconfirmed", "Unconfirmed"
     LEFT = "left", "Unsubscribed"
     BOUNCED = "bounced", "Bounced"
     BLOCKED = "blocked", "Blocked"
@@ -55,7 +60,10 @@ DEPARTURE_STATUSES = frozenset(
 
 
 class ColumnMeaning(LabeledEnum):
-    """The meaning of a column. `formats.toml` uses the names in lower case."""
+    """The meaning of a column.
+
+    The names are used in lowercase in `formats.toml`.
+    """
 
     ADDRESS = "address", "Email address"
     REQUESTED_AT = "requested at", "Sign-up time (UTC)"
@@ -104,7 +112,7 @@ _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class ExportFormat:
-    """A service's export as declared in `formats.toml`."""
+    """The export of a service, as declared in `formats.toml`."""
 
     origin: str
     address: frozenset[str] = frozenset({"email"})
@@ -116,9 +124,10 @@ class ExportFormat:
     exports_consent: bool = True
 
     def matches(self, address: str, headings: Collection[str]) -> bool:
-        """Return whether a file with these normalized headings is such an export; `address` is the address column's.
+        """Return True if a file with these normalized headings is such an export.
 
-        A heading for the address in another language says nothing about the service.
+        `address` is the heading of the address column. If it's in another language, it says nothing
+        about the service.
         """
         return (
             self.required.issubset(headings)
@@ -147,12 +156,13 @@ _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """The columns (from 0) of each meaning. `file_status` is each row's status before its own columns are read.
+    """The columns (from 0) of each meaning.
 
-    `has_heading` is False for a bare list of addresses. `width` is the number of columns. `backslash_quotes` means that
-    quotation marks inside quotes are escaped with a backslash. `headings` are safe to show. `status_words` are meanings
-    of words in this file only. `part_keys` are the keys (`subscribers.part_keys`) of the publication's sections and
-    topics, by tag in lower case.
+    `file_status` is the status of each row before its own columns are read. `has_heading` is False
+    for a bare list of addresses. `width` is the number of columns. `backslash_quotes` means that
+    quotation marks inside quotes are escaped with a backslash. `headings` are safe to show.
+    `status_words` are the meanings of words in this file only. `part_keys` are the keys
+    (`subscribers.part_keys`) of the publication's sections and topics, by tag in lowercase.
     """
 
     origin: str
@@ -167,7 +177,7 @@ class ColumnLayout:
 
     @property
     def email(self) -> int:
-        """The address column."""
+        """The number of the address column."""
         return self.columns[ColumnMeaning.ADDRESS][0]
 
     @property
@@ -177,12 +187,12 @@ class ColumnLayout:
 
     @property
     def guessed_heading(self) -> str:
-        """The address column's heading if only its cells identified it, else an empty string."""
+        """The heading of the address column if the column was only recognized by its cells, or ""."""
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
     def select_fields(self, row: Sequence[str], *meanings: ColumnMeaning) -> list[str]:
-        """Return a row's fields in the columns with these meanings."""
+        """Return the fields of a row in the columns with these meanings."""
         return [row[place] for meaning in meanings for place in self.columns.get(meaning, ())]
 
 
@@ -193,13 +203,13 @@ def recognize_layout(
     file_name: str = "",
     file_status: ImportedSubscriberStatus | None = None,
 ) -> ColumnLayout | None:
-    """Recognize the service and columns of a file by its first row and some of those below.
+    """Recognize the service and columns of a file by its first row and some of the following ones.
 
     Args:
-        first_row: the fields of the first row. One with an address isn't a heading.
-        sample: the fields of the rows below it.
-        file_name: the file's name. Mailchimp's names say what the file contains.
-        file_status: the status of every row according to the operator. It overrides the name.
+        first_row: fields of the first row; if one is an address, the row isn't a heading.
+        sample: fields of the following rows.
+        file_name: name of the file; Mailchimp's names say what the file contains.
+        file_status: status of every row according to the operator, which overrides the name.
 
     Returns:
         The layout, or None if no column contains addresses.
@@ -226,15 +236,16 @@ def recognize_layout(
 
 
 def _read_status_of_file(name: str) -> ImportedSubscriberStatus:
-    """Return the status of every row according to the file's name."""
+    """Return the status of every row according to the name of the file."""
     statuses = (status for start, status in _DECLARED.file_names.items() if name.lower().startswith(start))
     return next(statuses, ImportedSubscriberStatus.SUBSCRIBED)
 
 
 def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
-    """Return the address column: the one with such a heading, unless only others contain addresses. Pure.
+    """Return the address column, or None. Pure.
 
-    Of those others, it's the one with the most addresses, if at least half of its cells are addresses.
+    It's the one with such a heading, unless only other columns contain addresses. In that case,
+    it's the one with the most addresses, if at least half of its cells are addresses.
     """
     filled: Counter[int] = Counter()
     addresses: Counter[int] = Counter()
@@ -255,7 +266,10 @@ def _find_columns(
     meaning: ColumnMeaning,
     form: ExportFormat,
 ) -> tuple[int, ...]:
-    """Return the columns with a meaning by their headings. For a single column, the first known heading counts."""
+    """Return the columns with a meaning, given their headings.
+
+    If there can only be one, it's the column with the first known heading.
+    """
     name = meaning.name.lower()
     known_headings = (*_DECLARED.headings.get(name, ()), *form.headings.get(name, ()))
     if meaning not in _SINGLE_MEANINGS:
@@ -264,11 +278,11 @@ def _find_columns(
 
 
 class ColumnMappingError(RefusalError):
-    """Raised if a required column meaning is missing, or one is used twice."""
+    """Raised if a required column meaning is missing, or if one is used twice."""
 
 
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
-    """Return each column's meaning, in order."""
+    """Return the meaning of each column, in order."""
     meanings = [ColumnMeaning.NOTHING] * layout.width
     for meaning, places in layout.columns.items():
         for place in places:
@@ -277,10 +291,10 @@ def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
 
 
 def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
-    """Check that one column has addresses, and that no two have the same meaning if it must be unique.
+    """Raise an error unless one column has addresses and no two columns have the same unique meaning.
 
     Raises:
-        ColumnMappingError: a meaning is missing or used twice. The message says which.
+        ColumnMappingError: a meaning is missing or used twice; the message says which one.
     """
     if ColumnMeaning.ADDRESS not in meanings:
         raise ColumnMappingError("No column was chosen for email addresses. Choose one.")
@@ -291,10 +305,10 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
 
 
 def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeaning]) -> ColumnLayout:
-    """Return the layout with the columns' meanings replaced.
+    """Return the layout with the meanings of its columns replaced.
 
     Raises:
-        ColumnMappingError: the meanings don't fit the file or each other. The message says why.
+        ColumnMappingError: the meanings don't fit the file or each other; the message says why.
     """
     if len(meanings) != layout.width:
         raise ColumnMappingError("The file's columns don't match the ones you chose. Choose the columns again.")
@@ -306,10 +320,16 @@ def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeanin
 
 
 def mask_heading(text: str) -> str:
-    """Return a heading that's safe to show. One with an @ may be someone's address. Pure."""
+    """Return a heading that's safe to show. Pure.
+
+    A heading with an @ may be someone's address.
+    """
     return MASKED_ADDRESS if "@" in text else text.lstrip("\ufeff").strip()
 
 
 def normalize_heading(text: str) -> str:
-    """Return a heading in a single spelling: `OPTIN_TIME`, `Optin-Time`, and ` optin time` are the same."""
+    """Return a heading in a single spelling.
+
+    For example, `OPTIN_TIME`, `Optin-Time`, and ` optin time` become the same.
+    """
     return re.sub(r"[\s_-]+", " ", text.lstrip("\ufeff").strip().lower().replace("’", "'"))

@@ -14,7 +14,10 @@ from subscribers.transfer.import_undo import UNDONE_OPTION, is_undone, read_opti
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedImport:
-    """An import interrupted by a crash or a person. Its people aren't emailed until it's run again."""
+    """An import interrupted by a crash or a person.
+
+    Its people aren't emailed until it's run again.
+    """
 
     batch: int
     name: str
@@ -55,11 +58,12 @@ class FinishedImport:
     done_at: datetime
     counts: Mapping[str, int]
     is_undone: bool = False
-    undone_at: datetime | None = None  # also None if it was undone before it was finished
+    # Also None if it was undone before it was finished.
+    undone_at: datetime | None = None
 
     @property
     def undo_until(self) -> datetime:
-        """The moment after which it can't be undone."""
+        """The time until which it can be undone."""
         return self.done_at + ledger.UNDO_PERIOD
 
 
@@ -83,10 +87,9 @@ def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:
-    """Delete the salts of imports finished before a moment, so that IP addresses can't be guessed from their digests.
+    """Delete the salts of imports finished before a moment, and return the number of imports.
 
-    Returns:
-        The number of imports.
+    Afterward, IP addresses can't be guessed from their digests anymore.
     """
     old = (ImportBatch.done_at < before) & ImportBatch.salt.is_not(None)
     change = update(ImportBatch).where(old).values(salt=None).returning(ImportBatch.id)

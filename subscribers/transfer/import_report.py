@@ -24,23 +24,26 @@ OTHER_DOMAINS = frozenset(_MARKS["other_domains"])
 
 
 def is_role_address(address: Address) -> bool:
-    """Return whether the local part, without anything after a plus sign, is a role such as "info"."""
+    """Return True if the local part, without anything after a plus sign, is a role such as "info"."""
     return address.local.partition("+")[0].lower() in ROLE_NAMES
 
 
 def is_disposable_address(address: Address) -> bool:
-    """Return whether the domain is on the short list of disposable email services."""
+    """Return True if the domain is in the short list of disposable email services."""
     return address.domain in DISPOSABLE_DOMAINS
 
 
 MAX_PROBLEMS = 10
-MAX_COUNTED_TAGS = 1000  # of those that don't mean a section or topic
-MAX_COUNTED_REASONS = 50  # reasons, words, and domains counted individually
+# The limit for tags that don't represent a section or topic.
+MAX_COUNTED_TAGS = 1000
+MAX_COUNTED_REASONS = 50  # reasons, words, and domains that are counted individually
 ROW_FLAGS = ("role addresses", "disposable addresses", "confirmed without a network address")
 VOUCHED_ROWS = "vouched for"  # of those that are subscribed
-ENDED_SUBSCRIPTIONS = "subscribers unsubscribed"  # of the departures: people who were subscribed here
+# The departures of people who were subscribed here.
+ENDED_SUBSCRIPTIONS = "subscribers unsubscribed"
 
-RejectCallback = Callable[[int, str, Sequence[str]], None]  # called with a rejected row's number, reason, and fields
+# Called with the number, reason, and fields of a rejected row.
+RejectCallback = Callable[[int, str, Sequence[str]], None]
 ImportProgress = Callable[[int], None]
 
 
@@ -53,12 +56,13 @@ _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
 
 @dataclass(slots=True)
 class ImportReport:
-    """The outcomes of an import's rows. `counts` has every outcome, and the number of added people with each mark.
+    """The outcomes of an import's rows.
 
-    `problems` are the numbers and reasons of the first rejected rows. `batch` is None in a dry run. `already_imported`
-    means that this file was imported before, and nothing was done. `longest_write` is the longest write transaction, in
-    seconds. `outcomes` records every row's outcome, if requested. `tags` counts rows by tag and the key of its section
-    or topic.
+    `counts` contains every outcome, and the number of added people with each mark. `problems`
+    contains the numbers and reasons of the first rejected rows. `batch` is None in a dry run.
+    `already_imported` means that this file was imported before, and nothing was done. `longest_write`
+    is the duration of the longest write transaction in seconds. `outcomes` records the outcome of
+    every row, if requested. `tags` counts rows by tag and the key of its section or topic.
     """
 
     survey: FileSurvey
@@ -86,13 +90,13 @@ class ImportReport:
         self.note_outcome(row.number, reason, detail)
 
     def note_decided_row(self, row: DecidedRow) -> None:
-        """Record a row's outcome, and that of the earlier row that it overrides."""
+        """Record the outcome of a row, and that of the earlier row that it overrides."""
         self.note_outcome(row.row.number, row.decision.reason)
         if row.earlier is not None and row.overridden is not None:
             self.note_outcome(row.earlier.number, RowReason.LEFT_BY_ANOTHER_ROW, str(row.row.number))
 
     def note_outcome(self, number: int, reason: RowReason, detail: str = "") -> None:
-        """Record a row's outcome, if requested."""
+        """Record the outcome of a row, if requested."""
         if self.outcomes is not None:
             self.outcomes.note(number, reason, detail)
 
@@ -122,23 +126,29 @@ class ImportReport:
                 self.tags[tag] += 1
 
     def list_quotable_tags(self) -> list[tuple[str, str, int]]:
-        """Return tags that may be shown, with the key of their section or topic, and the number of rows.
+        """Return the tags that may be shown, with the key of their section or topic, and the number of rows.
 
-        Values without a meaning that are only in one row could be names, if the column isn't for tags, so they're left
-        out.
+        If the column isn't for tags, a value without a meaning that's only in one row could be a
+        name, so such values are omitted.
         """
         counts = ((tag, part, rows) for (tag, part), rows in self.tags.most_common())
         return [(tag, part, rows) for tag, part, rows in counts if part or (rows > 1 and may_quote(tag))]
 
 
 def _count_one_of(counts: Counter[Any], key: object) -> None:
-    """Count one of at most 50 keys. New keys beyond them aren't counted."""
+    """Add one to the count of a key, of which there can be 50.
+
+    Additional keys aren't counted.
+    """
     if key in counts or len(counts) < MAX_COUNTED_REASONS:
         counts[key] += 1
 
 
 def count_decided_row(counts: Counter[str], row: DecidedRow, *, by: int = 1) -> None:
-    """Add `by` to the counts of a row (-1 undoes that), and count the earlier row that it overrides differently."""
+    """Add `by` to the counts of a row, and change the counts of the earlier row that it overrides.
+
+    With -1, that's undone.
+    """
     address = row.row.address
     _count_row(counts, address, row.decision.reason, lacks_network=row.row.lacks_network, by=by)
     counts[ENDED_SUBSCRIPTIONS] += by * row.ends_subscription
@@ -150,7 +160,7 @@ def count_decided_row(counts: Counter[str], row: DecidedRow, *, by: int = 1) -> 
 def _count_row(
     counts: Counter[str], address: Address, reason: RowReason, *, lacks_network: bool = False, by: int = 1
 ) -> None:
-    """Add `by` to a row's outcome, and for added people also to their marks."""
+    """Add `by` to the count of a row's outcome and, for added people, to the counts of their marks."""
     outcome = reason.outcome
     assert outcome is not None, "every decided row has an outcome"
     counts[outcome] += by
@@ -168,10 +178,10 @@ def _count_row(
 
 @lru_cache(maxsize=20_000)
 def find_likely_domain(domain: str) -> str:
-    """Return the large domain that was probably meant, or an empty string.
+    """Return the large domain that was probably meant, or "".
 
-    A typo is one letter that's missing, extra, or wrong, or two swapped letters (Damerau's four kinds of typing errors:
-    F. J. Damerau, Communications of the ACM 7(3), 1964).
+    A typo is one letter that's missing, extra, or wrong, or two transposed letters, which are the
+    four kinds of typing errors by Damerau (F. J. Damerau, Communications of the ACM 7(3), 1964).
     """
     if domain in LARGE_DOMAINS or domain in OTHER_DOMAINS:
         return ""

@@ -1,4 +1,4 @@
-"""A running import: rows are processed in steps, each in one short transaction."""
+"""A running import, in which rows are processed in steps, each in one short transaction."""
 
 import time
 from collections import Counter, deque
@@ -19,23 +19,29 @@ from subscribers.transfer.row_builder import BatchDetails, DecidedRow, HashedRow
 from subscribers.transfer.step_writer import DirectStepWriter, ImportStepWriter, StepProgress
 from subscribers.transfer.writer_process import DatabaseOpener, WriterProcess
 
-MAX_STEP_ROWS = 1000  # rows per step, at most: the limit of one transaction
+# The maximum number of rows per step, which is the limit of one transaction.
+MAX_STEP_ROWS = 1000
 _MIN_STEP_ROWS = 100
-# seconds that a step's transaction may block SQLite's other writers; then steps get smaller
+# The seconds for which the transaction of a step may block SQLite's other writers. If it takes
+# longer, steps are made smaller.
 _SQLITE_STEP_SECONDS = 0.05
 _POSTGRESQL_STEP_SECONDS = 0.08  # PostgreSQL's writers aren't blocked
-_NUMBERS_RESERVED = 20_000  # people's numbers reserved at a time
-_MAX_STEPS_AHEAD = 3  # unfinished steps passed to the writer: a checkpoint of SQLite takes as long as two
+# The numbers for people that are reserved at a time.
+_NUMBERS_RESERVED = 20_000
+# The unfinished steps passed to the writer. A checkpoint of SQLite takes as long as two of them.
+_MAX_STEPS_AHEAD = 3
 _MAX_TRIES = 40
-_PROCESS_ROWS = 20_000  # rows from which starting a writer process pays off
+# With fewer rows, it isn't worth starting a writer process.
+_PROCESS_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """The context of an import. `actor` is recorded in every person's chain.
+    """The context of an import.
 
-    A long list is written by a separate process, which opens the database with `open_database`. Without it, this
-    process writes. `file_name` is the name under which the list came.
+    `actor` is recorded in every person's chain. A long list is written by a separate process, which
+    opens the database with `open_database`. If that's None, this process writes. `file_name` is the
+    name of the file with the list.
     """
 
     database: PeopleDatabase
@@ -56,12 +62,13 @@ class _StepInFlight:
 
 
 class ImportRun:
-    """One running import, used as a context in a single thread.
+    """A running import, used as a context in a single thread.
 
-    While a step is written, the next ones are read, decided, and encrypted. Changes by a step in flight are noticed
-    when later ones are written: `import_store.write_step` rejects outdated ones. Therefore, people aren't looked up
-    beforehand while a list only contains strangers. `step_size` is the number of rows per step that the database can
-    handle.
+    While a step is written, the following ones are read, decided, and encrypted. If a step in
+    flight changes something that later ones are based on, that's noticed when they're written,
+    because `import_store.write_step` rejects outdated steps. People therefore aren't looked up in
+    advance while a list only contains strangers. `step_size` is the number of rows per step that
+    the database can handle.
     """
 
     def __init__(
@@ -92,7 +99,8 @@ class ImportRun:
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
         """Process a chunk of rows, and record that the file is processed through row `last_row`.
 
-        Two rows of one address are never in the same step, because the second depends on the effect of the first.
+        Two rows with the same address are never in the same step, because the second depends on the
+        effect of the first.
         """
         first, later = _split_repeated(rows)
         decided = self._decide_rows(first)
@@ -109,7 +117,10 @@ class ImportRun:
             self.process_rows(later, last_row)
 
     def finish_steps(self) -> None:
-        """Wait for all steps in flight. Steps outdated by other processes are decided again until they're written."""
+        """Wait for all steps in flight.
+
+        Steps that were outdated by other processes are decided again until they're written.
+        """
         while self._in_flight:
             self._finish_first_step()
 
@@ -118,14 +129,18 @@ class ImportRun:
         if self._finish_handed_over():
             return
         flights = [flight, *self._in_flight]
-        while self._in_flight:  # those behind it return unwritten
+        # The following steps return unwritten.
+        while self._in_flight:
             self._in_flight.popleft()
             self._finish_handed_over()
         for place in range(len(flights)):
             self._write_again(flights[place:])
 
     def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
-        """Decide the first of some steps again until it's written. The later steps' counts include its counts."""
+        """Decide the first of some steps again until it's written.
+
+        The counts of later steps include its counts.
+        """
         rows = flights[0].rows
         for attempt in range(_MAX_TRIES):
             time.sleep(0.01 * attempt)
@@ -147,7 +162,7 @@ class ImportRun:
         self._writer.start_step(step, StepProgress(dict(flight.counts), flight.last_row, self._attempt))
 
     def _finish_handed_over(self) -> bool:
-        """Wait for the first step passed to the writer; return whether it was written."""
+        """Wait for the first step passed to the writer, and return True if it was written."""
         result = self._writer.finish_step()
         if result.written:
             self._adjust_step_size(result.seconds)
@@ -165,7 +180,7 @@ class ImportRun:
         return decided
 
     def _note_outcomes(self, rows: list[DecidedRow]) -> None:
-        """Record the outcomes of rows before they're written, so that none is missing once they're committed."""
+        """Record the outcomes of rows before they're written, so that none are missing once they're committed."""
         if self._report.outcomes is not None:
             for row in rows:
                 self._report.note_decided_row(row)
@@ -183,7 +198,10 @@ class ImportRun:
         )
 
     def _take_numbers(self, count: int) -> Sequence[int]:
-        """Return `count` numbers for new people. A few that are left over are wasted."""
+        """Return `count` numbers for new people.
+
+        Some reserved numbers may never be used.
+        """
         if count > len(self._numbers):
             reserved = max(count, min(_NUMBERS_RESERVED, self._report.survey.rows))
             with self._context.database.write() as session:
@@ -192,12 +210,13 @@ class ImportRun:
         return numbers
 
     def _log_departures(self, rows: Sequence[DecidedRow]) -> None:
-        """Log departures before they're committed (see `lifecycle.unsubscribe`): people's here, and all complaints.
+        """Log departures before they're committed (see `lifecycle.unsubscribe`).
 
-        People who left elsewhere may be many, and their list can be imported again after a restore.
+        These are the departures of people here, and all complaints. There may be many people who
+        left elsewhere, and their list can be imported again after a restore.
         """
         departed = {}
-        # Most rows are new people's.
+        # Most rows are about new people.
         for row in (row for row in rows if row.existing is not None or row.decision.suppression_reason is not None):
             kind = _departure_kind(row)
             if kind is not None:
@@ -251,9 +270,10 @@ def decide_rows(
     batch: int | None,
     needs_lookup: bool = True,
 ) -> list[DecidedRow]:
-    """Decide on each row by what's known of its address. `batch` is None in a dry run.
+    """Decide about each row, given what's known about its address.
 
-    Without `needs_lookup`, addresses are assumed to be unknown. The writing transaction checks the assumption.
+    `batch` is None in a dry run. Without `needs_lookup`, addresses are assumed to be unknown, which
+    is checked by the writing transaction.
     """
     existing: dict[str, ExistingPerson] = {}
     suppressed: dict[str, str] = {}
@@ -284,7 +304,7 @@ def _count_rows(
 
 
 def _split_repeated(rows: Sequence[HashedRow]) -> tuple[list[HashedRow], list[HashedRow]]:
-    """Separate each address's first row from its later rows."""
+    """Separate the first row of each address from its later rows."""
     first: dict[str, HashedRow] = {}
     later = [
         hashed_row for hashed_row in rows if first.setdefault(hashed_row.hashes.lookup, hashed_row) is not hashed_row

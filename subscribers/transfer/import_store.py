@@ -1,4 +1,4 @@
-"""The database part of an import: lookup of addresses, and writing each step in one commit."""
+"""The database part of an import: looking up addresses, and writing each step in one commit."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from subscribers.transfer.row_builder import PersonChange
 
 _LOCK_TIMEOUT = "200ms"
 _PLAN_CACHE_MODE = "plan_cache_mode"
-_CACHE_KIB = 32_000  # KiB
+_CACHE_KIB = 32_000  # in KiB
 
 
 class ConcurrentChangeError(Exception):
@@ -38,8 +38,9 @@ class RequestedSuppression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """The content of one commit. It only has hashes and ciphertexts of addresses, so another process can write it.
+    """The content of one commit.
 
+    It only contains hashes and ciphertexts of addresses, so another process can write it.
     `newcomers` are the hashes for the rows of `people`, whose first events are in `events`.
     """
 
@@ -51,7 +52,7 @@ class ImportStep:
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
-    """Return the people with the given addresses (at most 1,000), by the current lookup hash of their address.
+    """Return the people with these addresses (at most 1,000), by the current lookup hash of their address.
 
     Raises:
         ImportUndoError: an import is being undone, even if its undo began after this import.
@@ -70,7 +71,10 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Return people's (at most 1,000) chains as the position, kind, time, and commitment of each event, by number."""
+    """Return the chains of people (at most 1,000), by number.
+
+    Each event has its position, kind, time, and commitment.
+    """
     query = (
         select(ConsentEvent.person, ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.at, ConsentEvent.commitment)
         .where(ConsentEvent.person.in_(numbers))
@@ -83,23 +87,30 @@ def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, lis
 
 
 def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
-    """Return the suppression reasons of addresses (at most 1,000) by current lookup hash. The others are left out."""
+    """Return the suppression reasons of addresses (at most 1,000) by current lookup hash.
+
+    Addresses that aren't suppressed are omitted.
+    """
     rows = suppression.find_suppressions(session, [address.suppressions for address in hashes])
     pairs = zip(hashes, rows, strict=True)
     return {address.lookup: row.reason for address, row in pairs if row is not None}
 
 
 def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
-    """Reserve numbers for new people, which encryption needs before the rows exist. Unused ones stay unused."""
+    """Reserve numbers for new people.
+
+    They're needed for encryption before the rows exist. Some may never be used.
+    """
     if is_postgresql(session):
-        # OFFSET 0 makes PostgreSQL look up the sequence's name only once.
+        # OFFSET 0 makes PostgreSQL look up the name of the sequence only once.
         query = text(
             "SELECT array_agg(nextval(name)) FROM generate_series(1, :several),"
             " (SELECT CAST(pg_get_serial_sequence('person', 'number') AS regclass) AS name OFFSET 0) AS sequence"
         )
         numbers: list[int] = session.execute(query, {"several": count}).scalar_one()
         return numbers
-    # AUTOINCREMENT keeps its counter in an ordinary, writable table (https://sqlite.org/autoinc.html).
+    # AUTOINCREMENT keeps its counter in an ordinary, writable table
+    # (https://sqlite.org/autoinc.html).
     add = text("UPDATE sqlite_sequence SET seq = seq + :several WHERE name = 'person' RETURNING seq")
     last = session.scalar(add, {"several": count})
     if last is None:
@@ -109,7 +120,7 @@ def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> int | None:
-    """Lock an import until the commit; return its last processed row, or None if it has ended."""
+    """Lock an import until the commit, and return its last processed row, or None if it has ended."""
     query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
     row = session.execute(query).one()
     return row.reached if row.done_at is None else None
@@ -125,7 +136,8 @@ def write_step(
     """Write a step, whose people and events are in `links` (`ledger.prepare_people_with_first_links`).
 
     Raises:
-        ConcurrentChangeError: the step is outdated. Roll back the transaction, and decide the step again.
+        ConcurrentChangeError: the step is outdated; roll back the transaction, and decide the
+            step again.
     """
     _lock_suppressions(session)
     with force_custom_plans(session):
@@ -141,10 +153,10 @@ def write_step(
 
 
 def _lock_suppressions(session: Session) -> None:
-    """Block suppressions between our check and our commit, so that `suppress` then finds the person we add.
+    """Block suppressions between the check and the commit, so that `suppress` then finds the person who was added.
 
-    SQLite's write transaction does that already. On PostgreSQL, give up soon if another transaction holds a person's
-    row and waits for us: theirs succeeds, and the step is tried again.
+    SQLite's write transaction already does that. On PostgreSQL, give up soon if another transaction holds
+    a person's row and waits for this one. The other transaction succeeds, and the step is tried again.
     """
     if is_postgresql(session):
         session.execute(select(func.set_config("lock_timeout", _LOCK_TIMEOUT, True)))
@@ -155,9 +167,10 @@ def _lock_suppressions(session: Session) -> None:
 
 @contextmanager
 def force_custom_plans(session: Session) -> Iterator[None]:
-    """Make PostgreSQL plan each query for the current table, because a plan from its first rows would scan it.
+    """Make PostgreSQL plan each query for the current table during the block.
 
-    Only for lookups. Otherwise, the foreign key check would be planned again for each written row.
+    A plan from its first rows would scan it. This is only for lookups. Otherwise, the foreign key
+    check would be planned again for each written row.
     """
     if is_postgresql(session):
         session.execute(select(func.set_config(_PLAN_CACHE_MODE, "force_custom_plan", True)))
@@ -167,10 +180,11 @@ def force_custom_plans(session: Session) -> Iterator[None]:
 
 
 def _defer_checkpoints(session: Session) -> None:
-    """Enlarge SQLite's cache for an index of a million hashes, which each step touches all over; keep commits short.
+    """Enlarge SQLite's cache for an index of a million hashes, all parts of which are used by each step.
 
-    Otherwise, a commit would also copy the whole log back into the database, and sync it. `checkpoint_sqlite` does that
-    between steps, when others can write. The connection returns to the pool unchanged.
+    Commits are kept short. Otherwise, a commit would also copy the whole log back into the
+    database, and sync it. `checkpoint_sqlite` does that between steps, when others can write. The
+    connection is returned to the pool unchanged.
     """
     driver: Any = session.connection().connection.driver_connection
     (usual,) = driver.execute("PRAGMA wal_autocheckpoint").fetchone()
@@ -185,20 +199,23 @@ def _defer_checkpoints(session: Session) -> None:
 
 
 def checkpoint_sqlite(database: PeopleDatabase) -> None:
-    """Copy SQLite's log back into the database, as far as readers permit. Writers aren't blocked."""
+    """Copy SQLite's log back into the database, as far as readers permit.
+
+    Writers aren't blocked.
+    """
     with database.read() as session:
         if not is_postgresql(session):
             session.execute(text("PRAGMA wal_checkpoint(PASSIVE)"))
 
 
 def _check_strangers(session: Session, step: ImportStep) -> None:
-    """Check that no one else has added or suppressed a person who was unknown when the step was decided.
+    """Raise an error if someone else has added or suppressed a person who was unknown when the step was decided.
 
-    A person added under the current key needs no check: the unique lookup hash rejects ours, and the step is decided
-    again.
+    A person added with the current key doesn't have to be checked. Their unique lookup hash
+    prevents ours from being inserted, and the step is decided again.
 
     Raises:
-        ConcurrentChangeError: someone has.
+        ConcurrentChangeError: a person was added or suppressed.
     """
     unknown = [requested for requested in step.suppressions if not requested.of_person]
     strangers = _list_strangers(step.newcomers, unknown)
@@ -211,13 +228,16 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
 def _list_strangers(
     newcomers: Iterable[AddressHashes], suppressions: Iterable[RequestedSuppression]
 ) -> list[tuple[AddressHashes, str]]:
-    """Return people who weren't on the list, each with the reason to suppress them, which is empty for newcomers."""
+    """Return the people who weren't on the list, each with the reason to suppress them, which is "" for newcomers."""
     to_suppress = [(requested.hashes, requested.reason) for requested in suppressions]
     return [*((hashes, "") for hashes in newcomers), *to_suppress]
 
 
 def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:
-    """Return whether an address has been suppressed. A milder suppression than the row's own doesn't count."""
+    """Return True if an address has been suppressed.
+
+    A suppression that's milder than that of the row doesn't count.
+    """
     suppressed = find_suppression_reasons(session, [hashes for hashes, _ in strangers])
     return any(
         hashes.lookup in suppressed and not suppression.outweighs_reason(reason, suppressed[hashes.lookup])

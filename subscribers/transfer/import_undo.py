@@ -1,8 +1,8 @@
-"""Undoing an import: an unfinished one at any time, a finished one within seven days.
+"""Undoing an import, which is possible at any time if it's unfinished, or within seven days if it's finished.
 
-Events are only appended. People aren't suppressed, so a corrected list can add them again, and departures from the file
-stay. From the first moment on, no one in the import is in the audience, because it counts as unfinished until it's
-undone.
+Events are only appended. People aren't suppressed, so a corrected list can add them again, and
+departures from the file are kept. From the start, no one in the import is in the audience, because
+it counts as unfinished until it's undone.
 """
 
 import json
@@ -24,34 +24,40 @@ from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Per
 
 PAGE_SIZE = 500  # people per transaction
 UNDO_METHOD = "import undone"
-UNDONE_OPTION = "undone"  # among a batch's options, so that its file doesn't count as imported
+# An option of a batch, so that its file doesn't count as imported.
+UNDONE_OPTION = "undone"
 # These don't show that a person wants to be subscribed.
 _PASSIVE_KINDS = frozenset({ConsentKind.LINKS_RENEWED, ConsentKind.BOUNCED})
 _DEPARTURE_KINDS = frozenset(
     {ConsentKind.WITHDRAWN, ConsentKind.COMPLAINED, ConsentKind.SUPPRESSED, ConsentKind.ERASED}
 )
 
-FINISHED_OPTION = "finished"  # of an undone batch: when it had finished
+# An option of an undone batch with the time when it was finished.
+FINISHED_OPTION = "finished"
 ABANDONED_OPTION = "abandoned"
 REVERSED_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
 
 
 class ImportUndoError(RefusalError):
-    """Raised if the import can't be undone. The message says why."""
+    """Raised if the import can't be undone.
+
+    The message says why.
+    """
 
 
 class UndoOutcome(StrEnum):
     """The outcome of undoing an import for one person."""
 
     REMOVED = "removed"  # only this import had added them
-    EARLIER = "here before"  # they stay, without the import's consent and preferences
+    # They're kept, without the import's consent and preferences.
+    EARLIER = "here before"
     ACTIVE = "active since"
     DEPARTED = "unsubscribed since"
-    DEPARTED_BY_FILE = "unsubscribed by the file"  # counted among the import's rows, not here
+    DEPARTED_BY_FILE = "unsubscribed by the file"  # counted among the rows of the import, not here
 
 
 class ImportedLink(NamedTuple):
-    """One event of a chain, reduced to what the decision needs."""
+    """An event of a chain, reduced to what the decision requires."""
 
     seq: int
     kind: ConsentKind
@@ -61,7 +67,7 @@ class ImportedLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedPerson:
-    """A person in an import with their chain."""
+    """A person in an import, with their chain."""
 
     number: int
     state: PersonState
@@ -71,7 +77,7 @@ class ImportedPerson:
 
 @dataclass(slots=True)
 class UndoResult:
-    """The number of people by outcome, and the number whose earlier preferences are restored."""
+    """The number of people by outcome, and the number of people whose earlier preferences are restored."""
 
     removed: int = 0
     earlier: int = 0
@@ -81,7 +87,7 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people who stay: here before, active since, or unsubscribed since."""
+        """The number of people who are kept: here before, active since, or unsubscribed since."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
@@ -105,7 +111,8 @@ class _Changes:
 def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True) -> UndoOutcome:
     """Return the outcome for a person when the import that they belong to is undone. Pure.
 
-    No one was emailed because of an import that was never finished, so later activity doesn't support its consent.
+    No one was emailed because of an import that was never finished, so later activity isn't
+    evidence for its consent.
     """
     if person.state in ledger.DEPARTED_STATES:
         departures = [link for link in person.links if link.kind in _DEPARTURE_KINDS]
@@ -113,21 +120,24 @@ def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True
         return UndoOutcome.DEPARTED_BY_FILE if is_by_file else UndoOutcome.DEPARTED
     active_links = [link for link in person.links if link.kind not in _PASSIVE_KINDS]
     own = [link.seq for link in active_links if link.body.get("batch") == batch]
-    if not own:  # taken over from another import that was never finished
+    if not own:  # adopted from another import that was never finished
         return UndoOutcome.REMOVED if len(active_links) == 1 else UndoOutcome.EARLIER
     later = [link for link in active_links if link.seq > own[-1]]
     is_active = any(ledger.is_sign_of_life(link.kind, link.body) for link in later)
     if is_active and was_finished:
         return UndoOutcome.ACTIVE
-    # Anyone can type an address into the form, so a request isn't the person's own action yet, but it awaits their
-    # answer.
+    # Anyone can type an address into the form, so a request isn't the person's own action yet, but
+    # is waiting for their answer.
     has_requested = any(link.kind is ConsentKind.REQUESTED for link in active_links)
     is_earlier = is_active or has_requested or active_links[0].seq < own[0]
     return UndoOutcome.EARLIER if is_earlier else UndoOutcome.REMOVED
 
 
 def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str, Any] | None:
-    """Return the preferences from before an import, if it changed them and nothing has since, or None. Pure."""
+    """Return the preferences from before an import, or None. Pure.
+
+    Return None if the import didn't change them, or if they have been changed since then.
+    """
     changes = [link for link in person.links if link.kind is ConsentKind.CHOICES_CHANGED]
     if not changes or changes[-1].body.get("batch") != batch:
         return None
@@ -142,9 +152,10 @@ def abandon_batch(
     actor: str,
     now: datetime,
 ) -> UndoResult | None:
-    """Undo an unfinished import; return None if there's no such import. An interrupted undo can be run again.
+    """Undo an unfinished import, or return None if there's no such import.
 
-    Departures from the file stay, because we had to respect them. The file can be imported again afterward.
+    An interrupted undo can be run again. Departures from the file are kept, because they had to be
+    respected. The file can be imported again afterward.
     """
     with database.read() as session:
         row = session.get(ImportBatch, batch)
@@ -157,13 +168,15 @@ def abandon_batch(
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Undo a finished import, or continue an interrupted undo. Its people get no email once it begins.
+    """Undo a finished import, or continue an interrupted undo.
 
-    The unsubscribe log gets one entry, before the commit as for departures, so that a copy restored from before the
-    undo learns of it (`repeat_lost_undos`).
+    Its people receive no email once it begins. An entry is written to the unsubscribe log, before
+    the commit as for departures, so that a copy that's restored from before the undo can find out
+    about it (`repeat_lost_undos`).
 
     Raises:
-        ImportUndoError: there's no such import, it isn't finished, or it was finished more than seven days ago.
+        ImportUndoError: there's no such import, it isn't finished, or it was finished more than
+            seven days ago.
         OSError: the unsubscribe log couldn't be written.
     """
     with database.write() as session:
@@ -183,15 +196,18 @@ def _mark_undone(row: ImportBatch, now: datetime) -> None:
 
 
 def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
-    """Return the log entry for an undo, by the import's file and start, because a restored copy may reuse numbers."""
+    """Return the log entry for an undo.
+
+    It refers to the file and start of the import, because a restored copy may reuse numbers.
+    """
     name = f"{row.file_hash} {ledger.format_ledger_time(row.started_at)}"
     return PendingUnsubscribeLogEntry(name, "", IMPORT_UNDONE)
 
 
 def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> list[int]:
-    """Begin to undo the imports of a restored copy that were undone after it was made; return their numbers.
+    """Begin to undo the imports of a restored copy that were undone after it was made, and return their numbers.
 
-    Their people aren't emailed. They're listed as interrupted undos, which an admin finishes.
+    Their people aren't emailed. The undos are listed as interrupted, and have to be finished by an admin.
 
     Raises:
         UnsubscribeLogError: the unsubscribe log is damaged.
@@ -210,26 +226,28 @@ def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now:
 
 
 def is_undo_interrupted(row: ImportBatch | None) -> bool:
-    """Return whether undoing an import began but didn't finish."""
+    """Return True if undoing an import has begun but wasn't finished."""
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
 
 
 def is_undone(row: ImportBatch) -> bool:
-    """Return whether an import was undone, or its undo has begun."""
+    """Return True if an import was undone, or its undo has begun."""
     return not REVERSED_OPTIONS.isdisjoint(row.options)
 
 
 def read_option_time(row: ImportBatch, option: str) -> datetime | None:
-    """Return a moment from a batch's options, or None."""
+    """Return a moment from the options of a batch, or None."""
     moment = row.options.get(option)
     return datetime.fromisoformat(moment) if moment else None
 
 
 def check_no_undo_interrupted(session: Session) -> None:
-    """Check that no import is being undone, because its people would look like those of a running import.
+    """Raise an error if an import is being undone.
+
+    Its people would look like those of a running import.
 
     Raises:
-        ImportUndoError: one is.
+        ImportUndoError: an import is being undone.
     """
     unfinished = session.scalars(select(ImportBatch).where(ImportBatch.done_at.is_(None)))
     row = next(filter(is_undo_interrupted, unfinished), None)
@@ -238,20 +256,20 @@ def check_no_undo_interrupted(session: Session) -> None:
 
 
 def check_undo_can_begin(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
-    """Check that undoing an import can begin or continue.
+    """Raise an error unless undoing an import can begin or continue.
 
     Raises:
-        ImportUndoError: it can't. The message says why.
+        ImportUndoError: it can't; the message says why.
     """
     if not is_undo_interrupted(row):
         check_undoable(row, batch, now=now)
 
 
 def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> None:
-    """Check that a finished import can be undone.
+    """Raise an error unless a finished import can be undone.
 
     Raises:
-        ImportUndoError: it can't.
+        ImportUndoError: it can't be undone.
     """
     if row is None or row.done_at is None or is_undone(row):
         raise ImportUndoError(f"There's no finished import {batch} to undo. Check its number in the list of imports.")
@@ -282,13 +300,17 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
 
 
 def _has_other_events(batch: int) -> ColumnElement[bool]:
-    """Return the condition for people with events other than the import's, or who have left."""
-    by_import = ConsentEvent.body.contains(f'"batch":{batch},')  # canonical JSON, in which other fields follow
+    """Return the condition for people with events other than those of the import, or who have left."""
+    # This is canonical JSON, in which other fields follow.
+    by_import = ConsentEvent.body.contains(f'"batch":{batch},')
     return Person.state.in_(ledger.DEPARTED_STATES) | exists().where(ConsentEvent.person == Person.number, ~by_import)
 
 
 def _count_people_without_other_events(session: Session, batch: int) -> int:
-    """Count the people whom `decide_undo` removes because they only have the import's events. That's most of them."""
+    """Count the people whom `decide_undo` removes because they only have events of the import.
+
+    Most people do.
+    """
     return count_rows(session, Person, Person.batch == batch, ~_has_other_events(batch))
 
 
@@ -308,14 +330,15 @@ def _reverse_import(
     body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
     while True:
         with database.write() as session:
-            # Lock the row that an import locks at every step, so it can't continue with this batch.
+            # Lock the row that an import locks at every step, so that it can't continue with this batch.
             session.execute(select(ImportBatch.id).where(ImportBatch.id == batch).with_for_update())
             people = _load_people(session, batch, after, lock=True)
             if not people and not after:
                 _close_batch(session, batch, now, is_undo=is_undo)
                 return result
             _reverse_people(session, people, body, result, now)
-            after = people[-1].number if people else 0  # start again, because an import may be running at the same time
+            # Start again, because an import may be running at the same time.
+            after = people[-1].number if people else 0
 
 
 def _load_people(
@@ -400,7 +423,8 @@ def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) 
     """Mark the batch as ended, so that its file doesn't count as imported."""
     row = session.get_one(ImportBatch, batch)
     row.done_at = read_option_time(row, FINISHED_OPTION) or now
-    if not is_undo:  # a finished import's effects on addresses that aren't here stay, and so do its counts
+    # The effects of a finished import on addresses that aren't here are kept, and so are its counts.
+    if not is_undo:
         row.counts, row.salt = {}, None
         row.options = {**row.options, ABANDONED_OPTION: True}
 
@@ -411,6 +435,9 @@ def count_batch_people(session: Session, batch: int) -> int:
 
 
 def has_more_people(session: Session, batch: int, people: int) -> bool:
-    """Return whether an import has more than this many people, without counting all of them."""
+    """Return True if an import has more than this many people.
+
+    They aren't all counted.
+    """
     query = select(Person.number).where(Person.batch == batch).order_by(Person.number)
     return session.scalar(query.offset(people).limit(1)) is not None

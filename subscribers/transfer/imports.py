@@ -1,7 +1,7 @@
-"""Importing a list: first a dry run that only counts, then the import in small steps.
+"""Importing a list: first a dry run that only counts, and then the import in small steps.
 
-People in an import aren't in the audience until its batch is done, which is a change to one row. A crash leaves people
-who don't count. Running the same file again with the same options continues where it stopped.
+People in an import aren't in the audience until its batch is done, which is a change to one row.
+After a crash, they don't count. If the same file is run again with the same options, it's continued.
 """
 
 import secrets
@@ -38,18 +38,21 @@ from subscribers.transfer.row_builder import BatchDetails, HashedRow
 from subscribers.transfer.rows import ImportRow, LikelyTypoError, RowError, is_blank_row, list_tags, parse_row
 from subscribers.transfer.suppressions.suppression_adoption import review_imported_people
 
-_HASH_DIGITS = 15  # hex digits of the keyed hash: 60 bits, which fit in SQLite's row ID
+# The hex digits of the keyed hash. They're 60 bits, which fit in SQLite's row ID.
+_HASH_DIGITS = 15
 
 
 class SeenAddresses:
-    """Remembers addresses as keyed hashes, and what their rows say, in a private temporary file. Use it in one thread.
+    """A record of addresses as keyed hashes, and of what their rows say, in a private temporary file.
 
-    The chance that two of a million addresses share 60 bits is one in two million.
+    It must be used in one thread. The probability that two of a million addresses have the same 60
+    bits is one in two million.
     """
 
     def __init__(self, options: ImportOptions) -> None:
         self._options = options
-        self._connection = sqlite3.connect("", isolation_level=None)  # "" is SQLite's name for a private file
+        # The name "" creates a private file.
+        self._connection = sqlite3.connect("", isolation_level=None)
         for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-4000"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.execute(
@@ -64,8 +67,9 @@ class SeenAddresses:
         """Remember the addresses of rows.
 
         Returns:
-            For each row, in order, None if the address is new, or else the earlier row that counts: the first
-            departure, or the first row.
+            For each row, in order, None if the address is new, or the earlier row that
+            counts, which is the first
+            departure or else the first row.
         """
         hashes = [int(row.hashes.lookup[:_HASH_DIGITS], 16) for row in rows]
         places = ",".join("?" * len(hashes))
@@ -101,12 +105,13 @@ def rehearse_import(
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Count what an import of a file would do. Nothing is written, except the rows' outcomes in `outcomes`.
+    """Count what an import of a file would do.
 
-    `on_reject` and `progress` are called as in `run_import`.
+    Nothing is written, except for the outcomes of the rows in `outcomes`. `on_reject` and
+    `progress` are called as in `run_import`.
 
     Raises:
-        ListFileError: the file changed meanwhile.
+        ListFileError: the file has changed.
         OSError: the outcomes couldn't be written.
     """
     report = ImportReport(survey, outcomes=outcomes)
@@ -135,14 +140,16 @@ def run_import(
 ) -> ImportReport:
     """Import a file, or continue an unfinished import of it.
 
-    Events and people get the time `now`. `on_reject` is called with the number, reason, and fields of each rejected
-    row, and again in a second run, and `progress` with the number of the last processed row. Every row's outcome is
-    recorded in `outcomes`. A second run continues with those of the first.
+    Events and people get the time `now`. `on_reject` is called with the number, reason, and fields
+    of each rejected row, and again in a second run. `progress` is called with the number of the
+    last processed row. The outcome of every row is recorded in `outcomes`. A second run continues
+    with the outcomes of the first.
 
     Raises:
-        ListFileError: the file changed meanwhile, an import of it began with other options, or this one was undone.
+        ListFileError: the file has changed, an import of it began with other options, or this
+            one was undone.
         ImportUndoError: an import is being undone.
-        OSError: the unsubscribe log, or the outcomes, couldn't be written.
+        OSError: the unsubscribe log or the outcomes couldn't be written.
     """
     report, batch, reached = _open_batch(context, survey, options, now)
     if report.already_imported:
@@ -173,14 +180,15 @@ def run_import(
                 "the file again."
             )
         row = session.get_one(ImportBatch, batch.id)
-        row.counts, row.done_at = dict(report.counts), now  # from here on, all of them count
+        row.counts, row.done_at = dict(report.counts), now  # from now on, all of them count
     return report
 
 
 def count_imported_departures(session: Session) -> int:
-    """Return how many rows of all lists were departures (unsubscribes, bounces, complaints, blocks) that took effect.
+    """Return how many rows of all lists were departures that took effect.
 
-    Most of them aren't of people here. Only a keyed hash is stored of those, which isn't in any count of people.
+    Departures are unsubscribes, bounces, complaints, and blocks. Most of them aren't of people
+    here. For these, only a keyed hash is stored, which isn't included in any count of people.
     """
     counts = session.scalars(select(ImportBatch.counts).where(ImportBatch.done_at.is_not(None)))
     return sum(each.get(RowOutcome.DEPARTED, 0) for each in counts)
@@ -189,7 +197,10 @@ def count_imported_departures(session: Session) -> int:
 def _open_batch(
     context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
 ) -> tuple[ImportReport, BatchDetails, int]:
-    """Open the batch of a file or its unfinished one; return the report, the details, and the last row it reached."""
+    """Open the batch of a file or its unfinished one.
+
+    Return the report, the details of the batch, and the last processed row.
+    """
     with context.database.write() as session:
         row = _find_earlier_batch(session, survey, options)
         if row is None:
@@ -246,8 +257,8 @@ def _read_chunks(
 ) -> Iterator[tuple[list[ImportRow], int]]:
     """Yield the valid rows of a file in chunks, in order.
 
-    Each comes with the number of the last row read, including blank and rejected ones. Rows up to `reached` were
-    processed by an earlier run. They're in separate chunks and aren't counted.
+    Each chunk has the number of the last row read, including blank and rejected ones. Rows up to
+    `reached` were processed by an earlier run. They're in separate chunks and aren't counted.
     """
     layout = report.survey.layout
     rows: list[ImportRow] = []
@@ -282,7 +293,7 @@ def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[Hashed
 
 
 def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
-    """Leave out rows with a repeated address. The first row counts, and the first departure."""
+    """Omit rows with a repeated address, except for the first row and the first departure."""
     unique_rows = []
     for (row, hashes, _), before in zip(rows, seen_addresses.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES

@@ -1,4 +1,7 @@
-"""List files: their encoding, separator, and rows. They're streamed, never held in memory."""
+"""List files: their encoding, separator, and rows.
+
+Files are streamed, never held in memory.
+"""
 
 import codecs
 import csv
@@ -22,8 +25,10 @@ from subscribers.transfer.formats import (
 )
 from subscribers.transfer.options import ImportOptions
 
-_MAX_LINE_LENGTH = 1_000_000  # characters; a longer line isn't from a table
-_END_MARKER = "\x1eend of file\x1e"  # in no file; it's returned as its own row if all quotes are closed
+# A line with more characters isn't from a table.
+_MAX_LINE_LENGTH = 1_000_000
+# No file contains this. It's returned as its own row if all quotes are closed.
+_END_MARKER = "\x1eend of file\x1e"
 _SEPARATORS = ",;\t|"
 SAMPLE_ROWS = 200  # searched for addresses
 _CHUNK_BYTES = 1 << 20
@@ -33,12 +38,18 @@ ReadableFile = Path | ZipPath
 
 
 class ListFileError(RefusalError):
-    """Raised if a file can't be read as a list. The message says which row and what to do, without quoting it."""
+    """Raised if a file can't be read as a list.
+
+    The message says which row it is and what to do, without quoting it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class FileSurvey:
-    """The result of scanning a whole file. `rows` doesn't include the heading; `stamp` reveals changes."""
+    """The result of scanning a whole file.
+
+    `rows` doesn't include the heading. `stamp` is different if the file has changed.
+    """
 
     path: Path
     encoding: str
@@ -57,16 +68,16 @@ def survey_file(
     *,
     part_keys: Mapping[str, str] | None = None,
 ) -> FileSurvey:
-    """Scan a file before it's used, so that a fault at its end isn't found halfway.
+    """Scan a file before it's used, so that a fault at its end isn't found in the middle of an import.
 
     Args:
         path: the file.
         options: the operator's settings for all rows, columns, and unknown words.
-        part_keys: the keys of the publication's sections and topics, by tag in lower case.
+        part_keys: keys of the publication's sections and topics, by tag in lowercase.
 
     Raises:
         ListFileError: it isn't a table, or no column contains addresses.
-        ColumnMappingError: the columns that the operator mapped aren't the file's.
+        ColumnMappingError: the columns mapped by the operator aren't those of the file.
     """
     try:
         with path.open("rb") as file:
@@ -98,7 +109,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
     """Yield the rows below the heading, each with its number as in a spreadsheet.
 
     Raises:
-        ListFileError: the file changed since it was surveyed.
+        ListFileError: the file has changed since it was surveyed.
     """
     yield from _read_body(survey.path, survey.encoding, survey.separator, survey.layout)
     with survey.path.open("rb") as file:
@@ -107,7 +118,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
 
 
 def read_headings(survey: FileSurvey) -> list[str]:
-    """Return the file's own headings; none for a bare list."""
+    """Return the file's own headings, or none for a bare list."""
     rows = parse_rows(survey.path, survey.encoding, survey.separator, survey.layout)
     return next((fields for fields in rows if any(fields)), []) if survey.layout.has_heading else []
 
@@ -145,7 +156,10 @@ def _check_encoding(
     *,
     final: bool = False,
 ) -> str:
-    """Return the encoding that fits so far. Text that isn't UTF-8 is read as Latin-1."""
+    """Return the encoding that fits the text so far.
+
+    Text that isn't UTF-8 is read as Latin-1.
+    """
     try:
         decoder.decode(chunk, final)
     except UnicodeDecodeError:
@@ -164,7 +178,8 @@ def _guess_encoding(first_bytes: bytes) -> str:
         return "utf-16"
     start = first_bytes[:200]
     if start[1::2].count(0) > len(start) // 4:
-        return "utf-16-le"  # without a byte order mark: every other byte of Latin text is zero
+        # Without a byte order mark, every other byte of Latin text is zero.
+        return "utf-16-le"
     return "utf-16-be" if start[::2].count(0) > len(start) // 4 else "utf-8-sig"
 
 
@@ -197,7 +212,9 @@ _BINARY_FILES = {
 def detect_layout(
     path: ReadableFile, encoding: str, file_status: ImportedSubscriberStatus | None = None
 ) -> tuple[str, ColumnLayout]:
-    """Return the separator that splits the first row into the most columns, one with addresses, and the layout.
+    """Return the separator that splits the first row into the most columns, and the layout.
+
+    One of the columns must have addresses.
 
     Raises:
         ListFileError: no separator does.
@@ -214,7 +231,7 @@ def detect_layout(
             layouts.append((separator, layout))
     if not layouts:
         for _ in parse_rows(path, encoding, _SEPARATORS[0]):
-            pass  # a fault of the whole file is the better reason
+            pass  # a fault in the whole file is a better reason
         raise ListFileError("No column contains email addresses. Check that you chose the right file.")
     return max(layouts, key=lambda each: each[1].width)
 

@@ -17,10 +17,11 @@ def _list_pairs(words: Any) -> Any:
 class ImportOptions:
     """The operator's options for reading a file.
 
-    With `attest_reason`, an admin vouches for rows without evidence. `file_status` is the status of every row.
-    `need_network` requires confirmations to have an IP address. `columns` are the meanings of all columns if they
-    differ from the headings'. `words` are the meanings of unknown status words, and `tags` the keys of sections and
-    topics by tag. `leave_out_slips` rejects rows whose domain is probably mistyped.
+    With `attest_reason`, an admin vouches for rows without evidence. `file_status` is the status of
+    every row. `need_network` requires confirmations to have an IP address. `columns` are the
+    meanings of all columns if they differ from those of the headings. `words` are the meanings of
+    unknown status words, and `tags` are the keys of sections and topics by tag. `leave_out_slips`
+    rejects rows whose domain is probably mistyped.
     """
 
     attest_reason: str | None = Field(
@@ -38,7 +39,10 @@ class ImportOptions:
     leave_out_slips: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the batch stores. A second run only continues with the same options."""
+        """Return the options in the form stored with the batch.
+
+        A second run only continues with the same options.
+        """
         fields = _STORED.dump_python(self, mode="json", by_alias=True)
         return {name: value for name, value in fields.items() if value not in (None, False, [], {})}
 

@@ -1,7 +1,9 @@
-"""The outcome of every row of a list, and the reason: stored in a file during a dry run or import, then written as CSV.
+"""The outcome of every row of a list, and the reason.
 
-Rows are identified only by number. People with the list can find the addresses by those numbers. For anyone else, a
-file with addresses would be a disclosure of everyone in it, and of who left. Because this file has no addresses, it isn't one.
+Outcomes are stored in a file during a dry run or import, and then written as CSV. Rows are
+identified only by number. People who have the list can find the addresses by those numbers. For
+anyone else, a file with addresses would be a disclosure of everyone in it, and of who left. Because
+this file has no addresses, it isn't a disclosure.
 
 The file is a small database, because outdated rows are decided again, and interrupted imports continue.
 """
@@ -21,7 +23,10 @@ _MAX_PENDING = 1000  # unwritten rows
 
 
 class ImportRowResult(NamedTuple):
-    """The outcome of a row, and the reason. `detail` belongs to the reason: an earlier row's number, or a sentence."""
+    """The outcome of a row, and the reason.
+
+    `detail` belongs to the reason, and is the number of an earlier row or a sentence.
+    """
 
     row: int
     reason: RowReason
@@ -29,15 +34,16 @@ class ImportRowResult(NamedTuple):
 
 
 class OutcomeFile:
-    """The outcomes of a list's rows so far, in a file readable only by its owner. Use it as a context in one thread.
+    """The outcomes of a list's rows so far, in a file that only its owner can read.
 
-    If a row is recorded twice, the last record counts.
+    It's used as a context in one thread. If a row is recorded twice, the last record counts.
     """
 
     def __init__(self, path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600))
         self._pending: list[tuple[int, str, str]] = []
-        # A killed process leaves what it wrote. A machine failure may lose the file, and the import continues.
+        # What a process writes is kept if it's killed. If the machine fails, the file may be lost,
+        # and the import continues.
         self._connection = sqlite3.connect(path, isolation_level=None)
         for statement in (
             "PRAGMA synchronous = OFF",
@@ -49,7 +55,10 @@ class OutcomeFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Write the pending records, even if the work was interrupted, because an import may continue from there."""
+        """Write the pending records.
+
+        They're written even if the work was interrupted, because an import may continue from there.
+        """
         with closing(self._connection):
             self.flush()
 
@@ -65,13 +74,16 @@ class OutcomeFile:
             self.flush()
 
     def note_settled(self, rows: Iterable[int]) -> None:
-        """Record rows processed by an earlier run, unless that run recorded their outcome."""
+        """Record rows that were processed by an earlier run, unless that run recorded their outcome."""
         self._execute(
             "INSERT OR IGNORE INTO outcome VALUES (?, ?, ?)", [(row, RowReason.EARLIER_RUN, "") for row in rows]
         )
 
     def flush(self) -> None:
-        """Write the pending records. An import does so before it stores its progress."""
+        """Write the pending records.
+
+        An import does that before storing its progress.
+        """
         if self._pending:
             self._execute("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?)", self._pending)
             self._pending.clear()
@@ -90,8 +102,8 @@ class OutcomeFile:
 
 
 def read_outcomes(path: Path) -> Iterator[ImportRowResult]:
-    """Yield the outcomes by row number, in constant memory."""
-    # The server may send the rest from another thread than the first.
+    """Yield the outcomes by row number, without holding them all in memory."""
+    # The server may send the rest from a different thread than the first part.
     with closing(
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)
     ) as connection:
@@ -106,7 +118,10 @@ def write_outcomes(
     *,
     headings: Sequence[str] = OUTCOME_COLUMNS,
 ) -> None:
-    """Write outcomes as CSV without formulas. `name_outcome` returns the text for a reason's outcome."""
+    """Write outcomes as CSV that can't contain formulas.
+
+    `name_outcome` returns the text for the outcome of a reason.
+    """
     writer = SpreadsheetCsvWriter(file)
     if headings:
         writer.write_row(headings)

@@ -1,6 +1,7 @@
-"""Lists in ZIP files and spreadsheets, unpacked into one table, in a process without keys.
+"""Lists in ZIP files and spreadsheets, which are unpacked into one table by a process without keys.
 
-A ZIP file from Mailchimp has a file per status, with the status in its name. The table gets it as a column.
+A ZIP file from Mailchimp contains a file per status, with the status in its name. In the table, the
+status is a column.
 """
 
 import csv
@@ -28,7 +29,8 @@ from subscribers.transfer.list_file import (
 
 MAX_ENTRIES = 1000
 MAX_UNPACKED_BYTES = 512_000_000
-PIECE_BYTES = 32_000_000  # of the table, returned by a child process at a time
+# The bytes of the table that a child process returns at a time.
+PIECE_BYTES = 32_000_000
 ZIP_START, OLE_START = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"
 PACKED_STARTS = (ZIP_START, OLE_START)
 _TEXT_ENDINGS = (".csv", ".tsv", ".txt")
@@ -41,8 +43,8 @@ _STATUS_WORDS = {
     ImportedSubscriberStatus.BOUNCED: "bounced",
 }
 
-# Raised by `zipfile` and its decompressors. Each file is read to its end before a row is used, so its checksum is
-# checked.
+# The errors raised by `zipfile` and its decompressors. Each file is read to its end before a row is
+# used, so its checksum is verified.
 _ZIP_ERRORS = (zipfile.BadZipFile, EOFError, OSError, ValueError, struct.error, zlib.error, lzma.LZMAError)
 
 RowReader = Callable[[], Iterator[Sequence[str]]]
@@ -50,7 +52,7 @@ RowReader = Callable[[], Iterator[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class PackedTable:
-    """One file or sheet with addresses: its headings (none for bare rows), its layout, and a function that reads it."""
+    """A file or sheet with addresses: its headings (none for bare rows), its layout, and a function that reads it."""
 
     headings: tuple[str, ...]
     layout: ColumnLayout
@@ -58,10 +60,13 @@ class PackedTable:
 
 
 def unpack_list(body: bytes, *, start: int) -> tuple[bytes, bool]:
-    """Return the bytes of the table as CSV (UTF-8) from `start` on, at most `PIECE_BYTES`, and whether more follow.
+    """Return the bytes of the table as CSV (UTF-8) from `start` on, and whether more follow.
+
+    At most `PIECE_BYTES` are returned.
 
     Raises:
-        ListFileError: the file is damaged, too large, or locked, or no table in it has addresses.
+        ListFileError: the file is damaged, too large, or locked, or no table in it has
+            addresses.
     """
     tables = _find_tables(body)
     if not tables:
@@ -103,7 +108,9 @@ def _find_tables(body: bytes) -> list[PackedTable]:
 
 
 def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Check an archive's declared entries. `zipfile` never reads more bytes of an entry than declared.
+    """Raise an error if the declared entries of an archive can't be read safely.
+
+    `zipfile` never reads more bytes of an entry than declared.
 
     Raises:
         ListFileError: it has too many entries or bytes, or a password.
@@ -119,7 +126,10 @@ def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
 
 
 def _find_text_tables(archive: zipfile.ZipFile) -> list[PackedTable]:
-    """Return the lists in the topmost folder with any. Deeper ones are reports on sent emails."""
+    """Return the lists in the topmost folder that contains any.
+
+    Those in deeper folders are reports on sent emails.
+    """
     names = [name for name in archive.namelist() if _is_text_file(name)]
     for depth in sorted({name.count("/") for name in names}):
         found = [_read_text_table(archive, name) for name in names if name.count("/") == depth]
@@ -207,7 +217,8 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
             merged = [""] * len(heading)
             for place, text in zip(places, row, strict=False):
                 merged[place] = text
-            surplus = filter(str.strip, row[len(places) :])  # such a row is rejected for it
+            # A row with additional fields is rejected because of them.
+            surplus = filter(str.strip, row[len(places) :])
             writer.writerow([*merged, *status, *surplus])
             if block.tell() > 1 << 20:
                 yield block.getvalue().encode("utf-8", "replace")
@@ -217,7 +228,10 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
 
 
 def _name_columns(table: PackedTable) -> list[tuple[str, int]]:
-    """Return a table's column names, as pairs of heading and earlier occurrences, which tables can share."""
+    """Return the names of a table's columns, as pairs of a heading and its earlier occurrences.
+
+    Tables may have names in common.
+    """
     seen: Counter[str] = Counter()
     names = []
     for text in table.headings or [""] * table.layout.width:

@@ -1,4 +1,4 @@
-"""Building rows from decisions: all cryptography of an import, outside of transactions."""
+"""Building rows from decisions, which includes all cryptography of an import, outside of transactions."""
 
 import hmac
 import json
@@ -30,7 +30,7 @@ from subscribers.transfer.rows import ImportRow
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """The facts about a running import that its rows and events contain."""
+    """The facts about a running import that are contained in its rows and events."""
 
     id: int
     origin: str
@@ -49,7 +49,10 @@ class HashedRow(NamedTuple):
 
 
 class DecidedRow(NamedTuple):
-    """A row with the decision on it. `overridden` is the reason under which the earlier row was counted until now."""
+    """A row with the decision about it.
+
+    `overridden` is the reason under which the earlier row has been counted.
+    """
 
     row: ImportRow
     hashes: AddressHashes
@@ -60,7 +63,7 @@ class DecidedRow(NamedTuple):
 
     @property
     def ends_subscription(self) -> bool:
-        """True if it unsubscribes someone whom this import didn't add."""
+        """Whether it unsubscribes someone whom this import didn't add."""
         if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
             return False
         return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished
@@ -68,7 +71,10 @@ class DecidedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """A person's next events, if any, and their new row. It's valid only while the chain's head is `expected_head`."""
+    """The next events of a person, if any, and their new row.
+
+    It's valid only while the head of the chain is `expected_head`.
+    """
 
     number: int
     expected_head: str
@@ -77,7 +83,10 @@ class PersonChange:
 
 
 class ImportRowBuilder:
-    """Builds the rows of one import. It caches the domain tags of up to 20,000 domains."""
+    """A builder of the rows of one import.
+
+    The domain tags of up to 20,000 domains are cached.
+    """
 
     def __init__(self, keys: KeyRing, batch: BatchDetails) -> None:
         self._keys = keys
@@ -126,7 +135,7 @@ class ImportRowBuilder:
         )
 
     def build_change(self, row: DecidedRow) -> PersonChange:
-        """Return an import's change to an existing person."""
+        """Return the change that an import makes to an existing person."""
         existing, kind = row.existing, row.decision.event_kind
         assert existing is not None
         person: dict[str, Any] = {
@@ -202,7 +211,10 @@ class ImportRowBuilder:
         )
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Return the body of an event with only what the file proves. No service exports the consent text as shown."""
+        """Return the body of an event, which only contains what the file proves.
+
+        No service exports the consent text as it was shown.
+        """
         if kind in _LISTED_METHODS:
             return self._listed_body(number, kind, row)
         return ledger.encode_canonical_json(
@@ -218,7 +230,10 @@ class ImportRowBuilder:
         )
 
     def _listed_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Return the canonical JSON for a listed person. Parts shared by all rows are only encoded once."""
+        """Return the canonical JSON for a listed person.
+
+        Parts shared by all rows are only encoded once.
+        """
         members = [self._actor_json]
         if (
             kind is ConsentKind.LISTED
@@ -239,7 +254,10 @@ class ImportRowBuilder:
         return self._add_evidence(body, kind, row) if row.evidence else body
 
     def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
-        """Add the file's other evidence. A text without a hash is the file's claim, not a text that we showed."""
+        """Add the file's other evidence.
+
+        A text without a hash is claimed by the file, and wasn't shown by us.
+        """
         evidence = dict(row.evidence)
         page, method = evidence.pop("asked_where", self._batch.origin), evidence.pop("method", "")
         fields: dict[str, Any] = json.loads(body) | evidence | {"page": page}
@@ -263,7 +281,10 @@ class ImportRowBuilder:
         }
 
     def _network_member(self, name: str, number: int, address: str) -> str:
-        """Return a digest of an IP address with the batch's salt and our key. Without both, it can't be guessed."""
+        """Return a digest of an IP address with the salt of the batch and our key.
+
+        Without both, the address can't be guessed.
+        """
         if not address:
             return ""
         digest = keyed_hash(self._salt, b"", b"%d\0" % number + address.lower().encode())[:32]

@@ -1,4 +1,4 @@
-"""Parsing of one row by its file's layout. Pure functions of the fields and `now`."""
+"""Parsing of a row according to the layout of its file. Pure functions of the fields and `now`."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,10 +24,10 @@ _CASE_INSENSITIVE_NAMES = frozenset(CASE_INSENSITIVE_MAILBOX_NAMES)
 
 
 def read_address_fast(text: str) -> Address:
-    """Return the same as `read_address`, faster.
+    """Return the same result as `read_address`, but faster.
 
     Raises:
-        AddressError: as `read_address` does.
+        AddressError: under the same conditions as for `read_address`.
     """
     typed = text.strip()
     local, _, domain = typed.partition("@")
@@ -49,15 +49,17 @@ def _check_domain(typed: str) -> tuple[str, int] | None:
     return ascii_domain, max(len(typed), len(ascii_domain), len(validated.domain.encode()))
 
 
-MAX_WORD_LENGTH = 30  # characters of a word quoted in a message
+# The number of characters of a word that's quoted in a message.
+MAX_WORD_LENGTH = 30
 
 
 class ImportRow(NamedTuple):
-    """The content of a row. A tuple is created four times faster than a dataclass, and there are a million.
+    """The content of a row.
 
-    `number` is the row's number in a spreadsheet, with the heading as row 1. Times are in UTC. Invalid IP addresses are
-    empty. `evidence` is further evidence of consent, by the names of the event's fields, and `preferences` are in their
-    stored form (`Preferences.as_json`).
+    A tuple is created four times as fast as a dataclass, and there are a million of them. `number`
+    is the number of the row in a spreadsheet, with the heading as row 1. Times are in UTC. Invalid
+    IP addresses are empty. `evidence` is further evidence of consent, by the names of the event's
+    fields, and `preferences` are in their stored form (`Preferences.as_json`).
     """
 
     number: int
@@ -73,21 +75,27 @@ class ImportRow(NamedTuple):
 
     @property
     def lacks_network(self) -> bool:
-        """True if it's confirmed without an IP address."""
+        """Whether it's confirmed without an IP address."""
         return self.confirmed_at is not None and not self.confirmed_ip
 
 
 class RowError(ApplicationError):
-    """Raised if a row can't be imported. The message says why, without quoting the row."""
+    """Raised if a row can't be imported.
+
+    The message says why, without quoting the row.
+    """
 
 
 def may_quote(word: str) -> bool:
-    """Return whether a value of the file may be shown, because it's short and can't be an address."""
+    """Return True if a value of the file may be shown, because it's short and can't be an address."""
     return len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable()
 
 
 class UnknownStatusWordError(RowError):
-    """Raised for an unknown word in a status column. It's quoted if it can't be an address."""
+    """Raised for an unknown word in a status column.
+
+    It's quoted if it can't be an address.
+    """
 
     def __init__(self, column: str, word: str) -> None:
         self.column = column
@@ -100,14 +108,14 @@ class UnknownStatusWordError(RowError):
 
 
 class LikelyTypoError(RowError):
-    """Raised if a row's domain is probably mistyped and such rows must be left out."""
+    """Raised if the domain of a row is probably mistyped and such rows have to be rejected."""
 
 
 _TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "text", "ja", "oui", "sí", "si"})
 _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
-_GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk: Go's Time.String()
+_GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk, which uses Go's Time.String()
 _STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberStatus)}
 
 
@@ -118,7 +126,7 @@ def parse_row(
     *,
     now: datetime,
 ) -> ImportRow:
-    """Parse the fields of a row as its file's layout assigns them.
+    """Parse the fields of a row according to the layout of its file.
 
     Raises:
         RowError: it has no valid address, or something in it is ambiguous.
@@ -146,12 +154,17 @@ def parse_row(
 
 
 def is_blank_row(fields: Sequence[str]) -> bool:
-    """Return whether a row is blank. Blank rows are skipped."""
+    """Return True if a row is blank.
+
+    Blank rows are skipped.
+    """
     return not any(map(str.strip, fields))
 
 
 def parse_row_time(text: str) -> datetime | None:
-    """Parse a time; return None if the field is empty or a database's null. Times without a zone are UTC.
+    """Parse a time, or return None if the field is empty or contains a database's null value.
+
+    Times without a zone are in UTC.
 
     Raises:
         ValueError: the field isn't a time that can be read unambiguously.
@@ -171,7 +184,10 @@ def parse_row_time(text: str) -> datetime | None:
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
-    """Return a row with missing last fields added, as some programs omit them. Rows with extra fields are rejected."""
+    """Return a row with missing last fields added, because some programs omit them.
+
+    Rows with extra fields are rejected.
+    """
     if len(fields) < layout.width:
         if len(fields) <= layout.email:
             raise RowError("the row has no email address column")
@@ -184,7 +200,10 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
 
 
 def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> ImportedSubscriberStatus:
-    """Return the strongest status in a row's columns. Departures outweigh subscriptions."""
+    """Return the strongest status in the columns of a row.
+
+    Departures are stronger than subscriptions.
+    """
     status_columns = layout.columns.get(ColumnMeaning.STATUS, ())
     claims = [layout.file_status, *(_read_status(layout, fields, place) for place in status_columns)]
     if _says_they_left(layout, fields):
@@ -237,7 +256,7 @@ def _first_known_time(texts: Sequence[str], now: datetime) -> datetime | None:
 
 
 def _optional_time(field: str, now: datetime) -> datetime | None:
-    """Parse a time that isn't proof; return None if it's invalid or in the future."""
+    """Parse a time that isn't proof, or return None if it's invalid or in the future."""
     if not field:
         return None
     try:
@@ -267,7 +286,10 @@ def _read_evidence(
     fields: Sequence[str],
     address: Address,
 ) -> dict[str, str]:
-    """Return the evidence in a row's columns. Text that's too long or may contain an address is left out."""
+    """Return the evidence in the columns of a row.
+
+    Text that's too long or may contain an address is omitted.
+    """
     evidence: dict[str, str] = {}
     for meaning in _EVIDENCE_LENGTHS:
         for field in layout.select_fields(fields, meaning):
@@ -280,7 +302,8 @@ def _read_evidence(
 def _is_evidence(meaning: ColumnMeaning, text: str, address: Address) -> bool:
     if len(text) > _EVIDENCE_LENGTHS[meaning] or not text.isprintable():
         return False
-    if meaning is ColumnMeaning.WORDING:  # the text may contain the publisher's own address
+    # The text may contain the publisher's own address.
+    if meaning is ColumnMeaning.WORDING:
         return address.mailbox.lower() not in text.lower()
     return "@" not in text and (meaning is not ColumnMeaning.LANGUAGE or bool(_LANGUAGE.fullmatch(text)))
 
@@ -290,10 +313,10 @@ def read_preferences(
     fields: Sequence[str],
     now: datetime,
 ) -> dict[str, Any]:
-    """Return the preferences in a row's columns, in their stored form; empty if the columns are.
+    """Return the preferences in the columns of a row, in their stored form.
 
     Raises:
-        RowError: a value can't be read. It may be a pause, so it isn't skipped.
+        RowError: a value can't be read; it may be a pause, so it isn't skipped.
     """
     values: dict[str, Any] = {}
     for meaning, read in PREFERENCE_READERS.items():
@@ -302,7 +325,8 @@ def read_preferences(
                 values |= read(layout, text, values, now)
     if not values:
         return {}
-    if "zone" not in values or "hour" not in values:  # neither says anything without the other
+    # Neither has a meaning without the other.
+    if "zone" not in values or "hour" not in values:
         values = {name: value for name, value in values.items() if name not in ("zone", "hour")}
     try:
         return Preferences.from_json(values).as_json()
@@ -319,7 +343,7 @@ def _split_tags(text: str) -> list[str]:
 
 
 def list_tags(layout: ColumnLayout, fields: Sequence[str]) -> list[tuple[str, str]]:
-    """Return a row's tags, each with the key of its section or topic, or an empty key."""
+    """Return the tags of a row, each with the key of its section or topic, or ""."""
     columns = (fields[place] for place in layout.columns.get(ColumnMeaning.TAGS, ()) if place < len(fields))
     return [match for text in columns for match in _match_tags(layout, text)]
 
@@ -334,7 +358,10 @@ def _read_tags(
     values: Mapping[str, Any],
     _now: datetime,
 ) -> dict[str, Any]:
-    """Return preferences that leave out all sections, or topics, except tagged ones. Other tags are ignored."""
+    """Return preferences that leave out all sections, or topics, except for the tagged ones.
+
+    Other tags are ignored.
+    """
     chosen = {split_part_key(part) for _, part in _match_tags(layout, text) if part}
     offered = {split_part_key(part) for part in layout.part_keys.values()}
     choices: dict[str, Any] = {}
@@ -353,7 +380,7 @@ def _read_omitted_topics(
     _values: Mapping[str, Any],
     _now: datetime,
 ) -> dict[str, Any]:
-    """Return the topics left out, given by key or by their name in an export."""
+    """Return the topics to leave out, which are given by key or by their name in an export."""
     return {"omit_topics": sorted({split_part_key(part)[1] or tag for tag, part in _match_tags(layout, text)})}
 
 
@@ -440,7 +467,7 @@ def _read_pause(
 
 
 _PreferenceReader = Callable[[ColumnLayout, str, Mapping[str, Any], datetime], dict[str, Any]]
-# For a new preference, add a meaning with its name and a line here.
+# To add a preference, add a meaning with its name, and a line here.
 PREFERENCE_READERS: Mapping[ColumnMeaning, _PreferenceReader] = {
     ColumnMeaning.TAGS: _read_tags,
     ColumnMeaning.OMIT: _read_omitted,

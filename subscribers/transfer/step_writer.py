@@ -17,17 +17,18 @@ from subscribers.transfer import import_store
 from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 
-_CHECKPOINT_STEPS = 8  # steps: about 40 MB of SQLite's log
-_TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})  # PostgreSQL: lock not available, deadlock, serialization
+# This many steps are about 40 MB of SQLite's log.
+_CHECKPOINT_STEPS = 8
+# PostgreSQL's codes for an unavailable lock, a deadlock, and a serialization failure.
+_TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})
 
 
 class StepProgress(NamedTuple):
     """The progress committed with a step: all counts including it, and the last processed row.
 
-    The row is None if earlier rows are still to follow.
-
-    Steps are passed ahead. If a step can't be written, later ones of the same `attempt` aren't either, because its rows
-    would be skipped. All are decided again, and passed with the next attempt.
+    The row is None if earlier rows are still to follow. Steps are passed in advance. If a step
+    can't be written, later ones of the same `attempt` aren't written, either, because its rows
+    would be skipped. All of them are decided again, and passed with the next attempt.
     """
 
     counts: Mapping[str, int]
@@ -39,7 +40,8 @@ class StepProgress(NamedTuple):
 class StepResult:
     """The result of a step: whether it was written, and the duration of its transaction in seconds.
 
-    A step isn't written if other processes outdated it or held its locks, or if an earlier one wasn't.
+    A step isn't written if other processes outdated it or held its locks, or if an earlier one
+    wasn't written.
     """
 
     written: bool
@@ -50,20 +52,20 @@ _NOT_WRITTEN = StepResult(written=False)
 
 
 class ImportStepWriter(Protocol):
-    """Protocol of objects that write the steps of one import in order, here or in another process."""
+    """A protocol of objects that write the steps of one import in order, in this process or another one."""
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Accept a step, to be written after those before it."""
+        """Accept a step, to be written after the previous ones."""
 
     def finish_step(self) -> StepResult:
-        """Return the result of the first accepted step not asked for yet, waiting if necessary."""
+        """Return the result of the first step whose result hasn't been returned, waiting if necessary."""
 
     def close(self) -> None:
         """Wait for the accepted steps, and end."""
 
 
 class DirectStepWriter:
-    """Writes the steps of one import in this process, immediately. Use it in one thread."""
+    """A writer that immediately writes the steps of one import in this process, used in one thread."""
 
     def __init__(
         self,
@@ -88,7 +90,7 @@ class DirectStepWriter:
         self._results.append(self.write_step(step, progress))
 
     def finish_step(self) -> StepResult:
-        """Return the result of the first step not asked for yet."""
+        """Return the result of the first step whose result hasn't been returned."""
         return self._results.popleft()
 
     def close(self) -> None:
@@ -98,8 +100,9 @@ class DirectStepWriter:
         """Write a step if it isn't outdated.
 
         Raises:
-            ListFileError: the import was undone meanwhile, or another process is working on it.
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
+            ListFileError: the import was undone, or another process is working on it.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
+                unavailable.
         """
         if progress.attempt == self._failed_attempt:
             return _NOT_WRITTEN
@@ -117,9 +120,10 @@ class DirectStepWriter:
         return StepResult(written=True, seconds=seconds)
 
     def _write_in_transaction(self, step: ImportStep, progress: StepProgress) -> float:
-        """Write a step and its progress; return the duration of the transaction in seconds."""
+        """Write a step and its progress, and return the duration of the transaction in seconds."""
         reached = self._reached
-        # Before the transaction, which is then shorter and lets SQLite's other writers in between steps.
+        # This is done before the transaction, which is then shorter and allows SQLite's other
+        # writers to write between steps.
         links = ledger.prepare_people_with_first_links(self._dialect, step.people, step.events)
         with self._database.write() as session:
             began = time.monotonic()
@@ -146,7 +150,7 @@ class DirectStepWriter:
 
 
 def _is_transient(exc: DBAPIError) -> bool:
-    """Return whether a retry helps, because another process was faster or holds a lock."""
+    """Return True if a retry would help, because another process was faster or holds a lock."""
     if isinstance(exc, IntegrityError):
         return True
     return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

@@ -1,9 +1,9 @@
-"""A process that writes an import's steps while its parent prepares the next ones.
+"""A process that writes the steps of an import while its parent prepares the next ones.
 
-Started with `python -m subscribers.transfer.writer_process`.
-
-It doesn't need keys or see addresses. Both sides are the same program and exchange pickles over its standard input and
-output. It ends with its input, and so when its parent ends for any reason; a step being written is committed first.
+It's started with `python -m subscribers.transfer.writer_process`. It doesn't need keys or see
+addresses. Both sides are the same program and exchange pickles through its standard input and
+output. It ends when its input ends, and so when its parent ends for any reason. A step that's being
+written is committed first.
 """
 
 import os
@@ -25,7 +25,8 @@ from subscribers.transfer.import_store import ImportStep
 from subscribers.transfer.list_file import ListFileError
 from subscribers.transfer.step_writer import DirectStepWriter, StepProgress, StepResult
 
-DatabaseOpener = Callable[[], PeopleDatabase]  # can be pickled: a function of a module, or a partial of one
+# It must be picklable: a function of a module, or a partial of one.
+DatabaseOpener = Callable[[], PeopleDatabase]
 
 
 class WriterProcess:
@@ -43,7 +44,7 @@ class WriterProcess:
             [sys.executable, "-P", "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            start_new_session=True,  # we handle Ctrl+C
+            start_new_session=True,  # Ctrl+C is handled by the parent
         )
         self._send(pickle.dumps((open_database, batch, reached, now)))
 
@@ -55,7 +56,7 @@ class WriterProcess:
         self._process.wait()
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Pass a step to the process, which writes steps in the order they were passed.
+        """Pass a step to the process, which writes steps in the order in which they're passed.
 
         Raises:
             ListFileError: the process has ended.
@@ -63,11 +64,12 @@ class WriterProcess:
         self._send(pickle.dumps(step) + pickle.dumps(progress))
 
     def finish_step(self) -> StepResult:
-        """Wait for the first step not asked for yet; return its result.
+        """Wait for the result of the first step whose result hasn't been returned, and return it.
 
         Raises:
-            ListFileError: as `DirectStepWriter.write_step`, or the process has ended.
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
+            ListFileError: as for `DirectStepWriter.write_step`, or the process has ended.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
+                unavailable.
         """
         assert self._process.stdout is not None
         try:
@@ -93,7 +95,10 @@ class WriterProcess:
 
 
 def serve_write_steps(requests: IO[bytes], answers: IO[bytes]) -> None:
-    """Write incoming steps until there are no more. While one is written, the next ones are read."""
+    """Write incoming steps until there are no more.
+
+    While one is written, the next ones are read.
+    """
     open_database, batch, reached, now = pickle.load(requests)  # noqa: S301 (whoever started us wrote it)
     writer = DirectStepWriter(open_database(), batch, reached=reached, now=now)
     steps: SimpleQueue[tuple[ImportStep, StepProgress] | None] = SimpleQueue()
@@ -108,17 +113,21 @@ def _take_steps(
     requests: IO[bytes],
     steps: SimpleQueue[tuple[ImportStep, StepProgress] | None],
 ) -> None:
-    """Read incoming steps. The parent never has many in flight."""
+    """Read incoming steps.
+
+    There are never many in flight.
+    """
     while True:
         try:
             steps.put((pickle.load(requests), pickle.load(requests)))  # noqa: S301
-        except (EOFError, pickle.UnpicklingError):  # the parent ended, perhaps in the middle of a step
+        # The parent ended, perhaps in the middle of a step.
+        except (EOFError, pickle.UnpicklingError):
             steps.put(None)
             return
 
 
 def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepProgress) -> bytes:
-    """Write a step; return the pickled result, or the error, which is raised in the parent."""
+    """Write a step, and return the pickled result, or the error, which is raised in the parent."""
     try:
         return pickle.dumps(writer.write_step(step, progress))
     except (ListFileError, DBAPIError) as exc:
@@ -127,7 +136,7 @@ def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepPro
 
 def _main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # A library's output must not get between the answers.
+    # The output of a library must not be mixed with the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     serve_write_steps(sys.stdin.buffer, answers)

@@ -1,4 +1,4 @@
-// Copies or prints recovery codes. A link saves them without scripts.
+// Copies or prints recovery codes. Without scripts, they can be saved with a link.
 "use strict";
 (() => {
   const done = document.querySelector("[data-copied]");
@@ -8,7 +8,7 @@
     print: () => window.print(),
   };
   for (const button of document.querySelectorAll("button[data-codes]")) {
-    // Browsers allow copying only on https pages and on localhost.
+    // Browsers only allow copying on https pages and on localhost.
     if (button.dataset.codes === "copy" && !navigator.clipboard) continue;
     button.hidden = false;
     button.addEventListener("click", acts[button.dataset.codes]);

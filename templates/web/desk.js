@@ -1,5 +1,5 @@
-// Speeds up the edition's page: keyboard shortcuts, dragging, saving when a field loses focus, and who else is here. It only submits the
-// page's own forms and shows the server's responses, so without it, the page does the same with links and buttons.
+// Makes the edition's page faster: keyboard shortcuts, dragging, saving when a field loses focus, and who else is here. It only submits the
+// page's own forms and shows the server's responses. Without it, the page works with links and buttons.
 "use strict";
 (() => {
   const desk = document.getElementById("desk");
@@ -10,7 +10,7 @@
   const token = () => find("input[name=csrf_token]", actForm()).value;
   const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
-  // After a refusal, the URL is the form's. Replace it with the page's own, which can be reloaded.
+  // After a rejection, the URL is that of the form. Replace it with the page's own URL, which can be reloaded.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
   const ROWS = "li[data-story]";
 
@@ -19,7 +19,7 @@
   let queue = Promise.resolve();
   let waiting = 0;
 
-  // One at a time, because each is based on the state that the previous one produced.
+  // Forms are submitted one at a time, because each is based on the state produced by the previous one.
   const inTurn = (work) => {
     waiting += 1;
     const fail = () => {
@@ -43,7 +43,7 @@
       : fetch(form.action, { method: "POST", body, headers, redirect: "manual", keepalive: true });
     const answer = await once();
     if (answer.status !== 400) return answer;
-    // If the user signed in again meanwhile, the page's token is outdated.
+    // If the user has signed in again in the meantime, the page's token is outdated.
     const fresh = await fetch(location.pathname + location.search), given = fresh.ok && find("#act [name=csrf_token]", parse(await fresh.text()));
     if (!given) return answer;
     for (const input of findAll("input[name=csrf_token]")) input.value = given.value;
@@ -56,7 +56,7 @@
     Object.assign(input, { type: "hidden", name, value });
     form.append(input);
   };
-  // A form that saves itself sends the fields that were left and its hidden ones: earlier values, and the page's state.
+  // A form that saves itself sends the fields that lost focus and its hidden ones, which are earlier values and the state of the page.
   const fieldsLeft = (form, left) => {
     const hidden = findAll("input[type=hidden]", form).map((input) => [input.name, input.value]);
     const controls = [...left.keys()], isUpload = controls.some((one) => one.type === "file");
@@ -64,8 +64,8 @@
     return [...hidden, ...choice, ...[...left].map(([control, value]) => [control.name, value])];
   };
 
-  // The server has a page for conflicts and refusals, which submitting the same fields normally shows. Editors who are signed out, or
-  // are already typing in the next field, stay here. The refused fields are sent again with that field.
+  // The server has a page for conflicts and rejections, which is shown by submitting the same fields normally. Editors who are signed out,
+  // or are already typing in the next field, stay here. The rejected fields are sent again with that field.
   const showRefusal = async (answer, form, fields, left = new Map()) => {
     if (answer.status === 401) return say(SIGNED_OUT);
     const held = document.activeElement;
@@ -85,17 +85,17 @@
 
   // --- changes shown before the server confirms them -------------------------------------------------------
 
-  // `shown` has functions that undo what is shown, newest last. A refusal ends a round: what's queued behind it isn't sent.
+  // `shown` contains functions that undo what is shown, newest last. A rejection ends a round, so changes queued after it aren't sent.
   const shown = [];
   let round = 0;
   const putBack = () => {
     round += 1;
     while (shown.length) shown.pop()();
-    // Consent to a change that wasn't made doesn't extend to the next.
+    // Confirming a change that wasn't made doesn't apply to the next one.
     forgetAgreement();
   };
   const isFromServer = (answer) => answer.headers.get("Content-Type") === "application/json";
-  // Changed parts from responses, by ID, kept until the queue is empty, because queued changes are already shown.
+  // The changed parts from responses, by ID. They're kept until the queue is empty, because queued changes are already shown.
   const confirmed = new Map();
   let isBehind = false, isPreviewOld = false, touched = "";
   const take = (answer, at) => {
@@ -103,7 +103,7 @@
     touched = answer.story;
     isPreviewOld = true;
     isBehind ||= Boolean(answer.reload);
-    // The reloaded page says what changed, such as the end of an approval.
+    // The reloaded page says what has changed, such as the end of an approval.
     if (answer.reload) return;
     if (waiting === 1) say(answer.saved);
     desk.dataset.seq = answer.seq;
@@ -117,7 +117,7 @@
     if (!isBehind && !confirmed.size) return;
     if (isBehind) await preview;
     await untilStill();
-    // Changes made meanwhile are already shown. These parts are older, and are shown once those changes are answered.
+    // Changes made in the meantime are already shown. These parts are older, and are shown once those changes are answered.
     if (waiting) return;
     if (isBehind) {
       isBehind = false;
@@ -130,7 +130,7 @@
   // An action's other effects, such as on the checks and the list of stories, are shown once the editor pauses.
   const PAUSE = 1000; // milliseconds
   let settling = 0;
-  // An open menu or dialog refers to the page as it is.
+  // An open menu or dialog refers to the current page.
   const isChoosing = () => find(".more[open], .pickmenu[open], dialog[open]");
   const settle = () => {
     clearTimeout(settling);
@@ -151,7 +151,7 @@
       if (button) button.disabled = isEnd || !takes(list.dataset.section);
     }
   });
-  // Moves a row before another row of a list, or to its end; returns a function that moves it back.
+  // Moves a row before another row of a list, or to its end, and returns a function that moves it back.
   const putRow = (row, list, before) => {
     const from = row.parentElement, next = row.nextElementSibling, held = document.activeElement;
     const put = (to, at) => {
@@ -190,7 +190,7 @@
     return () => line.replaceChildren(...was);
   };
 
-  // A refusal is shown in the row, which is back in its place, until it's dismissed.
+  // A rejection is shown in the row, which is in its original place again, until it's dismissed.
   let refused = null;
   const refuse = async (answer, form, fields, story) => {
     putBack();
@@ -239,7 +239,7 @@
       desk.dispatchEvent(new CustomEvent("saved", { detail: value }));
     });
   };
-  // Several rows are removed first, so that the position of the first is counted without the others.
+  // Several rows are removed first, so that the position of the first one is counted without the others.
   const showAtOnce = (word, rows, extra) => {
     const isAmong = rows.length > 1, position = Number(extra.position);
     if (isAmong && word === "move") shown.push(...rows.map((row) => putRow(row, null)));
@@ -251,7 +251,7 @@
   };
   const underWay = new Set();
   const act = (value, extra = {}) => unlessApproved(nameAct(value), () => {
-    // Pressed twice, a button acts once, except up and down.
+    // If a button is pressed twice, it acts once, except for up and down.
     const key = [value, ...Object.values(extra)].join(" ");
     if (underWay.has(key)) return;
     if (value.includes(" ") && !/^(up|down) /.test(value)) underWay.add(key);
@@ -269,12 +269,12 @@
       for (const one of rows) one.removeAttribute("aria-busy");
       const placed = find(`#edition [data-story="${story || touched}"]`), held = document.activeElement;
       if (!placed) return;
-      // The focus moves there, unless it's in a field or on a button.
+      // The focus is moved there, unless it's in a field or on a button.
       if (held.matches("body, .pane") || !story && held.matches(ROWS)) focusRow(placed); else placed.scrollIntoView({ block: "nearest" });
       if (placed.dataset.place !== place) leadTo(placed.dataset.place);
     });
   });
-  // Says that a story can't take a pinned one's place, before anything is confirmed or sent.
+  // Says that a story can't replace a pinned one, before anything is confirmed or sent.
   const isBlocked = (value) => {
     const [word, story] = value.split(" "), row = find(`#edition li.st[data-story="${story}"]`);
     const beside = row && { up: row.previousElementSibling, down: row.nextElementSibling }[word];
@@ -323,7 +323,7 @@
     const isSaved = form.method === "post" && form.closest("#edition, #stories") && !form.action.endsWith("/fetch");
     const isTyped = !form.dataset.saves || [...unsaved].some((one) => one.form === form);
     const changes = form.id === "act" ? button && button.name === "act" : isSaved;
-    // The form is sent after its fields' own saves, and based on them.
+    // The form is sent after the saves of its own fields, and is based on them.
     const isBusy = isSaved && waiting, isVain = changes && !isSaved && isBlocked(button.value);
     if (event.defaultPrevented || !changes || !(isBusy || isVain || isTyped && mustAsk())) return;
     event.preventDefault();
@@ -334,12 +334,12 @@
       if (!button || button.isConnected) form.requestSubmit(button);
     };
     if (!isBusy) return unlessApproved(button?.name === "act" ? nameAct(button.value) : `${button?.textContent.trim() || "Save"}?`, again);
-    // Pressed twice, the form is sent once.
+    // If the button is pressed twice, the form is sent once.
     if (heldBack !== form) queue.then(again);
     heldBack = form;
   }, true);
 
-  // The preview scrolls to the last story touched. `place` is its ID there, and `looks` changes the URL when the email has changed.
+  // The preview scrolls to the last edited story. `place` is its ID there, and `looks` changes the URL when the email has changed.
   let place = new URL(find(".frame iframe")?.src || location.href).hash.slice(1), looks = 0;
   const leadTo = (at) => {
     const frame = find(".frame iframe");
@@ -348,10 +348,10 @@
     place = at;
     if (looks) url.searchParams.set("look", looks);
     url.hash = at;
-    // Replacing the location adds no step for the Back button.
+    // Replacing the location doesn't add a step for the Back button.
     frame.contentWindow.location.replace(url.href);
   };
-  // The email is loaded first. The rest of the page follows, but doesn't wait for it noticeably long.
+  // The email is loaded first. The rest of the page follows, but the delay isn't noticeable.
   const showPreview = () => new Promise((done) => {
     const frame = find(".frame iframe");
     if (!frame || !frame.offsetParent) return done();
@@ -368,7 +368,7 @@
     menu.open = false;
     find("summary", menu).focus();
     place = link.closest("[data-place]").dataset.place;
-    // The inbox and the text view don't show stories, so switch to one that does.
+    // The inbox and the text view don't show stories, so switch to a view that does.
     if (find(".frame.inbox, .frame.text")) showView(find(".seg a")); else leadTo(place);
   });
 
@@ -380,7 +380,7 @@
     if (listed) page.searchParams.set("rows", listed);
     const answer = await fetch(page, { redirect: "error" });
     const fresh = answer.ok && parse(await answer.text());
-    // An edition that's being sent has another page.
+    // An edition that's being sent has a different page.
     return fresh && find("#desk[data-presence]", fresh) ? fresh : null;
   };
   const refresh = async (href = location.href, isLeft = () => false) => {
@@ -398,8 +398,8 @@
     return saved;
   };
 
-  // A link to another state of this page changes the page in place, without scrolling, and the Back button works.
-  // While a panel or form is loading, search.js holds back typed letters. Esc or a pointer press cancels it.
+  // A link to another state of this page changes the page in place, without scrolling, and the Back button works. While a panel or form is
+  // loading, search.js holds back typed letters. Pressing Esc or a pointer button cancels loading.
   const openIn = (href) => new URL(href).searchParams.get("open");
   const visit = (href) => {
     const opens = /#(asked|head|block)/.test(href), isLeft = () => opens && desk.dataset.opening !== href;
@@ -419,7 +419,7 @@
     if (target?.matches(ROWS) && !isWriting) focusRow(target);
     else if (!isWriting) target?.focus({ preventScroll: Boolean(target.closest(".fields")) });
     showOpen();
-    // Tell colleagues immediately what is open now.
+    // Tell colleagues immediately what's open now.
     lastBeat = 0;
     beat();
   };
@@ -436,11 +436,11 @@
     event.preventDefault();
     visit(link.href);
   });
-  // If panes scroll, going back would scroll to the story in the URL, away from what is visible.
+  // If panes scroll, going back would scroll to the story in the URL, away from what's visible.
   if (window.innerWidth >= 960) history.scrollRestoration = "manual";
   window.addEventListener("popstate", () => {
     if (location.search === shownQuery) return;
-    // The search field is updated like the rest.
+    // The search field is updated like the rest of the page.
     if (document.activeElement.closest(".find")) document.activeElement.blur();
     listed = 0;
     inTurn(refresh);
@@ -451,7 +451,7 @@
     watchList();
   });
 
-  // More of the list is loaded at its end, and what was loaded stays.
+  // More of the list is loaded at its end, and the loaded part is kept.
   let listed = 0;
   const sight = new IntersectionObserver(([seen]) => {
     if (!seen.isIntersecting || seen.target.contains(document.activeElement)) return;
@@ -463,7 +463,7 @@
     for (const more of findAll("#more[data-rows]")) sight.observe(more);
   };
 
-  // Nothing moves while a mouse button is pressed or a story is dragged, which ends the press.
+  // Nothing is moved while a mouse button is pressed or a story is dragged, because that would end the press.
   let letGo = Promise.resolve();
   document.addEventListener("pointerdown", () => {
     letGo = new Promise((done) => {
@@ -485,7 +485,7 @@
     while (find(".dragged") || isDating()) await new Promise((done) => setTimeout(done, 50));
   };
 
-  // Fields being edited stay as they are, and everything around them is updated from the server.
+  // Fields being edited are left as they are, and everything around them is updated from the server.
   const swap = (fresh) => {
     const present = find("#present");
     document.title = fresh.title;
@@ -531,7 +531,7 @@
 
   const nameFold = (fold) => fold.id || fold.matches(".why") && fold.closest(ROWS).dataset.story;
 
-  // A field based on an older state says which one, if someone has changed the same text since. Then both versions are shown.
+  // If someone has changed a text since a field was created, the field says which older state it's based on. Then both versions are shown.
   const squeeze = (text) => text.trim().replace(/\s+/g, " ");
   const keepBasis = (form, name, isSame = false) => {
     const basis = form.elements.namedItem(`seq-${name}`);
@@ -570,11 +570,11 @@
       showInbox(mine);
       theirs.replaceWith(mine);
     }
-    // A list of the same articles and the merge panel stay unchanged, because an editor may be searching or selecting in them.
+    // A list of the same articles and the merge panel aren't changed, because an editor may be searching or selecting in them.
     for (const mine of findAll("[data-kept]", old)) find(`[data-kept="${mine.dataset.kept}"]`, fresh)?.replaceWith(mine);
   };
 
-  // An open menu stays open, without actions that no longer fit its row.
+  // An open menu stays open, without the actions that no longer apply to its row.
   const keepMenus = (old, fresh) => {
     for (const menu of findAll("details.more[open]", old)) {
       const row = find(`[data-story="${menu.closest(ROWS).dataset.story}"]:has(a[data-more])`, fresh);
@@ -615,7 +615,7 @@
 
   // --- the rows' menus ---------------------------------------------------------------------------------------
 
-  // Without this script, a row's menu is a link.
+  // Without this script, the menu of a row is a link.
   const makeMenus = () => {
     for (const link of findAll("a[data-more]")) {
       const menu = document.createElement("details"), summary = document.createElement("summary");
@@ -641,7 +641,7 @@
     menu.append(fresh);
   };
 
-  // Clicking a row's text opens its fields, as its "Edit" does.
+  // Clicking the text of a row opens its fields, like its "Edit" button.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
     if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
@@ -681,7 +681,7 @@
     Object.assign(find("#unsaved"), { textContent: words, title: words });
     // Undo and redo wouldn't affect unsaved input, so they're disabled.
     for (const button of findAll(".state button[name=act]")) button.disabled = left.some((control) => control.form.dataset.saves !== "own");
-    // Text is saved when its field loses focus, so only an image can be lost by closing.
+    // Text is saved when its field loses focus, so only an image can be lost by closing the form.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
       link.textContent = isLost ? "Close without saving the image" : "Close";
@@ -711,7 +711,7 @@
     const file = find("input[type=file]", form);
     return file?.files.length && find("input[value=upload]", form).checked ? file : null;
   };
-  // A chosen file is saved with its description.
+  // A chosen file is saved together with its description.
   const isReady = (form) => chosenFile(form) && form.elements.namedItem("alt").value.trim();
   const valueOf = (control) => control.type === "file" ? control.files[0] : control.value;
   const savesItself = (control) => {
@@ -719,7 +719,7 @@
     if (!saves || saves === "own") return false;
     return !inPicture(control) || IMAGE_FIELDS.includes(control.name) && (showsPicture(form) || isReady(form));
   };
-  // A block is saved only if all its fields are valid.
+  // A block is only saved if all its fields are valid.
   const isWhole = (control) => {
     const wrong = control.form.dataset.saves === "block" && find("input:invalid", control.form);
     if (!wrong) return true;
@@ -736,7 +736,7 @@
     showInbox(control.form);
     showUnsaved();
   });
-  // A form's unsaved fields, without another field that is being typed in.
+  // The unsaved fields of a form, without another field that someone is typing in.
   const leftIn = (form, control) =>
     [...unsaved].filter((one) => one.form === form && savesItself(one) && (one === control || one !== document.activeElement));
   const onItsWay = new Map();
@@ -759,7 +759,7 @@
     if (back) shown.push(back);
     let saved;
     inTurn(async () => {
-      // A file that has been saved meanwhile is no longer chosen.
+      // A file that has been saved in the meantime is no longer chosen.
       const file = hasImage && chosenFile(form);
       if (file) left.set(file, valueOf(file));
       const fields = fieldsLeft(form, left);
@@ -768,7 +768,7 @@
         if (file) return refuseFile(answer, form, left);
         return showRefusal(answer, form, form.dataset.saves === "block" ? [...new FormData(form)] : fields, left);
       }
-      // If only the image is refused, the texts are still saved.
+      // If only the image is rejected, the texts are still saved.
       const said = await answer.json(), kept = new Map(answer.ok ? [] : [...left].filter(([one]) => !said.saved || inPicture(one)));
       for (const one of kept.keys()) left.delete(one);
       for (const [one, value] of left) {
@@ -793,34 +793,34 @@
     title.textContent = words;
     return () => { title.textContent = was; };
   };
-  // Refused input stays, with the reason next to it.
+  // Rejected input is kept, with the reason next to it.
   const refuseText = (left, why) => {
     for (const one of left.keys()) note(one, `Not saved. ${why}`);
     say(`Not saved: ${why}`);
     showUnsaved();
   };
-  // The conflict page would lose the file, so it's shown only after the next "Save", which images.js then doesn't intercept.
+  // The file would be lost on the conflict page, so the page is only shown after the next "Save", which images.js then doesn't intercept.
   const refuseFile = async (answer, form, left) => {
     if (answer.status === 409) form.dataset.plain = "";
     const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
     refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
-  // A date changes with each digit. Changes that revoke an approval are confirmed when the form loses focus or by its buttons,
-  // because a question asked earlier would receive what is typed into the next field.
+  // A date changes with each digit. Changes that revoke an approval are confirmed when the form loses focus or with its buttons, because an
+  // earlier question would receive what's typed into the next field.
   const TYPED = "textarea, input:not([type=checkbox], [type=radio], [type=file])";
   document.addEventListener("change", ({ target, isTrusted }) => {
     if (target.type !== "date" && !(isTrusted && mustAsk() && target.matches(TYPED))) saveLeft(target);
   });
-  // If the page was updated around a field, the browser fires no change event. Switching windows doesn't leave the field.
+  // If the page was updated around a field, the browser doesn't fire a change event. Switching windows doesn't count as leaving the field.
   document.addEventListener("focusout", ({ target, relatedTarget: next }) => {
     if (document.activeElement === target || mustAsk() && next && next.form === target.form) return;
     const left = mustAsk() ? [...unsaved].find((one) => one.form === target.form && savesItself(one)) : unsaved.has(target) && target;
     if (!left) return;
     saveLeft(left);
-    // After the answer, focus the field that the editor was going to.
+    // After the answer, focus the field that the editor was moving to.
     if (asking && next?.matches(TYPED)) find("dialog.asked").addEventListener("close", () => next.focus());
   });
-  // A form's buttons also save here if only texts changed, so that another form opened meanwhile stays open.
+  // The buttons of a form also save here if only texts have changed, so that another form opened in the meantime stays open.
   document.addEventListener("submit", (event) => {
     const form = event.target, button = event.submitter, isClosed = button?.name === "close";
     if (event.defaultPrevented || !form.dataset.saves) return;
@@ -833,7 +833,7 @@
     if (left.length) saveLeft(left[0]);
     queue.then(() => { if (isClosed && ![...unsaved].some((one) => one.form === form)) visit(find("a[data-close]", form).href); });
   });
-  // A menu opens above its button if there's no room below. If there's none at all, it's scrolled into view.
+  // A menu opens above its button if there's no space below. If there isn't enough space at all, it's scrolled into view.
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches("details.more[open]")) return;
     fillMenu(event.target.closest(ROWS));
@@ -844,7 +844,7 @@
     if (box.bottom > Math.min(pane.bottom, innerHeight) && top - box.height > Math.max(pane.top, 0)) menu.classList.add("up");
     menu.scrollIntoView({ block: "nearest" });
   }, true);
-  // Links wait until input is saved, except those to another view, which don't leave the page.
+  // Links are followed once input is saved, except for links to another view, which don't leave the page.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
     if (!link || !waiting || showsView(link) || event.defaultPrevented || event.ctrlKey || event.metaKey || event.shiftKey) return;
@@ -863,13 +863,13 @@
     row.scrollIntoView({ block: "nearest" });
     beat();
   };
-  // The row with the focus, or under the pointer if that moved last. A row that scrolls under the pointer doesn't count.
+  // The row with the focus, or under the pointer if that was moved last. A row that scrolls under the pointer doesn't count.
   let last;
   const noteRow = (event) => { last = event.target.closest(ROWS); };
   for (const name of ["focusin", "pointermove"]) document.addEventListener(name, noteRow, true);
   const currentRow = () => last?.isConnected ? last : document.activeElement.closest(ROWS);
   const step = (by) => {
-    // Steps start at the focus, in or between rows. From elsewhere, they start in the edition.
+    // Steps start at the focus, in or between rows. If it's elsewhere, they start in the edition.
     const held = document.activeElement, at = currentRow() || held, pane = at.closest("#stories, #edition");
     const rows = findAll(ROWS, pane || find("#edition")).filter((one) => one.offsetParent);
     const isAhead = (one) => at !== one && Boolean(at.compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING) === by > 0;
@@ -883,11 +883,11 @@
     const button = findAll("button[name=act]", row).find((one) => words.some((word) => one.value === `${word} ${row.dataset.story}`));
     if (button) button.click(); else explainList(row);
   };
-  // Keys that don't work in the list say so.
+  // If a key doesn't work in the list, say so.
   const explainList = (row) => {
     if (row.closest("#stories")) say("This key works only in the edition. Press Esc to go there.");
   };
-  // After a removal, the focus is on the next story, so a key pressed twice must remove only one.
+  // After a removal, the focus is on the next story, so a key that's pressed twice must only remove one.
   const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };
   const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
   const followInMenu = (selector) => {
@@ -935,7 +935,7 @@
     const near = (row && find(".form, .move", row) && row) || (field && field.parentElement) || find(".st.sel") || find("#edition");
     const link = find(".move a.quiet, .form a.quiet", near), held = document.activeElement;
     if (link) return link.click();
-    // From the list to the edition, if the search field is empty.
+    // Go from the list to the edition, if the search field is empty.
     const rows = held.closest("#stories") && !(field && held.value) ? findAll("#edition li.st") : [];
     if (rows.length) focusRow(rows.find((one) => one.dataset.place === place) || rows[0]);
   };
@@ -971,7 +971,7 @@
       if (button) { event.preventDefault(); button.click(); }
       return;
     }
-    // These texts only wrap, and don't have line breaks, so Enter saves them.
+    // These texts only wrap and contain no line breaks, so Enter saves them.
     if (event.key === "Enter" && event.target.matches(".line")) {
       event.preventDefault();
       return find("button[type=submit]", event.target.form).click();
@@ -998,7 +998,7 @@
     for (const one of findAll(".seg a")) one.toggleAttribute("aria-current", false);
     link.setAttribute("aria-current", "true");
     frame.className = `frame ${key}`;
-    // A new frame, because changing the old one's URL would add a step for the Back button.
+    // Create a new frame, because changing the URL of the old one would add a step for the Back button.
     const old = find("iframe", frame), inner = old.cloneNode();
     inner.src = old.src.replace(/[^/?#]+(\?[^#]*)?(#.*)?$/, `${key}$1${place && `#${place}`}`);
     old.replaceWith(inner);
@@ -1012,12 +1012,12 @@
     showView(link);
   });
 
-  // Sections sorted by page views don't accept written stories either, so the form doesn't offer them.
+  // Sections sorted by page views don't accept written stories, either, so the form doesn't offer them.
   const takes = (section) => section && find(`#own option[value="${section}"]`);
 
   // --- who else is here ----------------------------------------------------------------------------------------
 
-  // What is being edited. Moving from story to story doesn't count.
+  // What's being edited. Moving from one story to another doesn't count.
   const placeNow = () => {
     const at = document.activeElement.closest("form[data-saves]") || find("form#head, .st.sel form[data-saves]");
     return at ? at.dataset.saves : "";
@@ -1036,11 +1036,11 @@
     const body = new URLSearchParams({ csrf_token: token(), place: placeNow(), revision: told.revision });
     const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
     if (!answer?.ok) { if (answer?.status === 401) say(SIGNED_OUT); return; }
-    // If there's no news, the response contains only who is here.
+    // If there's no news, the response only contains who else is here.
     const heard = await answer.json();
     told = { ...told, ...heard };
     showPresent(told);
-    // Skipped if the editor has acted since, because the page is then newer.
+    // This is skipped if the editor has acted since then, because the page is newer.
     if (!waiting && seq === desk.dataset.seq) showStanding(told.standing);
   };
   const IDLE = 60000; // milliseconds without a key or a pointer
@@ -1048,8 +1048,8 @@
   const noteAct = () => { acted = Date.now(); };
   for (const name of ["keydown", "pointermove"]) document.addEventListener(name, noteAct, true);
   document.addEventListener("visibilitychange", () => beat());
-  // The button doesn't take the focus, so that a field being typed in isn't left and saved. After a minute without input, the page
-  // is updated by itself, so that editors who return to it find the current state.
+  // The button doesn't take the focus, so that a field someone is typing in doesn't lose focus and isn't saved. After a minute without
+  // input, the page updates itself, so that editors who return to it find the current state.
   const offerIt = () => {
     const button = document.createElement("button");
     Object.assign(button, { className: "lnk", type: "button", textContent: "Show changes" });
@@ -1061,8 +1061,8 @@
     if (Date.now() - acted > IDLE && !isChoosing() && ![...unsaved].some((control) => control.isConnected)) setTimeout(() => button.click());
     return button;
   };
-  // When a colleague approves the edition, sends it back, or undoes either, or when it's being sent, the header says so and drops
-  // actions that no longer apply.
+  // When a colleague approves the edition, sends it back, or undoes either action, or when it's being sent, the header says so, and actions
+  // that no longer apply are removed.
   const showStanding = ({ key, badge, tone, words, approval }) => {
     const stands = find("#stands");
     if (key === (stands.dataset.key || desk.dataset.standing)) return;
@@ -1105,7 +1105,7 @@
   watchList();
   showUnsaved();
   showOpen();
-  // Focus the row that the URL names.
+  // Focus the row named in the URL.
   const named = document.getElementById(location.hash.slice(1));
   if (named && named.matches(ROWS) && document.activeElement === document.body) focusRow(named);
   beat();

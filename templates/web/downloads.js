@@ -1,4 +1,4 @@
-// Says that a file is being prepared, and clears errors that were corrected since, because a download doesn't reload the page.
+// Says that a file is being prepared, and removes errors that have been corrected, because a download doesn't reload the page.
 "use strict";
 (() => {
   const note = document.querySelector("[data-downloading]");

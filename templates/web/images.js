@@ -1,5 +1,5 @@
-// Images in the edition page's forms: dropped, pasted, or chosen, shown before they're sent, and sent with a progress bar. A file goes into
-// the form's own field and a focus point into its two number fields, so desk.js saves them like typed input.
+// Images in the forms of the edition's page: dropped, pasted, or chosen, shown before they're sent, and sent with a progress bar. A file is
+// put into the form's own field and a focus point into its two number fields, so desk.js saves them like typed input.
 "use strict";
 (() => {
   const desk = document.getElementById("desk");
@@ -24,7 +24,7 @@
     const source = find("canvas", image) || find(".shown", image);
     if (source) for (const cut of findAll(".cuts canvas", form)) draw(cut, source, left / 100, top / 100);
   };
-  // Crops as the server does: what's cut off on each side is in proportion to the point's position.
+  // Crops are computed as on the server: the parts cut off on each side are in proportion to the position of the point.
   const draw = (cut, source, left, top) => {
     const width = source.naturalWidth || source.width, height = source.naturalHeight || source.height;
     const scale = Math.max(cut.width / width, cut.height / height), across = cut.width / scale, down = cut.height / scale;
@@ -37,7 +37,7 @@
     });
     settle(form);
   };
-  // All crops are remade, so this waits until the point stops moving.
+  // All crops are recreated, so this waits until the point stops moving.
   const PAUSE = 600; // milliseconds
   const settling = new WeakMap(); // by form
   const settle = (form) => {
@@ -48,7 +48,7 @@
     const box = ring.getBoundingClientRect();
     return [100 * (event.clientX - box.left) / box.width, 100 * (event.clientY - box.top) / box.height];
   };
-  // The point can be dragged by its dot, or set by tapping the image. A finger moving elsewhere scrolls the page.
+  // The point can be moved by dragging its dot, or set by tapping the image. A finger moving elsewhere scrolls the page.
   const DOT = 22, TAP = 6; // CSS pixels
   const distance = (event, at) => Math.hypot(event.clientX - at.clientX, event.clientY - at.clientY);
   const dotAt = (event, ring = event.target.closest(".ring")) => {
@@ -114,7 +114,7 @@
     words.focus({ preventScroll: true });
     words.scrollIntoView({ block: "center" });
   };
-  // Choosing a file selects "Uploaded image", and choosing another image discards the file. Texts stay with the image they describe.
+  // Choosing a file selects "Uploaded image", and choosing another image discards the file. Texts stay with the image that they describe.
   const demandWords = (form) => { form.elements.namedItem("alt").required = find("input[value=upload]", form).checked; };
   const matchChoice = (control) => {
     const { form } = control, file = fieldOf(form), upload = find("input[value=upload]", form);
@@ -135,7 +135,7 @@
     if (type === "file" || name === "picture") matchChoice(event.target);
   });
 
-  // The form for a dropped or pasted file: the one it's on, or the open story's.
+  // The form for a dropped or pasted file, which is the one under the pointer or that of the open story.
   const formAt = (place) => {
     const form = place.closest("form[data-saves]"), open = place.closest("details.block") || find(".st.sel", desk);
     const near = form || open && find("form[data-saves]", open);
@@ -146,7 +146,7 @@
     for (const one of findAll(".dropping", desk)) one.classList.toggle("dropping", one === form);
     form?.classList.add("dropping");
   };
-  // Browsers would open a file dropped outside a form in place of the page.
+  // Otherwise, browsers would open a file dropped outside of a form in place of the page.
   document.addEventListener("dragover", (event) => {
     if (!event.dataTransfer?.types.includes("Files")) return;
     event.preventDefault();
@@ -164,7 +164,7 @@
     else if (form) hint(form, "This file isn’t an image");
   });
   document.addEventListener("paste", (event) => {
-    // Content copied from a text document includes an image of itself.
+    // Content copied from a text document contains an image of itself.
     const file = !event.clipboardData.types.includes("text/plain") && imageIn(event.clipboardData);
     const form = file && formAt(event.target);
     if (!form) return;
@@ -186,7 +186,7 @@
     for (const name of ["error", "abort"]) sent.addEventListener(name, () => fail(new TypeError(name)));
     sent.send(body);
   });
-  // "Save" sends a file the same way. After a conflict over the same image, the form is submitted normally.
+  // "Save" sends a file in the same way. After a conflict about the same image, the form is submitted normally.
   let closing = null;
   document.addEventListener("submit", (event) => {
     const form = event.target, isChosen = fieldOf(form)?.files.length && !("plain" in form.dataset || "blank" in form.dataset);

@@ -1,4 +1,4 @@
-// Asks the browser for a passkey, and submits its answer with the page's own form. Nothing is fetched.
+// Asks the browser for a passkey, and submits the response with the page's own form. Nothing is fetched.
 "use strict";
 (() => {
   const form = document.querySelector("form[data-challenge]");
@@ -18,7 +18,7 @@
         challenge: decode(challenge),
         rp: { id: rp, name: rpName },
         user: { id: decode(userHandle), name: userName, displayName },
-        // ES256, EdDSA, and RS256, which the server can verify.
+        // ES256, EdDSA, and RS256, which can be verified by the server.
         pubKeyCredParams: [-7, -8, -257].map((alg) => ({ type: "public-key", alg })),
         authenticatorSelection: { residentKey: "required", userVerification: "required" },
         excludeCredentials: known.split(" ").filter(Boolean).map((id) => ({ type: "public-key", id: decode(id) })),

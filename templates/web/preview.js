@@ -1,4 +1,5 @@
-// Clicking a story in the preview opens its form with its row's own link. Without this script, links in the email reload the page.
+// When a story in the preview is clicked, its form is opened with the link in its row. Without this script, links in the email reload the
+// page.
 "use strict";
 (() => {
   const rowOf = (link) => link?.dataset && document.querySelector(`#edition li.st[data-place="${link.dataset.place}"]`);
@@ -8,7 +9,7 @@
     event.preventDefault();
     const link = row.querySelector(".acts a[href*='open=']");
     if (!link) return row.querySelector("#headline").focus();
-    // On a phone, the form and the preview are on different tabs.
+    // On a phone, the form and the preview are in different tabs.
     const url = new URL(link.href);
     url.searchParams.delete("tab");
     link.href = url.href;
@@ -16,7 +17,7 @@
   };
   const mark = (isOn) => (event) => { rowOf(event.target)?.classList.toggle("pointed", isOn); };
   const listen = (frame) => {
-    // The document is missing if the browser isolates the frame.
+    // The document isn't accessible if the browser isolates the frame.
     const mail = frame?.contentDocument;
     if (!mail) return;
     mail.addEventListener("click", openStory);

@@ -1,9 +1,10 @@
-// Searches the week's stories as you type. Only the list is updated, and the Back button restores the previous list.
-// An open story's articles are searched on the page itself, and stories to merge with or put one under, with the panel's own form.
+// Searches the week's stories while someone is typing. Only the list is updated, and the Back button restores the previous list. The
+// articles of an open story are searched on the page itself, and stories to merge with or put one under are searched with the panel's own
+// form.
 "use strict";
 (() => {
   const TYPING = 150; // milliseconds between two letters
-  // The list's query, which links in the edition don't change.
+  // The query of the list, which isn't changed by links in the edition.
   const LISTED = ["q", "filter", "topic_filter", "order", "start"];
   const find = (selector, root = document) => root.querySelector(selector);
   let typing = 0, asking = new AbortController();
@@ -16,7 +17,7 @@
     if (filter) url.searchParams.set("filter", filter); else url.searchParams.delete("filter");
     return url;
   };
-  // Returns false if the server doesn't answer, or answers with another page.
+  // Returns false if the server doesn't respond, or responds with another page.
   const search = async () => {
     clearTimeout(typing);
     asking.abort();
@@ -48,7 +49,7 @@
     const count = form.querySelectorAll("[name=article]:checked").length;
     for (const said of form.querySelectorAll(".count")) said.textContent = count ? ` (${count})` : "";
   };
-  // After a lead article is chosen or articles are split off, the page is updated, but the list keeps its place and search.
+  // After a lead article is chosen or articles are split off, the page is updated, but the list keeps its position and search.
   document.addEventListener("submit", async (event) => {
     const form = event.target, button = event.submitter;
     if (!form.matches(".arts:not([data-plain])") || event.defaultPrevented) return;
@@ -75,7 +76,7 @@
     scrolled().forEach((one, part) => { one.scrollTop = tops[part]; });
   });
   document.addEventListener("change", ({ target }) => { if (target.form?.matches(".arts")) countArticles(target.form); });
-  // Returns false if the server doesn't answer.
+  // Returns false if the server doesn't respond.
   const searchMatches = async (field) => {
     clearTimeout(typing);
     const list = find("#choices");
@@ -90,7 +91,7 @@
     list.replaceChildren(...new DOMParser().parseFromString(text, "text/html").body.childNodes);
     return true;
   };
-  // No story is preselected unless it's the only one.
+  // No story is preselected unless there's only one.
   const enterMatches = (isChosen) => {
     const [first, ...others] = document.querySelectorAll("#choices input");
     if (!first) return;
@@ -102,7 +103,7 @@
     event.preventDefault();
     enterMatches(true);
   });
-  // Letters typed while a panel or form is loading aren't shortcuts. In a panel with a search, they go into its field.
+  // Letters typed while a panel or form is loading aren't shortcuts. In a panel with a search, they're entered in its field.
   let typed = "";
   const giveUp = () => {
     typed = "";
@@ -146,7 +147,7 @@
     }
     if (await search()) find("#found").focus(); else HTMLFormElement.prototype.submit.call(form);
   });
-  // A story's score is fetched when its "Why" is opened.
+  // The score of a story is fetched when its "Why" is opened.
   document.addEventListener("toggle", async ({ target }) => {
     const link = target.matches(".why[open]") && find(".points > a", target);
     if (!link) return;

@@ -1,4 +1,4 @@
-// Selecting several stories on the edition's page with pointer or keyboard. Actions on them go through the queue in desk.js.
+// Selecting several stories on the edition's page with pointer or keyboard. Actions on them are performed by the queue in desk.js.
 "use strict";
 (() => {
   const desk = document.getElementById("desk"), bar = document.getElementById("selected");
@@ -12,11 +12,11 @@
 
   // --- the selection -------------------------------------------------------------------------------------
 
-  // `picked` has the anchors of selected stories, even if the list doesn't show them; `last` is where a range begins. `asked` is the
-  // action requested for several, which clears the selection once it's saved.
+  // `picked` contains the anchors of selected stories, even if the list doesn't show them, and `last` is where a range begins. `asked` is
+  // the action requested for several stories, which clears the selection once it's saved.
   const picked = new Set(), asked = new Set();
   let last = "";
-  // The selected stories on the page, the edition's first. Actions apply only to these.
+  // The selected stories on the page, those of the edition first. Actions apply only to these.
   const listRows = () => {
     const listed = new Map();
     for (const row of findAll("#edition li.st, #stories li.cand").sort((a, b) => b.matches(".st") - a.matches(".st"))) {
@@ -29,8 +29,8 @@
     const title = find("h3", row).textContent, list = row.closest("ol");
     return list ? `${find(`#section-${list.dataset.section} h2`).textContent} ${find(".n", row).textContent}: ${title}` : title;
   };
-  // Stories that others can be merged into or put under: the edition's and the selected ones. By default, several are merged into the
-  // first, and a single one into the story whose headline shares the most words with its own. If none does, the editor chooses.
+  // The stories that others can be merged into or put under: those of the edition and the selected ones. By default, several are merged
+  // into the first, and a single one into the story whose headline shares the most words with its own. If none does, the editor chooses.
   const wordsOf = (row) => new Set(find("h3", row).textContent.toLowerCase().match(/[\p{L}\p{N}]{4,}/gu));
   const listMainChoices = () => {
     const select = find("[name=main]", bar), rows = listRows(), isPicked = (row) => picked.has(row.dataset.story);
@@ -110,7 +110,7 @@
     pick(boxOf(row), isBox ? event.target.checked : true, event.shiftKey);
   }, true);
 
-  // The second of two quick clicks hits whatever is under the mouse by then.
+  // The second of two quick clicks hits whatever is under the mouse at that time.
   document.addEventListener("click", (event) => {
     const button = event.detail > 1 && event.target.closest("button[name=act]");
     if (button && button.value.includes(" ")) event.preventDefault();
@@ -224,7 +224,7 @@
   }
   // --- dragging --------------------------------------------------------------------------------------------
 
-  // Dropping on a row's edge moves stories there; dropping on its middle means the story itself.
+  // Dropping stories on the edge of a row moves them there, and dropping them on its middle refers to the story itself.
   let dragged = null, carried = [];
   const clearMark = () => { for (const row of findAll(".drop-on")) row.classList.remove("drop-on"); };
   const rowUnder = ({ target, clientY }) => {
@@ -324,7 +324,7 @@
     dialog.style.top = `${Math.max(8, Math.min(box.bottom, innerHeight - dialog.offsetHeight - 8))}px`;
     dialog.style.left = `${Math.max(8, Math.min(box.left, innerWidth - dialog.offsetWidth - 8))}px`;
   };
-  // The time left until the deadline, by the server's clock, in the words of web/desk/calendar/countdown.html.
+  // The time left until the deadline, according to the server's clock, worded as in web/desk/calendar/countdown.html.
   const countDown = () => findAll("[data-until]").forEach((left) => {
     left.dataset.seen ??= Date.now();
     const now = Date.parse(left.dataset.now) + Date.now() - left.dataset.seen;

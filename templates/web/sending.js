@@ -1,5 +1,5 @@
-// Updates the page of an edition that's being sent every few seconds, in place. Without this script, the whole page reloads.
-// A field with the focus and open tables stay as they are.
+// Updates the page of an edition that's being sent every few seconds, in place. Without this script, the whole page reloads. A field with
+// the focus and open tables aren't changed.
 "use strict";
 (() => {
   const head = document.getElementById("sending");

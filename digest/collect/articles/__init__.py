@@ -1,1 +1,1 @@
-"""Stored articles and their images."""
+"""Storage of articles and their images."""

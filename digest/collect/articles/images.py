@@ -1,6 +1,6 @@
-"""Images for emails: fetched through `fetch`, reduced, stored once, and served from `/media/<hash>`.
+"""Images for emails: fetched, reduced, stored once, and served from `/media/<hash>`.
 
-The network and the codecs run outside a transaction:
+Network requests and image codecs run outside of transactions:
 
     with database.read() as session:
         stored = find_image(session, url)
@@ -34,38 +34,41 @@ from digest.store.models import Edition, EditionState, MediaFile
 from subscribers.loggers import get_logger
 
 log = get_logger(__name__)
-_FOCUS_MARK = "@"  # before the focus point in the `source_url` of a crop
+_FOCUS_MARK = "@"  # precedes the focus point in the `source_url` of a crop
 IMAGE_ACCEPT = "image/jpeg, image/png, image/webp, image/avif, image/gif;q=0.8"
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedImage(EncodedImage):
-    """An encoded image that isn't stored yet, with the URL or label of its origin."""
+    """An encoded image that isn't stored yet, and the URL or label of its origin."""
 
     source_url: str
 
     @property
     def hash(self) -> str:
-        """The SHA-256 of its bytes, in hex."""
+        """The SHA-256 hash of the image's bytes, in hex."""
         return hashlib.sha256(self.body).hexdigest()
 
 
 def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fetch an image and reduce it for emails to at most 1200 pixels wide and 200 KB.
+    """Fetch an image and reduce it for emails, to at most 1200 pixels wide and 200 KB.
 
     Raises:
-        FetchError: it couldn't be fetched.
-        ImageError: it isn't a usable image: SVG, broken, too many pixels, or too small to show.
+        FetchError: the image couldn't be fetched.
+        ImageError: the image is unusable: SVG, broken, too many pixels, or too small to show.
     """
     answer = fetcher.get(url, accept=IMAGE_ACCEPT, max_bytes=limits.image_bytes)
     return _encode("fit picture", answer.body, url, max_pixels=limits.image_pixels)
 
 
 def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce an uploaded image for emails, as `fetch_image` does; its `source_url` is `upload:` and its hash.
+    """Reduce an uploaded image for emails, as `fetch_image` does.
+
+    Its `source_url` is "upload:" followed by its hash.
 
     Raises:
-        ImageError: it's too large or isn't a usable image: SVG, broken, too many pixels, or too small to show.
+        ImageError: the image is too large or otherwise unusable: SVG, broken, too many pixels,
+            or too small to show.
     """
     _check_size(body, limits)
     source_url = f"upload:{hashlib.sha256(body).hexdigest()}"
@@ -73,20 +76,22 @@ def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedI
 
 
 def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce a logo for emails; its `source_url` is `logo:` and its name.
+    """Reduce a logo for emails. Its `source_url` is "logo:" followed by its name.
 
     Raises:
-        ImageError: it's too large or isn't a usable logo: SVG, broken, too many pixels, too low, or too wide.
+        ImageError: the logo is too large or otherwise unusable: SVG, broken, too many pixels,
+            too low, or too wide.
     """
     _check_size(body, limits)
     return _encode("fit logo", body, make_logo_source_url(name), max_pixels=limits.image_pixels)
 
 
 def prepare_header(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce a header image for emails; its `source_url` is `header:` and its name.
+    """Reduce a header image for emails. Its `source_url` is "header:" followed by its name.
 
     Raises:
-        ImageError: it's too large or isn't a usable header: SVG, broken, too many pixels, too narrow, or too tall.
+        ImageError: the image is too large or otherwise unusable: SVG, broken, too many pixels,
+            too narrow, or too tall.
     """
     _check_size(body, limits)
     return _encode("fit header", body, make_header_source_url(name), max_pixels=limits.image_pixels)
@@ -118,9 +123,9 @@ def make_crop_source_url(source_url: str, shape: CropShape, focus: FocusPoint | 
 
 
 def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: FocusPoint | None = None) -> PreparedImage:
-    """Crop a stored image to the size of a shape around its focus point, enlarging it if it's too small.
+    """Crop a stored image to a shape's size around its focus point, enlarging it if it's too small.
 
-    The crop's `source_url` is from `make_crop_source_url`.
+    See `make_crop_source_url` for the crop's `source_url`.
 
     Raises:
         ImageError: `body` isn't an image.
@@ -132,7 +137,9 @@ def crop_stored_image(source_url: str, body: bytes, shape: CropShape, focus: Foc
 def draw_social_card(
     source_url: str, picture: bytes, words: SocialCardTexts, focus: FocusPoint | None = None
 ) -> PreparedImage:
-    """Draw the social card of an edition; `picture` is an image to crop around its focus point, or empty for none.
+    """Draw the social card of an edition.
+
+    `picture` is an image to crop around its focus point, or b"" for a card without one.
 
     Raises:
         ImageError: the font lacks a letter of the texts, or `picture` isn't an image.
@@ -141,29 +148,29 @@ def draw_social_card(
 
 
 def draw_icon(letter: str, dot_color: str, size: int) -> bytes:
-    """Return the site's icon as PNG, `size` pixels wide: a letter, and a dot in the color `dot_color`.
+    """Return the site's icon as a PNG file, `size` pixels wide, with a letter and a colored dot.
 
     Raises:
-        ImageError: no child process could draw it.
+        ImageError: the child process couldn't draw it.
     """
     return _encode("draw icon", b"", "", letter=letter, dot_color=dot_color, size=size).body
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the newest stored image with a `source_url` (a crop has its own); None if there's none."""
+    """Return the newest stored image with a `source_url`, or None. Crops have their own."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))
 
 
 def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
-    """Return the image that a crop was made from; None if the image or the crop isn't stored."""
+    """Return the image that a crop was made from, or None if the image or the crop isn't stored."""
     crop = session.get(MediaFile, crop_hash)
     return find_image(session, crop.source_url.rpartition("#")[0]) if crop else None
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
-    """Return the stored image with a hash; None if it isn't stored, or its bytes don't match the hash."""
+    """Return the stored image with a hash, or None if it's missing or its bytes don't match the hash."""
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
         return picture
@@ -172,7 +179,7 @@ def load_image(session: Session, content_hash: str) -> MediaFile | None:
 
 
 def delete_stored_image(session: Session, source_url: str) -> None:
-    """Delete a stored image and its crops, except those contained in a sent or approved edition."""
+    """Delete a stored image and its crops, except those used in a sent or approved edition."""
     crop_urls = [make_crop_source_url(source_url, shape) for shape in CropShape]
     focused = (MediaFile.source_url.startswith(url + _FOCUS_MARK, autoescape=True) for url in crop_urls)
     unsent = (EditionState.DRAFT, EditionState.INCOMPLETE)
@@ -189,10 +196,10 @@ def delete_stored_image(session: Session, source_url: str) -> None:
 
 
 def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaFile:
-    """Store an image and return its row; if the same bytes are already stored, return that row.
+    """Store an image and return its row. If the same bytes are already stored, return that row.
 
-    Use the returned row rather than looking it up by URL: if two URLs have the same bytes, only the first is stored,
-    and the second is fetched again next time.
+    Use the returned row rather than looking it up by URL. If two URLs have the same bytes, only the
+    first is stored, and the second is fetched again next time.
     """
     if row := session.get(MediaFile, image.hash):
         return row
@@ -201,6 +208,6 @@ def store_image(session: Session, image: PreparedImage, now: datetime) -> MediaF
     try:
         with session.begin_nested():
             session.add(row)
-    except IntegrityError:  # another process has just stored the same bytes
+    except IntegrityError:  # another process just stored the same bytes
         return session.get_one(MediaFile, image.hash)
     return row

@@ -1,7 +1,8 @@
-"""Storage of parsed items: one row per item, with the old values in its history.
+"""Storage of parsed items: one row per item, with its history.
 
-Items are compared with the rows of their source, which are fetched in one query per batch. Callers open the
-transaction; `prepare_item_batches` splits a long document into batches of at most `BATCH_SIZE` items.
+Items are compared with the rows of their source, which are fetched in one query per batch. Callers
+open the transaction. `prepare_item_batches` splits a long document into batches of at most
+`BATCH_SIZE` items.
 """
 
 import itertools
@@ -29,7 +30,7 @@ from digest.collect.texts.urls import site_name, usable_canonical_url
 from digest.store.models import Article, PublishedArticleChange, Source
 
 _DEADLINE_COLUMNS = ("closes_on", "closes_clock", "closes_zone", "closes_label")
-# Old values of these are kept in the history.
+# Columns whose old values are kept in the history.
 _HISTORY_COLUMNS = (
     "title", "summary", "url", "starts_at", "ends_at", "announced_at", "place", "closes_on", "closes_clock",
 )  # fmt: skip
@@ -39,19 +40,20 @@ _ITEM_COLUMNS = [
     field.name for field in fields(ParsedItem) if field.name in _ARTICLE_COLUMNS and field.name not in _DERIVED_COLUMNS
 ]
 _CHANGEABLE_COLUMNS = (*_DERIVED_COLUMNS, *_ITEM_COLUMNS, *_DEADLINE_COLUMNS)
-# Changes to these aren't news: tracking parameters, the author of a summary, the label of an unchanged deadline.
+# Columns whose changes aren't news, such as tracking parameters, the author of a summary, or the
+# label of an unchanged deadline.
 _SILENT_COLUMNS = frozenset(
     {"link", "publisher", "summary_basis", "event_zone", "closes_zone", "closes_label", *_DERIVED_COLUMNS}
 )
 _LENGTHS = {column.name: getattr(column.type, "length", None) for column in _ARTICLE_COLUMNS}
-_Values = dict[str, Any]  # of a row, by column
+_Values = dict[str, Any]  # a row's values by column
 
 
 @dataclass(frozen=True, slots=True)
 class ItemCounts:
-    """Counts of a document's items: found = new + updated + unchanged + len(rejected).
+    """Counts of a document's items, where found = new + updated + unchanged + len(rejected).
 
-    A batch has only `new`, `updated`, and `unchanged`, to be added to the document's counts.
+    For a batch, only `new`, `updated`, and `unchanged` are set, to be added to the document's counts.
     """
 
     found: int = 0
@@ -61,7 +63,7 @@ class ItemCounts:
     rejected: tuple[RejectedEntry, ...] = ()
 
     def __add__(self, other: "ItemCounts") -> "ItemCounts":
-        """Add up the counts of two batches."""
+        """Return the sum of two batches' counts."""
         names = (field.name for field in fields(ItemCounts))
         return ItemCounts(*(getattr(self, name) + getattr(other, name) for name in names))
 
@@ -70,9 +72,10 @@ def prepare_item_batches(
     document: ParsedDocument,
     max_items: int,
 ) -> tuple[ItemCounts, tuple[ItemBatch, ...]]:
-    """Return counts (`found` and `rejected` only), and a document's storable items in batches.
+    """Split a document's storable items into batches.
 
-    `max_items` is the largest number of items taken from one document.
+    Return the document's counts, of which only `found` and `rejected` are set, and the batches.
+    `max_items` is the maximum number of items to take from one document.
     """
     rejected = list(document.rejected)
     fit: list[ParsedItem] = []
@@ -92,11 +95,12 @@ def prepare_item_batches(
 
 
 def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
-    """Insert new items and update changed ones with their history, in the caller's transaction; return the counts.
+    """Insert new items, update changed ones with their history, and return the counts.
 
-    `now` is recorded as the time when the items were seen.
+    This runs within the caller's transaction. `now` is recorded as the time when the items were seen.
     """
-    # Two collectors on PostgreSQL mustn't both find an item missing; SQLite has one writer anyway.
+    # On PostgreSQL, two collectors mustn't both find that an item is missing. SQLite has only one
+    # writer anyway.
     session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
     rows = _load_rows(session, source_id, batch.items)
     work = _plan_writes(source_id, batch, rows, now)
@@ -115,7 +119,10 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 
 
 def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
-    """Return an item's date and its basis: the publication date, else the date of the update, else `now`."""
+    """Return an item's date and where it came from.
+
+    The date is the publication date, else the date of the update, else `now`.
+    """
     basis = item.date_basis
     if item.published:
         return item.published, DateBasis.PUBLISHED if basis.is_first_seen else basis
@@ -125,7 +132,7 @@ def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, Date
 
 
 def mark_withdrawn(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Mark an article as withdrawn, keeping its row; return False if it was already withdrawn.
+    """Mark an article as withdrawn, keeping its row. Return False if it was already withdrawn.
 
     `response` is the page's status, such as "404", or the source's reason.
     """
@@ -133,12 +140,15 @@ def mark_withdrawn(session: Session, article: Article, now: datetime, response: 
 
 
 def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
-    """Mark a withdrawn article as available again; return False if it wasn't withdrawn."""
+    """Mark a withdrawn article as available again. Return False if it wasn't withdrawn."""
     return _set_withdrawn(session, article, now, withdrawn=False, response="")
 
 
 def mark_withdrawn_and_delete_image(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Withdraw an article that isn't public, and delete its images; see `mark_withdrawn` and `delete_stored_image`."""
+    """Mark an article as withdrawn and delete its images, because it isn't public.
+
+    See `mark_withdrawn` for the result, and `delete_stored_image`.
+    """
     if article.image_url:
         delete_stored_image(session, article.image_url)
     return mark_withdrawn(session, article, now, response)
@@ -147,7 +157,8 @@ def mark_withdrawn_and_delete_image(session: Session, article: Article, now: dat
 def withdraw_listed_articles(session: Session, source: Source, entries: Iterable[RejectedEntry], now: datetime) -> None:
     """Withdraw the articles that a source says are no longer public.
 
-    A site's own source decides for all sources that listed its page; other sources decide only for themselves.
+    A site's own source decides for all sources that listed its pages. Other sources decide only for
+    themselves.
     """
     reasons = {entry.withheld_url: entry.reason for entry in entries if entry.withheld_url}
     site = site_name(source.url)
@@ -160,7 +171,7 @@ def withdraw_listed_articles(session: Session, source: Source, entries: Iterable
 def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
     """Return the links to articles that visitors can't read, with the reasons.
 
-    Such an article is withdrawn from every source that listed it, or withheld by its own site.
+    Such an article was withdrawn from every source that listed it, or is withheld by its own site.
     """
     urls = {link: usable_canonical_url(link) for link in links}
     columns = select(Article.url, Article.id, Article.withdrawn_at)
@@ -176,7 +187,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
 
 
 def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> dict[str, str]:
-    """Return the canonical URLs that a source on the same site says aren't public, with the reasons.
+    """Map the canonical URLs that a source on the same site says aren't public to the reasons.
 
     This applies to all sources' articles, including those listed afterward.
     """
@@ -194,7 +205,7 @@ def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> 
 
 
 def _is_withdrawn_by_own_site(session: Session, url: str, source_id: int) -> bool:
-    """Return whether a source is on a page's site and doesn't list the page again."""
+    """Return True if a source is on the page's site and no longer lists the page."""
     source = session.get(Source, source_id)
     if source is None or site_name(source.url) != site_name(url):
         return False
@@ -219,12 +230,18 @@ def _read_last_withdrawal(session: Session, article_id: int) -> str:
 
 
 def was_withdrawn_by_source(session: Session, article: Article) -> bool:
-    """Return whether an article was last withdrawn because a source said it isn't public, whatever its page returns."""
+    """Return True if an article was last withdrawn because a source said that it isn't public.
+
+    The status of its page doesn't matter then.
+    """
     return _SPEAKER.match(_read_last_withdrawal(session, article.id)) is not None
 
 
 def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], now: datetime) -> None:
-    """Restore the articles that this source withdrew and now lists again; those that their page withdrew stay so."""
+    """Restore the articles that this source withdrew and now lists again.
+
+    Articles that were withdrawn because of their page's status stay withdrawn.
+    """
     withdrawn = select(Article).where(Article.withdrawn_at.is_not(None))
     for article in session.scalars(withdrawn.where(Article.url.in_(urls))):
         if _read_last_withdrawal(session, article.id).startswith(_said_by(source_id)):
@@ -232,7 +249,7 @@ def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], 
 
 
 def record_supersession(session: Session, article: Article, now: datetime, sentence: str) -> None:
-    """Record whether an advisory is superseded: the sentence of its page, or empty if it's current (again)."""
+    """Record the sentence on an advisory's page that says it's superseded, or "" if it's current."""
     before = article.superseded
     if before != sentence:
         _note_change(session, article, now, field="superseded", before=before, after=sentence)
@@ -240,7 +257,7 @@ def record_supersession(session: Session, article: Article, now: datetime, sente
 
 
 def record_publisher(article: Article, name: str) -> None:
-    """Record the publisher named on an article's page, if only the host is known so far."""
+    """Record the publisher named on an article's page if only the host was known."""
     if name and article.publisher == site_name(article.url):
         article.publisher = name[: _LENGTHS["publisher"]]
 
@@ -277,7 +294,7 @@ def _rejection_reason(item: ParsedItem) -> str | None:
 
 @dataclass(slots=True)
 class _PendingWrites:
-    """The pending writes of one batch: rows in the form of the statements, and their counts."""
+    """The pending writes of a batch, as parameters for the statements, and their counts."""
 
     new_rows: list[_Values] = field(default_factory=list)
     changed_rows: list[_Values] = field(default_factory=list)
@@ -300,11 +317,11 @@ def _plan_writes(
         row = matched.get(identified.key)
         if row is None:
             work.new_rows.append(_new_row(source_id, identified, now, used_keys=used_keys))
-            work.unchanged += identified.occurrences - 1  # listed again in the same document
+            work.unchanged += identified.occurrences - 1  # the item occurs again in the same document
             continue
         values = _changed_values(row, identified, used_keys=used_keys, document_keys=document_keys)
         if values:
-            # all columns, so that changed rows share one statement
+            # all columns, so that all changed rows can use one statement
             stored = {name: getattr(row, name) for name in ("id", *_CHANGEABLE_COLUMNS)}
             work.changed_rows.append(stored | values | {"seen_at": now})
             work.history_rows += _history_rows(row, values, now)
@@ -334,7 +351,7 @@ def _item_values(item: ParsedItem) -> _Values:
     stated = astuple(item.deadline) if item.deadline else (None, None, "", "")
     values |= dict(zip(_DEADLINE_COLUMNS, stated, strict=True))
     for name, value in values.items():
-        if isinstance(value, str):  # PostgreSQL rejects what SQLite accepts
+        if isinstance(value, str):  # PostgreSQL rejects longer texts, SQLite doesn't
             values[name] = value[: _LENGTHS[name]]
     return values
 
@@ -366,14 +383,14 @@ def _changed_values(
     used_keys: set[str],
     document_keys: Collection[str],
 ) -> _Values:
-    """Return the columns whose value differs from the row's."""
+    """Return the changed columns with their new values."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if row.publisher and values["publisher"] in {"", site_name(identified.item.url)}:
-        values["publisher"] = row.publisher  # a name, such as the page's, is better than a host
+        values["publisher"] = row.publisher  # a name, such as the one on the page, is better than a host
     if identified.key not in used_keys:
-        values["key"] = identified.key  # the publisher's newest ID is the one that will recur
+        values["key"] = identified.key  # the publisher's newest ID is the one that will appear again
     elif row.key != identified.key and row.key in document_keys:
-        # For swapped IDs: with another item's ID, the row would be taken for that item the next time.
+        # IDs were swapped. If the row had another item's ID, it would be taken for that item next time.
         reused_key = make_key_for_reused_id(identified.item)
         if reused_key not in used_keys:
             values["key"] = reused_key
@@ -381,9 +398,10 @@ def _changed_values(
 
 
 def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
-    """Return the earliest date of the best basis, as BBC and others move the date forward on unchanged items.
+    """Return the earliest date with the best basis.
 
-    The latest date after that is stored as `updated_at`.
+    BBC and others move the date of unchanged items forward. The latest of the later dates is stored
+    as `updated_at`.
     """
     dated_at, basis = row.dated_at, DateBasis(row.date_basis)
     said_at, said_basis = choose_article_date(item, row.dated_at)
@@ -394,7 +412,7 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
 
 
 def _later_date(dated_at: datetime, *dates: datetime | None) -> datetime | None:
-    """Return the latest of some dates if it's after `dated_at`, else None."""
+    """Return the latest of some dates if it's after `dated_at`, or None otherwise."""
     return max((date for date in dates if date and date > dated_at), default=None)
 
 

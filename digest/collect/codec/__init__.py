@@ -1,1 +1,1 @@
-"""Image decoding and encoding, which only run in the sandbox."""
+"""Image decoding and encoding, which run only in the sandbox."""

@@ -1,6 +1,7 @@
-"""The social card of an edition, 1200 x 630 pixels, for links on other sites (https://ogp.me), and the site's icon.
+"""Drawing of the site's icon and of editions' social cards, for links on other sites (https://ogp.me).
 
-They're drawn in a child process, where all images are decoded. The colors are those of light pages.
+Cards are 1200 x 630 pixels. Drawing takes place in a child process, as does all decoding of images.
+The colors are those of pages in light mode.
 """
 
 import io
@@ -17,12 +18,12 @@ from digest.collect.codec.image_codec import decode_image
 
 CARD_SIZE = (1200, 630)  # pixels
 PAPER, INK, TEXT, MUTED = "#FFFFFF", "#14181E", "#2A313A", "#56606C"
-MAX_LINES = 4  # of the headline
+MAX_LINES = 4  # maximum number of lines in the headline
 _BAR_HEIGHT, _MARGIN, _IMAGE_WIDTH = 14, 64, 440  # pixels
-_HEADLINE_SIZES = (66, 58, 50, 44, 38)  # pixels; the first that fits is used
-_LINE_HEIGHT = 1.16  # times the font size
-_FONT_PACKAGE = "font_source_serif_pro"  # under the SIL Open Font License
-_ICON_UNITS = 512  # pixels of the icon before it's reduced
+_HEADLINE_SIZES = (66, 58, 50, 44, 38)  # pixels; the first one that fits is used
+_LINE_HEIGHT = 1.16  # multiple of the font size
+_FONT_PACKAGE = "font_source_serif_pro"  # licensed under the SIL Open Font License
+_ICON_UNITS = 512  # size at which the icon is drawn, in pixels
 _NO_GLYPH = "\uffff"
 
 _Font = ImageFont.FreeTypeFont
@@ -31,7 +32,8 @@ _Font = ImageFont.FreeTypeFont
 def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
     """Draw a social card as PNG.
 
-    If `picture` isn't empty, it fills the right third around its focus point; otherwise, the text has the whole width.
+    If `picture` isn't empty, it's cropped around its focus point to fill the right third of the
+    card. Otherwise, the text has the whole width.
 
     Raises:
         ImageError: the font lacks a letter, or `picture` isn't an image.
@@ -55,7 +57,7 @@ def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint =
 def draw_icon(_body: bytes, *, letter: str, dot_color: str, size: int) -> EncodedImage:
     """Draw the site's icon as PNG, `size` pixels wide: a letter, and the masthead's dot.
 
-    If the font lacks the letter, the icon is the dot alone.
+    If the font lacks the letter, the icon is only the dot.
     """
     icon = Image.new("RGB", (_ICON_UNITS, _ICON_UNITS), INK)
     draw = ImageDraw.Draw(icon)
@@ -77,7 +79,7 @@ def _paste_image(card: Image.Image, picture: bytes, focus: FocusPoint) -> None:
 
 
 def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) -> None:
-    """Draw the words in a column of `width` pixels, right-aligned in right-to-left languages."""
+    """Draw the text in a column of `width` pixels, right-aligned in right-to-left languages."""
     x, anchor = (_MARGIN + width, "rs") if words.is_right_to_left else (_MARGIN, "ls")
     _write_name(draw, words, x, anchor)
     draw.text((x, 142), words.issue, MUTED, load_font("Regular", 26), anchor)
@@ -95,7 +97,7 @@ def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) 
 
 
 def _write_name(draw: ImageDraw.ImageDraw, words: SocialCardTexts, x: int, anchor: str) -> None:
-    """Draw the name; its first dot has the color of labels."""
+    """Draw the name. Its first dot has the color of labels."""
     font = load_font("Bold", 44)
     before, dot, after = words.name.partition(".")
     if not dot or words.is_right_to_left:
@@ -126,9 +128,9 @@ def _write_deadline(
 
 
 def fit_headline(headline: str, width: int) -> tuple[_Font, list[str]]:
-    """Return the largest font in which a headline fits, and its balanced lines.
+    """Return the largest font in which a headline fits, and the headline's balanced lines.
 
-    If it doesn't fit in any font, return the smallest one, and lines that end early with an ellipsis.
+    If it doesn't fit in any font, use the smallest one, and end the last line with an ellipsis.
     """
     words = headline.split()
     for size in _HEADLINE_SIZES:
@@ -160,7 +162,10 @@ def _balance_lines(
     width: int,
     count: int,
 ) -> list[str]:
-    """Return lines for the narrowest column that doesn't need more of them, to avoid a single word on the last one."""
+    """Break the words into `count` lines for the narrowest possible column.
+
+    This avoids a single word on the last line.
+    """
     narrow, wide = 0, width
     while wide - narrow > 4:
         middle = (narrow + wide) // 2
@@ -174,7 +179,7 @@ def _balance_lines(
 
 @lru_cache(maxsize=16)
 def load_font(weight: str, size: int) -> _Font:
-    """Return the cards' serif font, or Pillow's default font if the serif font isn't installed."""
+    """Return the cards' serif font, or Pillow's default font if it isn't installed."""
     if find_spec(_FONT_PACKAGE) is None:
         logging.getLogger(__name__).warning("the card font package is missing, so cards use Pillow's default font")
         font = ImageFont.load_default(size)
@@ -186,7 +191,7 @@ def load_font(weight: str, size: int) -> _Font:
 
 
 def _find_missing_letter(text: str) -> str:
-    """Return the first letter that the font would draw as a box; empty if there's none."""
+    """Return the first letter that the font would draw as a box, or "" if there's none."""
     font = load_font("Bold", 38)
     box = bytes(font.getmask(_NO_GLYPH))
     letters = sorted(set("".join(text.split())))

@@ -1,4 +1,7 @@
-"""Values that the codec takes and returns, in a module of their own because Pillow is slow to import."""
+"""Values that the codec takes and returns.
+
+They're in a separate module because Pillow is slow to import.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -9,24 +12,31 @@ from pydantic import Field, TypeAdapter
 from subscribers.errors import ApplicationError
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-# The point that every crop shows, as fractions of width and height. A crop removes proportional parts on both sides of
-# it, so the point is at the same fractions of the crop.
+# The point that every crop shows, as fractions of the width and height. A crop removes proportional
+# parts on both sides of the point, so it's at the same fractions of the crop.
 FocusPoint = tuple[Fraction, Fraction]
 DEFAULT_FOCUS: FocusPoint = (0.5, 0.4)  # most faces are in the upper half
-LOGO_HEIGHT, LOWEST_LOGO, TALLEST_LOGO = 30, 20, 60  # CSS pixels in the masthead; the first is the default
-WIDEST_LOGO = 300  # CSS pixels that fit on a phone; a wider logo is shown less high
-HEADER_WIDTH = 560  # CSS pixels, the column of an email
+# Heights in the masthead, in CSS pixels. The first is the default.
+LOGO_HEIGHT, LOWEST_LOGO, TALLEST_LOGO = 30, 20, 60
+WIDEST_LOGO = 300  # CSS pixels that fit on a phone; a wider logo is shown at a lower height
+HEADER_WIDTH = 560  # CSS pixels; the width of an email's column
 
 
 class CropShape(StrEnum):
-    """The shapes of images in emails, cropped beforehand because email clients can't crop."""
+    """The shapes of images in emails.
+
+    Images are cropped in advance because email clients can't do it.
+    """
 
     LEAD = "lead"
     THUMB = "thumb"
 
 
 class ImageError(ApplicationError):
-    """Raised when bytes aren't a usable image, or an image can't be drawn; the message explains why."""
+    """Raised when bytes aren't a usable image, or when an image can't be drawn.
+
+    The message explains why.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +54,7 @@ _SIGNATURES = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
 def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
-    """Return the image that a child process answered with, after checking it.
+    """Return the image that a child process sent, after checking it.
 
     Raises:
         ValueError: the values don't describe an image, or the bytes aren't of its type.
@@ -57,7 +67,11 @@ def parse_encoded_image(values: dict[str, Any], body: bytes) -> EncodedImage:
 
 @dataclass(frozen=True, slots=True)
 class LogoColors:
-    """A logo's opaque pixels: how many have each color, as #RGB, and whether its background is transparent."""
+    """The colors of a logo's opaque pixels.
+
+    `counts` maps each color, as #RGB, to its number of pixels. `is_cut_out` is true if the logo has
+    a transparent background.
+    """
 
     counts: dict[Annotated[str, Field(pattern="^#[0-9a-f]{3}$")], Annotated[int, Field(gt=0)]]
     is_cut_out: bool
@@ -65,7 +79,10 @@ class LogoColors:
 
 @dataclass(frozen=True, slots=True)
 class SocialCardTexts:
-    """The texts of a social card, such as "No. 147 · November 20, 2026" for `issue`; `deadline` is empty for none."""
+    """The texts of a social card.
+
+    An example of `issue` is "No. 147 · November 20, 2026". `deadline` is empty if there's none.
+    """
 
     name: str
     issue: str

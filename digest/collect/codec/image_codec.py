@@ -1,7 +1,8 @@
-"""Conversion of untrusted images: decoded within limits, and re-encoded small, without metadata.
+"""Conversion of untrusted images, which are decoded within limits and re-encoded without metadata.
 
-The same input gives the same output on one machine (other builds of the codecs may differ). Color profiles are dropped
-rather than applied: wide-gamut photos become a little paler, and hostile profiles are never read.
+On one machine, the same input gives the same output. Other builds of the codecs may differ. Color
+profiles are dropped rather than applied. Wide-gamut photos become a little paler as a result, but
+hostile profiles are never read.
 """
 
 import io
@@ -24,34 +25,35 @@ from digest.collect.codec.encoded_image import (
     LogoColors,
 )
 
-READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")  # Pillow's other readers are older, rarer, and less tested
-MAX_WIDTH = 1200  # pixels; twice an email's column
+# Pillow's other readers are older, less common, and less tested.
+READABLE_FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "AVIF")
+MAX_WIDTH = 1200  # pixels; twice the width of an email's column
 MAX_HEIGHT = 2400  # pixels
 MAX_IMAGE_BYTES = 200_000  # bytes
-MIN_WIDTH = 120  # pixels; below are icons and tracking pixels
-MIN_HEIGHT = 60  # pixels; below are rules and spacers
-MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels of height, twice as many as shown
-MIN_HEADER_RATIO, MAX_HEADER_RATIO = 4, 40  # a taller one would push the news off the first screen
+MIN_WIDTH = 120  # pixels; narrower images are icons and tracking pixels
+MIN_HEIGHT = 60  # pixels; lower images are rules and spacers
+MIN_LOGO_PIXELS, LOGO_PIXELS = 2 * LOGO_HEIGHT, 2 * TALLEST_LOGO  # pixels; twice the displayed height
+MIN_HEADER_RATIO, MAX_HEADER_RATIO = 4, 40  # a taller image would push the news off the first screen
 MAX_HEADER_BYTES = 60_000
-_OPAQUE = 128  # of an alpha of 255
+_OPAQUE = 128  # minimum alpha (of 255) of an opaque pixel
 
 
-_CROP_SIZES = {  # pixels; preferred bytes, for which the quality is lowered a little; most bytes
+_CROP_SIZES = {  # size in pixels; preferred bytes, for which the quality is lowered a little; maximum bytes
     CropShape.LEAD: ((1120, 630), 50_000, 120_000),
     CropShape.THUMB: ((240, 160), 30_000, 30_000),
 }
 _JPEG_QUALITIES = (84, 76, 68, 60)
 _LOWER_JPEG_QUALITIES = (60, 50, 40, 30, 20, 10)  # only for fixed sizes, in which even noise must fit
-_MAX_DRAWING_COLORS = 16_384  # soft-edged drawings have fewer, photographs many more
-_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes per pixel: 270 MB
+_MAX_DRAWING_COLORS = 16_384  # drawings with soft edges have fewer, photographs many more
+_MAX_DECODED_PIXELS = 16_000_000  # WebP takes 17 bytes per pixel, which adds up to 270 MB
 _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Reduce an image for emails to at most 1200 pixels wide and 200 KB.
+    """Reduce an image for emails, to at most 1200 pixels wide and 200 KB.
 
     Raises:
-        ImageError: it isn't a usable image: SVG, broken, too many pixels, or too small to show.
+        ImageError: the image is unusable: SVG, broken, too many pixels, or too small to show.
     """
     image = decode_image(body, max_pixels=max_pixels, max_size=(MAX_WIDTH, MAX_HEIGHT))
     if image.width < MIN_WIDTH or image.height < MIN_HEIGHT:
@@ -65,8 +67,8 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
     """Reduce a logo for emails to a PNG at most `LOGO_PIXELS` high, keeping its transparency.
 
     Raises:
-        ImageError: it isn't a usable image: SVG, broken, too many pixels, too low to be sharp, or too wide for the
-            masthead.
+        ImageError: the logo is unusable: SVG, broken, too many pixels, too low to be sharp, or
+            too wide for the masthead.
     """
     image = _read_image(body, max_pixels=max_pixels, max_size=(LOGO_PIXELS * 40, LOGO_PIXELS))
     if image.height < MIN_LOGO_PIXELS:
@@ -85,10 +87,12 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Reduce an image above the masthead to at most 1120 pixels wide and 60 KB, filling transparent parts with white.
+    """Reduce an image for above the masthead, to at most 1120 pixels wide and 60 KB.
+
+    Transparent parts become white.
 
     Raises:
-        ImageError: it isn't a usable image, or it's too narrow to be sharp, too tall, or not tall enough.
+        ImageError: the image is unusable, too narrow to be sharp, too tall, or not tall enough.
     """
     image = decode_image(body, max_pixels=max_pixels, max_size=(2 * HEADER_WIDTH, 2 * HEADER_WIDTH // MIN_HEADER_RATIO))
     width, height = _read_upright_size(body)
@@ -107,7 +111,7 @@ def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def _read_upright_size(body: bytes) -> tuple[int, int]:
-    """Return the width and height of an image that `decode_image` accepted, before it's shrunk."""
+    """Return the width and height of an image, after rotation, that `decode_image` accepted."""
     with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
         is_turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
         return (image.height, image.width) if is_turned else image.size
@@ -129,7 +133,7 @@ def count_colors(body: bytes) -> LogoColors:
 
 
 def crop_image(body: bytes, shape: CropShape, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
-    """Crop a stored image to the size of a shape around its focus point, enlarging it if it's too small.
+    """Crop a stored image to a shape's size around its focus point, enlarging it if it's too small.
 
     Raises:
         ImageError: `body` isn't an image.
@@ -150,7 +154,8 @@ def decode_image(
     """Return the first frame as upright RGB on white, reduced to fit in `max_size` (width, height).
 
     Raises:
-        ImageError: it isn't an image, is of an unsupported type (SVG), has too many pixels, or is broken.
+        ImageError: the bytes aren't an image, its type is unsupported (such as SVG), it has too
+            many pixels, or it's broken.
     """
     image = _read_image(body, max_pixels=max_pixels, max_size=max_size)
     if image.mode != "RGBA":
@@ -169,12 +174,13 @@ def _read_image(
     """Return the first frame as upright RGB or RGBA, reduced to fit in `max_size` (width, height).
 
     Raises:
-        ImageError: it isn't an image, is of an unsupported type (SVG), has too many pixels, or is broken.
+        ImageError: the bytes aren't an image, its type is unsupported (such as SVG), it has too
+            many pixels, or it's broken.
     """
     if body[:200].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_MARKUP_STARTS):
         raise ImageError("email apps can't show SVG files or web pages; save the image as PNG or JPEG")
     try:
-        # Between one and two times its own limit, Pillow only warns of a decompression bomb.
+        # By default, Pillow only warns about decompression bombs between one and two times its limit.
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
             _check_pixels(image, max_pixels)
@@ -187,8 +193,8 @@ def _read_image(
             f"the image has more than {min(max_pixels, Image.MAX_IMAGE_PIXELS or max_pixels):,} pixels; save "
             "a smaller one"
         ) from exc
-    except Exception as exc:  # for hostile bytes, Pillow's readers raise anything from OSError to IndexError
-        # Pillow's message for an unknown type has a memory address.
+    except Exception as exc:  # given hostile bytes, Pillow's readers raise anything from OSError to IndexError
+        # For an unknown type, Pillow's message contains a memory address.
         detail = "" if isinstance(exc, UnidentifiedImageError) else f" ({type(exc).__name__}: {exc})"
         raise ImageError(f"the file can't be read as an image{detail}"[:300]) from exc
 
@@ -199,9 +205,10 @@ def _check_pixels(image: Image.Image, max_pixels: int, advice: str = "save a sma
 
 
 def _draft_to_size(image: Image.Image, max_size: tuple[int, int]) -> None:
-    """Limit the decoded size: JPEGs are decoded at a reduced size, others whole, so large ones are rejected.
+    """Limit the decoded size of an image.
 
-    Twice the target size looks best; if that would take too much memory, the target size is used.
+    JPEGs are decoded at a reduced size. Other formats are always decoded in full, so large images are
+    rejected. Twice the target size looks best. If that would take too much memory, the target size is used.
     """
     box = (2 * max(max_size),) * 2
     if image.width * image.height > _MAX_DECODED_PIXELS:
@@ -216,18 +223,18 @@ def _orient_and_shrink(image: Image.Image, max_size: tuple[int, int]) -> Image.I
     ImageOps.exif_transpose(image, in_place=True)
     clear = image.has_transparency_data
     mode = "RGBA" if clear else "RGB"
-    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which convert() would clip to 255
         gray = image.convert("I").point(lambda value: value * (1 / 257))
         image = gray.convert("L")
-    colors = image if image.mode == mode else image.convert(mode)  # convert() copies even if the mode is the same
+    colors = image if image.mode == mode else image.convert(mode)  # copies even if the mode is the same
     colors.thumbnail(max_size, Image.Resampling.LANCZOS, reducing_gap=3.0)
     return colors
 
 
 def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
-    """Encode an RGB image in at most `max_bytes`, as JPEG or PNG, whichever is smaller.
+    """Encode an RGB image as JPEG or PNG, whichever is smaller, in at most `max_bytes`.
 
-    To make it fit, its JPEG quality is lowered first, then its width and height.
+    If it doesn't fit, the JPEG quality is lowered first, then the width and height.
     """
     while True:
         best = _best_encoding(image, max_bytes, _JPEG_QUALITIES)
@@ -238,7 +245,10 @@ def encode_image(image: Image.Image, max_bytes: int) -> EncodedImage:
 
 
 def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...]) -> EncodedImage:
-    """Return the best JPEG that fits, or the smallest one; the lossless PNG if that's even smaller."""
+    """Return the best JPEG that fits, or else the smallest one.
+
+    If a lossless PNG is even smaller, return that.
+    """
     jpeg = b""
     for quality in qualities:
         jpeg = _encoded_bytes(image, "JPEG", quality=quality, optimize=True, progressive=True)
@@ -251,7 +261,10 @@ def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...
 
 
 def _lossless_png(image: Image.Image) -> bytes | None:
-    """Return a drawing as lossless PNG; None for a photograph, whose PNG would be slow and never smaller."""
+    """Return a drawing as lossless PNG, or None for a photograph.
+
+    The PNG of a photograph would be slow and never smaller.
+    """
     colors = image.getcolors(_MAX_DRAWING_COLORS)
     if colors is None:
         return None

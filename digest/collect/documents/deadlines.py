@@ -1,4 +1,4 @@
-"""Deadlines for submissions, exactly as precise as the source states them."""
+"""Submission deadlines, exactly as precise as the source states them."""
 
 import re
 from dataclasses import dataclass
@@ -10,38 +10,42 @@ _OFFSET_ZONE = re.compile(r"UTC([+-])(\d{2}):(\d{2})")
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """The end of a call or an obligation, as stated by the source, from which other values are derived.
+    """The end of a call or an obligation, as stated by the source.
 
-    `day` and `clock` are in `zone`. If a source gives a time without a zone, `zone` is empty, and only the day counts.
+    `day` and `clock` are in `zone`. If a source gives a time without a zone, `zone` is empty and
+    only the day counts.
     """
 
     day: date
     clock: time | None = None  # to the minute; None if the source gives only a day
     zone: str = ""  # an IANA name or "UTC+02:00"; empty if the source gives none
-    label: str = ""  # what's due, as a plural noun in lower case: "applications"; empty if unknown
+    label: str = ""  # what's due, as a lowercase plural noun ("applications"); empty if unknown
 
     @property
     def moment(self) -> datetime | None:
-        """Return the end in UTC; None if the time or its zone is unknown."""
+        """The deadline in UTC, or None if the time or its zone is unknown."""
         zone = load_deadline_zone(self.zone)
         if self.clock is None or zone is None:
             return None
         return datetime.combine(self.day, self.clock, zone).astimezone(UTC)
 
     def is_past(self, now: datetime) -> bool:
-        """Return whether the deadline has passed at `now`, whose time zone applies if the exact time is unknown."""
+        """Return True if the deadline has passed.
+
+        If the exact time is unknown, days are those of the time zone of `now`.
+        """
         if (moment := self.moment) is not None:
             return moment <= now
         return self.day < now.astimezone(load_deadline_zone(self.zone) or now.tzinfo).date()
 
     @property
     def order(self) -> tuple[date, time]:
-        """Return a sort key: the day and time shown to readers; a day without a time sorts as its end."""
+        """A sort key: the day and time shown to readers. A day without a time sorts as its end."""
         return (self.day, self.clock or time.max)
 
 
 def load_deadline_zone(name: str) -> tzinfo | None:
-    """Return the time zone with a name as in `Deadline.zone`; None if it's empty or unknown."""
+    """Return the time zone with a name as in `Deadline.zone`, or None if it's empty or unknown."""
     if match := _OFFSET_ZONE.fullmatch(name):
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset >= timedelta(days=1):

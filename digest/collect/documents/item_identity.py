@@ -1,8 +1,8 @@
 """Identity of items: which ones in a document are the same article, and the key of each.
 
-Titles don't distinguish articles: one agency gave 149 of them the same title. URLs nearly always do, and so do
-publishers' IDs if each item has its own; the rules here cover exceptions. They depend only on the items, so the order
-in the document doesn't matter.
+Titles don't identify articles: one agency gave 149 of them the same title. URLs nearly always do,
+and so do publishers' IDs if each item has its own. The rules in this module cover the exceptions.
+They depend only on the items, so their order in the document doesn't matter.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ from sqlalchemy import Row
 
 from digest.collect.documents.parsed_document import ParsedItem
 
-_Listing = tuple[ParsedItem, int]  # an item, and how often the document listed it
-BATCH_SIZE = 500  # items; keeps write transactions far below 1,000 rows, including history
+_Listing = tuple[ParsedItem, int]  # an item, and the number of times that the document listed it
+BATCH_SIZE = 500  # number of items; keeps write transactions far below 1,000 rows, including history
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 
 
@@ -26,8 +26,8 @@ _EARLIEST = datetime.min.replace(tzinfo=UTC)
 class IdentifiedItem:
     """An item with its key within the source.
 
-    `has_shared_url` is true if its URL doesn't identify it: other items have the same one, or it's a site's front page.
-    `occurrences` is how often the document listed it.
+    `has_shared_url` is true if its URL doesn't identify it, because other items have the same URL or
+    it's a site's front page. `occurrences` is the number of times that the document listed the item.
     """
 
     item: ParsedItem
@@ -38,7 +38,7 @@ class IdentifiedItem:
 
 @dataclass(frozen=True, slots=True)
 class ItemBatch:
-    """Some items of a document, with the keys of its other items."""
+    """Some items of a document, and the keys of its other items."""
 
     items: tuple[IdentifiedItem, ...]
     other_keys: frozenset[str] = frozenset()
@@ -47,8 +47,8 @@ class ItemBatch:
 def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     """Merge repeated items, and return each distinct item with its key, sorted by URL and key.
 
-    The key is based on the publisher's ID if no other item of the document has it (some repeat one ID for all), else on
-    the URL if no other item has it, else on URL, date, and title.
+    The key is based on the publisher's ID if no other item in the document has it (some publishers
+    use one ID for all), else on the URL if no other item has it, else on URL, date, and title.
     """
     distinct = _merge_duplicates([(item, 1) for item in items], _listing_key)
     distinct = _merge_duplicates(distinct, _version_key)
@@ -73,7 +73,8 @@ def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
 def split_into_batches(identified: Sequence[IdentifiedItem]) -> Iterator[ItemBatch]:
     """Yield batches of at most `BATCH_SIZE` items.
 
-    Items with the same URL may be in different batches, because titles or dates tell them apart.
+    Items with the same URL may end up in different batches, because their titles or dates
+    distinguish them.
     """
     keys = frozenset(item.key for item in identified if len(identified) > BATCH_SIZE)
     for start in range(0, len(identified), BATCH_SIZE):
@@ -85,12 +86,12 @@ def match_stored_rows(
     batch: ItemBatch,
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
-    """Return the stored row of each known item, by the item's key; `rows` must be sorted by ID.
+    """Return the stored row of each known item, by the item's key.
 
-    1. The row with its key, unless URL, title, and date all differ (a reused ID).
+    `rows` must be sorted by ID. The row of an item is, in this order:
 
+    1. The row with its key, unless URL, title, and date all differ (the ID was reused).
     2. A row with its URL and title, or else its URL and date (the ID changed).
-
     3. The only row with its URL, if no other item has that URL.
     """
     matched = _match_keys(batch.items, rows)
@@ -112,7 +113,7 @@ def _match_keys(
     items: Sequence[IdentifiedItem],
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
-    """Return the row with each item's key, unless it belongs to another article."""
+    """Return the row with each item's key, unless it belongs to a different article."""
     by_key = {row.key: row for row in rows}
     matched = {}
     for item in items:
@@ -128,7 +129,10 @@ def _match_signatures(
     crowded: Collection[str],
     rank: int,
 ) -> dict[str, Row[Any]]:
-    """Return the row with each item's signature, pairing several items with several rows in order."""
+    """Return the row with each item's signature.
+
+    Several items and rows with the same signature are paired in order.
+    """
     waiting = {}
     for row in reversed(rows):
         signature = _list_signatures(row, row.dated_at, crowded)[rank]
@@ -146,9 +150,9 @@ def _list_signatures(
     date: datetime | None,
     crowded: Collection[str],
 ) -> tuple[Hashable | None, ...]:
-    """Return the signatures by which an item and a row are matched, most reliable first.
+    """Return the signatures for matching an item with a row, most reliable first.
 
-    `crowded` has the URLs of several items.
+    `crowded` has the URLs that several items share.
     """
     return (
         (entry.url, entry.title, entry.starts_at),
@@ -168,20 +172,26 @@ def make_key_for_reused_id(item: ParsedItem) -> str:
 
 
 def is_front_page(url: str) -> bool:
-    """Return whether a URL is a site's front page, whose content changes daily."""
+    """Return True if a URL is a site's front page, whose content changes daily."""
     parts = urlsplit(url)
     return parts.path in {"", "/"} and not parts.query
 
 
 def _listing_key(item: ParsedItem) -> Hashable | None:
-    """Return the key of repeated entries: the same page with the same title (and time, for an event)."""
+    """Return the key shared by repeated entries: the same page with the same title.
+
+    For an event, the time must also be the same.
+    """
     if is_front_page(item.url):
         return (item.url, item.title, item.guid, item.published, item.starts_at)
     return (item.url, item.title, item.starts_at)
 
 
 def _version_key(item: ParsedItem) -> Hashable | None:
-    """Return the key of an entry's versions; feeds may list updated entries again (RFC 4287, section 4.1.1)."""
+    """Return the key shared by versions of an entry, or None.
+
+    Feeds may list an updated entry again (RFC 4287, section 4.1.1).
+    """
     if item.guid is None or item.published is None:
         return None
     return (item.url, item.guid, item.published, item.starts_at)
@@ -200,7 +210,7 @@ def _merge_duplicates(
 
 
 def _merge_listings(listings: list[_Listing]) -> _Listing:
-    """Return the content of the latest listing with the earliest publication date."""
+    """Merge the latest listing's content with the earliest publication date."""
     if len(listings) == 1:
         return listings[0]
     items = [item for item, _ in listings]
@@ -221,6 +231,6 @@ def _fallback_key(item: ParsedItem) -> str:
 
 
 def _hash_key(*parts: str) -> str:
-    # With lengths, so that ("a", "bc") and ("ab", "c") differ.
+    # The lengths ensure that ("a", "bc") and ("ab", "c") differ.
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,6 +1,7 @@
-"""The cleaned content of a source's document, which all parsers return and `articles` stores, and its JSON form.
+"""The cleaned content of a source's document, which all parsers return, and its JSON form.
 
-A document is a JSON head and one line per item, so reading a long one doesn't hold the interpreter lock for long.
+A document is encoded as a JSON head followed by one line per item, so that reading a long one
+doesn't hold the interpreter lock for long.
 """
 
 import io
@@ -25,9 +26,9 @@ WebAddress = Annotated[str, Field(pattern=r"(?i)^(?:https?://|$)")]
 class DocumentKind(StrEnum):
     """The kind of a source's document, detected from its content.
 
-    This is the only declaration of a kind: its value, its name for people, its module in `digest.collect.parsers`, and
-    its markers: the names of its root elements, or the beginning of its text. A kind without markers is JSON; the first
-    whose module accepts the value applies.
+    Each kind is declared only here: its value, its display name, its module in
+    `digest.collect.parsers`, and its markers (the names of its root elements, or how its text
+    begins). A kind without markers is JSON. The first one whose module accepts the value applies.
     """
 
     label: str
@@ -40,7 +41,7 @@ class DocumentKind(StrEnum):
         "RSS",
         "feed",
         "rss channel",
-    )  # channel: from the Channel Definition Format, or RSS without its outer element
+    )  # "channel" is from the Channel Definition Format, or RSS without its outer element
     RDF = "rdf", "RDF", "feed", "rdf"
     ATOM = "atom", "Atom", "feed", "feed"
     JSON_FEED = "json-feed", "JSON Feed", "json_feed"
@@ -73,7 +74,7 @@ class DocumentKind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """True if the kind is detected from its JSON value rather than its text."""
+        """Whether the kind is detected from its JSON value rather than its text."""
         return not self.roots and not self.opening
 
 
@@ -81,7 +82,7 @@ class DateBasis(StrEnum):
     """The origin of an article's date."""
 
     PUBLISHED = "published"
-    UPDATED = "updated"  # no publication date, only a date of change
+    UPDATED = "updated"  # there's only a date of change
     ZONE_ASSUMED = "published, zone assumed UTC"
     PAGE = "date found on the page"
     FIRST_SEEN_NO_DATE = "first seen: no date given"
@@ -91,34 +92,38 @@ class DateBasis(StrEnum):
 
     @property
     def is_first_seen(self) -> bool:
-        """True if only the time of discovery is known because there's no usable date."""
+        """Whether only the time of discovery is known, because there's no usable date."""
         return self.startswith("first seen")
 
 
 class SummaryBasis(StrEnum):
-    """The origin of an article's summary; unknown if there's no summary."""
+    """The origin of an article's summary. UNKNOWN is also used if there's no summary."""
 
     UNKNOWN = ""
     DESCRIPTION = "description"  # the publisher's own description of the article
     OPENING = "opening"  # the first sentences of the article
-    EDITOR = "editor"  # an editor's, for an article added by hand
+    EDITOR = "editor"  # written by an editor, for an article added by hand
 
 
 def noon_utc(day: date) -> datetime:
-    """Return noon UTC of a day, which is how dates without a time are stored."""
+    """Return noon UTC on a day, which is how dates without a time are stored."""
     return datetime.combine(day, time(12), UTC)
 
 
 class ParseError(ApplicationError):
-    """Raised when a document can't be parsed; the message says what's wrong, where, and what to do."""
+    """Raised when a document can't be parsed.
+
+    The message says what's wrong, where, and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedItem:
-    """One item as its source published it; texts are clean and without markup.
+    """An item as its source published it. Texts are clean and free of markup.
 
-    `guid` is the publisher's own ID, if any. `link` is absolute and as published, `url` canonical. `published` and
-    `updated` are in UTC, or None if missing or rejected; `date_basis` has the reason.
+    `guid` is the publisher's own ID, if any. `link` is absolute and as published, while `url` is
+    canonical. `published` and `updated` are in UTC, or None if missing or rejected, in which case
+    `date_basis` gives the reason.
     """
 
     guid: str | None
@@ -127,37 +132,38 @@ class ParsedItem:
     title: str
     summary: str = ""
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
-    author: str | None = None  # a name; email addresses are removed
-    credit: str | None = None  # "Source: INTERPOL" gives INTERPOL
-    publisher: str = ""  # the item's publisher, in a feed that links to many sites; empty in others
+    author: str | None = None  # a name, without email addresses
+    credit: str | None = None  # "INTERPOL", from "Source: INTERPOL"
+    publisher: str = ""  # the item's own publisher, in a feed that links to many sites; empty in other feeds
     categories: tuple[str, ...] = ()
     language: str | None = None
     image_url: WebAddress | None = None
     image_alt: str | None = None
-    image_credit: str | None = None  # the item's image credits; several are separated by "; "
+    image_credit: str | None = None  # the image's credits, separated by "; "
     published: UtcMoment | None = None
     updated: UtcMoment | None = None
     date_basis: DateBasis = DateBasis.FIRST_SEEN_NO_DATE
     starts_at: UtcMoment | None = None
     ends_at: UtcMoment | None = None
     all_day: bool = False
-    announced_at: UtcMoment | None = None  # start and end of an event from its text, if the source doesn't give times
+    # Start and end of an event according to its text, if the source gives no times.
+    announced_at: UtcMoment | None = None
     announced_until: UtcMoment | None = None
-    event_zone: str = ""  # the IANA name of an event's time zone, if known
+    event_zone: str = ""  # IANA name of the event's time zone, if known
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False
 
 
-NOT_PUBLIC = "not public: "  # prefix of the reason for an item that visitors can't read
-SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # 403 may mean that only programs are rejected
+NOT_PUBLIC = "not public: "  # prefix of the rejection reason for an item that visitors can't read
+SIGN_IN, SIGN_IN_STATUS = "visitors must sign in", 401  # 403 may also mean that only programs are rejected
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedEntry:
-    """A rejected item's position in the document (from 1), and the reason.
+    """The position of a rejected item in the document, counted from 1, and the reason.
 
-    `withheld_url` is the canonical URL of an item that the document says isn't public; empty for others.
+    `withheld_url` is the item's canonical URL if the document says that it isn't public, and empty otherwise.
     """
 
     place: int
@@ -167,10 +173,11 @@ class RejectedEntry:
 
 @dataclass(frozen=True, slots=True)
 class ParsedDocument:
-    """The content of one document; `item_count` includes rejected items.
+    """The content of a document.
 
-    `site` is a page's name for its site. `next_url` is the next page of a paged response; `feeds` are other feeds that
-    a page or OPML lists. `refresh_seconds` is the time that the publisher asks to wait between visits.
+    `site` is a page's name for its site. `next_url` is the next page of a paged response. `feeds`
+    are other feeds that a page or OPML file lists. `refresh_seconds` is the time that the publisher
+    asks clients to wait between visits.
     """
 
     kind: DocumentKind
@@ -185,20 +192,20 @@ class ParsedDocument:
 
     @property
     def item_count(self) -> int:
-        """The number of items in the document."""
+        """The number of items in the document, including rejected ones."""
         return len(self.items) + len(self.rejected)
 
 
 @dataclass(frozen=True, slots=True)
 class FeedLink:
-    """A feed that a page or an OPML list links to."""
+    """A link to a feed on a page or in an OPML file."""
 
     url: str
     title: str = ""
 
 
 def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
-    """Return a document as JSON: its fields without the items, and one line per item."""
+    """Encode a document as a JSON-serializable head and a body with one line of JSON per item."""
     head = type_adapter(ParsedDocument).dump_python(document, mode="json", exclude={"items"})
     dump_json = type_adapter(ParsedItem).dump_json
     lines = (dump_json(item, exclude_defaults=True) for item in document.items)
@@ -206,7 +213,9 @@ def encode_document(document: ParsedDocument) -> tuple[dict[str, Any], bytes]:
 
 
 def decode_document(head: dict[str, Any], body: bytes) -> ParsedDocument:
-    """Return the document that `encode_document` encoded, checking all types because its writer may be compromised.
+    """Decode a document encoded by `encode_document`.
+
+    All types are checked, because the process that encoded it may be compromised.
 
     Raises:
         ValueError: the JSON isn't a document.

@@ -1,4 +1,4 @@
-"""Newsletter editions from before this installation, as described by their pages."""
+"""Newsletter editions from before this installation existed, as described by their pages."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from digest.collect.documents.parsed_document import UtcMoment, WebAddress
 
 @dataclass(frozen=True, slots=True)
 class PastStoryLink:
-    """One story of a past edition: `url` is canonical, texts are plain."""
+    """A story of a past edition. `url` is canonical, and the texts are plain."""
 
     url: WebAddress
     headline: str
@@ -18,8 +18,9 @@ class PastStoryLink:
 class PastEditionPage:
     """A past edition, as described by its web page or its email.
 
-    `address` is the URL of its own page, empty if a file doesn't state it; `released_at` is in UTC, None if it isn't
-    dated. `counted_links` is the number of links through an email service's click tracking, whose targets are unknown.
+    `address` is the URL of its page, or empty if a file doesn't state it. `released_at` is in UTC,
+    or None if the edition isn't dated. `counted_links` is the number of links through an email
+    service's click tracking, whose targets are unknown.
     """
 
     title: str

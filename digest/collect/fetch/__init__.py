@@ -1,1 +1,1 @@
-"""Network access for content: guarded, limited, and polite."""
+"""Guarded, limited, and polite network access for content."""

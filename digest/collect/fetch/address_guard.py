@@ -1,7 +1,7 @@
-"""IP addresses that may be reached: the public internet, and networks that the settings allow.
+"""Check of IP addresses: only the public internet and networks allowed in the settings are reachable.
 
-The tables are the IANA special-purpose registries (RFC 6890, section 2.2, and its successors), copied here because the
-meaning of `ipaddress.is_private` depends on the version of Python.
+The tables are those of the IANA special-purpose registries (RFC 6890, section 2.2, and its successors).
+They're copied here because the meaning of `ipaddress.is_private` depends on the Python version.
 """
 
 import re
@@ -16,11 +16,12 @@ from subscribers.errors import ApplicationError
 
 IPAddress = IPv4Address | IPv6Address
 IPNetwork = IPv4Network | IPv6Network
-# a host's name and a port → its IP addresses; raises OSError if there are none
+# Maps a host's name and a port to the host's IP addresses. Raises OSError if there are none.
 HostResolver = Callable[[str, int], Iterable[str]]
 
-# 168.63.129.16 is Azure's, which only looks public; link-local addresses include most clouds' metadata services.
-# 2001::/23 has Teredo, which embeds an IPv4 address, as 6to4 does (RFC 3056, section 2).
+# 168.63.129.16 only looks public, but belongs to Azure. Link-local addresses include most clouds'
+# metadata services. 2001::/23 includes Teredo, which embeds an IPv4 address, as does 6to4 (RFC
+# 3056, section 2).
 _BLOCKED_TABLE = """
 0.0.0.0/8         unspecified
 10.0.0.0/8        private
@@ -51,15 +52,15 @@ ff00::/8          multicast
 _BLOCKED_ROWS = (row.split(maxsplit=1) for row in _BLOCKED_TABLE.strip().splitlines())
 _BLOCKED_NETWORKS = {ip_network(network): why for network, why in _BLOCKED_ROWS}
 _GLOBAL_V6 = IPv6Network("2000::/3")  # all addresses that IANA has allocated to the public internet
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.2: the IPv4 address is in the last 32 bits
-_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: then it isn't a name
+_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052, section 2.2: the last 32 bits are the IPv4 address
+_ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3.5: such a host isn't a name
 
 
 class UnreachableHostError(ApplicationError):
     """Raised for a host that may not be fetched from.
 
-    The message is the same for every lookup result because editors see it, and they mustn't learn which names a private
-    network has or where they lead. `detail` has the result, for the log.
+    The message is the same for every lookup result, because editors see it and mustn't learn which
+    names exist in a private network, or where they lead. `detail` has the result, for the log.
     """
 
     def __init__(self, host: str, detail: str) -> None:
@@ -71,30 +72,35 @@ class UnreachableHostError(ApplicationError):
 
 
 class AddressRefusedError(UnreachableHostError):
-    """Raised for an IP address that mustn't be reached."""
+    """Raised for an IP address that may not be reached."""
 
 
 class UnknownHostError(UnreachableHostError):
-    """Raised for a name without an IP address, or whose lookup failed."""
+    """Raised for a name that has no IP address or couldn't be looked up."""
 
 
 class AddressGuard:
-    """Decides which IP addresses may be connected to. Stateless and thread-safe."""
+    """A check of which IP addresses may be connected to. Stateless and thread-safe."""
 
     def __init__(self, allow_networks: Iterable[str], resolver: HostResolver | None = None) -> None:
-        """Allow `allow_networks` in addition to the public internet; `resolver` is the system's by default."""
+        """Allow `allow_networks` in addition to the public internet.
+
+        By default, `resolver` is the system's.
+        """
         self._allowed_networks = tuple(ip_network(network) for network in allow_networks)
         self._resolver = resolver or resolve_host
 
     def resolve(self, host: str, port: int, *, timeout: float) -> list[IPAddress]:
-        """Return the IP addresses to connect to, best first, from one lookup of `host` within `timeout` seconds.
+        """Return the IP addresses to connect to, best first, from one lookup of `host`.
 
-        A single forbidden address rejects the whole host: a name with both public and private addresses is an attack or
-        a mistake, and choosing the public one would hide it.
+        The lookup may take up to `timeout` seconds. A single forbidden address rejects the whole
+        host: a name with both public and private addresses is an attack or a mistake, and choosing
+        the public one would hide it.
 
         Raises:
-            AddressRefusedError: the literal or one of the addresses is forbidden.
-            UnknownHostError: the name doesn't exist, the lookup timed out, or a result isn't an IP address.
+            AddressRefusedError: the host is, or resolves to, a forbidden address.
+            UnknownHostError: the name doesn't exist, the lookup timed out, or a result
+                isn't an IP address.
         """
         literal = parse_ip_literal(host)
         answers = [literal] if literal else self._look_up_host(host, port, timeout)
@@ -115,7 +121,7 @@ class AddressGuard:
 
 
 def find_block_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] = ()) -> str | None:
-    """Return why `address` may not be reached ("private", "loopback"…), or None if it may."""
+    """Return why `address` may not be reached ("private", "loopback", …), or None if it may."""
     inner = unmap_ipv4(address)
     if any(candidate in network for network in allowed_networks for candidate in (address, inner)):
         return None
@@ -128,18 +134,22 @@ def find_block_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] 
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address in `::ffff:a.b.c.d`, to which packets would go; return other addresses unchanged."""
+    """Return the IPv4 address in `::ffff:a.b.c.d`, to which packets would go.
+
+    Other addresses are returned unchanged.
+    """
     return getattr(address, "ipv4_mapped", None) or address
 
 
 def parse_ip_literal(host: str) -> IPAddress | None:
-    """Return the IP address that a host is, in any form that resolvers accept; None for a name.
+    """Return the IP address that a host denotes, in any form that resolvers accept, or None for a name.
 
-    Like the C library (inet_aton), this reads 127.1, 2130706433, and 0x7f000001 as 127.0.0.1, so that the result
-    doesn't depend on the library below.
+    Like the C library (inet_aton), this function interprets 127.1, 2130706433, and 0x7f000001 as
+    127.0.0.1, so that the result doesn't depend on the library in use.
 
     Raises:
-        UnknownHostError: it ends in a number, as names don't, but isn't an IP address: 1.2.3.4.5 or 999.1.1.1.
+        UnknownHostError: the host ends in a number, as names don't, but isn't an IP address
+            (1.2.3.4.5, 999.1.1.1).
     """
     bare = host.removeprefix("[").removesuffix("]").rstrip(".").lower()
     try:
@@ -155,7 +165,7 @@ def parse_ip_literal(host: str) -> IPAddress | None:
 
 
 def resolve_host(host: str, port: int) -> list[str]:
-    """Return the IP addresses of a host from the system's resolver, in one lookup for all families."""
+    """Return a host's IP addresses from the system's resolver, in one lookup for all families."""
     answers = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return [str(sockaddr[0]) for *_, sockaddr in answers]
 
@@ -164,7 +174,7 @@ def _run_with_timeout(
     look_up: Callable[[], Iterable[str]],
     timeout: float,
 ) -> list[str]:
-    """Run a lookup in its own thread, because `getaddrinfo` has no timeout and may take a minute."""
+    """Run a lookup in a separate thread, because `getaddrinfo` has no timeout and may take a minute."""
     answers: Future[list[str]] = Future()
 
     def run() -> None:

@@ -1,7 +1,8 @@
-"""Fetching of content: polite, limited, guarded GET requests, or responses from a folder for the sample.
+"""Fetching of content with polite, limited, and guarded GET requests.
 
-Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by `policy`. This module
-sequences the hops and turns all failures into `FetchError`.
+Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by
+`policy`. This module sequences the hops and turns all failures into `FetchError`. For the sample,
+responses come from a folder.
 """
 
 import json
@@ -30,20 +31,23 @@ from subscribers.loggers import get_logger
 log = get_logger("fetch")
 
 _EXPLAINED_REASONS = frozenset({FetchErrorReason.REFUSING, FetchErrorReason.MISSING})
-_EXPLANATION_BYTES = 8192  # bytes read from the body of an error response
+_EXPLANATION_BYTES = 8192  # number of bytes to read from the body of an error response
 PRODUCT_NAME = "hls-digest"
 _PERMANENT_REDIRECTS = frozenset({301, 308})
 
 
 def build_user_agent(contact: str) -> str:
-    """Return the user agent: our name, the version, and a URL to contact the operator."""
+    """Return the user agent: our name, the version, and a URL for contacting the operator."""
     return f"{PRODUCT_NAME}/{__version__} (+{httpx.URL(contact)})"
 
 
 def open_fetcher(
     settings: Settings, replacement: ContentFetcher | None = None
 ) -> AbstractContextManager[ContentFetcher]:
-    """Return a context that yields a fetcher with the settings' limits, or `replacement`, which stays open."""
+    """Return a context manager for a fetcher with the settings' limits.
+
+    If `replacement` is given, use it instead, and leave it open.
+    """
     if replacement is not None:
         return nullcontext(replacement)
     return HttpFetcher(settings.file.limits, build_user_agent(settings.file.publication.site))
@@ -51,7 +55,10 @@ def open_fetcher(
 
 @dataclass(frozen=True, slots=True)
 class _FetchRequest:
-    """A request that's the same on every hop; `truncate` returns the first `max_bytes` bytes of a longer body."""
+    """The parts of a request that are the same on every hop.
+
+    If `truncate` is true, a longer body is cut after `max_bytes` bytes instead of being an error.
+    """
 
     url: str
     headers: dict[str, str]
@@ -60,7 +67,7 @@ class _FetchRequest:
 
     @property
     def conditional(self) -> bool:
-        """True if the server may answer "not modified"."""
+        """Whether the server may respond "not modified"."""
         return "If-None-Match" in self.headers or "If-Modified-Since" in self.headers
 
 
@@ -72,10 +79,11 @@ class _HopResponse:
 
 
 class HttpFetcher:
-    """Fetches pages, feeds, and images from the public internet; created once per run, thread-safe.
+    """A fetcher of pages, feeds, and images from the public internet.
 
-    Each host gets one request at a time. Proxies, netrc, and cookies aren't used, and connections aren't kept. Leaving
-    the context discards the cached robots.txt files.
+    It's created once per run, and thread-safe. Each host gets one request at a time. Proxies,
+    netrc, and cookies aren't used, and connections aren't kept open. Leaving the context discards
+    the cached robots.txt files.
     """
 
     def __init__(
@@ -97,7 +105,7 @@ class HttpFetcher:
         self._user_agent = user_agent
         self._clock = clock
         self._guard = AddressGuard(limits.allow_networks, resolver)
-        self._tls = httpx.create_ssl_context()  # honors SSL_CERT_FILE, for a private certificate authority
+        self._tls = httpx.create_ssl_context()  # respects SSL_CERT_FILE, for private certificate authorities
         self._host_locks = KeyedLocks()
         self._robots = RobotsRules(self._fetch_robots_text, user_agent.partition("/")[0])
 
@@ -108,7 +116,9 @@ class HttpFetcher:
         self._robots = RobotsRules(self._fetch_robots_text, self._user_agent.partition("/")[0])
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
-        """Return the response for `url` (http or https, without credentials), following redirects, within the limits.
+        """Return the response for `url`, following redirects, within the limits.
+
+        `url` must be http or https, without credentials.
 
         Raises:
             FetchError: the fetch failed; "not modified" isn't a failure.
@@ -122,7 +132,10 @@ class HttpFetcher:
         return self._follow_redirects(_FetchRequest(url, headers, max_bytes))
 
     def may_read(self, url: str) -> bool:
-        """Return whether robots.txt allows `url`; cached for an hour. False for URLs that can't be fetched."""
+        """Return True if robots.txt allows `url`. The file is cached for an hour.
+
+        Return False for URLs that can't be fetched.
+        """
         try:
             return self._robots.allows(policy.parse_web_address(url))
         except FetchError:
@@ -147,7 +160,7 @@ class HttpFetcher:
             if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             visited_urls.add(str(target))
-            # Stored URLs follow only permanent redirects, and one response never downgrades them to http.
+            # Only permanent redirects change stored URLs, and one response never downgrades them to http.
             permanent &= answer.status in _PERMANENT_REDIRECTS and (current.scheme, target.scheme) != ("https", "http")
             moved_to = str(target) if permanent else moved_to
             current = target
@@ -158,7 +171,7 @@ class HttpFetcher:
         )
 
     def _fetch_hop(self, url: httpx.URL, request: _FetchRequest, budget: http_connection.TimeBudget) -> _HopResponse:
-        """Return the response of one hop; all failures become `FetchError`."""
+        """Return the response for one hop, turning all failures into `FetchError`."""
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "gzip", **request.headers, "Connection": "close"}
         try:
             with (
@@ -200,7 +213,7 @@ def _read_body(response: httpcore.Response, headers: httpx.Headers, request: _Fe
 
 
 def _read_explanation(response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> str:
-    """Return WordPress's explanation of a rejected request; empty if there's none or it can't be read."""
+    """Return WordPress's explanation for rejecting a request, or "" if there's none."""
     if "json" not in headers.get("content-type", ""):
         return ""
     try:
@@ -230,12 +243,12 @@ INDEX_FILE = "index.json"
 
 
 class FolderFetcher:
-    """Serves the responses listed in a folder's `index.json`, as `HttpFetcher` would, without a socket.
+    """A fetcher of the responses listed in a folder's `index.json`, which doesn't use sockets.
 
         {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
 
-    An entry may have `headers` too, such as `{"Last-Modified": "…", "Cache-Control": "max-age=3600"}`. URLs that
-    aren't listed are unreachable. Thread-safe.
+    An entry may also have `headers`, such as `{"Last-Modified": "…", "Cache-Control":
+    "max-age=3600"}`. Unlisted URLs are unreachable. Thread-safe.
     """
 
     def __init__(self, folder: Path | Traversable) -> None:
@@ -254,7 +267,8 @@ class FolderFetcher:
         """Return the listed response for `url`.
 
         Raises:
-            FetchError: `url` isn't listed (`FetchErrorReason.DNS`, like an unknown host), or its body is too long.
+            FetchError: `url` isn't listed (`FetchErrorReason.DNS`, as for an unknown host),
+                or its body is too long.
         """
         address = policy.parse_web_address(url)
         entry = self._index.get(str(address))
@@ -275,7 +289,7 @@ class FolderFetcher:
         return _fetch_result(address, answer)
 
     def may_read(self, url: str) -> bool:
-        """Return whether `url` is listed; listed URLs are always allowed."""
+        """Return True if `url` is listed. Listed URLs are always allowed."""
         try:
             return str(policy.parse_web_address(url)) in self._index
         except FetchError:

@@ -1,4 +1,7 @@
-"""Requests to URLs in the settings, such as webhooks, guarded like all fetches, but without following redirects."""
+"""Requests to URLs in the settings, such as webhooks.
+
+They're guarded like all fetches, but redirects aren't followed.
+"""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -11,7 +14,7 @@ from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
 from digest.settings import Settings
 
-TIMEOUT = 10.0  # seconds for one request
+TIMEOUT = 10.0  # seconds per request
 
 
 def send_guarded_request(
@@ -20,7 +23,10 @@ def send_guarded_request(
     body: bytes | None = None,
     headers: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Send a GET, or a POST if there's a body; return an error message, empty if the status was 2xx."""
+    """Send a GET request, or a POST request if there's a body.
+
+    Return an error message, which is empty if the response had a 2xx status.
+    """
     budget = http_connection.TimeBudget(TIMEOUT)
     try:
         with (

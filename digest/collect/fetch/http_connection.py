@@ -1,8 +1,8 @@
-"""One HTTP request over one connection, to a checked IP address, within a time limit.
+"""An HTTP request over a separate connection, to a checked IP address, within a time limit.
 
-httpcore doesn't resolve names itself but asks its network backend to connect. So the check and the connection use one
-DNS response, and no second lookup can change the address in between (DNS rebinding). TLS and the Host header use the
-name.
+httpcore doesn't resolve names itself, but asks its network backend to connect. The check and the
+connection therefore use the same DNS response, and no second lookup can change the address in
+between (DNS rebinding). TLS and the Host header use the name.
 """
 
 import ssl
@@ -21,18 +21,21 @@ _MAX_ADDRESSES = 4
 
 
 class TlsHandshakeError(ApplicationError):
-    """Raised when the TLS handshake fails: a wrong certificate, an old protocol, or no TLS at all."""
+    """Raised when the TLS handshake fails.
+
+    Possible causes are a wrong certificate, an old protocol, or a server without TLS.
+    """
 
 
 class PlainHttpError(TlsHandshakeError):
-    """Raised when a server answers the TLS handshake without TLS."""
+    """Raised when a server responds to the TLS handshake without TLS."""
 
 
 class TimeBudget:
-    """The seconds that one fetch may spend on the network, excluding the wait for its turn at a host.
+    """The seconds that one fetch may spend on the network, not counting the wait for the host's turn.
 
-    Each connect, read, and write gets the remaining time instead of a timeout of its own, so a server that sends one
-    byte a second is cut off, too. Not thread-safe.
+    Each connect, read, and write gets the remaining time instead of a timeout of its own, so that a
+    server sending one byte per second is cut off, too. Not thread-safe.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,7 +52,7 @@ class TimeBudget:
             self._remaining = self._deadline - time.monotonic()
 
     def remaining(self) -> float:
-        """Return the remaining seconds, inside `running`.
+        """Return the remaining seconds. Call this inside `running`.
 
         Raises:
             httpcore.ReadTimeout: no time is left.
@@ -70,15 +73,17 @@ def open_response(
     budget: TimeBudget,
     body: bytes | None = None,
 ) -> Iterator[httpcore.Response]:
-    """Send a GET, or a POST of a body, and yield the response; read its compressed body with `iter_stream`.
+    """Send a GET request, or a POST request with a body, and yield the response.
 
-    The connection is closed at the end of the block, whether or not the body was read. Connections aren't reused: feeds
-    are on as many hosts, and with one connection per fetch, threads don't share any.
+    Read the compressed body with `iter_stream`. The connection is closed at the end of the block,
+    whether or not the body was read. Connections aren't reused: each feed is usually on a different
+    host, and separate connections don't have to be shared by threads.
 
     Raises:
         AddressRefusedError, UnknownHostError: see `guard`.
         TlsHandshakeError: the TLS handshake for the requested name failed.
-        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network failed.
+        httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError: the network
+        failed.
     """
     backend = _GuardedBackend(guard, budget)
     target = httpcore.URL(
@@ -98,7 +103,7 @@ def open_response(
 
 
 class _GuardedBackend(httpcore.NetworkBackend):
-    """Connects only to the IP addresses that the guard has approved."""
+    """A network backend that connects only to IP addresses approved by the guard."""
 
     def __init__(self, guard: AddressGuard, budget: TimeBudget) -> None:
         self._guard = guard
@@ -113,8 +118,8 @@ class _GuardedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Try the checked addresses in turn, each with its share of the time."""
-        del timeout  # the budget is the timeout
+        """Try the approved addresses in turn, each with a share of the remaining time."""
+        del timeout  # the budget serves as the timeout
         addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())
         waiting = [str(address) for address in addresses[:_MAX_ADDRESSES]]
         while True:
@@ -129,14 +134,14 @@ class _GuardedBackend(httpcore.NetworkBackend):
 
 
 class _TimedStream(httpcore.NetworkStream):
-    """A connection whose operations are limited by the remaining time of the fetch."""
+    """A connection whose operations are limited by the fetch's remaining time."""
 
     def __init__(self, stream: httpcore.NetworkStream, budget: TimeBudget) -> None:
         self._stream = stream
         self._budget = budget
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return the available bytes, at most `max_bytes`."""
+        """Return the available bytes, but at most `max_bytes`."""
         del timeout
         return self._stream.read(max_bytes, self._budget.remaining())
 
@@ -152,7 +157,7 @@ class _TimedStream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Start TLS, with the name rather than the IP address as `server_hostname`."""
+        """Start TLS, using the name rather than the IP address as `server_hostname`."""
         del timeout
         try:
             stream = self._stream.start_tls(ssl_context, server_hostname, self._budget.remaining())
@@ -162,5 +167,5 @@ class _TimedStream(httpcore.NetworkStream):
         return _TimedStream(stream, self._budget)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return the underlying stream's information."""
+        """Return information about the underlying stream."""
         return self._stream.get_extra_info(info)

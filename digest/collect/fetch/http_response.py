@@ -1,4 +1,4 @@
-"""HTTP responses: the headers that we use, and the body decompressed within limits."""
+"""HTTP responses: the headers that we use, and decompression within limits."""
 
 import re
 import zlib
@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from subscribers.errors import ApplicationError
 
-MAX_RETRY_SECONDS = 7 * 24 * 3600  # seconds; one response mustn't stop visits to a source for good
+MAX_RETRY_SECONDS = 7 * 24 * 3600  # one response mustn't stop visits to a source forever
 _MAX_FRESHNESS = 2**31  # seconds; RFC 9111, section 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _MAX_AGE = re.compile(r"""(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})\b""", re.IGNORECASE)
@@ -17,29 +17,35 @@ _GZIP_WINDOW_BITS = 16 + zlib.MAX_WBITS
 
 
 class BodyTooLargeError(ApplicationError):
-    """Raised when a body exceeds its limit, compressed or decompressed."""
+    """Raised when a compressed or decompressed body exceeds its limit."""
 
 
 class ContentEncodingError(ApplicationError):
-    """Raised when a body can't be decompressed; the message explains why."""
+    """Raised when a body can't be decompressed.
+
+    The message explains why.
+    """
 
 
 def parse_content_type(value: str) -> tuple[str, str | None]:
-    """Return the type ("text/xml", "" if absent) and charset of a Content-Type, both in lower case."""
+    """Return the type and charset of a Content-Type header, both in lower case.
+
+    The type is "" if it's missing, and the charset is None.
+    """
     value = value.lower()
     charset = _CHARSET.search(value)
     return value.partition(";")[0].strip(), charset[1] if charset else None
 
 
 def parse_validator(value: str | None) -> str | None:
-    """Return an ETag or Last-Modified that can be sent back unchanged; None if it can't."""
+    """Return an ETag or Last-Modified if it can be sent back unchanged, or None if it can't."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return Retry-After (RFC 9110, section 10.2.3) as seconds from `now`, 0 to `MAX_RETRY_SECONDS`.
+    """Return Retry-After (RFC 9110, section 10.2.3) as seconds, from 0 to `MAX_RETRY_SECONDS`.
 
-    The header has seconds or a date; the result is None if it's absent or invalid.
+    The header has a number of seconds or a date. Return None if it's missing or invalid.
     """
     text = (value or "").strip()
     if text.isascii() and text.isdigit():
@@ -47,15 +53,15 @@ def parse_retry_after(value: str | None, now: datetime) -> float | None:
     try:
         until = parsedate_to_datetime(text)
         seconds = (until if until.tzinfo else until.replace(tzinfo=UTC)) - now
-    except (ValueError, TypeError, IndexError, OverflowError):  # raised by the parser for odd dates
+    except (ValueError, TypeError, IndexError, OverflowError):  # the parser raises these for odd dates
         return None
     return min(max(seconds.total_seconds(), 0.0), float(MAX_RETRY_SECONDS))
 
 
 def parse_freshness_seconds(headers: Mapping[str, str]) -> int | None:
-    """Return the seconds for which a response is fresh by its Cache-Control, minus its Age; None if unspecified.
+    """Return how many seconds a response stays fresh, or None if it doesn't say.
 
-    `no-store` and `no-cache` give 0.
+    This is the max-age of its Cache-Control minus its Age. `no-store` and `no-cache` give 0.
     """
     control = headers.get("cache-control", "")
     if _NO_CACHE.search(control):
@@ -75,10 +81,16 @@ def decode_body(
     *,
     truncate: bool = False,
 ) -> bytes:
-    """Return a body from its raw chunks, decoding the Content-Encoding `encoding` ("gzip" or none).
+    """Return the decompressed body.
 
-    Decompression stops at the limit, so memory stays near `max_bytes` bytes even for a bomb. With `truncate`, the first
-    `max_bytes` bytes are returned instead of an error.
+    Decompression stops at the limit, so memory use stays near `max_bytes` even for a decompression bomb.
+
+    Args:
+        chunks: the raw body.
+        encoding: the Content-Encoding, "gzip" or "".
+        max_bytes: the maximum size of the decompressed body.
+        truncate: return the first `max_bytes` bytes of a longer body instead of raising an
+            error.
 
     Raises:
         BodyTooLargeError: there are more than `max_bytes` bytes.
@@ -91,7 +103,7 @@ def decode_body(
         packed += len(chunk)
         room = max_bytes + 1 - len(body)
         body += decoder.decode(chunk, room) if decoder else chunk[:room]
-        # Endless empty gzip members decompress to nothing, so the input is limited, too.
+        # Endless empty gzip members decompress to nothing, so the input is also limited.
         if len(body) > max_bytes or packed > 2 * max_bytes + 1000:
             if truncate:
                 return bytes(body[:max_bytes])
@@ -117,15 +129,18 @@ class _GzipDecoder:
 
     @property
     def complete(self) -> bool:
-        """True if the last member has ended, or the body is empty."""
+        """Whether the last member has ended or the body is empty."""
         return self._member.eof or not self._started
 
     def decode(self, data: bytes, max_bytes: int) -> bytes:
-        """Return up to `max_bytes` decompressed bytes of `data` (at least 1, because zlib takes 0 for no limit)."""
+        """Return up to `max_bytes` decompressed bytes of `data`.
+
+        `max_bytes` must be at least 1, because zlib interprets 0 as no limit.
+        """
         out = bytearray()
         while data and len(out) < max_bytes:
             if self._member.eof:
-                data = data.lstrip(b"\0")  # padding, which gzip(1) ignores, too
+                data = data.lstrip(b"\0")  # padding, which gzip(1) also ignores
                 if data:
                     self._member = zlib.decompressobj(_GZIP_WINDOW_BITS)
                 continue

@@ -1,4 +1,4 @@
-"""Rules of fetching: the URLs that may be requested, and the meaning of responses and failures for operators."""
+"""Rules for fetching: which URLs may be requested, and what responses and failures mean."""
 
 import html
 import json
@@ -15,20 +15,21 @@ from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodin
 from digest.collect.fetch.result import TRIED_AGAIN, FetchError, FetchErrorReason
 from digest.collect.texts.text_cleanup import normalize_text
 
-MAX_URL_LENGTH = 4000  # characters
+MAX_URL_LENGTH = 4000  # maximum number of characters
 REDIRECT_STATUSES = frozenset({301, 302, 303, 307, 308})
 _HOST_LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _HOST_NAME = re.compile(rf"(?=.{{1,254}}$)(?:{_HOST_LABEL}\.)*{_HOST_LABEL}\.?")
 
 
 def parse_web_address(url: str) -> httpx.URL:
-    """Parse a URL that may be requested, without its fragment and with an IDN host in ASCII.
+    """Parse a URL that may be requested. Its fragment is removed, and an IDN host becomes ASCII.
 
-    Ports are 80, 443, and all from 1024 up: feeds also use 8080 and 8443, while the well-known ports of other protocols
-    (mail, SSH, database administration) mustn't receive HTTP.
+    Ports 80, 443, and all from 1024 up are allowed: feeds also use 8080 and 8443, while the
+    well-known ports of other protocols (email, SSH, database administration) mustn't receive HTTP.
 
     Raises:
-        FetchError: with `FetchErrorReason.BAD_URL`; neither its message nor its `url` contains a password.
+        FetchError: the URL is unusable (`FetchErrorReason.BAD_URL`). Neither its message nor
+            its `url` contains a password.
     """
     try:
         read = httpx.URL(url[: MAX_URL_LENGTH + 1].strip())
@@ -39,7 +40,7 @@ def parse_web_address(url: str) -> httpx.URL:
         ) from exc
     if why := _address_objection(read, host, url):
         raise FetchError(_printable_url(url), FetchErrorReason.BAD_URL, why)
-    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" if there's no path
+    return read.copy_with(raw_path=read.raw_path, fragment=None)  # raw_path is "/" if the URL has no path
 
 
 def _address_objection(parsed: httpx.URL, host: str, url: str) -> str | None:
@@ -62,10 +63,11 @@ def resolve_redirect(
     headers: Mapping[str, str],
     requested_url: str,
 ) -> httpx.URL:
-    """Return the URL that a redirect at `current` leads to.
+    """Return the target of a redirect at `current`.
 
     Raises:
-        FetchError: there's no target, or it may not be requested; the error's `url` is `requested_url`.
+        FetchError: there's no target, or it may not be requested. The error's `url` is
+            `requested_url`.
     """
     location = headers.get("location", "")
     if not location:
@@ -88,7 +90,10 @@ def resolve_redirect(
 def classify_status(
     status: int, headers: Mapping[str, str], *, agent: str, now: datetime
 ) -> tuple[FetchErrorReason, str, float | None] | None:
-    """Return None if a response's status is usable, else the reason, the message, and the requested wait in seconds."""
+    """Return None if a response's status is usable.
+
+    Otherwise, return the reason, the message, and the requested wait in seconds (or None).
+    """
     if 200 <= status < 300 or status in REDIRECT_STATUSES or status == 304:
         return None
     otherwise = _SERVER_FAILURE if 500 <= status < 600 else _UNEXPECTED_FAILURE
@@ -104,9 +109,9 @@ _TAG = re.compile(r"<[^<>]{0,200}>")
 
 
 def find_wordpress_explanation(body: bytes) -> str:
-    """Return WordPress's reason for rejecting a REST API request; empty if the body doesn't have one.
+    """Return WordPress's reason for rejecting a REST API request, or "" if the body has none.
 
-    The body is `{"code": "rest_forbidden", "message": "…"}`. It isn't parsed as a whole because it's untrusted.
+    The body is `{"code": "rest_forbidden", "message": "…"}`. It's untrusted, so it isn't parsed as a whole.
     """
     message = _WORDPRESS_MESSAGE.search(body) if _WORDPRESS_ERROR.search(body) else None
     try:
@@ -134,7 +139,7 @@ _UNEXPECTED_FAILURE = (FetchErrorReason.BAD_ANSWER, "unexpected response ({statu
 
 
 _BROKEN_OFF = "the connection was lost or isn't HTTP ({exc})" + TRIED_AGAIN
-# The first that an exception is an instance of applies.
+# The first entry whose class matches an exception applies.
 _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] = (
     (AddressRefusedError, FetchErrorReason.REFUSED_ADDRESS, "{exc}"),
     (UnknownHostError, FetchErrorReason.DNS, "{exc}"),
@@ -155,7 +160,10 @@ FETCH_EXCEPTIONS = tuple(kind for kind, _, _ in _EXCEPTION_FAILURES)
 
 
 def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[FetchErrorReason, str]:
-    """Return the reason and message for one of `FETCH_EXCEPTIONS`; `max_bytes` bytes and `timeout` were the limits."""
+    """Return the reason and message for one of `FETCH_EXCEPTIONS`.
+
+    `max_bytes` and `timeout`, in seconds, were the limits of the request.
+    """
     _, reason, words = next(row for row in _EXCEPTION_FAILURES if isinstance(exc, row[0]))
     return reason, words.format(exc=exc, max_bytes=max_bytes, timeout=timeout)
 

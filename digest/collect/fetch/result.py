@@ -1,4 +1,4 @@
-"""Results of fetches: a response's body with metadata from its headers, or an error with a reason."""
+"""Results of fetches: a response with its metadata, or an error with a reason."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -20,24 +20,25 @@ class FetchErrorReason(StrEnum):
     TOO_MANY_REDIRECTS = "too-many-redirects"
     REDIRECT_LOOP = "redirect-loop"
     REFUSING = "refusing"  # 401, 403, 407, 451: the publisher rejects us
-    MISSING = "missing"  # 404: often a site being rebuilt, so it's tried again
-    GONE = "gone"  # 410: the publisher says that it's gone for good
+    MISSING = "missing"  # 404: often a site is being rebuilt, so the fetch is retried
+    GONE = "gone"  # 410: the publisher says that the page is permanently gone
     RATE_LIMITED = "rate-limited"  # 429
     SERVER = "server"  # 5xx
-    BAD_ANSWER = "bad-answer"  # no HTTP, a broken body, an unexpected status
+    BAD_ANSWER = "bad-answer"  # not HTTP, a broken body, or an unexpected status
 
 
-TRIED_AGAIN = "; it will be retried"  # end of the message for temporary failures
+TRIED_AGAIN = "; it will be retried"  # end of the message about a temporary failure
 _PERMANENT = frozenset(
     {FetchErrorReason.BAD_URL, FetchErrorReason.REFUSED_ADDRESS, FetchErrorReason.REFUSING, FetchErrorReason.GONE}
 )
 
 
 class FetchError(ApplicationError):
-    """Raised when a fetch fails; `url` is as requested, and the message says what to do.
+    """Raised when a fetch fails.
 
-    `retry_after` is the wait that the publisher asks for, in seconds; `status` is the HTTP status, if any;
-    `explanation` is the text that the publisher's software sent, or empty.
+    `url` is the requested URL, and the message says what to do. `retry_after` is the wait that the
+    publisher asks for, in seconds. `status` is the HTTP status, if any. `explanation` is the text
+    that the publisher's software sent, if any.
     """
 
     def __init__(
@@ -61,16 +62,21 @@ class FetchError(ApplicationError):
 
     @property
     def message_for_now(self) -> str:
-        """The message for interactive use, without the promise to try again, which applies only to sources."""
+        """The message for interactive use.
+
+        It lacks the promise to retry, which applies only to sources.
+        """
         return self.message.removesuffix(TRIED_AGAIN)
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """A successful response; `url` is the final location, `moved_to` the URL to request in the future, if it changed.
+    """A successful response.
 
-    `body` is decompressed, and empty if `not_modified`. `content_type` is in lower case without parameters ("" if
-    absent), `charset` the header's. `etag` and `last_modified` are for the next request; `max_age` is in seconds.
+    `url` is the final location, and `moved_to` is the URL to request in the future, if it changed.
+    `body` is decompressed, and empty if `not_modified` is true. `content_type` is in lower case,
+    without parameters, and "" if missing. `charset` is from the header. `etag` and `last_modified`
+    are for the next request. `max_age` is in seconds.
     """
 
     url: str
@@ -86,10 +92,11 @@ class FetchResult:
 
 
 class RequestOptions(TypedDict, total=False):
-    """The options of a request, all of them optional.
+    """The options of a request. All are optional.
 
-    `etag` and `last_modified` are from the previous response and allow the answer "not modified". `accept` is the
-    Accept header, anything by default. `max_bytes` limits the decompressed body instead of `limits.fetch_bytes`.
+    `etag` and `last_modified` are from the previous response, and allow the server to respond "not
+    modified". `accept` is the Accept header, which defaults to any type. `max_bytes` limits the
+    decompressed body in place of `limits.fetch_bytes`.
     """
 
     etag: str | None
@@ -99,10 +106,13 @@ class RequestOptions(TypedDict, total=False):
 
 
 class ContentFetcher(Protocol):
-    """The interface for fetching that collection needs, such as `fetcher.HttpFetcher` and `fetcher.FolderFetcher`."""
+    """The interface that collection uses for fetching.
+
+    `fetcher.HttpFetcher` and `fetcher.FolderFetcher` implement it.
+    """
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
-        """Return the response for `url`, or raise `FetchError`."""
+        """Return the response for `url`, or raise FetchError."""
 
     def may_read(self, url: str) -> bool:
-        """Return whether the site's robots.txt allows `url`."""
+        """Return True if the site's robots.txt allows `url`."""

@@ -1,4 +1,7 @@
-"""Parsing of sources' documents: the kind is detected from the content, and items are returned clean."""
+"""Parsing of sources' documents.
+
+The kind of document is detected from its content, and items are returned clean.
+"""
 
 import json
 import re
@@ -13,14 +16,16 @@ from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.parsers.wordpress import is_post
 from digest.collect.texts.text_cleanup import normalize_numeric_references
 
-MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one also applies to files
+MAX_DOCUMENT_BYTES = 40_000_000  # the fetcher's own limit is lower; this one applies to files, too
 
-# Each has a function `parse(document, kind, context)`; JSON parsers get the value and also have `accepts(value)`.
+# Each module has a function `parse(document, kind, context)`. JSON parsers get the value, and also
+# have `accepts(value)`.
 _PARSERS = {kind: import_module(f"{__name__}.{kind.parser}") for kind in DocumentKind}
 _VALUE_START = re.compile(r"[=(]\s*(?=[\[{])")
 _OBJECT_START = re.compile(r"[\s,]*(?=\{)")
 _MAX_VALUES = 500
-_MAX_DIGITS = 100  # digits of a number; no ID is longer, and Python rejects documents with one of 4,300
+# Maximum digits of a number; IDs are shorter, and Python rejects documents with a number of 4,300 digits.
+_MAX_DIGITS = 100
 
 
 def parse_document(
@@ -32,17 +37,17 @@ def parse_document(
 ) -> ParsedDocument:
     """Parse a source's document of any known kind.
 
-    The kind is detected from the bytes, never from the URL or the declared type. Unusable items are in `rejected` with
-    their position and reason, and the others are kept.
+    The kind is detected from the bytes, never from the URL or the declared type. Unusable items are
+    listed in `rejected`, with their position and the reason. The others are kept.
 
     Args:
         body: the document, decompressed.
-        url: its URL, http or https; relative links are resolved against it.
+        url: its http or https URL, against which relative links are resolved.
         now: the current time in UTC, against which dates are checked.
-        charset: the charset of the HTTP header, used if the document doesn't declare one.
+        charset: the charset from the HTTP header, used if the document doesn't declare one.
 
     Raises:
-        ParseError: the document can't be parsed at all; nothing else is raised.
+        ParseError: the document can't be parsed at all. No other error is raised.
     """
     if len(body) > MAX_DOCUMENT_BYTES:
         raise ParseError(
@@ -58,12 +63,13 @@ def parse_document(
 
 
 def _parse_json(document: str, context: ParseContext) -> ParsedDocument:
-    """Parse JSON of a kind that a parser accepts.
+    """Parse JSON of a kind that one of the parsers accepts.
 
-    Scripts are searched for WordPress posts: JSONP (`?_jsonp=`), and `name = [...]`.
+    Scripts are searched for WordPress posts, as JSONP (`?_jsonp=`) or `name = [...]`.
 
     Raises:
-        ParseError: it isn't JSON, it's an error message, or it's JSON of another kind.
+        ParseError: the document isn't JSON, it's an error message, or it's JSON of another
+            kind.
     """
     document = document.strip("\ufeff \t\r\n\0")
     value: Any = _load_json(document) if document[:1] in {"[", "{"} else _find_script_posts(document)
@@ -89,7 +95,7 @@ def _read_integer(digits: str) -> int:
 
 
 def _complete_posts(document: str, cause: Exception) -> Any:
-    """Return the complete posts of a truncated array, as with the complete items of a truncated feed."""
+    """Return the complete posts of a truncated array. Feeds are handled the same way."""
     posts: list[Any] = []
     decoder, at = json.JSONDecoder(parse_int=_read_integer), 1
     try:

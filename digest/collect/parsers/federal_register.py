@@ -1,7 +1,8 @@
 """Documents of the Federal Register, from its API (`/api/v1/documents.json`).
 
-https://www.federalregister.gov/developers/documentation/api/v1. Its RSS lacks the "Dates" of a notice, which have the
-days of meetings and the closing days of calls, and the day on which comments close.
+https://www.federalregister.gov/developers/documentation/api/v1. The Register's RSS feeds lack the
+date on which comments close and the "Dates" of a notice, which contain the days of meetings and the
+closing days of calls.
 """
 
 from html import escape
@@ -21,17 +22,23 @@ DEADLINE_LABEL = "comments"
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is a response of the API: a count, and documents with their numbers."""
+    """Return True if a JSON value is a response of the API.
+
+    It must have a count and documents with their numbers.
+    """
     if not isinstance(value, dict) or "count" not in value:
         return False
-    results = value.get("results", [])  # absent if there are no results
+    results = value.get("results", [])  # missing if there are no results
     if not isinstance(results, list):
         return False
     return all(isinstance(result, dict) and "document_number" in result for result in results[:1])
 
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse the documents of one response; further pages have older ones and aren't read."""
+    """Parse the documents of one response.
+
+    Further pages contain older documents and aren't fetched.
+    """
     raw_items = read_entries(value.get("results"), "document", _read_result)
     return clean_document(kind, raw_items, context, language="en")
 

@@ -1,4 +1,7 @@
-"""RSS 0.9x and 2.0, RDF, and Atom, parsed with feedparser, whose own cleaning and resolving are turned off."""
+"""RSS 0.9x and 2.0, RDF, and Atom.
+
+They're parsed with feedparser, with its own cleaning and resolving turned off.
+"""
 
 import io
 import re
@@ -16,7 +19,7 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
 _DAY = 86_400
-# feedparser treats every <guid> as a URL, resolves it, and links to it.
+# feedparser treats every <guid> as a URL: it resolves it and uses it as the link.
 _NON_URL_GUID = re.compile(
     r"<guid(?:\s+isPermaLink\s*=\s*[\"']true[\"'])?\s*>(?!\s*(?:<!\[CDATA\[\s*)?https?:)", re.IGNORECASE
 )
@@ -70,7 +73,7 @@ def _raw_items(
     for entry in entries:
         try:
             yield _raw_item(entry, kind, feed_title)
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # elements that feedparser doesn't expect
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:  # for elements that feedparser doesn't expect
             yield RejectedEntry(0, f"the item is malformed: {type(exc).__name__}: {str(exc)[:100]}")
 
 
@@ -80,13 +83,13 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
     title_detail = entry.get("title_detail") or {}
     image, alt = _choose_image(entry)
     published, updated = _written_dates(entry, kind)
-    # `<source url>` of RSS and `<source><title>` of Atom
+    # `<source url>` in RSS, `<source><title>` in Atom
     credit = _foreign_name(_source_value(entry, "title"), feed_title)
     return RawItem(
         guid=_first_value(entry, "id"),
         link=_item_link(entry),
         title=_first_value(entry, "title"),
-        summary=summary if summary != content else "",  # if feedparser made it from the content
+        summary=summary if summary != content else "",  # unless feedparser copied the content
         content=content,
         base=(entry.get("summary_detail") or title_detail).get("base"),
         authors=_author_names(entry),
@@ -107,9 +110,9 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 
 def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
-    """Return when an item says that it was published and changed.
+    """Return the dates of an item's publication and last change, as written.
 
-    feedparser treats dc:date as a change; in RSS and RDF, it's the publication date.
+    feedparser treats dc:date as the date of a change, but in RSS and RDF, it's the publication date.
     """
     published = _first_value(entry, "published", "created", "issued")
     updated = _first_value(entry, "updated", "modified")
@@ -117,7 +120,10 @@ def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
 
 
 def _first_value(entry: Any, *names: str) -> str:
-    """Return the first nonempty text of some elements, by `dict.get` as feedparser's own maps some names."""
+    """Return the first nonempty text among some elements.
+
+    `dict.get` is used because feedparser's own method maps some names to others.
+    """
     values = (dict.get(entry, name) for name in names)
     texts = (value for value in values if isinstance(value, str))
     return next(filter(str.strip, texts), "")
@@ -140,20 +146,20 @@ def _author_names(entry: Any) -> list[str]:
 
 
 def _texts(entry: Any, name: str, *keys: str) -> list[str]:
-    """Return the text of each of an item's elements with a name, under the first existing key."""
+    """Return the text of each of an item's elements with a name, from the first key that has one."""
     elements = entry.get(name) or ()
     values = (map(element.get, keys) for element in elements)
     return [str(next(filter(None, offered), "")) for offered in values]
 
 
 def _source_value(entry: Any, *names: str) -> str:
-    """Return the first of some values in an item's `source` element; empty if there's none."""
+    """Return the first nonempty value in an item's `source` element, or "" if there's none."""
     source = dict.get(entry, "source")
     return _first_value(source, *names) if isinstance(source, dict) else ""
 
 
 def _foreign_name(name: str, feed_title: str) -> str:
-    """Return a publisher's name, cleaned; empty if it's the feed's own."""
+    """Return a publisher's cleaned name, or "" if it's the feed's own."""
     cleaned = text_cleanup.clean_name(name)
     return "" if cleaned.lower() in feed_title.lower() else cleaned
 
@@ -188,7 +194,10 @@ def _first_number(element: Any, name: str) -> int | None:
 
 
 def _refresh_seconds(head: Any) -> int | None:
-    """Return the seconds between visits that the publisher asks for, at most a day so that no edition is missed."""
+    """Return the seconds between visits that the publisher asks for, or None.
+
+    The result is at most a day, so that no edition is missed.
+    """
     if ttl := _first_number(head, "ttl"):
         return min(ttl * 60, _DAY)
     period = str(head.get("sy_updateperiod") or "").strip().lower()

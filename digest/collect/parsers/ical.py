@@ -1,4 +1,7 @@
-"""iCalendar (RFC 5545, section 3.6.1): events with times in UTC, and repeating events as their next occurrences."""
+"""iCalendar events (RFC 5545, section 3.6.1).
+
+Times are in UTC, and repeating events are returned as their next occurrences.
+"""
 
 import itertools
 import re
@@ -18,16 +21,17 @@ from digest.collect.documents.parsed_document import DocumentKind, ParsedDocumen
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document
 from digest.collect.texts import text_cleanup
 
-# dateutil walks a rule from its start, so the start is moved forward if occurrences aren't counted, and rules within a
-# day aren't parsed. For a day that never occurs (February 30), it walks to the year 9999, which takes up to three
-# seconds; the child process's CPU limit stops calendars with many such rules.
+# dateutil walks a rule from its start. The start is therefore moved forward unless occurrences are
+# counted, and rules that repeat within a day aren't parsed. For a day that never occurs (February
+# 30), it walks to the year 9999, which takes up to three seconds. The child process's CPU limit
+# stops calendars with many such rules.
 LOOK_AHEAD = timedelta(days=120)
 MAX_OCCURRENCES = 10
-_LOOK_BACK = timedelta(days=3 * 366)  # longest time over which a rule with COUNT is counted
-_STEP_DAYS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": None, "YEARLY": None}  # days between occurrences, if fixed
+_LOOK_BACK = timedelta(days=3 * 366)  # maximum time over which the occurrences of a rule with COUNT are counted
+_STEP_DAYS = {"DAILY": 1, "WEEKLY": 7, "MONTHLY": None, "YEARLY": None}  # days between occurrences, if constant
 _KNOWN_PARTS = {"FREQ", "INTERVAL", "COUNT", "UNTIL", "BYDAY", "BYMONTHDAY", "BYMONTH", "BYSETPOS", "WKST"}
-_MAX_SERIES = 1_000  # repeating events read from one calendar
-# Daylight saving time starts and ends on such a day each year; other rules could be walked for hours.
+_MAX_SERIES = 1_000  # maximum number of repeating events to read from a calendar
+# Daylight saving time starts and ends on such a day each year. Walking other rules could take hours.
 _UNSAFE_ZONE_RULE = re.compile(
     r"^RRULE:(?!FREQ=YEARLY;(?:BYMONTH=\d{1,2};BYDAY=-?[1-4](?:SU|MO|TU|WE|TH|FR|SA)|BYDAY=-?[1-4][A-Z]{2};BYMONTH=\d{1,2})(?:;UNTIL=\w+)?\s*$).*$\n?",
     re.MULTILINE,
@@ -35,12 +39,15 @@ _UNSAFE_ZONE_RULE = re.compile(
 
 _FLAG_CODE = re.compile(
     r"\s*:[a-z][a-z_-]{1,30}:(?=\s|$)"
-)  # "Berlin :de:", a flag on sites that replace such codes with images
+)  # "Berlin :de:", on sites that replace such codes with images of flags
 
 
 @dataclass(frozen=True, slots=True)
 class _EventTime:
-    """When an event starts and how long it lasts; `start` is a date for all-day events, else it has a time zone."""
+    """The start and duration of an event.
+
+    For all-day events, `start` is a date. Otherwise, it has a time zone.
+    """
 
     start: datetime | date
     duration: timedelta | None
@@ -52,19 +59,25 @@ class _EventTime:
 
     @property
     def zone_name(self) -> str:
-        """Return the IANA name of its zone; empty for a day, an unknown zone, or UTC, which servers use by default."""
+        """The IANA name of the time zone.
+
+        It's empty for a day, an unknown zone, or UTC, which servers use by default.
+        """
         zone = self.start.tzinfo if isinstance(self.start, datetime) else None
         name = str(getattr(zone, "key", ""))
         return "" if name == "UTC" else name
 
     def move_to(self, day: date) -> "_EventTime":
-        """Return the same time of day on another day, in local time."""
+        """Return the same local time on another day."""
         if isinstance(self.start, datetime):
             return replace(self, start=datetime.combine(day, self.start.timetz()))
         return replace(self, start=day)
 
     def as_iso_text(self) -> tuple[str, str]:
-        """Return start and end in ISO format; an all-day event ends on its last day, not the next one."""
+        """Return the start and end in ISO format.
+
+        An all-day event ends on its last day, not the next one.
+        """
         length = self.duration or timedelta()
         if isinstance(self.start, datetime):
             return _utc_text(self.start), _utc_text(self.start + length) if length else ""
@@ -75,13 +88,14 @@ class _EventTime:
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
     """Parse a calendar's events.
 
-    A time without a zone is in the calendar's zone (X-WR-TIMEZONE), else taken as UTC, which the item's basis records.
-    Canceled events are rejected. A repeating event yields one item for each of its next occurrences, at most ten and
-    within 120 days. A calendar never fails as a whole; each event that can't be parsed is rejected.
+    A time without a zone is in the calendar's zone (X-WR-TIMEZONE). If there's none, it's taken as
+    UTC, which the item's date basis records. Canceled events are rejected. A repeating event yields
+    one item for each of its next occurrences, at most ten and within 120 days. A calendar never
+    fails as a whole; events that can't be parsed are rejected one by one.
     """
     lines = re.split(r"\r?\n", document.strip("\ufeff \t\r\n\0"))
     document = "\n".join(line.rstrip(" \t") for line in lines) + "\n"
-    document = re.sub(r"\n[ \t]", "", document)  # folded lines
+    document = re.sub(r"\n[ \t]", "", document)  # unfold lines
     document = re.sub(r"(?im)^(?:begin|end):v\w+$", lambda mark: mark[0].upper(), document)
     zones = _defined_zones(document)
     events = [_parse_event(block, zones) for block in _components(document, "VEVENT")]
@@ -103,14 +117,17 @@ def _components(document: str, name: str) -> Iterator[str]:
 
 
 def _defined_zones(document: str) -> dict[str, str]:
-    """Return the zones that the calendar defines, by name, without rules that could be walked for hours."""
+    """Return the zones that the calendar defines, by name.
+
+    Rules that could take hours to walk are removed.
+    """
     blocks = itertools.islice(_components(document, "VTIMEZONE"), 100)
     zones = (_UNSAFE_ZONE_RULE.sub("", block) for block in blocks)
     return {_calendar_property(zone, "TZID"): zone for zone in zones}
 
 
 def _parse_event(block: str, zones: dict[str, str]) -> Any:
-    """Parse one event separately, so that a broken one doesn't affect others."""
+    """Parse an event separately, so that a broken one doesn't affect the others."""
     names = zones.keys() & re.findall(r";TZID=\"?([^\":;\n]{1,80})", block)
     defined = "".join(zones[name] for name in sorted(names) if _load_zone(name) is None)
     text = f"BEGIN:VCALENDAR\n{defined}{block}END:VCALENDAR\n"
@@ -176,7 +193,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
     written_link = re.search(r"https?://[^\s<>\"')\]]{4,500}", f"{described} {place}")
     link = _text_value(event, "URL") or (written_link[0].rstrip(".,;") if written_link else "")
     if re.fullmatch(r"https?://\S+", described.strip()):
-        described = ""  # it has no description
+        described = ""  # the event has no description
     organizer = getattr(event.get("ORGANIZER"), "params", {})
     return RawItem(
         guid=guid,
@@ -185,7 +202,7 @@ def _raw_item(event: Any, event_time: _EventTime, guid: str, context: ParseConte
         summary=described if re.search(r"<\w+[ />]", described) else escape(described, quote=False),
         authors=[str(organizer.get("CN", ""))],
         categories=_categories(event),
-        published=_timestamp_text(event, "CREATED"),  # not DTSTAMP, which is the time of the request on most servers
+        published=_timestamp_text(event, "CREATED"),  # not DTSTAMP, which on most servers is the time of the request
         updated=_timestamp_text(event, "LAST-MODIFIED"),
         starts=starts,
         ends=ends,
@@ -213,7 +230,7 @@ def _overridden_days(
     events: list[Any],
     zone: tzinfo | None,
 ) -> dict[str, set[date]]:
-    """Return the days of each series that are replaced by an event of their own, by UID."""
+    """Return the days on which a series is replaced by separate events, by UID."""
     days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")
@@ -240,7 +257,7 @@ def _event_time(event: Any, zone: tzinfo | None) -> _EventTime:
 
 
 def _time_value(event: Any, name: str) -> Any:
-    """Return a time or a duration; None if there's no readable one."""
+    """Return a time or duration, or None if there's no readable one."""
     try:
         return event.get(name).dt
     except (AttributeError, ValueError, BrokenCalendarProperty):
@@ -292,7 +309,10 @@ def _categories(event: Any) -> list[str]:
 
 
 def _event_link(url: str, key: str) -> str:
-    """Return a unique URL for an event without a page: the calendar's, with a parameter that servers ignore."""
+    """Return a unique URL for an event without a page.
+
+    It's the calendar's URL with a parameter that servers ignore.
+    """
     plain = url.partition("#")[0]
     return f"{plain}{'&' if '?' in plain else '?'}event={quote(key, safe='')[:300]}"
 
@@ -304,7 +324,8 @@ def list_next_occurrences(
 ) -> list[date]:
     """Return the next days of an RRULE (RFC 5545, section 3.3.10), at most ten within 120 days.
 
-    `parts` is the rule as parsed by icalendar. A rule with COUNT that started over three years ago gives no days.
+    `parts` is the rule as parsed by icalendar. For a rule with COUNT that started over three years
+    ago, the result is empty.
 
     Raises:
         ValueError: the rule repeats within a day, or uses parts that public calendars don't.
@@ -348,7 +369,7 @@ def _check_rule(parts: Mapping[str, Sequence[object]]) -> str:
 
 
 def _read_until(value: object) -> date:
-    """Return the day of a date, a datetime, or a string."""
+    """Return the day of a date, datetime, or string."""
     if isinstance(value, date):
         return date(value.year, value.month, value.day)
     return dateutil_parser.parse(str(value)).date()

@@ -13,7 +13,7 @@ from digest.collect.texts.urls import usable_url
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is a feed: it has the version, or a title and a list of items."""
+    """Return True if a JSON value is a feed: it has the version, or a title and a list of items."""
     if not isinstance(value, dict):
         return False
     return "jsonfeed.org" in str(value.get("version", "")) or (
@@ -44,7 +44,7 @@ def _read_item(entry: dict[str, Any], feed_authors: list[str]) -> RawItem:
         guid=str(entry.get("id", "")),  # may be a number
         link=texts["url"] or texts["external_url"],
         title=texts["title"],
-        summary=escape(texts["summary"], quote=False),  # plain text, according to the standard
+        summary=escape(texts["summary"], quote=False),  # plain text according to the standard
         content=texts["content_html"] or escape(texts["content_text"], quote=False),
         authors=_author_names(entry) or feed_authors,
         categories=list(map(str, tags)) if isinstance(tags, list) else (),

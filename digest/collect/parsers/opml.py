@@ -7,11 +7,13 @@ from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.urls import usable_url
 
-_FEED_TYPES = {"rss", "atom"}  # marks an outline without a URL as an intended feed
+_FEED_TYPES = {"rss", "atom"}  # an outline of this type without a URL is meant to be a feed
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse the feeds of a list, each once, in order; `rejected` are those without an http or https URL.
+    """Parse the feeds of a list, in order and without duplicates.
+
+    Feeds without an http or https URL are in `rejected`.
 
     Raises:
         ParseError: the XML can't be recovered.

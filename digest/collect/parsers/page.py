@@ -1,4 +1,4 @@
-"""An article's or advisory's page: its head, main text, image, credit, and feeds."""
+"""The page of an article or advisory: its head, main text, image, credit, and feeds."""
 
 import logging
 import re
@@ -31,33 +31,35 @@ from digest.collect.texts import text_cleanup
 from digest.collect.texts.advisory_numbers import extract_advisory_numbers
 from digest.collect.texts.urls import usable_canonical_url, usable_url
 
-# Their parse failures are our results and don't belong on stderr.
+# These libraries' parse failures become our results, so they don't belong on stderr.
 for _name in ("trafilatura", "htmldate", "courlan"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
 
 _FEED_TYPES = {"application/rss+xml", "application/atom+xml", "application/feed+json", "application/rdf+xml"}
 _HTML_TAG = re.compile(r"<(?:!doctype|html|head|body|meta|article|main|div|p|h1|section|a|title)\b", re.IGNORECASE)
 _MAX_FEEDS = 50
-_MAX_CHARACTERS = 4_000_000  # twice the size of the largest page seen
-_MAX_ELEMENTS = 60_000  # elements of an article's page; with more, trafilatura would take minutes
-_MAX_SCRIPT_STEPS = 50_000_000  # length times number of tags; takes about a second
-_MAX_CREDIT_CHARACTERS = 140  # of a line that's only a credit
+_MAX_CHARACTERS = 4_000_000  # twice the size of the largest page seen so far
+_MAX_ELEMENTS = 60_000  # maximum for an article's page; with more, trafilatura would take minutes
+_MAX_SCRIPT_STEPS = 50_000_000  # length times the number of tags; this takes about a second
+_MAX_CREDIT_CHARACTERS = 140  # maximum length of a line that's only a credit
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse a page with an article, as HTML or plain text; for a site's front page, return only its feeds.
+    """Parse a page with an article, as HTML or plain text.
+
+    For a site's front page, return only its feeds.
 
     An article that visitors can't read is in `rejected`, with the reason.
 
     Raises:
-        ParseError: there's neither an article nor a feed.
+        ParseError: the page has neither an article nor a feed.
     """
     if not _HTML_TAG.search(document[:20_000]):
         return _parse_plain_text(document, kind, context)
     page = _read_page(document, context.url)
     feeds = _feed_links(page)
     if barrier := page.find_barrier():
-        # The canonical link of a sign-in or not-found page is its own rather than the article's.
+        # The canonical link of a sign-in or not-found page is that page's own, not the article's.
         withheld = RejectedEntry(1, f"{NOT_PUBLIC}{barrier}", usable_canonical_url(context.url))
         return ParsedDocument(kind, (), (withheld,), feeds=feeds)
     item = _page_item(page, context, names_feeds=bool(feeds))
@@ -79,13 +81,13 @@ def explain_unreadable_page(
     *,
     charset: str | None = None,
 ) -> str:
-    """Return why a visitor can't read a page; empty if they can or the body isn't a page."""
+    """Return why a visitor can't read a page, or "" if they can or the body isn't a page."""
     page = _read_page_body(body, charset)
     return page.find_barrier() if page else ""
 
 
 def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
-    """Return the publisher in a page's JSON-LD, or else the name of its site; empty if it has neither."""
+    """Return the publisher in a page's JSON-LD, or the name of its site, or "" if it has neither."""
     page = _read_page_body(body, charset)
     return text_cleanup.clean_name(page_head.read_site_name(page.meta, page.linked)) if page else ""
 
@@ -102,7 +104,7 @@ def _read_page_body(body: bytes, charset: str | None) -> "_Page | None":
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """A page with the facts from its head; `base` is the URL against which links are resolved."""
+    """A page with the data from its head. `base` is the URL against which links are resolved."""
 
     root: Any
     url: str
@@ -117,7 +119,7 @@ class _Page:
 
     @property
     def may_have_article(self) -> bool:
-        """True if it declares an article, or isn't at the root of its site."""
+        """Whether the page declares an article or isn't at the root of its site."""
         is_declared = self.declares_article or "article:published_time" in self.meta
         return is_declared or urlsplit(self.url).path not in {"", "/"}
 
@@ -157,7 +159,7 @@ def _parse_plain_text(document: str, kind: DocumentKind, context: ParseContext) 
 def _clean_page(*contents: Any, **details: Any) -> ParsedDocument:
     document = clean_document(*contents, **details)
     items = list(document.items)
-    if items and items[0].published:  # a page has one
+    if items and items[0].published:  # a page has only one item
         items[0] = replace(items[0], date_basis=DateBasis.PAGE)
     return replace(document, items=tuple(items))
 
@@ -166,7 +168,7 @@ def read_html_tree(document: str) -> Any:
     """Return the root element of an HTML document.
 
     Raises:
-        ParseError: it can't be parsed as HTML.
+        ParseError: the document can't be parsed as HTML.
     """
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, huge_tree=False)
     try:
@@ -177,7 +179,7 @@ def read_html_tree(document: str) -> Any:
 
 
 def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
-    """Return the feeds that a page links to, including WordPress's REST posts, each once."""
+    """Return the distinct feeds that a page links to, including WordPress's REST posts."""
     feeds: dict[str, FeedLink] = {}
     for href, title in filter(None, map(_feed_of_link, page.root.iter("link"))):
         if url := usable_url(href, page.base):
@@ -186,12 +188,13 @@ def _feed_links(page: _Page) -> tuple[FeedLink, ...]:
 
 
 def _feed_of_link(element: Any) -> tuple[str, str] | None:
-    """Return the URL and title of the feed that a link element offers; None if it doesn't."""
+    """Return the URL and title of the feed in a link element, or None if it isn't for a feed."""
     relations = element.get("rel", "").lower().split()
     kind, *_ = element.get("type", "").lower().split(";")
     href = element.get("href", "").strip()
     if "https://api.w.org/" in relations and href:
-        posts = f"{href.rstrip('/')}/wp/v2/posts"  # "https://example.org/wp-json/", or "…/index.php?rest_route=/"
+        # Href is "https://example.org/wp-json/" or "…/index.php?rest_route=/".
+        posts = f"{href.rstrip('/')}/wp/v2/posts"
         return f"{posts}{'&' if '?' in posts else '?'}per_page=100&_embed", "WordPress"
     if "alternate" in relations and kind.strip() in _FEED_TYPES:
         return href, text_cleanup.clean_title(element.get("title", ""))
@@ -199,14 +202,15 @@ def _feed_of_link(element: Any) -> tuple[str, str] | None:
 
 
 def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawItem | None:
-    """Return the article of a page; None for a front page.
+    """Return the article on a page, or None for a front page.
 
-    A front page is at the root of its site and doesn't declare an article, or lists feeds and has no date.
+    A front page either is at the root of its site without declaring an article, or lists feeds
+    without having a date.
     """
     if not page.may_have_article:
         return None
     credit = _find_page_credit(page.root)
-    head = _head_item(page)  # before trafilatura, which changes the tree
+    head = _head_item(page)  # before trafilatura changes the tree
     main = _extract_main_text(page.root, context)
     paragraphs = _split_paragraphs(main.text)
     summary, basis = _find_summary(page, head.title, paragraphs)
@@ -227,7 +231,7 @@ def _page_item(page: _Page, context: ParseContext, *, names_feeds: bool) -> RawI
 
 
 def _may_name_feeds(page: _Page, published: str | None) -> bool:
-    """Return whether a page with feeds may be an article: it declares one, or has a date."""
+    """Return True if a page with feeds may be an article: it declares one, or has a date."""
     return bool(page.declares_article or published)
 
 
@@ -246,14 +250,14 @@ def _find_summary(
     title: str,
     paragraphs: list[str],
 ) -> tuple[str, SummaryBasis]:
-    """Return the publisher's description of an article, or its opening, with the basis."""
+    """Return the publisher's description of an article, or else its opening, and the basis."""
     if described := page_head.choose_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
     return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
 
 def _head_item(page: _Page) -> RawItem:
-    """Return the item in a page's head, without text and date; the title isn't HTML yet."""
+    """Return the item described by a page's head, without text and date. The title isn't HTML yet."""
     meta, linked = page.meta, page.linked
     own_image = meta.get("og:image") or meta.get("og:image:url")
     image = own_image or linked.image or meta.get("twitter:image")
@@ -274,9 +278,9 @@ def _head_item(page: _Page) -> RawItem:
 
 
 def _linked_data_scripts(root: Any) -> list[str]:
-    """Return the texts of the page's JSON-LD; one full of markup is emptied.
+    """Return the texts of the page's JSON-LD scripts. A script full of markup is emptied.
 
-    Trafilatura also reads them, with a pattern that takes quadratic time if tags don't end.
+    Trafilatura also reads these scripts, with a pattern that takes quadratic time if tags don't end.
     """
     scripts = root.xpath("//script[contains(@type, 'ld+json')]")
     for script in scripts:
@@ -287,7 +291,7 @@ def _linked_data_scripts(root: Any) -> list[str]:
 
 
 def _extract_main_text(root: Any, context: ParseContext) -> Any:
-    """Return trafilatura's result with the main text, author, and date, each of which may be None."""
+    """Return trafilatura's result, in which the main text, author, and date may be None."""
     if sum(1 for _ in root.iter()) > _MAX_ELEMENTS:
         return trafilatura.settings.Document()
     today = context.now.date().isoformat()
@@ -296,13 +300,16 @@ def _extract_main_text(root: Any, context: ParseContext) -> Any:
         extracted = trafilatura.bare_extraction(
             root, url=context.url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
         )
-    except Exception as exc:  # it doesn't catch the errors of its dependencies
+    except Exception as exc:  # trafilatura doesn't catch errors of its dependencies
         raise ParseError(f"Can't read the page: {type(exc).__name__}: {str(exc)[:200]}.") from exc
     return extracted or trafilatura.settings.Document()
 
 
 def _find_page_credit(root: Any) -> str | None:
-    """Return the credit in the last paragraph such as "Source: INTERPOL", ignoring image captions."""
+    """Return the credit in the last paragraph that has one, such as "Source: INTERPOL".
+
+    Image captions are ignored.
+    """
     last_credit = None
     for element in root.iter("p", "em", "div", "span"):
         text = "".join(element.itertext())
@@ -325,7 +332,7 @@ _NOTICES = (
     re.compile(r"\bsuperseded by:?(?= )", re.IGNORECASE),
 )
 _DENIAL = re.compile(r"\b(?:not|never)\b", re.IGNORECASE)
-_NEAR = 160  # characters after the words that must contain the other advisory's number
+_NEAR = 160  # number of characters after the words in which to look for the other advisory's number
 
 
 def read_supersession(
@@ -333,10 +340,10 @@ def read_supersession(
     *,
     charset: str | None = None,
 ) -> str:
-    """Return the status of the advisory on a page: "superseded by ICSA-26-330-01", "superseded"; empty if current.
+    """Return the status of the advisory on a page, or "" if it's current.
 
-    "Superseded by" must be followed by a number or preceded by "this advisory", because pages also write about
-    superseded software.
+    The status is "superseded by ICSA-26-330-01" or "superseded". "Superseded by" must be followed
+    by a number or preceded by "this advisory", because pages also mention superseded software.
     """
     text = text_cleanup.html_to_text(decode_document_text(body, charset))
     for notice in _NOTICES:

@@ -1,4 +1,4 @@
-"""Facts from a page's head: title, description, date, URL, and image, chosen if there are several."""
+"""Metadata from a page's head: the best title, description, date, URL, and image."""
 
 import itertools
 import re
@@ -21,13 +21,16 @@ _MAX_SITE_CHARACTERS = 100
 
 
 def find_xpath_text(root: Any, path: str) -> str:
-    """Return the first nonempty text that an XPath finds, or ""."""
+    """Return the first nonempty text that an XPath expression finds, or ""."""
     values = (str(value).strip() for value in root.xpath(path))
     return next(filter(None, values), "")
 
 
 def read_meta_elements(root: Any) -> dict[str, str]:
-    """Return the contents of a page's meta elements by property, name, or itemprop; the first of each counts."""
+    """Return the content of a page's meta elements by property, name, or itemprop.
+
+    If a name occurs more than once, the first value applies.
+    """
     metas: dict[str, str] = {}
     for element in root.iter("meta"):
         name = element.get("property") or element.get("name") or element.get("itemprop") or ""
@@ -37,13 +40,16 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 
 
 def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
-    """Return a page's name for its publisher, or else for its site; "" if it has none."""
+    """Return a page's name for its publisher, or else for its site, or "" if it has none."""
     name = linked.publisher or meta.get("og:site_name") or meta.get("application-name") or ""
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 
 
 def choose_page_title(root: Any, meta: dict[str, str], linked: LinkedData) -> str:
-    """Return a page's title: the only h1 that agrees with the title in the head, else the latter, else the first h1."""
+    """Return a page's title.
+
+    It's the only h1 that agrees with the title in the head, or else the latter, or else the first h1.
+    """
     candidate = meta.get("og:title") or linked.title or meta.get("twitter:title")
     candidate = candidate or find_xpath_text(root, "//head/title/text()")
     head = _strip_site_name(_clean_plain_title(candidate), meta.get("og:site_name", ""))
@@ -65,7 +71,10 @@ def _clean_plain_title(text: str) -> str:
 
 
 def _strip_site_name(title: str, site: str) -> str:
-    """Remove the site's name from the end of a title, always after a bar, after other separators only if it's known."""
+    """Remove the site's name from the end of a title.
+
+    After a bar, the last part is always removed; after other separators, only if it's the site's name.
+    """
     head, bar, tail = title.rpartition(" | ")
     if bar and len(tail.split()) <= 5 and len(head.split()) >= 3:
         return _strip_site_name(head.strip(), site)
@@ -77,7 +86,10 @@ def _strip_site_name(title: str, site: str) -> str:
 
 
 def choose_description(meta: dict[str, str], linked: LinkedData, title: str) -> str:
-    """Return the publisher's description, at most 60 words; empty if it's too short or repeats the title."""
+    """Return the publisher's description, with at most 60 words.
+
+    Return "" if it's too short or repeats the title.
+    """
     offered = {**meta, "json-ld": linked.description}
     for name in ("og:description", "description", "json-ld", "twitter:description"):
         text = text_cleanup.html_to_text(offered.get(name, ""))
@@ -98,7 +110,10 @@ def choose_publication_date(
     fallback: str | None,
     context: ParseContext,
 ) -> str | None:
-    """Return the publication date as written: the page's first readable one, else its first one, else None."""
+    """Return the publication date as written, or None if there's none.
+
+    It's the page's first readable date, or else its first date.
+    """
     candidates = [
         linked.published,
         *(meta.get(name, "") for name in _DATE_NAMES.split()),
@@ -111,7 +126,10 @@ def choose_publication_date(
 
 
 def choose_page_url(root: Any, base: str, url: str) -> str:
-    """Return a page's declared canonical URL if it's on the same host and not the front page; otherwise its URL."""
+    """Return a page's declared canonical URL, or else its own URL.
+
+    The canonical URL must be on the same host, and mustn't be the front page.
+    """
     own = usable_url(find_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     claimed = urlsplit(own)
     is_front = claimed.path in {"", "/"} and not claimed.query
@@ -123,7 +141,7 @@ def _bare_host(url: str) -> str:
 
 
 def find_image_alt_text(root: Any, image: str | None) -> str:
-    """Return the alt text of the page's image with the same file name as a URL, or ""."""
+    """Return the alt text of the image on the page whose file name is the same as in a URL, or ""."""
     name = (image or "").partition("?")[0].rpartition("/")[2]
     for element in root.iter("img") if name else ():
         if name in element.get("src", "") and (alt := element.get("alt")):

@@ -1,4 +1,4 @@
-"""A past edition's page or email: its date, its number, and the stories that it linked to."""
+"""A past edition's page or email: its date, its number, and the stories that it links to."""
 
 import re
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ _MONTHS = "January|February|March|April|May|June|July|August|September|October|N
 _WRITTEN_DAY = re.compile(
     rf"\b(?:{_MONTHS})\s+\d{{1,2}},?\s+\d{{4}}\b|\b\d{{1,2}}\s+(?:{_MONTHS})\s+\d{{4}}\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b"
 )
-_HEAD_CHARACTERS = 3_000  # characters in which an edition states its number and date
+_HEAD_CHARACTERS = 3_000  # number of characters in which an edition states its number and date
 _SERVICE_WORDS = re.compile(
     r"\b(?:unsubscribe|preferences|view (?:this|it|in|online)|in your browser|forward|privacy|subscribe|advertis\w+|sign up|"
     r"contact us|terms|share (?:this|on)|follow us|update your|leave the list|write to (?:us|the editors?)|to your calendar)\b",
@@ -46,9 +46,9 @@ _HEADINGS = {"h1", "h2", "h3", "h4", "h5"}
 _BLOCK_NAMES = "p li td th div section article dt dd blockquote body"
 _BLOCKS = _HEADINGS.union(_BLOCK_NAMES.split())
 _LINE_ENDS = _BLOCKS | {"br", "hr", "table", "ul", "ol"}
-_MAX_PIECES_BEFORE = 20  # pieces of text before a link that are examined
-_WORDS_OF_PROSE = 3  # words before a link from which it's part of a sentence rather than a headline
-# The end of a label before a headline: "Port authority: ".
+_MAX_PIECES_BEFORE = 20  # number of pieces of text before a link to examine
+_WORDS_OF_PROSE = 3  # with at least this many words before it, a link is part of a sentence, not a headline
+# The end of a label before a headline, such as "Port authority: ".
 _LABEL_END = re.compile(r"[:\u2013\u2014|\u00bb\u203a-]\s*$")
 _FEED_ENDINGS = (".ics", ".xml", ".rss", ".atom", ".json")
 _MAIL_HEADER = re.compile(rb"\A(?:From [^\n]+\n)?(?:[A-Za-z][A-Za-z0-9-]*:[^\n]*\n(?:[ \t][^\n]*\n)*){2}")
@@ -61,13 +61,14 @@ def read_past_edition(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Parse a past edition; in a saved file (`url` is file:), relative links are resolved against the URL that it states.
+    """Parse a past edition.
 
-    A saved email may be the message as received (.eml) or only its HTML. Because it identifies its recipient, email
-    addresses are removed from texts and links.
+    In a saved file, whose `url` begins with "file:", relative links are resolved against the URL
+    that the file states. A saved email may be the message as received (.eml) or only its HTML. It
+    identifies its recipient, so email addresses are removed from texts and links.
 
     Raises:
-        ParseError: the body isn't HTML, or no story is found in it.
+        ParseError: the body isn't HTML, or it contains no stories.
     """
     if _MAIL_HEADER.match(body):
         body, charset = _read_mail_html(body), "utf-8"
@@ -97,7 +98,7 @@ def read_past_edition(
 
 
 def _read_mail_html(body: bytes) -> bytes:
-    """Return the HTML of a message, with its subject as the title, and its date in front if the text has none."""
+    """Return the HTML of a message, with its Date header added as the publication date."""
     message = message_from_bytes(body, policy=policy.default)
     part = message.get_body(("html",))
     if part is None:
@@ -118,7 +119,8 @@ def _find_date(meta: dict[str, str], head: str, now: datetime) -> datetime | Non
 def _list_links(root: Any, base: str) -> Iterator[tuple[str, str, str]]:
     """Yield each link as (URL, headline, summary).
 
-    A link such as "Read more" gets the heading above it; one in the middle of a sentence has none.
+    The headline of a link such as "Read more" is the heading above it. A link in the middle of a
+    sentence has no headline.
     """
     heading = ""
     for element in root.iter(*_HEADINGS, "a"):
@@ -137,7 +139,10 @@ def _headline_of(link: Any, heading: str) -> str:
 
 
 def _stands_in_a_sentence(link: Any) -> bool:
-    """Return whether a link follows words of a sentence in its paragraph: "Also reported by", not "Ports: "."""
+    """Return True if a link follows words of a sentence in its paragraph.
+
+    For example, it may follow "Also reported by", but not "Ports: ".
+    """
     pieces: list[str] = []
     if next(link.iterancestors(*_HEADINGS), None) is not None:
         return False
@@ -168,7 +173,7 @@ def _text_of(element: Any) -> str:
 
 
 def _summary_after(element: Any) -> str:
-    """Return the paragraph after a headline's block, or an empty string."""
+    """Return the paragraph after a headline's block, or "" if there's none."""
     block = element.getparent()
     following = block.getnext() if block is not None else None
     if following is None or following.tag not in {"p", "div"}:

@@ -1,4 +1,4 @@
-"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and page builders' additions."""
+"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and the like."""
 
 import re
 from collections.abc import Iterator
@@ -50,22 +50,23 @@ _BLOCK_TAGS = (
     | _LIST_TAGS
     | frozenset(["address", "article", "br", "center", "div", "hr", "main", "p", "section"])
 )
-# Elements of WordPress, its plug-ins, Elementor, and Divi that are in a post but aren't its text.
+# Elements that WordPress, its plug-ins, Elementor, and Divi put in a post, but that aren't part of its text.
 _DROPPED_CLASS = re.compile(
     r"(?:^|[ _-])(?:newsletter|subscri(?:be|ptions?)|sign-?up|opt-?in|mc4wp|mailpoet|tnp|form|buttons?|btn|pull-?quote|blockquote|"
     r"testimonial|share(?:daddy)?|social|related(?:posts)?|author-?box|screen-reader-text|toc|caption)(?:$|[ _-])",
     re.IGNORECASE,
 )
 _MAX_CLASS_CHARACTERS = 300
-# A leftover shortcode: it closes, has attributes, or has a name that isn't used as a bracketed word.
+# A leftover shortcode: one that closes, has attributes, or has a name that isn't used as a
+# bracketed word.
 _SHORTCODE = re.compile(
     r"\[(?P<caption>caption|wp_caption)\b[^\[\]]{0,1000}\][^\[\]]{0,1000}\[/(?:wp_)?caption\]"
     r"|\[(?:/[a-z][\w-]{1,40}|[a-z][\w-]{1,40}\s[^\[\]]{0,1000}?=[^\[\]]{0,1000}|[a-z]+(?:[_-]\w{1,20}){1,6}|gallery|playlist|embed|toc)/?\]",
     re.IGNORECASE,
 )
 _BLOCK_OR_SHORTCODE = re.compile(rf"<(?:{'|'.join(sorted(_BLOCK_TAGS))})[\s/>]|\[[a-z/]", re.IGNORECASE)
-_MIN_WORDS = 4  # words of a paragraph of prose
-_MAX_NOTICE_WORDS = 12  # words of a line that isn't text, such as a byline or a credit
+_MIN_WORDS = 4  # minimum number of words in a paragraph of prose
+_MAX_NOTICE_WORDS = 12  # maximum number of words in a line that isn't text, such as a byline or a credit
 _NOTICE = re.compile(
     r"(?:by|photos?|image|credit|source|updated|published|posted|share|related|skip|copyright|©)\b", re.IGNORECASE
 )
@@ -78,16 +79,16 @@ _SENTENCE_END = re.compile(r"[.!?…:;。！？؟۔।][\"”’»')\]]*$")  # n
 
 
 class _Block(NamedTuple):
-    """The text of a block, and its element: `p`, a list's, a heading's, or `div` for all others."""
+    """A block's text, and the tag that classifies it: "p", "div", or that of a list or heading."""
 
     tag: str
     text: str
 
 
 def extract_prose(markup: str) -> str:
-    """Return the paragraphs of an HTML text on one clean line, each ending like a sentence; empty if it has none.
+    """Return the paragraphs of an HTML text on one line, each ending like a sentence.
 
-    Only the first 60,000 characters are read.
+    The result is empty if the text has no paragraphs. Only the first 60,000 characters are read.
     """
     text = ""
     for paragraph in list_paragraphs(markup):
@@ -97,12 +98,15 @@ def extract_prose(markup: str) -> str:
 
 
 def strip_shortcodes(text: str) -> str:
-    """Return a plain text without leftover WordPress shortcodes; brackets such as "[sic]" are kept."""
+    """Remove leftover WordPress shortcodes from a plain text. Brackets such as "[sic]" are kept."""
     return text_cleanup.normalize_text(_SHORTCODE.sub(" ", text))
 
 
 def list_paragraphs(markup: str) -> list[str]:
-    """Return the paragraphs of prose in an HTML text; if it has none, its other blocks except headings."""
+    """Return the paragraphs of prose in an HTML text.
+
+    If there are none, return its other blocks, except for headings.
+    """
     markup = markup[: text_cleanup.MAX_HTML_CHARACTERS]
     if "<" not in markup:
         markup = text_cleanup.unescape_html(markup)
@@ -111,14 +115,14 @@ def list_paragraphs(markup: str) -> list[str]:
         return list(filter(None, [text_cleanup.html_to_text(markup)]))
     blocks = [block for block in _list_blocks(root, by_class=True) if block.tag not in _HEADINGS]
     prose = [block.text for block in blocks if _is_prose(block)]
-    if not prose:  # also if a whole article is in an element called "newsletter"
+    if not prose:  # for example, if a whole article is in an element called "newsletter"
         blocks = [block for block in _list_blocks(root, by_class=False) if block.tag not in _HEADINGS]
         prose = [block.text for block in blocks if _is_prose(block)]
     return prose or [block.text for block in blocks if not _INVITATION.match(block.text)]
 
 
 def _read_fragment(markup: str) -> Any:
-    """Return the root of a fragment without comments; None if it's empty."""
+    """Return the root of a fragment without comments, or None if it's empty."""
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     body = f"<html><body>{text_cleanup.escape_non_tags(markup)}</body></html>".encode("utf-8", "replace")
     try:
@@ -128,9 +132,9 @@ def _read_fragment(markup: str) -> Any:
 
 
 def _list_blocks(root: Any, *, by_class: bool) -> Iterator[_Block]:
-    """Yield the blocks of text in order, without those excluded by tag, and by class if `by_class`."""
+    """Yield the blocks of text in order, except for those excluded by tag and, if `by_class`, by class."""
     parts: list[str] = []
-    around = ["div"]  # the elements that determine the role of the text in them
+    around = ["div"]  # the elements that determine the role of the text within them
 
     def take_block() -> Iterator[_Block]:
         text = text_cleanup.html_to_text(escape("".join(parts), quote=False))

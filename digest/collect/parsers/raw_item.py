@@ -1,4 +1,4 @@
-"""Items as parsed, before cleaning, and their cleaning, which is the same for all kinds of documents."""
+"""Items as parsed, before they're cleaned, and their cleaning, which is the same for all kinds."""
 
 import re
 from collections import Counter, defaultdict
@@ -36,19 +36,20 @@ from digest.collect.texts.urls import (
 )
 from subscribers.errors import ApplicationError
 
-_MAX_TITLE_WORDS = 14  # words of a title made from the text of an item without one
-_MIN_SUMMARY_CHARACTERS = 25  # characters; the content replaces a shorter description
+_MAX_TITLE_WORDS = 14  # maximum number of words in a title made from the text of an item without one
+_MIN_SUMMARY_CHARACTERS = 25  # minimum length of a description; the content replaces a shorter one
 _MAX_CATEGORIES = 30
-# Of a feed with other publishers' articles: the smallest number of linked sites, and the largest share of items on one.
+# Limits that identify a feed of other publishers' articles: the minimum number of linked sites, and
+# the maximum share of items on one site.
 _MIN_SITES, _MAX_SITE_SHARE = 3, 0.5
-# The part of the content searched for an article's opening, which an image and its caption may precede.
+# Limits for finding an article's opening in its content, which may start with an image and its caption.
 _MARKUP_SHARE, _MAX_PRECEDING_CHARACTERS = 4, 2_000
 _LANGUAGE_TAG = re.compile(r"([A-Za-z]{2,3})(?:[-_]([A-Za-z]{4}))?(?:[-_]([A-Za-z]{2}|\d{3}))?\b")
 
 
 @dataclass(frozen=True, slots=True)
 class ParseContext:
-    """The URL of a document, the current time in UTC, and the document's language if it's known."""
+    """A document's URL, the current time in UTC, and the document's language, if it's known."""
 
     url: str
     now: datetime
@@ -57,16 +58,18 @@ class ParseContext:
 
 @dataclass(frozen=True, slots=True)
 class RawItem:
-    """One item as found in its document: texts may be HTML, dates are as written, links may be relative to `base`.
+    """An item as found in its document.
 
-    `starts` and `ends` of an event are also as written; a day without a time is an all-day event's.
+    Texts may be HTML, dates are as written, and links may be relative to `base`. The `starts` and
+    `ends` of an event are also as written. If they're days without times, it's an all-day event.
     """
 
     guid: str = ""
     link: str = ""
     title: str = ""
     summary: str = ""
-    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN  # if the parser knows it; otherwise, it's based on the content
+    # Set if the parser knows it; otherwise, it's determined from the content.
+    summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     content: str = ""
     base: str | None = None
     authors: Sequence[str] = ()
@@ -74,24 +77,26 @@ class RawItem:
     language: str | None = None
     image: str | None = None
     image_alt: str = ""
-    image_credits: Sequence[str] = ()  # if the document has a field for them; otherwise, they're found in the text
+    # Set if the document has a field for them; otherwise, they're looked for in the text.
+    image_credits: Sequence[str] = ()
     published: str | None = None
     updated: str | None = None
     starts: str | None = None
     ends: str | None = None
-    zone_missing: bool = False  # the start has no zone and was taken as UTC
-    zone: str = ""  # the IANA name of an event's zone
+    zone_missing: bool = False  # True if the start has no zone and was taken as UTC
+    zone: str = ""  # IANA name of an event's zone
     place: str = ""
     credit: str | None = None
-    publisher: str = ""  # the item's own publisher, with the URL of that publisher's site
+    publisher: str = ""  # the item's own publisher; `publisher_url` is its site
     publisher_url: str = ""
-    deadline: Deadline | None = None  # if the document has a field for it; otherwise, it's found in the text
+    # Set if the document has a field for it; otherwise, it's looked for in the text.
+    deadline: Deadline | None = None
     featured: bool = False
-    withheld: str = ""  # why it isn't public, if the document has a field for it
+    withheld: str = ""  # why the item isn't public, if the document has a field for it
 
 
 class UnusableItemError(ApplicationError):
-    """Raised when an item can't be used; the message explains why."""
+    """Raised when an item can't be used. The message explains why."""
 
 
 def clean_document(
@@ -100,7 +105,7 @@ def clean_document(
     context: ParseContext,
     **details: Any,
 ) -> ParsedDocument:
-    """Clean all items of a document, and list the unusable ones with their position and reason.
+    """Clean all items of a document, and list the unusable ones with their position and the reason.
 
     `details` are further fields of `ParsedDocument`.
     """
@@ -124,9 +129,10 @@ def clean_document(
 
 
 def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str) -> tuple[ParsedItem, ...]:
-    """Set the publisher of each item if a feed links to many sites, except for items on the feed's own site.
+    """Set the publisher of each item in a feed that links to many sites.
 
-    The item's own publisher takes precedence (`<source>`, `dc:publisher`), then the host of its link.
+    Items on the feed's own site are left alone. The item's own publisher (`<source>`,
+    `dc:publisher`) takes precedence, then the host of its link.
     """
     pages = [usable_url(raw.publisher_url) or item.url for raw, item in items]
     domains = [guess_registered_domain(page) for page in pages]
@@ -144,10 +150,10 @@ def _name_publishers(items: Sequence[tuple[RawItem, ParsedItem]], feed_url: str)
 
 
 def clean_item(raw: RawItem, context: ParseContext) -> ParsedItem:
-    """Return an item with plain text, canonical URLs, and UTC dates, completed by what its text says.
+    """Return an item with plain text, canonical URLs, and UTC dates, completed from its text.
 
     Raises:
-        UnusableItemError: it has no usable URL, or no title and no text to make one from.
+        UnusableItemError: the item has no usable URL, or no title and no text to make one from.
     """
     base = raw.base or context.url
     link, url = _clean_urls(raw, base)
@@ -197,7 +203,7 @@ def _read_event(
     text: str,
     stated_at: datetime | None,
 ) -> dict[str, Any]:
-    """Return the fields for an event's time and place, from the document, else as announced in the text."""
+    """Return the fields for an event's time and place, from the document or else from its text."""
     starts_at, all_day = parse_event_time(raw.starts)
     place = text_cleanup.clean_name(raw.place) or None
     event: dict[str, Any] = {"event_zone": raw.zone, "place": place}
@@ -219,7 +225,7 @@ def _read_event(
 
 
 def normalize_language(tag: str | None) -> str | None:
-    """Return a normalized language tag: "en_us" gives "en-US"; None if it isn't one (BCP 47)."""
+    """Return a normalized language tag (BCP 47), such as "en-US" for "en_us", or None if it isn't one."""
     matched = _LANGUAGE_TAG.match((tag or "").strip())
     if not matched:
         return None
@@ -229,7 +235,10 @@ def normalize_language(tag: str | None) -> str | None:
 
 
 def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
-    """Return the link as published and its canonical form; a GUID that's a URL replaces a missing link."""
+    """Return the link as published and its canonical form.
+
+    If there's no link, a GUID that's a URL is used.
+    """
     link = raw.link.strip()
     if not link and re.match(r"https?://", raw.guid.strip(), re.IGNORECASE):
         link = raw.guid
@@ -242,9 +251,10 @@ def _clean_urls(raw: RawItem, base: str) -> tuple[str, str]:
 
 
 def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
-    """Return the summary, its basis, and the content's text if that was read too; the description is preferred.
+    """Return the summary, its basis, and the text of the content if that was also read.
 
-    If software made the description from the opening, including a form or a table, the content's paragraphs replace it.
+    The publisher's description is preferred. If software generated it from the opening, including a
+    form or a table, the content's paragraphs are used instead.
     """
     described = _clean_prose(raw.summary)
     is_good = len(described) >= _MIN_SUMMARY_CHARACTERS and described != text_cleanup.clean_title(raw.title)
@@ -259,9 +269,9 @@ def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
 
 
 def _has_more_than_prose(described: str, content: str) -> bool:
-    """Return whether a description is the beginning of an article including text that isn't in paragraphs.
+    """Return True if a description is the start of an article that includes text outside of paragraphs.
 
-    Whitespace is ignored because blog software joins blocks without spaces.
+    Whitespace is ignored, because blog software joins blocks without spaces.
     """
     prose, words = extract_prose(content), described.rstrip("…. ")
     if not prose or words in prose:
@@ -278,7 +288,10 @@ def _clean_prose(markup: str) -> str:
 
 
 def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
-    """Return a description's basis: the publisher's own words or, as in blog software, the article's opening."""
+    """Return a description's basis: the publisher's own words, or the opening of the article.
+
+    Blog software uses the opening.
+    """
     if raw.summary_basis:
         return raw.summary_basis
     if text_cleanup.is_cut_off(raw.summary):
@@ -288,7 +301,7 @@ def _find_summary_basis(raw: RawItem, described: str) -> SummaryBasis:
     return SummaryBasis.OPENING if described.rstrip("…. ") in opening else SummaryBasis.DESCRIPTION
 
 
-# A credit or deadline makes the content worth cleaning even if there's a good description.
+# A possible credit or deadline makes the content worth cleaning even if there's a good description.
 _WORTH_CLEANING = re.compile(
     r"source|credit|via|deadline|clos(?:es?|ing)|due|appl[yi]|submi|regist|no later|open until|extended|comment|nominat|"
     r"propos|will (?:be held|take|meet|convene|host|hold|conduct)|takes place|when ?:",
@@ -298,7 +311,8 @@ _WORTH_CLEANING = re.compile(
 
 def _join_authors(names: Sequence[str]) -> str | None:
     people = list(filter(None, map(text_cleanup.clean_author, names[:20])))
-    once = {name.replace("-", " ").lower(): name for name in reversed(people)}  # "Jane Roe" and the slug "Jane-Roe"
+    # Merges "Jane Roe" and the slug "Jane-Roe".
+    once = {name.replace("-", " ").lower(): name for name in reversed(people)}
     return text_cleanup.clean_name(", ".join(reversed(once.values()))) or None
 
 
@@ -308,7 +322,10 @@ def _clean_categories(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _find_image_credit(raw: RawItem) -> str | None:
-    """Return the document's credit for the item's image, or the text's if there's at most one image."""
+    """Return the document's credit for the item's image.
+
+    If it has none and there's at most one image, return the credit found in the text.
+    """
     credits_given = [text_cleanup.clean_name(credit) for credit in raw.image_credits]
     if not credits_given:
         images = chain.from_iterable(map(_images_in, (raw.content, raw.summary)))
@@ -319,7 +336,8 @@ def _find_image_credit(raw: RawItem) -> str | None:
         texts = map(text_cleanup.html_to_text, markups)
         credits_given = [credit for text in texts for credit in find_image_credits(text)]
     joined = SEPARATOR.join(dict.fromkeys(filter(None, credits_given)))
-    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None  # its end may name another owner, so no cut
+    # Not truncated, because the end may name another owner.
+    return joined if 0 < len(joined) <= _MAX_CREDIT_CHARACTERS else None
 
 
 _WITH_CREDIT = re.compile(r"photo|(?:image|graphic|illustration|map)s?(?: by|:| credit| courtesy)", re.IGNORECASE)
@@ -336,7 +354,10 @@ _NON_IMAGE_URL = re.compile(
 
 
 def _choose_image(raw: RawItem, base: str) -> tuple[str | None, str | None]:
-    """Return the item's image with its alt text: the declared one, else the first visible one in its content."""
+    """Return the URL and alt text of the item's image.
+
+    It's the declared image, or else the first visible one in the item's content.
+    """
     declared = (raw.image or "", raw.image_alt)
     for address, alt in (declared, *_images_in(raw.content), *_images_in(raw.summary)):
         if not address or address.startswith("data:") or _NON_IMAGE_URL.search(address):
@@ -357,5 +378,5 @@ def _images_in(markup: str) -> Iterable[tuple[str, str]]:
         yield src, attributes["alt"]
 
 
-_COUNTER_SIZES = {"0", "1", "2"}  # pixels of a tracking image
-_LATE_SOURCES = ("data-src", "data-lazy-src", "data-original")  # for an image that a script shows
+_COUNTER_SIZES = {"0", "1", "2"}  # width or height of a tracking image, in pixels
+_LATE_SOURCES = ("data-src", "data-lazy-src", "data-original")  # URLs of images that are shown by a script

@@ -1,4 +1,4 @@
-"""Documents saved to files: their original URLs, and their content."""
+"""Documents saved to files: their original URLs and their content."""
 
 import re
 from dataclasses import replace
@@ -10,7 +10,7 @@ from digest.collect.parsers import parse_document
 from digest.collect.texts.text_cleanup import read_attributes
 from digest.collect.texts.urls import canonical_url, usable_url
 
-_HEAD_BYTES = 2_000_000  # bytes; some pages have their URL after a megabyte of scripts
+_HEAD_BYTES = 2_000_000  # bytes; some pages state their URL after a megabyte of scripts
 _LINK_OR_META_TAG = re.compile(r"<(?:\w+:)?(?:link|meta)\b[^<>]{0,2000}>", re.IGNORECASE)
 _CHANNEL_LINK = re.compile(r"<link>\s*(?:<!\[CDATA\[\s*)?(https?://[^\s<\]]+)", re.IGNORECASE)
 _JSON_LINK = re.compile(r'"(?:feed_url|home_page_url)"\s*:\s*"(https?:[^"\s]+)"')
@@ -18,10 +18,12 @@ _TEXT_SUFFIXES = (".txt", ".text", ".md")
 
 
 def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) -> ParsedDocument:
-    """Parse a saved document; if it doesn't state its URL, use `file_url`, or `site` for plain text.
+    """Parse a saved document.
+
+    If the document doesn't state its URL, `file_url` is used, or `site` for plain text.
 
     Raises:
-        ParseError: it can't be parsed.
+        ParseError: the document can't be parsed.
     """
     address = find_document_url(body)
     if address is None and file_url.lower().endswith(_TEXT_SUFFIXES):
@@ -31,7 +33,10 @@ def parse_saved_file(body: bytes, *, file_url: str, site: str, now: datetime) ->
 
 
 def find_document_url(body: bytes) -> str | None:
-    """Return the URL that a saved document states, against which its relative links are resolved; else None."""
+    """Return the URL that a saved document states, or None.
+
+    Relative links in the document are resolved against this URL.
+    """
     head = body[:_HEAD_BYTES].decode("latin-1")
     by_name = _read_named_links(head)
     channel = _CHANNEL_LINK.search(head) or _JSON_LINK.search(head)
@@ -54,10 +59,10 @@ def _read_named_links(head: str) -> dict[str, str]:
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
-    """Place the article of a plain text on the publication's own site, if it has a publication date.
+    """Place an article in plain text on the publication's own site if it has a publication date.
 
-    Such a text has no URL, so its link is the site's search for its title. Without a date, it's more likely a note
-    about its folder than an article.
+    Such a text has no URL, so its link is a search of the site for its title. Without a date, it's
+    more likely a note about its folder than an article.
     """
     items, rejected = [], [*document.rejected]
     for place, item in enumerate(document.items, 1):

@@ -1,4 +1,4 @@
-"""News sitemaps: a publisher's recent articles, as listed for search engines."""
+"""News sitemaps, in which publishers list their recent articles for search engines."""
 
 from collections.abc import Iterator
 
@@ -15,9 +15,9 @@ _MAX_CHILDREN = 1_000
 
 
 def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse the articles of a news sitemap; for a sitemap index, return its sitemaps as feeds.
+    """Parse the articles of a news sitemap. For a sitemap index, return its sitemaps as feeds.
 
-    An entry without a title (as in plain sitemaps) is rejected, because its page must be read instead.
+    An entry without a title, as in plain sitemaps, is rejected, because only its page has one.
 
     Raises:
         ParseError: the XML can't be recovered.

@@ -1,4 +1,4 @@
-"""Checks for items and pages that visitors can't read: password forms, sign-in pages, and missing pages."""
+"""Checks for items and pages that visitors can't read: password forms, sign-in pages, missing pages."""
 
 import re
 from collections.abc import Iterable
@@ -11,7 +11,8 @@ from digest.collect.texts import text_cleanup
 PROTECTED = "it's password-protected"
 MISSING = "its page shows “not found”"
 
-# WordPress's text in place of a protected post's excerpt, from its catalogs of several releases, and above the form.
+# WordPress's text in place of a protected post's excerpt and above the form, from the catalogs of
+# several releases.
 _STOCK_EXCERPT = re.compile(
     r"there is no excerpt because this is a protected post"
     r"|il n'y a pas d'extrait,? car (?:cette publication est protégée|cet article est protégé)"
@@ -23,15 +24,16 @@ _STOCK_EXCERPT = re.compile(
     r"|este conteúdo está protegido por senha\. para vê-lo, digite sua senha abaixo"
     r"|このコンテンツはパスワードで保護されています。 ?閲覧するには以下にパスワードを入力してください"
 )
-_MAX_EXCERPT_CHARACTERS = 1_000  # characters of a stock excerpt's markup, which has some 80
+_MAX_EXCERPT_CHARACTERS = 1_000  # a stock excerpt's markup has some 80 characters
 _PROTECTION_FORM = re.compile(r"<form\b[^<>]{0,2000}?(?:post-password-form|action=postpass)", re.IGNORECASE)
 _PROTECTION_XPATH = "//form[contains(@class, 'post-password-form') or contains(@action, 'action=postpass')] | //input[@name='post_password']"
 _CHROME_NAMES = "header nav footer aside dialog template script style noscript"
-_CHROME = frozenset(_CHROME_NAMES.split())  # outside an article
+_CHROME = frozenset(_CHROME_NAMES.split())  # elements that aren't part of an article
 _UNCOUNTED = _CHROME | {"form"}
-_HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"  # in the class of elements that aren't the page's own content
-# Most words next to a sign-in form: on a page without a description of itself, and on one that's named a sign-in page.
-_SIGN_IN_WORDS, _DECLARED_SIGN_IN_WORDS = (100, 300), (30, 100)  # the second for a declared article
+# In the class of elements that aren't part of a page's own content.
+_HIDDEN = "(modal|popup|offcanvas|drawer|sidebar|widget)"
+# Maximum number of words next to a sign-in form: on an ordinary page, and on a page named as a sign-in page.
+_SIGN_IN_WORDS, _DECLARED_SIGN_IN_WORDS = (100, 300), (30, 100)  # the second pair is for declared articles
 _SIGN_IN_NAME = re.compile(
     r"(?:please )?(?:log|sign)[ -]?(?:in|on)(?: (?:page|required|or (?:register|join|sign up|subscribe|create an account)"
     r"|to (?:continue|proceed|(?:your|our) [\w ]{1,30}|(?:read|view|see|access)(?: on| more| (?:this|the|our) [\w ]{1,30})?)))?"
@@ -42,12 +44,12 @@ _SIGN_IN_NAME = re.compile(
 )
 _ACCOUNT_FIELD = re.compile(
     r"mail|user|login|account|ident", re.IGNORECASE
-)  # in the name of a field for an email address or a name
+)  # in the name of a field for an email address or user name
 _PROVIDER = re.compile(
     r"(?:continue|(?:log|sign) ?in|weiter|anmelden|continuer|se connecter|continuar|iniciar sesión|accedi|continua)"
     r" (?:with|using|via|mit|über|avec|con|com) .{1,40}|.{0,20}single sign[ -]?on.{0,20}"
 )
-_MAX_WAYS_IN = 20  # elements that are examined
+_MAX_WAYS_IN = 20  # maximum number of elements to examine
 _NOT_FOUND = re.compile(
     r"(?:error )?404(?: error)?(?:[ :!-]*(?:page |file )?not found)?|(?:(?:oops|sorry)[!,.]? )?(?:(?:the |that )?page |file )?"
     r"(?:not found|can(?:'|no)t be found|was not found|could not be found|does(?:n't| not) exist)|nothing found"
@@ -61,9 +63,9 @@ _TITLE_SEPARATOR = re.compile(r"\s+[-–—|·•»«]\s+")  # noqa: RUF001  das
 
 
 def explain_withheld_item(summary: str, content: str) -> str:
-    """Return why a feed's item isn't public, based on its HTML; empty if it is.
+    """Return why a feed's item isn't public, based on its HTML, or "" if it is.
 
-    A title that begins with "Protected:" isn't evidence, as articles have such titles, too.
+    A title that begins with "Protected:" isn't evidence, because articles have such titles, too.
     """
     opening = _plain(text_cleanup.html_to_text(summary[:_MAX_EXCERPT_CHARACTERS]))  # plug-ins add a footer after it
     forms = map(_PROTECTION_FORM.search, (content, summary))
@@ -71,12 +73,12 @@ def explain_withheld_item(summary: str, content: str) -> str:
 
 
 def explain_page_barrier(root: Any, *, is_article: bool) -> str:
-    """Return why a visitor can't read a page; empty if they can.
+    """Return why a visitor can't read a page, or "" if they can.
 
     Args:
         root: the page's root element.
-        is_article: whether the page declares an article in its metadata. A sign-in form next to one is usually for
-            paying readers, and a metered article is public.
+        is_article: whether the page's metadata declares an article. A sign-in form next to one
+            is usually for paying readers, and a metered article is public.
     """
     if root.xpath(_PROTECTION_XPATH):
         return PROTECTED
@@ -86,10 +88,10 @@ def explain_page_barrier(root: Any, *, is_article: bool) -> str:
 
 
 def _is_sign_in_page(root: Any, max_words: int, max_named_words: int) -> bool:
-    """Return whether a page's main part has a way to sign in, and little else.
+    """Return True if a page's main part has a way to sign in and little else.
 
-    That's a password field. On a page that's named a sign-in page, it may also be a field for an email address or
-    single sign-on with another site, with more words next to it.
+    A password field is a way to sign in. On a page named as a sign-in page, so are a field for an
+    email address and single sign-on with another site, and more words are allowed.
     """
     is_named = _names_sign_in(root)
     candidates = root.iter("input", "a", "button")
@@ -101,7 +103,7 @@ def _is_sign_in_page(root: Any, max_words: int, max_named_words: int) -> bool:
 
 
 def _names_sign_in(root: Any) -> bool:
-    """Return whether a page's title or all its headings name only a sign-in page."""
+    """Return True if a page's title, or all of its headings, name only a sign-in page."""
     headings = (heading for heading in root.iter("h1") if not _is_chrome(heading))
     matches = [_SIGN_IN_NAME.fullmatch(text.rstrip(".!: ")) for text in _texts_of(headings)]
     titled = _title_parts(root)
@@ -119,7 +121,7 @@ def _is_way_in(element: Any, *, is_named: bool) -> bool:
 
 
 def _count_words(body: Any, most: int) -> int:
-    """Return the number of words outside forms and page chrome, counting little beyond `most`."""
+    """Return the number of words outside forms and page chrome, stopping soon after `most`."""
     words, waiting = 0, [] if body is None else [body]
     while waiting and words <= most:
         element = waiting.pop()
@@ -143,14 +145,17 @@ def _is_chrome(element: Any) -> bool:
 
 
 def _is_missing_page(root: Any) -> bool:
-    """Return whether a page with status 200 says that there's none, in WordPress's class or in its headings."""
+    """Return True if a page with status 200 says that the page is missing.
+
+    It may say so in WordPress's class or in its headings.
+    """
     body = root.find("body")
     if body is not None and "error404" in body.get("class", "").split():
         return True
     titled = _title_parts(root)
     if _names_nothing(_texts_of(root.iter("h1")) or titled):
         return True
-    # If the first heading is the site's name, a lower one counts, provided that the title says the same.
+    # If the first heading is the site's name, a lower one counts if the title says the same.
     return _names_nothing(titled) and _names_nothing(_texts_of(root.iter("h2")))
 
 
@@ -159,13 +164,16 @@ def _texts_of(elements: Iterable[Any]) -> list[str]:
 
 
 def _title_parts(root: Any) -> list[str]:
-    """Return the first two parts of the title, split at bars or dashes; one of them is usually the site's name."""
+    """Return the first two parts of the title, split at bars or dashes.
+
+    One of them is usually the site's name.
+    """
     title = next(iter(_texts_of(root.iter("title"))), "")
     return _TITLE_SEPARATOR.split(title)[:2]
 
 
 def _names_nothing(texts: Iterable[str]) -> bool:
-    """Return whether a heading is exactly a known phrase for a missing page."""
+    """Return True if one of the texts is exactly a known phrase for a missing page."""
     return any(_NOT_FOUND.fullmatch(text.rstrip(".! ")) for text in texts)
 
 

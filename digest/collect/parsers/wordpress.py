@@ -1,4 +1,4 @@
-"""Posts from WordPress's REST API (`/wp-json/wp/v2/posts?_embed`), one or several."""
+"""Posts from WordPress's REST API (`/wp-json/wp/v2/posts?_embed`): a single post or a list."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -11,26 +11,26 @@ from digest.collect.parsers.visitor_access_checks import PROTECTED
 
 
 def accepts(value: object) -> bool:
-    """Return whether a JSON value is a post, or a list that's empty or contains posts."""
+    """Return True if a JSON value is a post, or a list that's empty or contains posts."""
     return not value or any(map(is_post, value)) if isinstance(value, list) else is_post(value)
 
 
 def is_post(value: object) -> bool:
-    """Return whether a JSON value is a post: it has a link, and a title as WordPress renders it."""
+    """Return True if a JSON value is a post: it has a link, a date, and a rendered title."""
     if not isinstance(value, dict) or not isinstance(value.get("title"), dict):
         return False
     return "link" in value and "date" in value
 
 
 def parse(value: Any, kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse posts; entries that aren't posts, or aren't public, are rejected with their position."""
+    """Parse posts. Entries that aren't posts, or aren't public, are rejected with their position."""
     posts = value if isinstance(value, list) else [value]
     return clean_document(kind, _raw_items(posts), context)
 
 
 def _raw_items(posts: list[Any]) -> Iterator[RawItem | RejectedEntry]:
     for post in posts:
-        if isinstance(post, str):  # the reason, if the document is truncated
+        if isinstance(post, str):  # the reason why the document is truncated
             yield RejectedEntry(0, post)
         elif not is_post(post):
             yield RejectedEntry(0, "not a WordPress post: no title or no link")
@@ -63,7 +63,10 @@ def _raw_item(post: dict[str, Any]) -> RawItem:
 
 
 def _explain_withheld(post: dict[str, Any]) -> str:
-    """Return why a post isn't public: its status, or a password; its text is then empty, or an author's excerpt."""
+    """Return why a post isn't public: its status, or a password. Return "" if it's public.
+
+    The text of a protected post is empty or an author's excerpt.
+    """
     if (status := post.get("status", "publish")) != "publish":
         return f"the status is {str(status)[:40]!r}"
     texts = read_objects([post.get("content"), post.get("excerpt")])
@@ -71,7 +74,10 @@ def _explain_withheld(post: dict[str, Any]) -> str:
 
 
 def _date_with_zone(post: dict[str, Any], name: str) -> str:
-    """Return a date with its zone: `date_gmt` is UTC without saying so; `date` is in the site's own time."""
+    """Return a date with its zone, or the site's local time if there's none.
+
+    `date_gmt` is UTC without saying so, while `date` is in the site's own time zone.
+    """
     gmt = read_text(post.get(f"{name}_gmt"))
     return f"{gmt.removesuffix('Z')}Z" if gmt else read_text(post.get(name))
 

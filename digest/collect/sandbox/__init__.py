@@ -1,1 +1,1 @@
-"""Sandboxed processes that parse untrusted documents; they have no keys and can be killed."""
+"""Sandboxed processes that parse untrusted documents. They have no keys and can be killed."""

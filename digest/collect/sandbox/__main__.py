@@ -1,4 +1,4 @@
-"""The broker's process, `python -m digest.collect.sandbox`, which `client` starts and talks to over its pipes."""
+"""The broker's process, `python -m digest.collect.sandbox`, which `client` starts and talks to over pipes."""
 
 from digest.collect.sandbox.broker import serve_requests
 

@@ -1,7 +1,8 @@
-"""The broker between the serving process and the child processes that parse documents; it has no keys.
+"""The broker between the serving process and the child processes that parse documents.
 
-It starts with an empty environment, imports the parsers, and confines itself before it creates children. It reads only
-the number and length of a child's reply; the bytes are passed on, marked as a child's, and never unpickled.
+It has no keys. It starts with an empty environment, imports the parsers, and confines itself before
+it creates children. From a child's reply, it reads only the number and the length. The other bytes
+are passed on, marked as a child's, and never unpickled.
 """
 
 import fcntl
@@ -38,19 +39,23 @@ from digest.collect.sandbox.wire import (
 )
 
 _NICENESS = 5  # serving pages and sending take precedence
-IDLE_SECONDS = 30.0  # the broker ends with all its children if it's idle this long
+IDLE_SECONDS = 30.0  # if it's idle for this long, the broker exits with all its children
 MAX_CHILDREN = 4
-_DOCUMENTS_PER_CHILD = 20  # before a child is replaced, so that leaks and takeovers don't last; a new one costs 10 ms
-_LARGE_DOCUMENT = 1_000_000  # bytes, after which a child is also replaced, as its memory may not be freed entirely
+# Number of documents before a child is replaced, which limits leaks and takeovers. A new child costs 10 ms.
+_DOCUMENTS_PER_CHILD = 20
+# Size in bytes after which a child is also replaced, because its memory may not be freed completely.
+_LARGE_DOCUMENT = 1_000_000
 _PIPE_PART = 1 << 20
 
 
 def serve_requests() -> None:
-    """Take requests from standard input until it ends or none comes for 30 seconds; reply on standard output.
+    """Take requests from standard input, and reply on standard output.
 
-    The command-line arguments are paths that no process here may open.
+    Return when the input ends or no request came for 30 seconds. The command-line arguments are
+    paths that no process here may open.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to all of a service's processes; this one ends with its pipe
+    # These signals are sent to all of a service's processes. This one exits when its pipe ends.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     requests, replies = _take_over_pipes()
@@ -63,7 +68,10 @@ def serve_requests() -> None:
 
 
 def _take_over_pipes() -> tuple[FileIO, FileIO]:
-    """Return duplicates of both pipes, and detach the standard streams that children inherit and libraries use."""
+    """Return duplicates of both pipes, and redirect the standard streams to the null device.
+
+    Children inherit the standard streams, and libraries use them.
+    """
     requests = FileIO(os.dup(0), "rb")
     replies = FileIO(os.dup(1), "wb")
     nowhere = os.open(os.devnull, os.O_RDWR)
@@ -74,7 +82,10 @@ def _take_over_pipes() -> tuple[FileIO, FileIO]:
 
 
 def _open_memory_count() -> int | None:
-    """Open the file with this process's memory size, which can't be opened after confinement; None if there's none."""
+    """Open the file with this process's memory size, or return None if there's none.
+
+    It can't be opened after confinement.
+    """
     try:
         return os.open("/proc/self/statm", os.O_RDONLY)
     except OSError:
@@ -90,7 +101,7 @@ class _Document:
 
 @dataclass(slots=True)
 class _Child:
-    """A child process, its pipes, and its progress; `messages_read` is the number of its documents."""
+    """A child process, its pipes, and its progress. `messages_read` counts its documents."""
 
     process: int
     requests: int
@@ -103,7 +114,7 @@ class _Child:
 
     @property
     def is_used_up(self) -> bool:
-        """True if the next document needs another child."""
+        """Whether the next document needs a new child."""
         is_large = self.document is not None and len(self.document.message) > _LARGE_DOCUMENT
         return is_large or self.messages_read >= _DOCUMENTS_PER_CHILD
 
@@ -115,7 +126,10 @@ class _Child:
         self.messages_read += 1
 
     def write_part(self) -> None:
-        """Write as much of the document as the pipe accepts; a child's end is noticed when its replies are read."""
+        """Write as much of the document as the pipe accepts.
+
+        If the child has exited, this is noticed when its replies are read.
+        """
         try:
             written = os.write(self.requests, self.unwritten[:_PIPE_PART])
             self.unwritten = self.unwritten[written:]
@@ -125,15 +139,15 @@ class _Child:
             self.unwritten = memoryview(b"")
 
     def end(self) -> int:
-        """End the process if it's alive, and return its exit code, negative for a signal."""
+        """Kill the process if it's alive, and return its exit code, which is negative for a signal."""
         os.close(self.requests)
         os.close(self.replies)
-        os.kill(self.process, signal.SIGKILL)  # one that's already ending keeps its own code
+        os.kill(self.process, signal.SIGKILL)  # a process that's already exiting keeps its own code
         return os.waitstatus_to_exitcode(os.waitpid(self.process, 0)[1])
 
 
 class _Broker:
-    """Distributes documents to children and returns their replies; single-threaded so that it can fork."""
+    """A distributor of documents to child processes. It's single-threaded so that it can fork."""
 
     def __init__(self, requests: FileIO, replies: FileIO, memory_count: int | None) -> None:
         self._requests = requests
@@ -149,14 +163,14 @@ class _Broker:
         try:
             while self._serve_round():
                 pass
-        except BrokenPipeError:  # the replies aren't read anymore, so the requests have ended, too
+        except BrokenPipeError:  # nobody reads the replies anymore, so the requests have also ended
             return
         finally:
             for child in self._children:
                 child.end()
 
     def _serve_round(self) -> bool:
-        """Wait for events and handle all of them; return whether to continue."""
+        """Wait for events and handle all of them. Return False if it's time to stop."""
         while self._waiting and (idle := self._find_idle_child()):
             idle.take(self._waiting.popleft())
         is_busy = any(child.document for child in self._children)
@@ -180,7 +194,10 @@ class _Broker:
             self._give_up(child, f"reading took more than {child.document.limits.wall_seconds:.0f} s")
 
     def _wait(self) -> set[int]:
-        """Return the pipe ends that are ready; empty after the first deadline, or after the idle time."""
+        """Return the pipe ends that are ready.
+
+        The result is empty if the first deadline or the idle time passes.
+        """
         poll = select.poll()
         poll.register(self._requests, select.POLLIN)
         for child in self._children:
@@ -209,7 +226,7 @@ class _Broker:
         flags = fcntl.fcntl(requests, fcntl.F_GETFL)
         fcntl.fcntl(
             requests, fcntl.F_SETFL, flags | os.O_NONBLOCK
-        )  # `os.set_blocking` uses a call that isn't allowed here
+        )  # `os.set_blocking` uses a system call that isn't allowed here
         child = _Child(process, requests, replies)
         self._children.append(child)
         return child
@@ -223,7 +240,7 @@ class _Broker:
     def _read_reply(self, child: _Child) -> None:
         part = os.read(child.replies, _PIPE_PART)
         document = child.document
-        if document is None:  # it ended while idle, or sent an unrequested reply
+        if document is None:  # the child exited while idle, or sent an unrequested reply
             self._remove(child)
         elif not part:
             exit_code = self._remove(child)
@@ -265,7 +282,7 @@ class _Broker:
 
 
 def describe_child_exit(exit_code: int, limits: DocumentLimits) -> str:
-    """Return a phrase on why a child ended before its document was read."""
+    """Return a phrase explaining why a child exited before it had read its document."""
     if exit_code == -signal.SIGXCPU:
         return f"reading took more than {limits.cpu_seconds} s of CPU time"
     if exit_code == MEMORY_EXIT_CODE:

@@ -15,7 +15,7 @@ from digest.collect.sandbox.confinement import confine_child
 from digest.collect.sandbox.wire import pack_message, read_frame, unpack_message, write_frame
 from subscribers.errors import ApplicationError
 
-MEMORY_EXIT_CODE = 77  # of a child that ran out of memory
+MEMORY_EXIT_CODE = 77  # exit code of a child that ran out of memory
 _FAILURE_EXIT_CODE = 70
 MAX_REPLY_BYTES = 60_000_000
 _MOST_FILES = 4096  # more than the broker opens
@@ -34,8 +34,8 @@ class DocumentLimits:
 def compute_document_limits(size: int) -> DocumentLimits:
     """Return the limits for a document of `size` bytes.
 
-    A large feed of 20,000 items (10 MB) takes about 25 s of CPU time and 200 MB on a slow machine. Wall-clock time is
-    three times as long because the machine may be busy.
+    A large feed of 20,000 items (10 MB) takes about 25 s of CPU time and 200 MB on a slow machine.
+    The wall-clock time is three times as long, because the machine may be busy.
     """
     cpu = 10 + size // 200_000
     return DocumentLimits(cpu, 20.0 + 3 * cpu, 400 * _MEGABYTE + 15 * size)
@@ -43,10 +43,12 @@ def compute_document_limits(size: int) -> DocumentLimits:
 
 @contextmanager
 def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]:
-    """Limit this process inside the block: SIGXCPU ends it for CPU time, and MemoryError is raised for memory.
+    """Limit this process within the block.
 
-    Both soft limits are restored afterward, so that the reply can be written and the next document read.
-    `occupied` is the process's initial memory in bytes; if it's None (unknown), memory isn't limited.
+    If it exceeds its CPU time, it's ended by SIGXCPU. If it exceeds its memory, MemoryError is
+    raised. Both soft limits are restored afterward, so that the reply can be written and the next
+    document read. `occupied` is the process's initial memory in bytes. If it's None (unknown),
+    memory isn't limited.
     """
     usage = resource.getrusage(resource.RUSAGE_SELF)
     lowered = {resource.RLIMIT_CPU: math.ceil(usage.ru_utime + usage.ru_stime) + limits.cpu_seconds}
@@ -64,10 +66,10 @@ def apply_limits(limits: DocumentLimits, occupied: int | None) -> Iterator[None]
 
 
 def serve_as_child(requests: int, replies: int, occupied: int | None) -> NoReturn:
-    """Read documents from one pipe and write replies to the other until there are no more, then exit.
+    """Read documents from one pipe and write replies to the other, then exit.
 
-    This fork of the broker first gives up what parsers don't need: the environment, all files except both pipes,
-    writing, and what `confine_child` removes.
+    This fork of the broker first gives up what parsers don't need: the environment, all files
+    except the two pipes, writing, and everything that `confine_child` takes away.
     """
     exit_code = _FAILURE_EXIT_CODE
     try:
@@ -85,7 +87,7 @@ def _give_up_everything(requests: int, replies: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     os.environ.clear()
-    os.dup2(0, 2)  # to the null device, as only the service writes to its log
+    os.dup2(0, 2)  # use the null device, because only the service writes to its log
     start = 3
     for end in (*sorted((requests, replies)), _MOST_FILES):
         os.closerange(start, end)
@@ -96,12 +98,12 @@ def _give_up_everything(requests: int, replies: int) -> None:
 
 
 def run_operation(message: bytes, occupied: int | None) -> bytes:
-    """Run the operation in the message's head, within the limits for its size, and return the reply's message.
+    """Run the operation named in a message's head, and return the reply as a message.
 
-    Parsers' rejections and our own errors are returned in the head. A document that needs too much memory ends the
-    process, which may have little left.
+    The limits depend on the size of the message. Parsers' rejections and our own errors are returned
+    in the head. If a document needs too much memory, the process exits, because little may be left.
     """
-    from digest.collect.sandbox.child_operations import OPERATIONS  # the broker has imported them
+    from digest.collect.sandbox.child_operations import OPERATIONS  # already imported by the broker
 
     head, body = unpack_message(message)
     try:
@@ -122,7 +124,10 @@ def run_operation(message: bytes, occupied: int | None) -> bytes:
 
 
 def _ran_out_of_memory(error: BaseException | None) -> bool:
-    """Return whether an error was caused by a lack of memory; parsers wrap their libraries' errors."""
+    """Return True if an error was caused by a lack of memory.
+
+    Parsers wrap the errors of their libraries.
+    """
     while error is not None:
         if isinstance(error, MemoryError):
             return True

@@ -1,4 +1,7 @@
-"""The operations of a child process; each takes a body and head fields, and returns the reply's head and body."""
+"""The operations of a child process.
+
+Each takes a body and the fields of the head, and returns the reply's head and body.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict

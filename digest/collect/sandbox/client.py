@@ -1,6 +1,6 @@
 """The client of the sandbox, which is started by the first request from any thread.
 
-For other packages, it provides the functions of the parsers and the image codec.
+For other packages, this module provides the functions of the parsers and the image codec.
 """
 
 import atexit
@@ -24,14 +24,17 @@ from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError
 
 _STOP_SECONDS = 10.0
-_ATTEMPTS = 3  # a broker that has just ended because it was idle is started again
-_MAX_WORDS = 4_000  # characters of a child's rejection or traceback
+_ATTEMPTS = 3  # if the broker just exited because it was idle, it's restarted
+_MAX_WORDS = 4_000  # maximum number of characters of a child's rejection or traceback
 _Answer = TypeVar("_Answer")
-_Head = dict[str, Any]  # of a message, as JSON
+_Head = dict[str, Any]  # the head of a message, as JSON
 
 
 class DocumentRefusedError(ParseError):
-    """Raised when a document can't be read; the message is the parser's, or names the exceeded limit."""
+    """Raised when a document can't be read.
+
+    The message is the parser's, or says which limit was exceeded.
+    """
 
 
 class DocumentLimitError(DocumentRefusedError):
@@ -43,11 +46,11 @@ class SandboxError(ApplicationError):
 
 
 class BrokerLostError(Exception):
-    """Raised when the broker ended before it replied."""
+    """Raised when the broker exited before it replied."""
 
 
 class BrokerProcess:
-    """A running broker. Thread-safe; each thread waits for its own reply."""
+    """A running broker. It's thread-safe: each thread waits for its own reply."""
 
     def __init__(self, module: str, closed: Iterable[Path]) -> None:
         search_path = os.pathsep.join(map(os.path.abspath, sys.path))
@@ -56,9 +59,10 @@ class BrokerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
-            env={"PYTHONPATH": search_path, "LC_ALL": "C.UTF-8"},  # without ours, which has settings and keys
+            # Not our own environment, which has settings and keys.
+            env={"PYTHONPATH": search_path, "LC_ALL": "C.UTF-8"},
             cwd="/",
-            start_new_session=True,  # this process handles Ctrl+C
+            start_new_session=True,  # this process handles Ctrl+C itself
         )
         self._numbers = itertools.count()
         self._waiting: dict[int, Future[bytes]] = {}
@@ -68,10 +72,10 @@ class BrokerProcess:
         threading.Thread(target=self._receive_replies, name="sandbox", daemon=True).start()
 
     def ask(self, message: bytes) -> bytes:
-        """Send a request's message, and return the reply's.
+        """Send a request as a message, and return the reply.
 
         Raises:
-            BrokerLostError: the broker ended first.
+            BrokerLostError: the broker exited first.
         """
         number, future = next(self._numbers), Future[bytes]()
         with self._registry:
@@ -83,8 +87,8 @@ class BrokerProcess:
             with self._writing:
                 wire.write_frame(self.process.stdin, number, message)
         except (OSError, ValueError) as error:
-            # Set here because the reading thread may notice the end later, and all retries would use this broker until
-            # then.
+            # Set this here, because the reading thread may notice the exit later, and until then
+            # all retries would use this broker.
             with self._registry:
                 self.is_lost = True
                 self._waiting.pop(number, None)
@@ -122,7 +126,7 @@ class BrokerProcess:
 
 
 class Sandbox:
-    """The broker of this process, started on first use and restarted after it has ended."""
+    """The broker of this process, which is started on first use and restarted after it has exited."""
 
     def __init__(self, module: str = "digest.collect.sandbox") -> None:
         self._module = module
@@ -140,11 +144,12 @@ class Sandbox:
         head: _Head,
         body: bytes,
     ) -> tuple[_Head, bytes]:
-        """Run one operation on a document, and return the reply's head and body.
+        """Run an operation on a document, and return the reply's head and body.
 
         Raises:
-            DocumentRefusedError: it can't be read, or exceeds a limit.
-            SandboxError: the broker keeps ending, or the operation failed because of a bug.
+            DocumentRefusedError: the document can't be read or exceeds a limit.
+            SandboxError: the broker keeps exiting, or the operation failed because of a
+                bug.
         """
         message = wire.pack_message(head, body)
         if len(message) > wire.MAX_MESSAGE_BYTES:
@@ -207,7 +212,8 @@ def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
     """Return the source of a reply, its head, and its body.
 
     Raises:
-        DocumentRefusedError: it has no head, so the child that wrote it is compromised.
+        DocumentRefusedError: the reply has no head, so the child that wrote it must be
+            compromised.
     """
     try:
         return answer[:1], *wire.unpack_message(answer[1:])
@@ -234,10 +240,13 @@ def _ask(
     take: Callable[[_Head, bytes], _Answer],
     **head: Any,
 ) -> _Answer:
-    """Run an operation, and return what `take` builds from the reply's head and body after checking every type.
+    """Run an operation, and return what `take` builds from the reply's head and body.
+
+    `take` must check the type of every value.
 
     Raises:
-        DocumentRefusedError: it can't be read, exceeds a limit, or has an invalid reply.
+        DocumentRefusedError: the document can't be read or exceeds a limit, or its reply is
+            invalid.
         SandboxError: see `Sandbox.run`.
     """
     reply, content = SANDBOX.run({"operation": operation, **head}, body)
@@ -257,7 +266,7 @@ def parse_document(
     """Parse a document in a child process, as `parsers.parse_document` does.
 
     Raises:
-        ParseError: the document can't be parsed, or exceeds a limit.
+        ParseError: the document can't be parsed or exceeds a limit.
     """
     return _ask("document", body, decode_document, now=now.isoformat(), url=url, charset=charset)
 
@@ -266,17 +275,17 @@ def parse_saved_file_in_child(body: bytes, *, file_url: str, site: str, now: dat
     """Parse a saved document in a child process, as `parsers.saved_file.parse_saved_file` does.
 
     Raises:
-        ParseError: the document can't be parsed, or exceeds a limit.
+        ParseError: the document can't be parsed or exceeds a limit.
     """
     return _ask("saved file", body, decode_document, now=now.isoformat(), file_url=file_url, site=site)
 
 
 @dataclass(frozen=True, slots=True)
 class ArticlePageFindings:
-    """Facts that an article's page states; each is empty if absent or if the page can't be read.
+    """Facts stated on an article's page. Each is empty if missing or if the page can't be read.
 
-    `barrier` is why a visitor can't read it, `supersession` the status of the advisory on it ("superseded by …"), and
-    `publisher` its publisher.
+    `barrier` is why a visitor can't read the page. `supersession` is the status of the advisory on
+    it ("superseded by …"). `publisher` is its publisher.
     """
 
     barrier: str = ""
@@ -285,10 +294,13 @@ class ArticlePageFindings:
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Return the facts that a page states, found in a child process; all are empty if it can't be read."""
+    """Return the facts stated on a page, which is parsed in a child process.
+
+    All facts are empty if the page can't be read.
+    """
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
-    except (DocumentRefusedError, SandboxError):  # no facts from a page that can't be read
+    except (DocumentRefusedError, SandboxError):  # a page that can't be read has no facts
         return ArticlePageFindings()
 
 
@@ -299,17 +311,19 @@ def read_past_edition_in_child(
     now: datetime,
     charset: str | None = None,
 ) -> PastEditionPage:
-    """Parse a past edition in a child process, as `digest.collect.parsers.past_edition.read_past_edition` does.
+    """Parse a past edition in a child process.
+
+    See `digest.collect.parsers.past_edition.read_past_edition`.
 
     Raises:
-        ParseError: it can't be parsed, or exceeds a limit.
+        ParseError: the edition can't be parsed or exceeds a limit.
     """
     take = _take_head(PastEditionPage)
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
 def list_child_sandbox_gaps() -> list[str]:
-    """Return what a sandboxed child can use though it mustn't: "files", "connections", "processes".
+    """Return what a sandboxed child can use but shouldn't: "files", "connections", or "processes".
 
     Raises:
         SandboxError: the sandbox can't be started, or fails.
@@ -325,7 +339,9 @@ def list_child_sandbox_gaps() -> list[str]:
 
 
 def unpack_list_in_child(body: bytes) -> Iterator[bytes]:
-    """Yield a ZIP file's or spreadsheet's table in pieces, unpacked in a child process, as `subscribers.transfer.packed_lists.unpack_list` does.
+    """Yield the table of a ZIP file or spreadsheet in pieces, unpacked in a child process.
+
+    See `subscribers.transfer.packed_lists.unpack_list`.
 
     Raises:
         DocumentRefusedError: there's no table, or it exceeds a limit.
@@ -347,10 +363,10 @@ def _take_head(kind: type[_Answer]) -> Callable[[_Head, bytes], _Answer]:
 
 
 def encode_image_in_child(operation: str, body: bytes, **head: Any) -> EncodedImage:
-    """Return an image made by one of the `OPERATIONS` for images in a child process; `head` has its parameters.
+    """Run one of the image `OPERATIONS` in a child process, with `head` as its parameters.
 
     Raises:
-        ImageError: the image can't be made, or exceeds a limit.
+        ImageError: the image can't be produced or exceeds a limit.
     """
     return _ask_about_image(operation, body, parse_encoded_image, **head)
 
@@ -359,7 +375,7 @@ def count_colors_in_child(body: bytes) -> LogoColors:
     """Return the colors of a stored logo, counted in a child process.
 
     Raises:
-        ImageError: `body` isn't an image, or it exceeds a limit.
+        ImageError: `body` isn't an image or exceeds a limit.
     """
     return _ask_about_image("count colors", body, _take_head(LogoColors))
 
@@ -369,5 +385,5 @@ def _ask_about_image(operation: str, body: bytes, take: Callable[[_Head, bytes],
         return _ask(operation, body, take, **head)
     except DocumentRefusedError as refusal:
         raise ImageError(str(refusal)) from refusal
-    except SandboxError as error:  # an image isn't worth delaying an edition
+    except SandboxError as error:  # an image isn't worth delaying an edition for
         raise ImageError(f"can't be read ({str(error).splitlines()[-1]})"[:300]) from error

@@ -1,8 +1,9 @@
-"""Kernel restrictions on the processes that parse documents: Landlock for files, and seccomp for system calls.
+"""Kernel restrictions on the processes that parse documents.
 
-Newer versions of Landlock also restrict TCP, abstract sockets, and signals. Both mechanisms apply to the calling process
-and all processes it starts, and can't be undone. A system that lacks one of them applies the other; `digest doctor`
-reports what isn't restricted.
+Landlock restricts files, and seccomp restricts system calls. Newer versions of Landlock also
+restrict TCP, abstract sockets, and signals. Both mechanisms apply to the calling process and all
+processes that it starts, and can't be undone. On a system that lacks one of them, the other is
+applied. `digest doctor` reports what isn't restricted.
 """
 
 import ctypes
@@ -21,10 +22,11 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38
 _SECCOMP_MODE_FILTER = 2
-_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every machine
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446  # the same on every architecture
 _READ_FILE, _READ_DIR = 1 << 2, 1 << 3
 _PATH_BENEATH = 1
-# The rights that each version of Landlock added: for files, TCP, and outside processes (abstract sockets, signals).
+# The rights that each version of Landlock added, for files, TCP, and other processes (abstract
+# sockets, signals).
 _FILE_RIGHTS = {1: 0x1FFF, 2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 _NETWORK_RIGHTS = {4: 0b11}
 _SCOPES = {6: 0b11}
@@ -40,7 +42,7 @@ class _FilterProgram(ctypes.Structure):
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A machine's seccomp ID (an AUDIT_ARCH number) and its system call numbers by name."""
+    """A machine's seccomp ID (an AUDIT_ARCH number) and the numbers of its system calls by name."""
 
     audit_number: int
     calls: Mapping[str, int]
@@ -48,14 +50,18 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True)
 class AllowedCalls:
-    """Allowed system calls by name; those in `conditions` require that argument `index`, masked, has the value."""
+    """Allowed system calls by name.
+
+    For a call in `conditions`, argument `index` must equal `value` after masking.
+    """
 
     names: tuple[str, ...]
     conditions: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)  # name: (index, mask, value)
 
 
-# The calls that processes need to compute, import modules, write to a pipe, and (at the end) start children, with their
-# numbers on x86_64 and aarch64. Frequent calls come first, because the filter checks them in order.
+# The calls that processes need to compute, import modules, write to a pipe, and (at the end) start
+# children, with their numbers on x86_64 and aarch64. Frequent calls come first, because the filter
+# checks them in order.
 _CALL_TABLE = """
 read             0    63
 write            1    64
@@ -144,7 +150,7 @@ ARCHITECTURES = {
     ),
 }
 _CLONE_THREAD = 0x0001_0000
-_CLONE_NEW_NAMESPACES = 0x7E02_0080  # all of them: new user, mount, network … namespaces
+_CLONE_NEW_NAMESPACES = 0x7E02_0080  # all of them: new user, mount, network, and other namespaces
 _OWN_LIMITS = {"prlimit64": (0, 0xFFFF_FFFF, 0)}  # each process may set only its own limits
 _BROKER_ONLY = ("wait4", "kill", "pipe2", "dup2", "dup3", "close_range", "prctl")
 _NOT_FOR_CHILDREN = {*_BROKER_ONLY, *_OWN_LIMITS, "clone"}
@@ -155,10 +161,10 @@ BROKER_CALLS = AllowedCalls((*_CHILD_NAMES, *_BROKER_ONLY), {**_OWN_LIMITS, "clo
 
 
 def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
-    """Return the BPF program that permits the allowed calls and fails all others with ENOSYS.
+    """Return the BPF program that permits the allowed calls and makes all others fail with ENOSYS.
 
-    C libraries then use an alternative: instead of clone3, whose flags a filter can't read, they call clone. A call of
-    another architecture (32 bits) ends the process.
+    C libraries then use an alternative. For example, they call clone instead of clone3, whose flags
+    a filter can't read. A call for another architecture (32 bits) ends the process.
     """
     load, equal, mask, answer = 0x20, 0x15, 0x54, 0x06
     allow, no_such_call, kill_process = 0x7FFF_0000, 0x0005_0000 | errno.ENOSYS, 0x8000_0000
@@ -185,10 +191,11 @@ def build_filter(architecture: Architecture, allowed: AllowedCalls) -> bytes:
 
 
 def list_code_folders() -> Iterator[Path]:
-    """Yield the folders that code is loaded from: the standard library, packages, shared libraries, time zones.
+    """Yield the folders and files that code is loaded from.
 
-    Of search path folders that don't contain only packages, such as a checkout or the current folder, it yields only
-    the packages that were imported from there.
+    These are the standard library, packages, shared libraries, and time zones. If a folder on the
+    search path doesn't contain only packages (a checkout or the current folder), only the packages
+    imported from it are yielded.
     """
     yield from map(Path, (*_LIBRARY_FOLDERS, *_SYSTEM_FILES, *zoneinfo.TZPATH))
     yield Path(sysconfig.get_path("stdlib"))
@@ -200,9 +207,10 @@ def list_code_folders() -> Iterator[Path]:
 
 
 def list_readable_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
-    """Yield the places without closed ones; if one contains a closed place, yield its other entries instead.
+    """Yield the places without the closed ones.
 
-    A place within a closed one is included, because it's code that was installed there.
+    If a place contains a closed one, its other entries are yielded instead. A place within a closed
+    one is included, because it's code that was installed there.
     """
     closed = tuple(path.resolve() for path in closed)
     for place in dict.fromkeys(path.resolve() for path in places):
@@ -219,12 +227,14 @@ def _leave_out_of(place: Path, closed: tuple[Path, ...]) -> Iterator[Path]:
 
 
 def confine_sandbox_broker(closed: Iterable[Path]) -> None:
-    """Restrict this process, and all it starts, to reading code; they can't connect or run other programs.
+    """Restrict this process, and all processes that it starts, to reading code.
 
-    The restriction can't be undone. `closed` is never readable, even within a folder of code.
+    They can't connect to anything or run other programs. This can't be undone. `closed` is never
+    readable, even within a folder of code.
 
     Raises:
-        OSError: Landlock or seccomp is available but can't be applied. It isn't an error if they're unavailable.
+        OSError: Landlock or seccomp is available but can't be applied. It isn't an error if
+            they're unavailable.
     """
     places = tuple(list_readable_paths(list_code_folders(), closed))
     if _give_up_privileges():
@@ -233,14 +243,20 @@ def confine_sandbox_broker(closed: Iterable[Path]) -> None:
 
 
 def confine_child() -> None:
-    """Prevent this child of a confined broker from starting or signaling processes; it ends with its broker."""
+    """Prevent this child of a confined broker from starting or signaling processes.
+
+    The child ends when its broker does.
+    """
     if _give_up_privileges():
         _libc().prctl(_PR_SET_PDEATHSIG, 9, 0, 0, 0)
         _restrict_calls(CHILD_CALLS)
 
 
 def list_sandbox_gaps() -> list[str]:
-    """Try what a confined child mustn't do, and return what succeeds: "files", "connections", "processes"."""
+    """Try what a confined child mustn't do, and return what succeeds.
+
+    The possible items are "files", "connections", and "processes".
+    """
     attempts: dict[str, Callable[[], object]] = {
         "files": lambda: list(Path("/").iterdir()),
         "connections": lambda: socket.socket().close(),
@@ -258,7 +274,7 @@ def _is_refused(attempt: Callable[[], object]) -> bool:
 
 
 def read_landlock_version() -> int:
-    """Return the version of Landlock that this system has (its ABI); 0 if none."""
+    """Return the version of Landlock on this system (its ABI), or 0 if there's none."""
     return max(0, _landlock(_CREATE_RULESET, None, 0, 1)) if sys.platform == "linux" else 0
 
 
@@ -277,7 +293,7 @@ def _restrict_files(places: Iterable[Path]) -> None:
     for place in places:
         try:
             opened = os.open(place, os.O_PATH | os.O_CLOEXEC)
-        except OSError:  # not all systems have each of them
+        except OSError:  # some systems don't have all of them
             continue
         rule = struct.pack("=Qi", _READ_FILE | (_READ_DIR if place.is_dir() else 0), opened)
         if _landlock(_ADD_RULE, ruleset, _PATH_BENEATH, rule, 0):
@@ -294,12 +310,12 @@ def _rights_until(version: int, by_version: Mapping[int, int]) -> int:
 
 def _restrict_calls(allowed: AllowedCalls) -> None:
     architecture = ARCHITECTURES.get(platform.machine())
-    if architecture is None or struct.calcsize("P") != 8:  # 32-bit programs use other call numbers
+    if architecture is None or struct.calcsize("P") != 8:  # 32-bit programs use different call numbers
         return
     program = build_filter(architecture, allowed)
     filter_program = _FilterProgram(len(program) // 8, program)
     refused = _libc().prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(filter_program), 0, 0)
-    if refused and ctypes.get_errno() != errno.EINVAL:  # meaning that the kernel has no filters
+    if refused and ctypes.get_errno() != errno.EINVAL:  # EINVAL means that the kernel doesn't support filters
         raise OSError(ctypes.get_errno(), "can't install the system call filter")
 
 

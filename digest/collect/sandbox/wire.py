@@ -1,27 +1,30 @@
-"""Messages to and from the sandbox processes: a JSON header and a body of raw bytes, never a pickle."""
+"""Messages to and from the sandbox processes.
+
+A message consists of a JSON header and a body of raw bytes. Messages are never pickled.
+"""
 
 import json
 import struct
 from typing import Any, Protocol
 
 MAX_MESSAGE_BYTES = 100_000_000
-FROM_BROKER, FROM_CHILD = b"B", b"C"  # the first byte of the broker's replies, for the source of the rest
-_FRAME = struct.Struct(">QI")  # the request's number, and the message's length in bytes
-_HEAD = struct.Struct(">I")  # the head's length in bytes
+FROM_BROKER, FROM_CHILD = b"B", b"C"  # first byte of the broker's replies, which says who sent the rest
+_FRAME = struct.Struct(">QI")  # number of the request, and length of the message in bytes
+_HEAD = struct.Struct(">I")  # length of the head in bytes
 
 
 class OversizedMessageError(Exception):
-    """Raised when a message announces or has too many bytes."""
+    """Raised when a message announces or contains too many bytes."""
 
 
 class RawStream(Protocol):
     """An unbuffered end of a pipe."""
 
     def read(self, size: int, /) -> bytes | None:
-        """Return at most `size` bytes; empty at the end."""
+        """Return at most `size` bytes, or b"" at the end."""
 
     def write(self, data: Any, /) -> int | None:
-        """Write some of the bytes, and return how many."""
+        """Write some of the bytes, and return the number written."""
 
 
 def pack_message(head: dict[str, Any], body: bytes = b"") -> bytes:
@@ -34,7 +37,7 @@ def unpack_message(message: bytes) -> tuple[dict[str, Any], bytes]:
     """Return a message's head and body.
 
     Raises:
-        ValueError: it isn't a message.
+        ValueError: the bytes aren't a message.
     """
     if len(message) < _HEAD.size:
         raise ValueError("the message has no header")
@@ -61,10 +64,11 @@ def write_frame(stream: RawStream, number: int, message: bytes) -> None:
 
 
 def read_frame(stream: RawStream) -> tuple[int, bytes] | None:
-    """Return the next numbered message; None at the end of the stream.
+    """Return the next numbered message, or None at the end of the stream.
 
     Raises:
-        OversizedMessageError: it's longer than `MAX_MESSAGE_BYTES`; nothing after it can be read.
+        OversizedMessageError: the message is longer than `MAX_MESSAGE_BYTES`. Nothing can be
+            read after it.
     """
     start = _read_exactly(stream, _FRAME.size)
     if start is None:
@@ -87,17 +91,17 @@ def _read_exactly(stream: RawStream, length: int) -> bytes | None:
 
 
 class FrameReader:
-    """Assembles numbered messages from parts, for pipes that must not block."""
+    """An assembler of numbered messages from parts, for pipes that mustn't block."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._parts = bytearray()
 
     def take(self, part: bytes) -> tuple[int, bytes] | None:
-        """Return the message that a part completes; None if it's still incomplete.
+        """Return the message that a part completes, or None if it's still incomplete.
 
         Raises:
-            OversizedMessageError: it's longer than allowed, or than announced.
+            OversizedMessageError: the message is longer than allowed or announced.
         """
         self._parts += part
         if len(self._parts) < _FRAME.size:

@@ -1,6 +1,6 @@
-"""Import of the page views of the site's own articles, from a CSV file or WordPress Popular Posts.
+"""Import of page views for the site's own articles, from a CSV file or WordPress Popular Posts.
 
-One import covers the whole week: articles that aren't in it have no count afterward.
+An import covers the whole week. Afterward, articles that aren't in it have no views.
 """
 
 import csv
@@ -32,7 +32,7 @@ from subscribers.loggers import get_logger
 log = get_logger(__name__)
 
 POPULAR_POSTS_PATH = "/wp-json/wordpress-popular-posts/v1/popular-posts?range=last7days&limit=100"
-_MAX_VIEWS = 2**31 - 1  # the column's maximum on PostgreSQL
+_MAX_VIEWS = 2**31 - 1  # maximum of the column on PostgreSQL
 _CHUNK_SIZE = 500
 _COUNT_PATTERN = re.compile(r"\d{1,3}(?:[ ,.'\u2019\u00a0\u2009\u202f]\d{3})+|\d+(?:\.0{1,2})?")
 _URL_HEADING = re.compile(r"(?:landing )?page|page ?path(?: and screen class)?|page url|url|path|link|address")
@@ -45,7 +45,7 @@ _Row = TypeVar("_Row")
 class ParsedReadershipReport:
     """A parsed readership report: views by canonical URL, and the unusable rows.
 
-    `error` explains why it couldn't be read at all.
+    `error` explains why the report couldn't be read at all.
     """
 
     views: Mapping[str, int] = field(default_factory=dict)
@@ -55,9 +55,10 @@ class ParsedReadershipReport:
 
 @dataclass(frozen=True, slots=True)
 class ReadershipImportResult:
-    """The result of one report: the numbers of pages that match an article and that don't, and the unusable rows.
+    """The result of a report: how many of its pages match an article, and the unusable rows.
 
-    `error` explains why it couldn't be read at all; then the previous import's counts are kept.
+    `error` explains why the report couldn't be read at all. In that case, the counts of the
+    previous import are kept.
     """
 
     origin: str
@@ -68,13 +69,13 @@ class ReadershipImportResult:
 
 
 class ReadershipError(ApplicationError):
-    """Raised when a readership report can't be read; the message says what to do."""
+    """Raised when a readership report can't be read. The message says what to do."""
 
 
 def import_readership(
     database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime
 ) -> list[ReadershipImportResult]:
-    """Import the reports in the settings' `[readership]`, which together cover one week."""
+    """Import the reports configured in `[readership]`, which together cover one week."""
     configured = settings.file.readership
     configured_sources = {name: origin for name in READERSHIP_SOURCES if (origin := getattr(configured, name))}
     reports, total = {}, Counter[str]()
@@ -110,7 +111,7 @@ def apply_views(
 ) -> frozenset[str]:
     """Set the views of articles by canonical URL, and return the URLs that match an article.
 
-    With `complete`, other articles lose the counts of an earlier import.
+    If `complete`, all other articles lose the counts of an earlier import.
     """
     columns = select(Article.id, Article.url, Article.views)
     article_urls: set[str] = set()
@@ -136,12 +137,12 @@ def _chunks(values: Iterable[_Row]) -> Iterator[list[_Row]]:
 
 
 def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
-    """Parse a CSV of pages and views, with or without a header, as exported from spreadsheets and analytics.
+    """Parse a CSV file of pages and views, as exported by spreadsheets and analytics.
 
-    Views of a page's several URLs are added up. A path without a host is on `site`.
+    The header is optional. Views of a page's various URLs are added up. A path without a host is on `site`.
 
     Raises:
-        ReadershipError: it's empty or isn't text.
+        ReadershipError: the file is empty or isn't text.
     """
     rows = list(_csv_rows(_decode_csv(content)))
     header = _header_columns(rows[0][1]) if rows else None
@@ -150,10 +151,13 @@ def parse_readership_csv(content: bytes, site: str) -> ParsedReadershipReport:
 
 
 def fetch_wordpress_views(fetcher: ContentFetcher, site: str) -> ParsedReadershipReport:
-    """Fetch the most viewed posts of the last seven days from a WordPress site with the plug-in WordPress Popular Posts.
+    """Fetch the last seven days' most viewed posts from a WordPress site.
+
+    The site needs the plug-in WordPress Popular Posts.
 
     Raises:
-        ReadershipError: the site can't be reached, or its response isn't the plug-in's list of posts.
+        ReadershipError: the site can't be reached, or its response isn't the plug-in's list of
+            posts.
     """
     address = site.rstrip("/") + POPULAR_POSTS_PATH
     try:
@@ -173,7 +177,10 @@ def _count_views(
     rows: Iterable[tuple[int, _Row]],
     parse: Callable[[_Row], tuple[str, int]],
 ) -> ParsedReadershipReport:
-    """Return the total views of numbered rows by URL; rows that `parse` can't read are rejected with their number."""
+    """Return the total views of numbered rows by URL.
+
+    Rows that `parse` can't read are rejected with their number.
+    """
     views: Counter[str] = Counter()
     rejected = []
     for number, row in rows:
@@ -187,7 +194,7 @@ def _count_views(
 
 
 def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReadershipReport:
-    """Parse a CSV file at the path in the settings, relative to the settings' folder."""
+    """Parse the CSV file at the path in the settings, which is relative to the settings file's folder."""
     folder = settings.origin.parent if settings.origin else Path()
     file = folder / Path(name).expanduser()
     try:
@@ -197,7 +204,8 @@ def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReaders
     return parse_readership_csv(content, settings.file.publication.site)
 
 
-# The only declaration of each source: a setting of `[readership]`, and the function that reads its value.
+# The readership sources. Each is declared only here: a setting in `[readership]`, and the function
+# that reads its value.
 READERSHIP_SOURCES: dict[str, Callable[[str, Settings, ContentFetcher], ParsedReadershipReport]] = {
     "csv": _load_csv,
     "wordpress": lambda site, _, fetcher: fetch_wordpress_views(fetcher, site),
@@ -212,7 +220,10 @@ def _set_views(session: Session, values: Mapping[int, int | None]) -> None:
 
 
 def _decode_csv(content: bytes) -> str:
-    """Decode a spreadsheet's export: UTF-8 with or without a byte-order mark, UTF-16 with one, else Windows-1252."""
+    """Decode a spreadsheet's export.
+
+    It may be UTF-8 with or without a byte-order mark, UTF-16 with one, or Windows-1252.
+    """
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
         text = content.decode("utf-16" if marked else "utf-8-sig")
@@ -224,7 +235,10 @@ def _decode_csv(content: bytes) -> str:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows with their line numbers, without empty rows and comments (Google Analytics begins with some)."""
+    """Yield the rows with their line numbers, without empty rows and comments.
+
+    Exports from Google Analytics begin with comments.
+    """
     lines = filter(str.strip, text.splitlines())
     head = next((line for line in lines if not line.startswith("#")), "")
     delimiter = max(",;\t", key=head.count)
@@ -264,7 +278,7 @@ def _parse_post(post: object) -> tuple[str, int]:
 def _parse_count(text: str) -> int:
     if not _COUNT_PATTERN.fullmatch(text):
         raise ValueError(f"{text[:40]!r} isn't a number of views")
-    digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics export 12.0
+    digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics tools export 12.0
     count = int(re.sub(r"\D", "", digits))
     if count > _MAX_VIEWS:
         raise ValueError(f"{text[:40]!r} is over {_MAX_VIEWS:,} views")

@@ -1,7 +1,7 @@
 """Source rows, which follow `digest.toml` and record the result of each visit.
 
-`classify_fetch_error` and `choose_next_visit_time` are pure and decide what a visit means; `record_visit_success` and
-`record_visit_failure` store it.
+`classify_fetch_error` and `choose_next_visit_time` are pure functions that decide what a visit
+means. `record_visit_success` and `record_visit_failure` store it.
 """
 
 from collections.abc import Collection
@@ -18,10 +18,10 @@ from digest.settings import Settings, SourceSettings
 from digest.store.models import Source, SourceHealth
 
 FILE_PREFIX = "file:"  # prefix of the URL of a source that's a local file
-FAILURE_GRACE = timedelta(days=7)  # a source that has failed for longer is shown to editors
-# Between two visits of a failing source, and of one with rare visits.
+FAILURE_GRACE = timedelta(days=7)  # a source that has been failing for longer is shown to editors
+# Maximum time between two visits of a failing source, and of one that's rarely visited.
 MAX_RETRY_INTERVAL = timedelta(hours=24)
-MAX_RETRY_AFTER = timedelta(days=7)  # a longer Retry-After is a publisher's mistake
+MAX_RETRY_AFTER = timedelta(days=7)  # a longer Retry-After is the publisher's mistake
 FIRST_RETRY_INTERVAL = timedelta(minutes=15)
 _SYNCED_FIELDS = (
     *("name", "publisher", "section", "weight", "primary", "own", "images", "topics", "default_topic"),
@@ -31,9 +31,12 @@ _SYNCED_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class VisitSuccess:
-    """A successful visit; `refresh_seconds` is the shortest wait before the next one, from max-age or the feed's ttl."""
+    """A successful visit.
 
-    kind: DocumentKind | None = None  # None: not modified, so unchanged
+    `refresh_seconds` is the minimum wait before the next visit, from max-age or the feed's ttl.
+    """
+
+    kind: DocumentKind | None = None  # None if the response was "not modified"
     etag: str | None = None
     last_modified: str | None = None
     moved_to: str | None = None
@@ -42,7 +45,7 @@ class VisitSuccess:
 
 @dataclass(frozen=True, slots=True)
 class VisitFailure:
-    """A failed visit: the source's resulting health, the reason, and the requested wait in seconds."""
+    """A failed visit: the source's new health, the reason, and the requested wait in seconds."""
 
     health: SourceHealth
     message: str
@@ -52,12 +55,15 @@ class VisitFailure:
 
     @property
     def is_missing(self) -> bool:
-        """True if the site says that there's nothing at the URL."""
+        """Whether the site says that there's nothing at the URL."""
         return self.status in {404, 410}
 
 
 def sync_sources(session: Session, settings: Settings) -> None:
-    """Update source rows from the settings; removed sources become inactive but keep their rows and articles."""
+    """Update source rows from the settings.
+
+    Removed sources become inactive but keep their rows and articles.
+    """
     every_row = session.scalars(select(Source)).all()
     rows = {row.url: row for row in every_row if not row.url.startswith(FILE_PREFIX)}
     configured = {source.url: source for source in settings.file.sources}
@@ -77,14 +83,14 @@ def _follow_moved(rows: dict[str, Source], configured: Collection[str]) -> None:
     for row in reversed(tuple(rows.values())):
         address = row.moved_to or ""
         if row.url not in configured and address in configured and address not in rows:
-            # Back at the URL before, there's no change to undo.
+            # If the source is back at its previous URL, there's no change to undo.
             row.moved_from = None if address == row.moved_from else row.url
             row.url, row.moved_to = address, None
             rows[address] = row
 
 
 def classify_fetch_error(error: FetchError) -> VisitFailure:
-    """Return a failed visit for a fetch error: the source is gone, is refusing access, or is otherwise failing."""
+    """Convert a fetch error to a failed visit: the source is gone, refuses access, or is failing."""
     telling = {FetchErrorReason.GONE: SourceHealth.GONE, FetchErrorReason.REFUSING: SourceHealth.REFUSING}
     health = telling.get(error.reason, SourceHealth.FAILING)
     barrier = SIGN_IN if error.status == SIGN_IN_STATUS else ""
@@ -97,12 +103,12 @@ def choose_next_visit_time(
     now: datetime,
     jitter: float,
 ) -> datetime | None:
-    """Return the time of a source's next visit; None if the source is gone.
+    """Return the time of a source's next visit, or None if the source is gone.
 
-    After a success, the next visit is when the content is no longer fresh, at most a day later. A failing source is
-    visited after a random part of a time that doubles with each failure ("full jitter", so that sources that failed
-    together don't recover together), and a refusing one after 12 to 24 hours, both no earlier than the publisher's
-    Retry-After.
+    After a success, the next visit is when the content stops being fresh, but at most a day later.
+    A failing source is visited after a random part of a time that doubles with each failure ("full
+    jitter", so that sources that failed together don't recover together). A source that refuses
+    access is visited after 12 to 24 hours. Neither is visited before the publisher's Retry-After.
 
     Args:
         outcome: the result of the visit.
@@ -122,13 +128,13 @@ def choose_next_visit_time(
 
 
 def is_source_due(source: Source, now: datetime) -> bool:
-    """Return whether a source is due for a visit at `now`, and isn't paused or gone."""
+    """Return True if a source is due for a visit at `now` and isn't paused or gone."""
     is_due = source.next_try_at is None or source.next_try_at <= now
     return is_due and not source.paused and source.health is not SourceHealth.GONE
 
 
 def record_visit_success(source: Source, success: VisitSuccess, now: datetime, jitter: float) -> None:
-    """Record a successful visit in a source's row: its health, validators, kind, and next visit."""
+    """Record a successful visit in a source's row, including its validators, kind, and next visit."""
     source.health, source.message = SourceHealth.GOOD, ""
     source.failures, source.failing_since = 0, None
     source.good_at = source.tried_at = now
@@ -140,7 +146,10 @@ def record_visit_success(source: Source, success: VisitSuccess, now: datetime, j
 
 
 def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, jitter: float) -> None:
-    """Record a failed visit in a source's row; if a new URL is missing (404 or 410), forget it."""
+    """Record a failed visit in a source's row.
+
+    If the new URL of a moved source is missing (404 or 410), that URL is discarded.
+    """
     if failure.is_missing and source.moved_to:
         source.moved_to = source.etag = source.last_modified = None
         failure = replace(failure, health=SourceHealth.FAILING)  # the URL in the settings may still work
@@ -152,7 +161,10 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
-    """Return the sources that have failed for over a week, are refusing access, or are gone, longest first."""
+    """Return the sources that need attention, those that have failed longest first.
+
+    They have been failing for over a week, refuse access, or are gone.
+    """
     problems = [
         row
         for row in session.scalars(_select_bad_sources())
@@ -161,7 +173,7 @@ def list_source_problems(session: Session, now: datetime) -> list[Source]:
     return sorted(problems, key=lambda row: (row.failing_since or now, row.url))
 
 
-@cache  # every page of the desk asks
+@cache  # used by every page of the editor
 def _select_bad_sources() -> Select[Source]:
     bad = [SourceHealth.FAILING, SourceHealth.REFUSING, SourceHealth.GONE]
     collected = select(Source).where(Source.active, ~Source.paused)
@@ -169,7 +181,7 @@ def _select_bad_sources() -> Select[Source]:
 
 
 def describe_source_health(source: Source, now: datetime) -> str:
-    """Return a phrase on a source's health; for bad health, it includes what to do."""
+    """Return a phrase describing a source's health and, if it's bad, what to do."""
     since = source.failing_since or now
     match source.health:
         case SourceHealth.NEW:
@@ -189,7 +201,10 @@ def describe_source_health(source: Source, now: datetime) -> str:
 
 
 def ensure_file_source(session: Session, address: str, *, name: str, publisher: str) -> Source:
-    """Return the row of a local file that's a source, adding one if there's none; `address` is its file: URL."""
+    """Return the row for a local file used as a source, adding one if there's none.
+
+    `address` is the file: URL.
+    """
     row = session.scalar(select(Source).where(Source.url == address))
     if row is None:
         row = Source(url=address, name=name, publisher=publisher, topics={})
@@ -201,12 +216,15 @@ def ensure_file_source(session: Session, address: str, *, name: str, publisher: 
 def _update_source(row: Source, configured: SourceSettings) -> None:
     for name in _SYNCED_FIELDS:
         setattr(row, name, getattr(configured, name))
-    if not row.active:  # added again
+    if not row.active:  # the source was added again
         row.active = True
         reset_source_visits(row)
 
 
 def reset_source_visits(row: Source) -> None:
-    """Discard the results of visits to a source, including that it was gone; the next visit fetches everything."""
+    """Discard the results of visits to a source, including that it was gone.
+
+    The next visit fetches everything.
+    """
     row.health, row.message, row.failures = SourceHealth.NEW, "", 0
     row.failing_since = row.next_try_at = row.etag = row.last_modified = None

@@ -1,4 +1,4 @@
-"""Visits to sources by day and week: successes, failures, and new articles."""
+"""Counts of visits to sources by day and week: successes, failures, and new articles."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ WeekState = Literal["good", "partly", "failing", "nothing"]
 
 @dataclass(frozen=True, slots=True)
 class SourceWeek:
-    """The seven days from `start`: numbers of successful visits, failed visits, and new articles."""
+    """The seven days from `start`: the numbers of successful visits, failed visits, and new articles."""
 
     start: date
     good: int = 0
@@ -25,7 +25,7 @@ class SourceWeek:
 
     @property
     def state(self) -> WeekState:
-        """The week's state: "partly" if some visits failed and others succeeded, "nothing" if there were none."""
+        """The state of the week: "partly" if some visits failed, "nothing" if there were no visits."""
         if not self.bad:
             return "good" if self.good else "nothing"
         return "partly" if self.good else "failing"
@@ -39,7 +39,7 @@ def count_source_visit(
     is_good: bool,
     item_count: int = 0,
 ) -> None:
-    """Add a visit, and the number of new articles it found, to a source's counts for a day."""
+    """Add a visit, and the number of new articles that it found, to a source's counts for a day."""
     counted = session.get(DailySourceVisitCounts, (source.id, day))
     if counted is None:
         counts = {"good": 0, "bad": 0, "found": 0}
@@ -53,7 +53,10 @@ def count_source_visit(
 def read_source_weeks(
     session: Session, today: date, *, only: Collection[int] | None = None
 ) -> dict[int, tuple[SourceWeek, ...]]:
-    """Return eight weeks of visits by source ID, the last ending today; sources without visits are left out."""
+    """Return eight weeks of visits by source ID, the last one ending today.
+
+    Sources without visits are omitted.
+    """
     begin = today - timedelta(days=7 * SHOWN_WEEKS - 1)
     query = select(DailySourceVisitCounts).where(DailySourceVisitCounts.day.between(begin, today))
     if only is not None:

@@ -2,7 +2,7 @@
 
 import re
 
-# Agencies' and vendors' advisory numbers: CISA's and ICS-CERT's, CERT@VDE's, GitHub's, CERT/CC's notes.
+# Advisory numbers of agencies and vendors: CISA and ICS-CERT, CERT@VDE, GitHub, and CERT/CC's notes.
 OWN_NUMBER = re.compile(
     r"(?<![\w-])(?:ICSA-\d{2}-\d{3}-\d{2}|ICSMA-\d{2}-\d{3}-\d{2}|AA\d{2}-\d{3}[A-Z]|VDE-\d{4}-\d{3}"
     r"|GHSA(?:-[23456789cfghjmpqrvwx]{4}){3}|VU#\d{6})(?![\w-])",
@@ -12,6 +12,9 @@ CVE_NUMBER = re.compile(r"(?<![\w-])CVE-\d{4}-\d{4,7}(?!\w)", re.IGNORECASE | re
 
 
 def extract_advisory_numbers(text: str) -> tuple[str, ...]:
-    """Return the advisory numbers in a text in order, then its vulnerability numbers, in upper case."""
+    """Return the advisory numbers in a text, then its vulnerability numbers, in upper case.
+
+    Each group is in order of occurrence.
+    """
     numbers = [*OWN_NUMBER.findall(text), *CVE_NUMBER.findall(text)]
     return tuple(dict.fromkeys(map(str.upper, numbers)))

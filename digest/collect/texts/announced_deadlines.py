@@ -1,7 +1,7 @@
 """Deadlines that texts announce for applications and responses.
 
-Only days after announcing words ("due", "deadline", "no later than") count. As in `written_times`, all patterns are
-bounded.
+Only days after announcing words ("due", "deadline", "no later than") count. As in `written_times`,
+all patterns are bounded.
 """
 
 import re
@@ -13,8 +13,8 @@ from itertools import chain, islice
 from digest.collect.documents.deadlines import Deadline
 from digest.collect.texts.written_times import MONTH_NAMES, WrittenClock, is_ahead, read_clock, read_day_and_time
 
-_REACH = 140  # characters from the announcing words to the end of the day and hour
-_MAX_STEPS = 28  # words and punctuation in between
+_REACH = 140  # maximum characters from the announcing words to the end of the day and time
+_MAX_STEPS = 28  # maximum words and punctuation marks in between
 _RESPONSE_WORDS = (
     r"(?:apply|appl(?:ication|ying)s?|regist(?:er|ration|rations)|submit(?:ted)?|submissions?|respon(?:d|ses?)|"
     r"sign(?:ing)?[ -]up|enrol(?:l|lment)?|repl(?:y|ies)|object(?:ions?)?|"
@@ -41,12 +41,12 @@ _OBLIGATION_CUE = re.compile(
     re.IGNORECASE,
 )
 _BY = re.compile(r"\b(?:by|before|until|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE)
-_OBLIGATION_REACH = 160  # characters from an obligation to its "by"
-# After a word for what's submitted; "submitted through a portal by Dec 4" has two of them.
+_OBLIGATION_REACH = 160  # maximum characters from an obligation to its "by"
+# These follow a word for what's submitted. "Submitted through a portal by Dec 4" has two of them.
 _UNTIL = re.compile(
     r"\b(?:by|before|until|till|through|no later than|not later than|on or before)\b|[:;]|\.(?!\w)", re.IGNORECASE
 )
-_UNTIL_REACH = 80  # characters
+_UNTIL_REACH = 80  # maximum characters
 _MAX_CUES = 300  # per text
 _FILLER = re.compile(
     r"(?:[ ,:()–—-]|(?:on|or|by|at|in|is|are|was|the|of|for|from|now|no later than|not later than|date|dates|day|before|"  # noqa: RUF001  dashes
@@ -55,16 +55,16 @@ _FILLER = re.compile(
     re.IGNORECASE,
 )
 _CLOCK_GAP = re.compile(r"[ ,(–—-]{0,3}(?:(?:at|by|before|from|until|no later than|,) ){0,2}", re.IGNORECASE)  # noqa: RUF001  dashes
-_SENTENCE_START = 80  # characters before the announcing words that are searched for what's due
+_SENTENCE_START = 80  # number of characters before the announcing words in which to look for what's due
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-# Words around a weekday that make it a certain date, or one of another week.
+# Words around a weekday that turn it into a specific date, or into a day of another week.
 _WEEKDAY = re.compile(
     r"\b(?P<before>(?:a|after|each|every|following|from|last|next|of|past|previous) )?(?:this )?"
     rf"(?P<weekday>{'|'.join(_WEEKDAYS)})\b"
     rf"(?P<behind>,? {{1,2}}(?:the )?(?:{MONTH_NAMES}\b|\d|after|last|next|weeks?\b|an? (?:few )?weeks?\b|in \w{{1,10}} weeks?\b|of\b))?",
     re.IGNORECASE,
 )
-_MAX_DAYS_AHEAD = 4  # of a weekday; beyond that, it may be the one just past
+_MAX_DAYS_AHEAD = 4  # maximum days to a weekday; beyond that, the one just past may be meant
 _LABEL_TABLE = """
 appl applications
 regist registration
@@ -85,32 +85,34 @@ respon responses
 repl responses
 object responses
 """
-_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what's due, by the beginning of its word
+_LABELS = [row.split() for row in _LABEL_TABLE.strip().splitlines()]  # what's due, by the beginning of the word for it
 _RESPONSE_WORD = re.compile(rf"\b{_RESPONSE_WORDS}\b", re.IGNORECASE)
 
 
 def find_deadline(text: str, published: datetime | None) -> Deadline | None:
-    """Return a text's deadline for applications, registrations, responses, or bids; None if it has none.
+    """Return the deadline in a text for applications, registrations, responses, or bids, or None.
 
-    Examples are "closes Dec 4", "deadline: December 12, 2026", and "due by 5 p.m. ET on September 29, 2023". If it was
-    extended, it's the new deadline. A day without a year is the first such day on or after the publication date; without a
-    publication date it's ignored, and so is one that had passed at publication.
+    Examples are "closes Dec 4", "deadline: December 12, 2026", and "due by 5 p.m. ET on September
+    29, 2023". If the deadline was extended, the new one is returned. A day without a year is the
+    first such day on or after the publication date. It's ignored if there's no publication date. A
+    day that had passed at publication is also ignored.
     """
     return next(_read_deadlines(text, published), None)
 
 
-# The same texts are parsed at each edit of an edition.
+# The same texts are parsed again for each edit of an edition.
 @lru_cache(maxsize=512)
 def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...]:
-    """Return all deadlines in a text, one per day, earliest first; see `find_deadline`."""
+    """Return all deadlines in a text, one per day, earliest first. See `find_deadline`."""
     by_day = {deadline.day: deadline for deadline in reversed([*_read_deadlines(text, published)])}
     return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
 
 
 def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ...]:
-    """Return the deadlines given only as a weekday: "by Friday" means the first Friday after publication.
+    """Return the deadlines given only as a weekday.
 
-    Ambiguous weekdays are ignored: the publication's own, and those more than four days later.
+    "By Friday" means the first Friday after publication. Ambiguous weekdays are ignored: that of
+    the publication date, and those more than four days later.
     """
     stated = {deadline.day for deadline in find_deadlines(text, published)}
     dated = _WEEKDAY.sub(partial(_write_out_weekday, published=published), text)
@@ -126,7 +128,7 @@ def _write_out_weekday(match: re.Match[str], published: datetime) -> str:
 
 
 def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]:
-    """Yield the deadlines of a text, extended ones first and obligations last."""
+    """Yield the deadlines in a text, extended ones first and obligations last."""
     for cue, start in islice(_deadline_cues(text), _MAX_CUES):
         head = text[start : start + _REACH]
         written = read_day_and_time(head, 0, published, filler=_FILLER, read_time=read_clock, max_steps=_MAX_STEPS)
@@ -141,7 +143,10 @@ def _read_deadlines(text: str, published: datetime | None) -> Iterator[Deadline]
 
 
 def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
-    """Yield the words that announce a deadline, with the index after them, without deadlines that are extended."""
+    """Yield the words that announce a deadline, with the index after them.
+
+    Deadlines that were extended are omitted.
+    """
     extended = list(islice(_EXTENSION_CUE.finditer(text), _MAX_CUES))
     yield from ((cue, cue.end()) for cue in extended)
     for cue, start in chain(
@@ -155,7 +160,10 @@ def _deadline_cues(text: str) -> Iterator[tuple[re.Match[str], int]]:
 def _cues_until(
     text: str, announcing: re.Pattern[str], until: re.Pattern[str], reach: int
 ) -> Iterator[tuple[re.Match[str], int]]:
-    """Yield announcing words with the index after them; incomplete ones need a "by" in the same sentence."""
+    """Yield announcing words with the index after them.
+
+    Incomplete ones require a "by" in the same sentence.
+    """
     for cue in announcing.finditer(text):
         if cue["whole"]:
             yield cue, cue.end()
@@ -167,13 +175,17 @@ def _cues_until(
 
 
 def _read_clock_behind(head: str, start: int) -> WrittenClock | None:
-    """Return the hour after a day: ", at 5 p.m. ET", " by noon", " 23:59 UTC"."""
+    """Return the time after a day, such as ", at 5 p.m. ET", " by noon", or " 23:59 UTC", or None."""
     match = _CLOCK_GAP.match(head, start)
     return read_clock(head, match.end() if match else start)
 
 
 def _find_label(text: str, cue: re.Match[str], between: str) -> str:
-    """Return what's due, from the announcing words, those after them, or else the last such word before."""
+    """Return what's due, or "" if it's unknown.
+
+    It's found in the announcing words, in the words after them, or else in the last suitable words
+    before them.
+    """
     start = max(0, cue.start() - _SENTENCE_START)
     before = text[start : cue.start()].rpartition(". ")[2]
     for words in (cue[0], between, *reversed(_RESPONSE_WORD.findall(before))):

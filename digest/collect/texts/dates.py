@@ -1,4 +1,4 @@
-"""Publishers' dates: parsed, checked, and stored with their basis.
+"""Publishers' dates, which are parsed, checked, and stored with their basis.
 
 The rules and their reasons are in docs/decisions/0004-dates.md.
 """
@@ -14,22 +14,22 @@ from digest.collect.documents.parsed_document import DateBasis, noon_utc
 
 OLDEST_YEAR = 1990
 MAX_FUTURE = timedelta(days=2)  # tolerance for wrong clocks and zones; a later date is an error or an embargo
-_MAX_LENGTH = 100  # characters
+_MAX_LENGTH = 100  # maximum number of characters
 
-# Hours from UTC: RFC 822, section 5.1, and other names that US agencies use.
+# Hours from UTC for the zones in RFC 822, section 5.1, and other names that US agencies use.
 _ZONE_HOURS = (
     "EST -5, EDT -4, ET -5, CST -6, CDT -5, CT -6, MST -7, MDT -6, MT -7, PST -8, PDT -7, PT -8, AKST -9, AKDT -8, HST -10, "
     "AST -4, ADT -3, GMT 0, UT 0, BST 1, WET 0, CET 1, CEST 2, EET 2, EEST 3, IST 5.5, JST 9, AEST 10, AEDT 11"
 )
 _ZONE_PAIRS = map(str.split, _ZONE_HOURS.split(","))
 _US_ZONES = {name: int(float(hours) * 3600) for name, hours in _ZONE_PAIRS}
-# feedparser's own table lacks these and treats them as UTC.
+# feedparser's own table lacks these zones and treats them as UTC.
 _DATEUTIL_FIRST = re.compile(r"\b(?:BST|CES?T|EES?T|WES?T|AK[SD]T|HST|IST|JST|AE[SD]T|UTC)\b|\d[+-]\d{4}$|^\d{8}T\d{4}")
 _TIME_PATTERN = re.compile(r"\d{1,2}:\d{2}|\d{1,2}\s?[ap]\.?m\b|T\d{4,6}", re.IGNORECASE)
 _ZONE_PATTERN = re.compile(
     r"(?:Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|\b(?:" + "|".join([*_US_ZONES, "UTC"]) + r"))\)?\s*$", re.IGNORECASE
 )
-# A year, a month, a time, or a bare number isn't a day.
+# A year, a month, a time, or a bare number doesn't name a day.
 _NO_DAY = re.compile(
     r"\d{1,4}(?:[-/.]\d{1,2})?|[A-Za-z]+\.?,? \d{4}|[\d:. ]{3,12}(?:[ap]\.?m\.?)?|\d{9,}", re.IGNORECASE
 )
@@ -38,15 +38,16 @@ _NO_DAY = re.compile(
 def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBasis]:
     """Parse a publisher's date.
 
-    feedparser's parser comes first, then dateutil with the zones that US agencies use. A date without a time is noon
-    UTC, so that it's the same day in almost every zone.
+    feedparser's parser is tried first, then dateutil with the zones that US agencies use. A date
+    without a time is noon UTC, so that it's the same day in almost every zone.
 
     Args:
         text: the date; None or blank if there's none.
         now: the current time in UTC, against which dates are checked.
 
     Returns:
-        The time in UTC and `PUBLISHED` or `ZONE_ASSUMED`; or None and why the date is missing or rejected.
+        The time in UTC and `PUBLISHED` or `ZONE_ASSUMED`, or None and why the date is missing
+        or was rejected.
     """
     text = " ".join((text or "").split())
     if not text:
@@ -63,7 +64,10 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
 
 
 def explain_unusable_date(moment: datetime, now: datetime) -> DateBasis | None:
-    """Return why a date can't be an article's: before 1990, or more than two days ahead; None if it can."""
+    """Return why a date can't be an article's, or None if it can.
+
+    A date before 1990 or more than two days ahead can't.
+    """
     if moment.year < OLDEST_YEAR:
         return DateBasis.FIRST_SEEN_ANCIENT
     return DateBasis.FIRST_SEEN_FUTURE if moment > now + MAX_FUTURE else None
@@ -72,7 +76,10 @@ def explain_unusable_date(moment: datetime, now: datetime) -> DateBasis | None:
 def parse_item_dates(
     published: str | None, updated: str | None, now: datetime
 ) -> tuple[datetime | None, datetime | None, DateBasis]:
-    """Return an item's publication date, its update date, and the basis of the first usable one (or why there's none)."""
+    """Return an item's publication date, its update date, and the basis of the first usable one.
+
+    If neither is usable, the basis says why.
+    """
     first, basis = parse_date(published, now)
     changed, why_not = parse_date(updated, now)
     if first is None and changed is not None:
@@ -83,7 +90,10 @@ def parse_item_dates(
 
 
 def parse_event_time(text: str | None) -> tuple[datetime | None, bool]:
-    """Return an event's time in UTC (noon for a day without a time; None if unreadable), and whether it's such a day."""
+    """Return an event's time in UTC, and whether it's a day without a time.
+
+    A day without a time is noon UTC. The time is None if it's unreadable.
+    """
     text = " ".join((text or "").split())
     moment = _parse_datetime(text) if text else None
     if moment is None or not OLDEST_YEAR <= moment.year <= 2200:
@@ -112,7 +122,10 @@ def _parse_with_feedparser(text: str) -> datetime | None:
 
 
 def _parse_with_dateutil(text: str) -> datetime | None:
-    """Parse a date with dateutil, twice with different defaults, so that missing parts aren't filled from today."""
+    """Parse a date with dateutil.
+
+    It's parsed twice with different defaults, so that missing parts aren't filled in.
+    """
     try:
         moment, with_other_default = (
             dateutil_parser.parse(text, default=default, tzinfos=_US_ZONES)
@@ -122,4 +135,4 @@ def _parse_with_dateutil(text: str) -> datetime | None:
             return None
         return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
     except (ValueError, OverflowError, TypeError, AttributeError, IndexError, ArithmeticError):
-        return None  # dateutil raises errors of its internals
+        return None  # dateutil lets internal errors through

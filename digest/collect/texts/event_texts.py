@@ -1,7 +1,7 @@
 """Events in texts: when and where an announced event takes place.
 
-Only texts with a kind of event ("workshop", "hearing") count, and only days after announcing words ("will be held on",
-"When:") or in the title. As in `written_times`, all patterns are bounded.
+Only texts with a kind of event ("workshop", "hearing") count, and only days in the title or after
+announcing words ("will be held on", "When:"). As in `written_times`, all patterns are bounded.
 """
 
 import re
@@ -20,7 +20,7 @@ _EVENT_NOUN = re.compile(
     r"tabletops?|boot ?camps?|courses?|open houses?|virtual events?|conventions?|hackathons?)\b",
     re.IGNORECASE,
 )
-_NOUN_REACH = 400  # characters from the beginning of a text that must contain the kind of event
+_NOUN_REACH = 400  # number of characters at the beginning of a text that must contain the kind of event
 _EVENT_CUE = re.compile(
     r"\b(?:(?P<label>when|(?:event |meeting |start )?dates?(?: and time| ?/ ?time)?)(?: ?: ?)"
     r"|(?:will|to) (?:be held|take place|meet|convene|hold|host|conduct|begin|start|open|gather)"
@@ -28,9 +28,9 @@ _EVENT_CUE = re.compile(
     re.IGNORECASE,
 )
 _BEFORE_TIME = re.compile(r"\b(?:[Oo]n|[Ff]rom|for|beginning|starting|at|of)\b ?|, ?|[:;]|\.(?= [A-Z]|$)")
-_CUE_REACH = 120  # characters from the announcing words to the day
+_CUE_REACH = 120  # maximum characters from the announcing words to the day
 _FILLER = re.compile(r"[ ,:()–—-]|(?:on|at|from|the|of|starting|beginning|and)(?![a-z0-9])", re.IGNORECASE)  # noqa: RUF001  dashes
-_MAX_STEPS, _MAX_GAP_STEPS = 12, 8  # words and punctuation before a day, and between it and its hour
+_MAX_STEPS, _MAX_GAP_STEPS = 12, 8  # maximum words and punctuation marks before a day, and between the day and its time
 _MAX_CUES = 100
 
 _STATES = (
@@ -51,12 +51,15 @@ _ONLINE = re.compile(
     r"\b(?:webinar|virtual(?:ly)?|online|via (?:zoom|(?:microsoft )?teams|webex)|by videoconference|teleconference)\b",
     re.IGNORECASE,
 )
-_PLACE_REACH = 300  # characters around the day that are searched for the place
+_PLACE_REACH = 300  # number of characters around the day in which to look for the place
 
 
 @dataclass(frozen=True, slots=True)
 class AnnouncedEvent:
-    """An announced event, in UTC; one without a time and zone is `all_day`, from noon of its first day."""
+    """An announced event, in UTC.
+
+    An event without a time and zone is `all_day`, and starts at noon on its first day.
+    """
 
     starts_at: datetime
     ends_at: datetime | None
@@ -66,15 +69,15 @@ class AnnouncedEvent:
 
 
 def is_event_title(title: str) -> bool:
-    """Return whether a title contains a kind of event, such as a workshop or a hearing."""
+    """Return True if a title contains a kind of event, such as a workshop or a hearing."""
     return bool(_EVENT_NOUN.search(title))
 
 
 def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEvent | None:
-    """Return the event that an item announces; None if there's none, or it had passed at publication.
+    """Return the event that an item announces, or None if there's none or it had passed at publication.
 
-    A day without a year is the first such day on or after the publication date; without a publication date, it's
-    ignored.
+    A day without a year is the first such day on or after the publication date. Without a
+    publication date, it's ignored.
     """
     if not (is_event_title(title) or _EVENT_NOUN.search(text, 0, _NOUN_REACH)):
         return None
@@ -90,7 +93,10 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
 
 
 def _list_starts(title: str, text: str) -> Iterator[tuple[str, int]]:
-    """Yield the texts and indices at which a day may be: in an event's title, and after announcing words."""
+    """Yield the texts and indices at which a day may be.
+
+    These are the words of an event's title and the ends of announcing words.
+    """
     if is_event_title(title):
         for word in islice(re.finditer(r"\b\w", title), 60):
             yield title, word.start()
@@ -131,7 +137,10 @@ def _make_event(day: WrittenDay, clock: WrittenClock | None, place: str) -> Anno
 
 
 def _find_place(title: str, text: str, at: int) -> str:
-    """Return the place near a day: a labeled one, a town with its state, or that it's online."""
+    """Return the place near a day, or "" if there's none.
+
+    It's a labeled place, a town with its state, or "Online".
+    """
     near = text[max(0, at - _PLACE_REACH) : at + _PLACE_REACH]
     if match := _PLACE_LABEL.search(near):
         return match[1].strip(" ,")

@@ -1,13 +1,14 @@
-"""Image credits, including those of US agencies, whose own images are in the public domain (17 USC 105).
+"""Image credits, including those of US agencies.
 
-Agencies also show others' images (news agencies, contractors, courtesy photos), so an image counts as an agency's only
-if its credit has one of a few explicit forms. Seals and logos are protected by separate laws (such as 18 USC 506 and
-1017), regardless of their author.
+Agencies' own images are in the public domain (17 USC 105). But agencies also show images by others
+(news agencies, contractors, courtesy photos), so an image counts as an agency's only if its credit
+has one of a few explicit forms. Seals and logos are protected by separate laws, such as 18 USC 506
+and 1017, regardless of their author.
 """
 
 import re
 
-SEPARATOR = "; "  # between several credits of an item
+SEPARATOR = "; "  # separates several credits of one item
 _AGENCIES = """
 FEMA; Federal Emergency Management Agency; CISA; Cybersecurity and Infrastructure Security Agency; DHS; Department of
 Homeland Security; CBP; Customs and Border Protection; Border Patrol; ICE; Immigration and Customs Enforcement; TSA;
@@ -19,7 +20,7 @@ Safety Board; FAA; Federal Aviation Administration; EPA; Environmental Protectio
 Park Service; NPS; Department of Energy; DOE; NIST; GAO; GSA; DoD; Department of Defense; Department of War; Army; Navy; Air
 Force; Marine Corps; Space Force; Army Corps of Engineers; USACE; Army National Guard; Air National Guard; Army Reserve;
 Air Force Reserve"""
-# Words of companies, the press, and rights, which aren't part of a person's name.
+# Words found in names of companies, the press, and rights holders, but not in people's names.
 _NO_PERSON = re.compile(
     r"\b(?:agenc(?:y|ies)|alamy|archives?|associated|bloomberg|co|collection|company|corp|corporation|courtesy|digital|file|"
     r"getty|group|handout|images?|inc|institute|istock|journal|labs?|llc|ltd|maxar|media|nasa|news|newspapers?|network|photos?|"
@@ -57,13 +58,19 @@ _AFTER_LABEL = re.compile(rf"\b(?:{_WORK} (?:credits?|courtesy)|{_WORK}): ?([^.;
 
 
 def find_image_credits(text: str) -> tuple[str, ...]:
-    """Return the image credits in a plain text, such as "(FEMA photo by Ada Quill)" and "Photo: Ada Quill/FEMA"."""
+    """Return the image credits in a plain text.
+
+    Examples are "(FEMA photo by Ada Quill)" and "Photo: Ada Quill/FEMA".
+    """
     credits_found = (*_IN_PARENTHESES.findall(text), *_AFTER_LABEL.findall(text))
     return tuple(dict.fromkeys(" ".join(credit.split()) for credit in credits_found))
 
 
 def is_agency_image(credit: str | None, publisher: str, image_url: str, image_alt: str | None) -> bool:
-    """Return whether all of an image's credits name a US agency or the publisher, and it's not a seal or logo."""
+    """Return True if an image was made by a US agency or the publisher.
+
+    All of its credits must name one of them, and it mustn't be a seal or logo.
+    """
     if not credit or _PROTECTED_SIGN.search(f"{image_url} {image_alt or ''}".lower()):
         return False
     return all(_names_agency(part, publisher) for part in credit.split(SEPARATOR))
@@ -82,7 +89,10 @@ def _names_agency(credit: str, publisher: str) -> bool:
 
 
 def _is_person(name: str) -> bool:
-    """Return whether a name is a person's, with or without a rank: several words, none of them a company's."""
+    """Return True if a name is a person's, with or without a rank.
+
+    It must have several words, none of which is typical of companies.
+    """
     words = name.replace(",", " ").split()
     if len(words) < 2 or _NO_PERSON.search(name):
         return False

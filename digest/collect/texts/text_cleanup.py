@@ -9,8 +9,8 @@ import nh3
 
 MAX_TITLE_CHARACTERS = 300
 MAX_SUMMARY_CHARACTERS = 1_000
-MAX_NAME_CHARACTERS = 200  # the length of the columns for names and places
-MAX_HTML_CHARACTERS = 60_000  # characters; a summary comes from the start of a text, so the rest isn't read
+MAX_NAME_CHARACTERS = 200  # length of the columns for names and places
+MAX_HTML_CHARACTERS = 60_000  # a summary comes from the start of a text, so the rest isn't read
 
 _DROPPED_TAGS = {"script", "style", "template", "iframe", "object", "noscript", "svg", "math", "select"}
 _KNOWN_TAGS = (
@@ -22,7 +22,8 @@ _KNOWN_TAGS = (
     "small source span strike strong style sub summary sup svg table tbody td template textarea tfoot th thead "
     "time title tr track tt u ul var video wbr xml"
 )
-# "x < y" and "<jane@example.org>" are text; a name with - or : is a custom or an Office element.
+# "x < y" and "<jane@example.org>" are text. A name that contains - or : is a custom element, or one
+# from Office.
 _NON_TAG = re.compile(
     rf"<(?!/?(?:(?:{'|'.join(_KNOWN_TAGS.split())})(?=[\s/>])|[a-z][a-z0-9]*[:-][a-z])|!--|!\[|\?xml)", re.IGNORECASE
 )
@@ -31,17 +32,17 @@ _BLOCK_TAG = re.compile(
     r"main|nav|ol|option|p|pre|section|table|t[dhr]|tbody|thead|ul)[\s/>])",
     re.IGNORECASE,
 )
-_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can contain lone surrogates, UTF-8 can't
-_BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # from a generator that lost a bracket
+_SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can contain lone surrogates, but UTF-8 can't
+_BROKEN_CDATA = re.compile(r"^\s*<?!?\[CDATA\[|\]\]>?\s*$")  # written by a generator that lost a bracket
 _REMAINING_MARKUP = re.compile(
     r"</(?:p|a|div|span|strong|em|b|i|ul|li|script|style|h\d)>|<br ?/?>|<img\s", re.IGNORECASE
 )
 
 
 def html_to_text(markup: str) -> str:
-    """Return the words of an HTML text on one clean line, without scripts and styles.
+    """Return the words of an HTML text on one line, without scripts and styles.
 
-    Entities are decoded, even if escaped twice. Only the first 60,000 characters are read.
+    Entities are decoded, even if they're escaped twice. Only the first 60,000 characters are read.
     """
     text = _SURROGATES.sub("", markup[:MAX_HTML_CHARACTERS])
     for _ in range(3):  # a feed may escape its HTML twice
@@ -67,7 +68,7 @@ _ATTRIBUTE = re.compile(r"([\w:-]{1,30})\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s\"
 
 
 def read_attributes(tag: str) -> dict[str, str]:
-    """Return the attributes of an HTML tag as written, by name in lower case."""
+    """Return the attributes of an HTML tag by lowercase name, with the values as written."""
     pairs = _ATTRIBUTE.findall(tag)
     return {name.lower(): "".join(values) for name, *values in pairs}
 
@@ -76,12 +77,18 @@ _LONG_REFERENCE = re.compile(r"&((?:amp;)*)#(?:([0-9]{8,})|[xX]([0-9a-fA-F]{8,})
 
 
 def unescape_html(text: str) -> str:
-    """Decode character references as HTML does, even with thousands of digits, for which `html.unescape` fails."""
+    """Decode character references as HTML does.
+
+    Unlike `html.unescape`, this works even for references with thousands of digits.
+    """
     return html.unescape(normalize_numeric_references(text))
 
 
 def normalize_numeric_references(text: str) -> str:
-    """Shorten numeric references of eight or more digits, even if escaped twice; Python reads at most 4,300 digits."""
+    """Shorten numeric references of eight or more digits, even if they're escaped twice.
+
+    Python reads at most 4,300 digits.
+    """
     return _LONG_REFERENCE.sub(_normalize_numeric_reference, text) if "#" in text else text
 
 
@@ -101,15 +108,15 @@ _STRAY_JOINER = re.compile(
     f"(?<![{_JOINING_SCRIPTS}])\u200c|\u200c(?![{_JOINING_SCRIPTS}])"
     f"|(?<![{_JOINING_SCRIPTS}{_EMOJI}])\u200d|\u200d(?![{_JOINING_SCRIPTS}{_EMOJI}])"
 )
-# Tag characters after a black flag spell the flags of Scotland or Texas; elsewhere, they hide text.
+# After a black flag, tag characters spell the flags of Scotland or Texas. Elsewhere, they hide text.
 _TAG_CHARACTERS = re.compile("(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0020-\U000e007f]")
-_STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # stacked accents that cover other lines
+_STACKED_ACCENTS = re.compile("([\u0300-\u036f]{4})[\u0300-\u036f]+")  # enough to cover other lines
 
 
 def normalize_text(text: str) -> str:
     """Normalize a text without markup: NFC, single spaces, no control, zero-width, or bidi characters.
 
-    ZWJ is kept within emoji sequences, and both joiners between letters of joining scripts.
+    Both joiners are kept between letters of joining scripts, and ZWJ also within emoji sequences.
     """
     if text.isascii():
         return " ".join(_UNSAFE_CHARACTERS.sub("", text).split())
@@ -138,17 +145,18 @@ _POINTER = re.compile(
     r"(?:https?://|www\.)\S{1,300}\s*$",
     re.IGNORECASE,
 )
-_MAX_FOOTER_CHARACTERS = 700  # longer than all patterns, which take quadratic time over a whole text
+# Longer than any pattern matches. On a whole text, the patterns would take quadratic time.
+_MAX_FOOTER_CHARACTERS = 700
 _MAX_FOOTERS = 10
 _CUT_MARKUP = re.compile(r"\[\s*(?:…|\.\.\.|&(?:amp;)?(?:hellip|#8230|#x2026);)\s*\]", re.IGNORECASE)
 _BRACKETED_ELLIPSIS = re.compile(r"\s*(?:\[\s*(?:…|\.\.\.|&hellip;)\s*\]|\(\s*(?:…|\.\.\.)\s*\))\s*$")
 
 
 def strip_boilerplate(text: str) -> str:
-    """Return a summary without boilerplate at its end.
+    """Remove boilerplate from the end of a summary.
 
-    Examples are "The post X appeared first on Y.", "Continue reading", "Read more", "For more information, visit" with a
-    URL, and "[...]", which becomes "…" if it cuts off a sentence.
+    Examples are "The post X appeared first on Y.", "Continue reading", "Read more", "For more
+    information, visit" with a URL, and "[...]", which becomes "…" if it cuts off a sentence.
     """
     for _ in range(_MAX_FOOTERS):
         before = text
@@ -167,12 +175,18 @@ def strip_boilerplate(text: str) -> str:
 
 
 def clean_title(markup: str) -> str:
-    """Return a clean title of at most 300 characters; a longer one is cut between words and ends with "…"."""
+    """Return a clean title of at most 300 characters.
+
+    A longer one is cut between words and ends with "…".
+    """
     return _truncate(html_to_text(markup), MAX_TITLE_CHARACTERS)
 
 
 def clean_summary(markup: str) -> str:
-    """Return a clean summary of at most 1,000 characters, without boilerplate, cut at the end of a sentence."""
+    """Return a clean summary of at most 1,000 characters, without boilerplate.
+
+    A longer one is cut at the end of a sentence.
+    """
     text = strip_boilerplate(html_to_text(markup))
     if len(text) <= MAX_SUMMARY_CHARACTERS:
         return text
@@ -186,7 +200,7 @@ def clean_summary(markup: str) -> str:
 
 
 def is_cut_off(markup: str) -> bool:
-    """Return whether a text contains "[…]" at its end, like an automatic excerpt, or is too long for a summary."""
+    """Return True if a text ends with "[…]", like an automatic excerpt, or is too long for a summary."""
     if _CUT_MARKUP.search(markup, max(0, len(markup) - _MAX_FOOTER_CHARACTERS)):
         return True
     return len(markup) > MAX_SUMMARY_CHARACTERS and len(html_to_text(markup)) > MAX_SUMMARY_CHARACTERS
@@ -200,7 +214,7 @@ def clean_name(markup: str) -> str:
 def shorten_text(text: str, max_words: int) -> str:
     """Return as many whole sentences from the start of a text as fit in `max_words` words.
 
-    If the first one doesn't fit, it's cut between words and ends with "…".
+    If the first sentence doesn't fit, it's cut between words and ends with "…".
     """
     if len(text.split()) <= max_words:
         return text
@@ -216,7 +230,7 @@ def shorten_text(text: str, max_words: int) -> str:
     return " ".join(text.split()[:max_words]).rstrip(",;:–—-.") + "…"  # noqa: RUF001  dashes of every width
 
 
-# Starts only after other characters, so that a run of a hundred thousand stops is scanned once.
+# A match starts only after another character, so that a run of a hundred thousand periods is scanned once.
 _SENTENCE_END = re.compile(r"(?<![.!?…。！？؟۔।])[.!?…。！？؟۔।]+[\"”’»')\]]*(?=\s|(?<=[。！？]))")  # noqa: RUF001  full stops of many scripts
 _NEXT_CHARACTER = re.compile("[\"“‘«'(\\[ ]{0,50}(.)")  # noqa: RUF001  the quotation marks and dashes that publishers use
 _ABBREVIATION = re.compile(
@@ -227,7 +241,7 @@ _ABBREVIATION = re.compile(
 
 
 def split_sentences(text: str) -> Iterator[str]:
-    """Yield the sentences of a clean text; common English abbreviations don't end one."""
+    """Yield the sentences of a clean text. Common English abbreviations don't end a sentence."""
     start = 0
     for match in _SENTENCE_END.finditer(text):
         follows = _NEXT_CHARACTER.match(text, match.end())
@@ -249,7 +263,7 @@ _MAIL_ADDRESS = re.compile(
 
 
 def remove_email_addresses(text: str) -> str:
-    """Return a text without its email addresses, with single spaces."""
+    """Remove email addresses from a text, and reduce its spaces to single ones."""
     return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
 
 
@@ -258,7 +272,7 @@ _GENERIC_AUTHOR = re.compile("admin|administrator|unknown|none|null|author|edito
 
 
 def clean_author(text: str) -> str | None:
-    """Return the name in an author field without its email address; None if there's no name.
+    """Return the name in an author field without its email address, or None if there's no name.
 
     "jane@example.org (Jane Roe)" and "Jane Roe <jane@example.org>" both give "Jane Roe".
     """
@@ -284,7 +298,10 @@ _NON_CREDIT = re.compile(r"://|\b(?:getty|shutterstock|istock|alamy|adobe stock|
 
 
 def find_source_credit(text: str) -> str | None:
-    """Return the source credited in a text's last line: "Source: INTERPOL" gives "INTERPOL"; else None."""
+    """Return the source credited in a text's last line, or None.
+
+    "Source: INTERPOL" gives "INTERPOL".
+    """
     match = _CREDIT_LINE.search(text.strip()[-160:])
     who = match["who"] if match else ""
     if len(who.split()) > 10 or _NON_CREDIT.search(who):

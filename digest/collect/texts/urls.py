@@ -1,4 +1,4 @@
-"""URLs, made absolute and canonical so that each page has one URL."""
+"""URLs in absolute and canonical form, so that each page has only one URL."""
 
 import re
 from collections import Counter
@@ -23,7 +23,8 @@ campaign_id rss_id taid sref srnd dicbo __s sms_ss awesm intcmp cvid ei_tracking
 """
 _TRACKING_PARAMETERS = frozenset(_TRACKING_NAMES.split())
 _TRACKING_PREFIXES = ("utm_", "mc_", "hsa_", "pk_", "mtm_", "piwik_", "matomo_", "ns_", "at_", "guce_")
-# Parameters that select the page on some sites; dropped only if the value is a known traffic source.
+# Parameters that select the page on some sites. They're dropped only if the value is a known
+# traffic source.
 _ORIGIN_PARAMETERS = {"source", "src", "from", "partner", "emc", "mod", "via", "output", "outputtype"}
 _ORIGIN_VALUE = re.compile(
     r"(?:rss|feed|atom|amp|twitter|facebook|newsletter|email|social|share)(?:[_:./-].*)?", re.IGNORECASE
@@ -44,11 +45,12 @@ def absolute_url(link: str, base: str | None = None) -> str:
     """Return a link as published, but absolute and without invalid characters.
 
     Args:
-        link: the publisher's link; surrounding spaces and line breaks in it are removed.
+        link: the publisher's link; surrounding spaces, and line breaks within it, are removed.
         base: the URL against which relative links are resolved.
 
     Raises:
-        ValueError: the URL is empty, too long, not http or https, without a host, or with credentials.
+        ValueError: the URL is empty, too long, not http or https, without a host, or with
+            credentials.
     """
     address = _SPACES.sub(" ", link).strip()
     if not address:
@@ -62,7 +64,7 @@ def absolute_url(link: str, base: str | None = None) -> str:
 
 
 def usable_url(link: str, base: str | None = None) -> str | None:
-    """Return the result of `absolute_url`; None if the link isn't usable."""
+    """Return the result of `absolute_url`, or None if the link isn't usable."""
     try:
         return absolute_url(link, base)
     except ValueError:
@@ -72,9 +74,10 @@ def usable_url(link: str, base: str | None = None) -> str | None:
 def canonical_url(url: str, base: str | None = None) -> str:
     """Return the canonical URL of a page, regardless of how it was linked to. Idempotent.
 
-    https for http, host in lower case and as A-labels, no default port, no fragment, no tracking parameters,
-    the other parameters sorted, no AMP form, no trailing index.html, dot segments resolved, percent-encoding normalized
-    (RFC 3986, section 6.2.2). A URL with a nondefault port keeps its scheme.
+    The scheme is https unless the URL has a nondefault port. The host is in lower case and in
+    A-labels. There's no default port, fragment, tracking parameter, AMP form, or trailing
+    index.html. The other parameters are sorted, dot segments are resolved, and percent-encoding is
+    normalized (RFC 3986, section 6.2.2).
 
     Raises:
         ValueError: the URL isn't usable; see `absolute_url`. The message says why.
@@ -86,7 +89,7 @@ def canonical_url(url: str, base: str | None = None) -> str:
 
 
 def usable_canonical_url(link: str, base: str | None = None) -> str:
-    """Return the result of `canonical_url`; empty if the link isn't usable."""
+    """Return the result of `canonical_url`, or "" if the link isn't usable."""
     try:
         return canonical_url(link, base)
     except ValueError:
@@ -96,13 +99,16 @@ def usable_canonical_url(link: str, base: str | None = None) -> str:
 def strip_tracking(link: str) -> str:
     """Return a link as published, without the parameters that only identify the traffic source.
 
-    The scheme and the order of parameters don't change, so the link leads to the intended page.
+    The scheme and the order of the parameters don't change, so the link leads to the intended page.
     """
     return _without_parameters(link, lambda name, value: _is_tracking_parameter(name.strip().lower(), value))
 
 
 def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
-    """Return a link without the query parameters that are unwanted by decoded name and value; the rest is unchanged."""
+    """Return a link without unwanted query parameters, which are tested by decoded name and value.
+
+    The rest stays unchanged.
+    """
     address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")
     if not question_mark:
@@ -117,26 +123,33 @@ def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> s
 
 
 def remove_email_address_parameters(link: str) -> str:
-    """Return a link without parameters that contain an email address, with which email services identify recipients."""
+    """Return a link without the parameters that contain an email address.
+
+    Email services use these to identify recipients.
+    """
     return _without_parameters(link, lambda _, value: "@" in value)
 
 
 def site_name(url: str) -> str:
-    """Return a URL's host without `www.`; empty if it has none."""
+    """Return a URL's host without "www.", or "" if it has none."""
     return (urlsplit(url).hostname or "").removeprefix("www.")
 
 
 def guess_registered_domain(url: str) -> str:
-    """Return the registered domain of a URL's host, guessed without a suffix list: `example.co.uk` for a blog on it."""
+    """Guess the registered domain of a URL's host without a suffix list.
+
+    For example, it's "example.co.uk" for "blog.example.co.uk".
+    """
     labels = (urlsplit(url).hostname or "").split(".")
     has_short_suffix = len(labels[-1]) == 2 and len("".join(labels[-2:-1])) <= 3
     return ".".join(labels[-3 if has_short_suffix else -2 :])
 
 
 def find_publisher_name(title: str, pages: Iterable[str]) -> str:
-    """Return the words of a feed's title that spell its pages' host ("NBC News" of "NBC News World"), else all of it.
+    """Return the words of a feed's title that spell its pages' host, or else the whole title.
 
-    Sections of one site thus have one publisher. The name may begin with "the", end with "News", or contain a subdomain.
+    For example, "NBC News World" gives "NBC News", so that all sections of a site have the same
+    publisher. The name may begin with "the", end with "News", or contain a subdomain.
 
     Args:
         title: the feed's title.
@@ -168,7 +181,7 @@ _EXAMPLE_HOST = re.compile(r"(?:.+\.)?example(?:\.(?:com|net|org))?|(?:.+\.)?(?:
 
 
 def is_example_site(url: str) -> bool:
-    """Return whether a URL's host is reserved for examples (RFC 2606, sections 2 and 3), so there's no site."""
+    """Return True if a URL's host is reserved for examples (RFC 2606, sections 2 and 3)."""
     return _EXAMPLE_HOST.fullmatch(urlsplit(url).hostname or "") is not None
 
 
@@ -191,7 +204,11 @@ def _canonicalise_once(url: str) -> str:
 
 
 def _split_url(url: str) -> tuple[str, str, int | None, str, str]:
-    """Return the scheme, host, port, path, and query of an absolute URL; ValueError explains what's wrong."""
+    """Return the scheme, host, port, path, and query of an absolute URL.
+
+    Raises:
+        ValueError: the URL isn't usable. The message says why.
+    """
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"}:
         raise ValueError(f"not an http or https URL: {_printable(url)}")
@@ -212,10 +229,12 @@ def _normalize_host(name: str, netloc: str) -> str:
 
 @lru_cache(maxsize=4096)
 def ascii_host(name: str) -> str:
-    """Return a host name as A-labels, according to UTS 46 as in browsers (unlike Python's own codec).
+    """Return a host name in A-labels.
+
+    The conversion follows UTS 46, as in browsers, unlike Python's own codec.
 
     Raises:
-        ValueError: it can't be written as A-labels.
+        ValueError: the name can't be converted.
     """
     try:
         return idna.encode(name[:253], uts46=True).decode("ascii")
@@ -228,7 +247,10 @@ def _printable(text: str) -> str:
 
 
 def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
-    """Return the target of Google's URLs: /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, /url?url=…."""
+    """Return the target of a Google URL, or None.
+
+    The forms are /amp/s/HOST/PATH, HOST.cdn.ampproject.org/c/s/HOST/PATH, and /url?url=….
+    """
     is_google = re.fullmatch(r"(?:www\.)?google(?:\.[a-z]{2,3}){1,2}", host)
     if is_google and path == "/url":
         return _google_redirect_target(query)
@@ -241,7 +263,7 @@ def _unwrap_google_url(host: str, path: str, query: str) -> str | None:
 
 
 def _google_redirect_target(query: str) -> str | None:
-    """Return the target of Google's redirects, as used in Google Alerts."""
+    """Return the target of a Google redirect, as used in Google Alerts, or None."""
     parameters = dict(pair.partition("=")[::2] for pair in query.split("&"))
     target = unquote(parameters.get("url") or parameters.get("q") or "")
     return target if re.match(r"https?://", target) else None
@@ -263,7 +285,7 @@ def _resolve_dot_segments(path: str) -> str:
 
 
 def _strip_amp(path: str) -> str:
-    """Return a path without AMP markers, unless it consists only of one."""
+    """Return a path without AMP markers, unless it consists of only a marker."""
     if path.lower() in {"/amp", "/amp/"}:
         return path
     path = re.sub(r"(?i)/amp(/?)$", r"\1", path)
@@ -272,7 +294,10 @@ def _strip_amp(path: str) -> str:
 
 
 def _normalize_encoding(text: str, safe: str = "/:@!$&'()*+,;=") -> str:
-    """Normalize percent-encoding: unreserved characters bare, hexadecimal digits in upper case, others encoded."""
+    """Normalize percent-encoding.
+
+    Unreserved characters are decoded, hexadecimal digits are in upper case, and other characters are encoded.
+    """
 
     def normalize_escape(match: re.Match[str]) -> str:
         character = chr(int(match[1], 16))

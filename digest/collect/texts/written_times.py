@@ -1,6 +1,6 @@
 """Days, times of day, and time zones in English texts, parsed at a given position.
 
-All patterns match a bounded number of characters, so that parsing a hostile text takes linear time.
+All patterns match a bounded number of characters, so that parsing takes linear time even for hostile texts.
 """
 
 import re
@@ -12,7 +12,7 @@ MONTH_NAMES = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|"
     r"nov(?:ember)?|dec(?:ember)?)"
 )
-_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"  # three letters each
+_MONTHS = "janfebmaraprmayjunjulaugsepoctnovdec"  # three letters for each month
 _DASH = r"(?: ?[-–—] ?| to | through | and | & )"  # noqa: RUF001  dashes of every width
 _YEAR = r"(?:19|20)\d{2}"
 _WEEKDAY = r"(?:(?:mon|tues?|wed(?:nes)?|thu(?:rs?)?|fri|sat(?:ur)?|sun)(?:day)?\.?,? {1,2})"
@@ -28,7 +28,7 @@ _DAY = re.compile(
     rf"|(?P<us_month>\d{{1,2}})/(?P<us_day>\d{{1,2}})/(?P<us_year>{_YEAR})\b)",
     re.IGNORECASE,
 )
-_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts the day later than this is a guess
+_MAX_INFERRED_AHEAD = timedelta(days=300)  # an inferred year that puts a day further ahead is only a guess
 
 _CLOCK = re.compile(
     r"(?:(?P<hour>\d{1,2})(?:[:.](?P<minute>\d{2}))?(?::\d{2})? ?(?P<half>[ap])\.? ?m\b\.?"
@@ -36,8 +36,8 @@ _CLOCK = re.compile(
     r"|(?P<noon>(?:12(?::00)? )?noon)\b)",
     re.IGNORECASE,
 )
-# Common zone names mean local time: "EST" is written all summer and never means an hour later.
-# AoE is anywhere on Earth, until the day has ended in all zones.
+# Common zone names mean local time: "EST" is written all summer, but never means an hour later. AoE
+# is "anywhere on Earth", until the day has ended in all zones.
 _ZONE_TABLE = """
 America/New_York     et est edt eastern
 America/Chicago      ct cst cdt central
@@ -80,7 +80,7 @@ _CLOCK_RANGE = re.compile(r" ?[-–—] ?| (?:to|until|and) ", re.IGNORECASE)  #
 
 @dataclass(frozen=True, slots=True)
 class WrittenDay:
-    """A day or range of days found in a text, with the index of the word that follows."""
+    """A day or range of days found in a text. `end` is the index after it."""
 
     first: date
     last: date
@@ -89,7 +89,10 @@ class WrittenDay:
 
 @dataclass(frozen=True, slots=True)
 class WrittenClock:
-    """A time of day found in a text, with its zone (empty if none) and the index of the word that follows."""
+    """A time of day found in a text, and its zone, which may be empty.
+
+    `end` is the index after them.
+    """
 
     clock: time
     zone: str
@@ -97,21 +100,25 @@ class WrittenClock:
 
 
 def is_ahead(day: date, published: datetime | None) -> bool:
-    """Return whether, when a text was published, a day hadn't ended everywhere on Earth; True if `published` is None."""
+    """Return True unless a day had ended everywhere on Earth when a text was published.
+
+    Return True if `published` is None.
+    """
     return published is None or day >= published.date() - timedelta(days=1)
 
 
 def find_days(text: str, published: datetime | None) -> Iterator[WrittenDay]:
-    """Yield all days in a text, whatever they're about; years are inferred as in `read_day`."""
+    """Yield all days in a text, whatever they refer to. Years are inferred as in `read_day`."""
     for match in _DAY.finditer(text):
         if day := _read_matched_day(match, published):
             yield day
 
 
 def read_day(text: str, start: int, published: datetime | None) -> WrittenDay | None:
-    """Return the day written at `start`: "Dec. 4", "4 December 2026", "October 12-14", "2026-12-04".
+    """Return the day written at `start`, or None.
 
-    A day without a year is the first such day on or after the publication date, if it's within 300 days; without a
+    Examples are "Dec. 4", "4 December 2026", "October 12-14", and "2026-12-04". A day without a
+    year is the first such day on or after the publication date, if it's within 300 days. Without a
     publication date, the result is None.
     """
     match = _DAY.match(text, start)
@@ -172,8 +179,8 @@ def read_day_and_time(
 ) -> tuple[WrittenDay, WrittenClock | None, int] | None:
     """Return the first day from `start`, the time written before it (or None), and the day's index.
 
-    Only times and text that `filler` matches may precede the day; otherwise, the result is None. Each is a step, and
-    after `max_steps` steps, the search ends.
+    Only times, and text that `filler` matches, may precede the day; otherwise, the result is None.
+    Each of these is a step, and the search ends after `max_steps` steps.
     """
     at, clock = start, None
     for _ in range(max_steps):
@@ -189,7 +196,10 @@ def read_day_and_time(
 
 
 def read_clock(text: str, start: int) -> WrittenClock | None:
-    """Return the time written at `start`, with its zone: "5 p.m. ET", "17:00 (Brussels time)", "noon UTC+2"."""
+    """Return the time written at `start`, with its zone, or None.
+
+    Examples are "5 p.m. ET", "17:00 (Brussels time)", and "noon UTC+2".
+    """
     match = _CLOCK.match(text, start)
     clock = _clock_value(match) if match else None
     return _with_zone(clock, text, match.end()) if match and clock else None
@@ -217,10 +227,13 @@ def _zone_name(match: re.Match[str]) -> str:
 
 
 def read_clock_range(text: str, start: int) -> WrittenClock | None:
-    """Return the start of a range of times, with the zone after it: "1-3 p.m. ET", "9 a.m. to noon (Eastern)"."""
+    """Return the start of a range of times, with the zone after the range, or None.
+
+    Examples are "1-3 p.m. ET" and "9 a.m. to noon (Eastern)".
+    """
     if match := _SHARED_HALF.match(text, start):
         hour, until = int(match["hour"]) % 12, int(match["until"]) % 12
-        afternoon = match["half"].lower() == "p" and hour <= until  # 11 to 1 p.m. begins in the morning
+        afternoon = match["half"].lower() == "p" and hour <= until  # "11 to 1 p.m." begins in the morning
         minute = int(match["minute"] or 0)
         if int(match["hour"]) > 12 or minute >= 60:
             return None

@@ -1,1 +1,1 @@
-"""Visits to sources and pages, in parallel and politely for each host."""
+"""Visits to sources and pages, which run in parallel but are polite to each host."""

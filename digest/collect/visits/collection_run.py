@@ -1,9 +1,11 @@
-"""The visits of one run: threads fetch and parse, the calling thread stores, and sources don't affect each other.
+"""The visits of one run.
 
-Several runs, in one or several processes, share the due visits: each host is visited by the run that claimed it.
+Threads fetch and parse, and the calling thread stores the results. Sources don't affect each other.
+Several runs, in one or several processes, share the due visits: each host is visited by the run
+that claimed it.
 
-Publishers' errors are returned as values. An unexpected error (a bug) is logged with its traceback and reported with
-its type, and the other sources continue.
+Publishers' errors are returned as values. An unexpected error (a bug) is logged with its traceback
+and reported with its type, and the other sources continue.
 """
 
 import random
@@ -51,20 +53,20 @@ from subscribers.loggers import get_logger
 VISITED_ELSEWHERE = "another process visited it"
 LEFT_TO_OTHERS = "another process is visiting its host"
 STOPPED = "stopped before its turn"
-OTHERS_POLL_SECONDS = 1.0  # between checks for hosts that other runs have released
+OTHERS_POLL_SECONDS = 1.0  # interval between checks for hosts that other runs have released
 
 log = get_logger(__name__)
 
 
 class UnknownSourceError(ApplicationError):
-    """Raised when no source has a given name or URL; the message lists the configured sources."""
+    """Raised when no source has a given name or URL. The message lists the configured sources."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport(ItemCounts):
-    """The result of one source or file, with the counts of its items.
+    """The result for one source or file, with the counts of its items.
 
-    `error` says why nothing could be read, `skipped` why it wasn't tried, `note` what was left out.
+    `error` says why nothing could be read, `skipped` why it wasn't tried, and `note` what was omitted.
     """
 
     name: str
@@ -78,16 +80,20 @@ class SourceReport(ItemCounts):
 
     @property
     def succeeded(self) -> bool:
-        """True if the source returned readable content, or "not modified"."""
+        """Whether the source returned readable content or "not modified"."""
         return self.error is None and self.skipped is None
 
 
-CollectionProgress = Callable[[int, int, SourceReport | None], None]  # number done, total number, and the latest report
+# Takes the number done, the total number, and the latest report.
+CollectionProgress = Callable[[int, int, SourceReport | None], None]
 
 
 @dataclass(frozen=True, slots=True)
 class _CollectionRun:
-    """The shared state of a run's visits; if `patient`, it waits for other runs' hosts, to take over if they die."""
+    """The shared state of a run's visits.
+
+    If `patient` is true, the run waits for hosts claimed by other runs, to take them over if those runs die.
+    """
 
     database: Database
     fetcher: ContentFetcher
@@ -117,7 +123,7 @@ def collect_sources(
     progress: CollectionProgress = lambda *_: None,
     jitter: Callable[[], float] = random.random,
 ) -> list[SourceReport]:
-    """Visit the due sources of the settings, read the files, and return their reports in the same order.
+    """Visit the due sources in the settings, read the files, and return their reports in that order.
 
     Args:
         database: the database for the articles.
@@ -125,8 +131,8 @@ def collect_sources(
         settings: the sources and the limits.
         now: the time of the run.
         only: names or URLs of sources; None means all, or none if `files` are given.
-        files: files and folders to read, including all files in the folders.
-        force: also visit sources that aren't due, or are gone.
+        files: the files and folders to read, including all files in the folders.
+        force: whether to also visit sources that aren't due or are gone.
         since: sources visited since then aren't due.
         stopping: when set, the run ends after the visits in progress.
         progress: called from this thread at the start and after each source.
@@ -150,7 +156,10 @@ def collect_sources(
 
 
 def has_unclaimed_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
-    """Return whether a source is due, hasn't been visited since `since`, and is at a host that no run holds."""
+    """Return True if there's a due source that a run could join in visiting.
+
+    It mustn't have been visited since `since`, and no run may have claimed its host.
+    """
     return _open_visits(database, settings, now, since).has_free_visits()
 
 
@@ -163,9 +172,9 @@ def join_collection_run(
     since: datetime,
     stopping: threading.Event,
 ) -> list[SourceReport]:
-    """Visit due sources at hosts that no other run holds, to help another run, and return the reports.
+    """Help another run by visiting due sources at unclaimed hosts, and return the reports.
 
-    Sources visited since `since` aren't due, and hosts held by other runs are left to them.
+    Sources visited since `since` aren't due. Hosts claimed by other runs are left to them.
     """
     run = _CollectionRun(database, fetcher, settings, now, random.random, stopping, patient=False)
     queue = _open_visits(database, settings, now, since)
@@ -182,10 +191,10 @@ def _open_visits(database: Database, settings: Settings, now: datetime, since: d
 
 @dataclass(frozen=True, slots=True)
 class _CollectionJob:
-    """One source or file to read."""
+    """A source or file to read."""
 
     load: Callable[[], VisitResult]
-    empty_report: SourceReport  # without a result yet
+    empty_report: SourceReport  # used until there's a result
     target: VisitTarget | None = None
     path: Path | None = None
     start_times: list[float] = field(default_factory=list)
@@ -244,7 +253,7 @@ def _report_on(source: Source | VisitTarget, **details: Any) -> SourceReport:
 
 
 def _reason_left_out(row: Source, settings: Settings, now: datetime, since: datetime | None, *, force: bool) -> str:
-    """Return why a source isn't visited; empty if it is. Paused sources never are."""
+    """Return why a source isn't visited, or "" if it is. Paused sources never are."""
     late = "" if force else _reason_not_due(row, settings, now, since)
     return "paused in the settings" if row.paused else late
 
@@ -297,7 +306,7 @@ def _run_visits(
             if not futures and not elsewhere and not _await_others(run, queue):
                 break
             for future in wait(futures, CLAIM_RENEWAL.total_seconds(), FIRST_COMPLETED).done:
-                job = futures.pop(future)  # releases the future and its document once it's stored
+                job = futures.pop(future)  # frees the future and its document once it's stored
                 add([_finish_job(run, job, future)])
                 queue.end_visit(job.target)
                 queue.renew()
@@ -313,11 +322,11 @@ def _run_visits(
 def _begin_visits(
     run: _CollectionRun, queue: VisitQueue, pool: ThreadPoolExecutor, futures: _Futures
 ) -> list[VisitTarget]:
-    """Start visits on free threads, and return those that another run has made."""
+    """Start visits on free threads, and return the targets that another run has already visited."""
     threads = run.settings.file.limits.fetch_workers
     if len(futures) >= threads:
         return []
-    # Twice the number of threads, because a claim is a transaction and threads mustn't wait for one.
+    # Claim twice the number of threads, because a claim is a transaction and threads mustn't wait for it.
     to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
     for target in to_visit:
         load = partial(visit_source, run.fetcher, target, run.now)
@@ -332,14 +341,17 @@ def _cancel_jobs(futures: _Futures) -> list[SourceReport]:
 
 
 def _await_others(run: _CollectionRun, queue: VisitQueue) -> bool:
-    """Wait briefly for hosts that other runs hold; return False if there's nothing to wait for."""
+    """Wait briefly for hosts claimed by other runs. Return False if there's nothing to wait for."""
     if not run.patient and not queue.has_free_visits():
         return False
     return bool(queue.list_waiting()) and not run.stopping.wait(OTHERS_POLL_SECONDS)
 
 
 def _finish_job(run: _CollectionRun, job: _CollectionJob, future: Future[VisitResult]) -> SourceReport:
-    """Store a visit's result; any failure here affects only this source."""
+    """Store a visit's result, and return its report.
+
+    Any failure here affects only this source.
+    """
     try:
         report = _store_result(run, job, future.result())
     except Exception as surprise:
@@ -355,7 +367,7 @@ def _try_record_failure(run: _CollectionRun, job: _CollectionJob, message: str) 
         return
     try:
         _record_failure(run, job.target, sources.VisitFailure(SourceHealth.FAILING, message))
-    except Exception:  # the database itself may have failed; the report still has the error
+    except Exception:  # the database itself may have failed; the report still contains the error
         log.exception("couldn't record a source's visit", source=job.target.url)
 
 
@@ -366,7 +378,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         return replace(job.empty_report, error=result.outcome.message)
     max_items = run.settings.file.limits.items_per_source
     counts, parts = prepare_item_batches(result.document, max_items) if result.document else (ItemCounts(), ())
-    for part in parts[:-1]:  # short transactions, so that the desk can write in between
+    for part in parts[:-1]:  # short transactions, so that editors can write in between
         with run.database.write() as session:
             counts += store_item_batch(session, _job_source(session, job, result.document).id, part, run.now)
     with run.database.write() as session:
@@ -374,7 +386,7 @@ def _store_result(run: _CollectionRun, job: _CollectionJob, result: VisitResult)
         for part in parts[-1:]:
             counts += store_item_batch(session, source.id, part, run.now)
         withdraw_listed_articles(session, source, counts.rejected, run.now)
-        # Last, with the last articles: stored validators mean that all articles are stored.
+        # Store the validators last, along with the last articles: once they're stored, all articles are.
         sources.record_visit_success(source, result.outcome, run.now, run.jitter())
         count_source_visit(session, source, run.today, is_good=True, item_count=counts.new)
         if source.kind == DocumentKind.PAGE:
@@ -406,7 +418,7 @@ def _document_publisher(document: ParsedDocument) -> str:
     """Return a file's publisher, based on the document's title or its page's site."""
     if document.kind is DocumentKind.PAGE and document.items:
         return site_name(document.items[0].url)
-    if any(item.publisher for item in document.items):  # it links to many sites
+    if any(item.publisher for item in document.items):  # the document links to many sites
         return document.title[:200]
     return find_publisher_name(document.title, [item.url for item in document.items])[:200]
 

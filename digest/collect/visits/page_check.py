@@ -1,4 +1,4 @@
-"""Checks that visitors can still read articles' pages, before an edition sends readers there."""
+"""Checks that visitors can still read articles' pages, before an edition sends them there."""
 
 import re
 import time
@@ -31,22 +31,25 @@ from digest.store.models import Article
 from subscribers.loggers import get_logger
 
 MISSING_STATUSES = frozenset({404, 410})  # statuses for missing pages; other failures say nothing about the page
-_PAGE_TYPES = ("text/", "application/xhtml")  # a PDF has no sign-in form
-TIME_LIMIT = 60.0  # seconds, after which unchecked pages count as unknown
+_PAGE_TYPES = ("text/", "application/xhtml")  # other files, such as PDFs, have no sign-in form
+TIME_LIMIT = 60.0  # seconds after which unchecked pages count as unknown
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class PageState:
-    """A page's state: whether visitors can read it, the status of its advisory ("superseded by …"), its publisher."""
+    """The state of a page: whether visitors can read it, its advisory's status, and its publisher.
+
+    The status is, for example, "superseded by …".
+    """
 
     exists: bool
     supersession: str = ""
     publisher: str = ""
 
 
-# Paths of sign-in pages, front pages, and not-found pages, without ".html" and the like.
+# Paths of sign-in, front, and not-found pages, without suffixes such as ".html".
 _SIGN_IN_PATH = re.compile(
     r"(?:.*/)?(?:wp-login|log-?in|sign[-_]?in|signon|sso|saml2|openid-connect|anmelden|connexion|iniciar-sesion)(?:/.*)?|my-account"
 )
@@ -59,9 +62,10 @@ _PAGE_SUFFIX = re.compile(r"\.(?:html?|php|aspx?)(?=/|$)")
 
 
 def explain_unrelated_redirect(requested_url: str, final_url: str) -> str:
-    """Return why the final page of a link isn't the article; empty if it may be.
+    """Return why the page that a link leads to can't be the article, or "" if it may be.
 
-    Sign-in, not-found, and front pages are accepted if the link asked for one, and so are other sites' front pages.
+    Sign-in, not-found, and front pages are accepted if the link asked for one, and so are other
+    sites' front pages.
     """
     link, page = urlsplit(requested_url), urlsplit(final_url)
     if _is_sign_in(page) and not _is_sign_in(link):
@@ -77,13 +81,13 @@ def _is_sign_in(parts: SplitResult) -> bool:
 
 
 def _is_front(url: str) -> bool:
-    """Return whether a URL is a front page, including those of one language or with another name."""
+    """Return True if a URL is a front page, including one for a language or with another name."""
     parts = urlsplit(url)
     return is_front_page(url) or (not parts.query and _FRONT_PATH.fullmatch(_read_path(parts)) is not None)
 
 
 def _read_path(parts: SplitResult) -> str:
-    """Return a path without outer slashes and file extensions."""
+    """Return a path without leading and trailing slashes and without file extensions."""
     return _PAGE_SUFFIX.sub("", parts.path.casefold().strip("/"))
 
 
@@ -96,19 +100,20 @@ def check_article_pages(
     workers: int,
     now: datetime,
 ) -> dict[str, PageState]:
-    """Fetch pages and record withdrawn articles, restored articles, and superseded advisories.
+    """Fetch pages, and record withdrawn articles, restored articles, and superseded advisories.
 
     Args:
         database: the database with the articles.
         fetcher: the fetcher, used by several threads at the same time.
         pages: the links to fetch, by the articles' canonical URL.
         advisories: the canonical URLs of the pages that are security advisories.
-        workers: the number of hosts fetched from at the same time.
+        workers: the number of hosts to fetch from at the same time.
         now: the time to record.
 
     Returns:
-        The states by canonical URL; a page that its site's source withholds is gone, even if a cache has it. Pages that
-        failed, that robots.txt disallows, or that weren't reached within `TIME_LIMIT` are left out.
+        The states by canonical URL. A page that its site's source withholds is gone, even if a
+        cache has it. Pages that failed, that robots.txt disallows, or that weren't reached
+        within `TIME_LIMIT` are omitted.
     """
     if not pages:
         return {}
@@ -160,9 +165,10 @@ def _bring_back(session: Session, urls: Collection[str], now: datetime) -> set[s
 
 @dataclass(frozen=True, slots=True)
 class PageCheckResult:
-    """The result of requesting a page as a visitor; `failure` says why its state is unknown.
+    """The result of requesting a page as a visitor.
 
-    `barrier` is why a visitor can't read the page; `status` is 0 if there was no response.
+    `status` is 0 if there was no response. `barrier` is why a visitor can't read the page, and
+    `failure` is why its state is unknown.
     """
 
     status: int = 0
@@ -173,7 +179,7 @@ class PageCheckResult:
 
     @property
     def is_gone(self) -> bool:
-        """True if visitors can't read the article: its page is missing, or isn't public."""
+        """Whether visitors can't read the article, because its page is missing or isn't public."""
         return bool(self.barrier) or self.status in MISSING_STATUSES
 
     @property
@@ -183,17 +189,17 @@ class PageCheckResult:
 
     @property
     def reason(self) -> str:
-        """A phrase on why visitors can't read a page that's gone."""
+        """A phrase explaining why visitors can't read a page that's gone."""
         return self.barrier or f"the page returned {self.status}"
 
 
 def check_linked_pages(
     fetcher: ContentFetcher, links: Collection[str], *, workers: int, seconds: float = TIME_LIMIT
 ) -> dict[str, PageCheckResult]:
-    """Check whether visitors can still read pages, without recording anything; return the results by link.
+    """Check whether visitors can still read pages, and return the results by link.
 
-    A result has a failure if the page wasn't fetched within `seconds`, if the response wasn't a page, 401, 404, or 410,
-    or if robots.txt disallows the page, which then isn't fetched.
+    Nothing is recorded. A result has a failure if the page wasn't fetched within `seconds`; if the response
+    wasn't a page, 401, 404, or 410; or if robots.txt disallows the page, in which case it isn't fetched.
     """
     if not links:
         return {}
@@ -207,7 +213,7 @@ def _fetch_pages(
     workers: int,
     seconds: float,
 ) -> dict[str, PageCheckResult]:
-    """Return the results of the pages that there was time for, fetching one page per host at a time."""
+    """Return the results for the pages that could be fetched in time, one page per host at a time."""
     hosts: dict[str, list[str]] = {}
     for link in sorted(links):
         hosts.setdefault(urlsplit(link).hostname or "", []).append(link)
@@ -234,7 +240,7 @@ def _fetch_host_pages(
                 looks[link] = PageCheckResult(failure="robots.txt disallows this page or couldn't be reached")
         except FetchError as error:
             looks[link] = _judge_failure(error)
-        except Exception:  # one page's unexpected error mustn't prevent an edition's draft
+        except Exception:  # an unexpected error on one page mustn't prevent an edition's draft
             log.exception("a page's check failed unexpectedly", page=link)
             looks[link] = PageCheckResult(failure="internal error (see the log)")
     return looks

@@ -1,7 +1,8 @@
-"""A visit to one source, or the reading of one file: its content, or why there's none. No database; thread-safe.
+"""A visit to a source, or the reading of a file.
 
-The source's kind is detected from the response. A site's page leads once to the best feed that it links to; a paged
-response is followed as far back as a digest needs.
+The result is its content, or why there's none. The functions don't use the database, and are
+thread-safe. The source's kind is detected from the response. From a site's page, the best feed that
+it links to is tried. A paged response is followed as far back as a digest needs.
 """
 
 import re
@@ -26,8 +27,8 @@ FEED_ACCEPT = (
 )
 OPML_MESSAGE = "this is a list of feeds (OPML); import its feeds with 'digest sources import-opml'"
 MAX_PAGES = 10
-MAX_ITEM_AGE = timedelta(days=21)  # if all items of a page are older, its older pages aren't worth reading
-MAX_FEEDS_TRIED = 3  # feeds of a page that are tried
+MAX_ITEM_AGE = timedelta(days=21)  # if all items on a page are older, its older pages aren't worth reading
+MAX_FEEDS_TRIED = 3  # number of a page's feeds to try
 
 
 _MAX_HOST_LENGTH = 255
@@ -35,9 +36,10 @@ _MAX_HOST_LENGTH = 255
 
 @dataclass(frozen=True, slots=True)
 class VisitTarget:
-    """A source to visit: `url` is its URL in the settings, `current_url` the one to request now.
+    """A source to visit.
 
-    `tried_at` is the time of its last visit when the run began; a later visit was another run's.
+    `url` is its URL in the settings, and `current_url` is the one to request now. `tried_at` is the
+    time of its last visit when the run began, so a later visit was another run's.
     """
 
     id: int
@@ -56,7 +58,7 @@ class VisitTarget:
 
 
 def find_visit_host(url: str) -> str:
-    """Return the host of a URL; a URL without one counts as its own host."""
+    """Return the host of a URL. A URL without one counts as its own host."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -66,9 +68,10 @@ def find_visit_host(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class VisitResult:
-    """The result of a visit; `document` is None if it failed, or if nothing has changed since the last visit.
+    """The result of a visit.
 
-    `note` says what a successful visit left out. `feeds` are the feeds that a page links to, best first.
+    `document` is None if the visit failed or nothing has changed since the last visit. `note` says
+    what a successful visit omitted. `feeds` are the feeds that a page links to, best first.
     """
 
     outcome: VisitSuccess | VisitFailure
@@ -79,7 +82,7 @@ class VisitResult:
 
 
 def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) -> VisitResult:
-    """Fetch and parse a source; external failures are returned as values."""
+    """Fetch and parse a source. External failures are returned as values."""
     try:
         return _fetch_and_parse(fetcher, target, now)
     except FetchError as error:
@@ -89,10 +92,11 @@ def visit_source(fetcher: ContentFetcher, target: VisitTarget, now: datetime) ->
 
 
 def rank_feeds(feeds: tuple[FeedLink, ...], page_url: str) -> list[FeedLink]:
-    """Return the feeds that a page links to, in the order in which they should be tried.
+    """Return the feeds that a page links to, in the order in which to try them.
 
-    WordPress REST comes before a feed, as it has paging, images, and categories; comment feeds are last. Among equals,
-    the shorter URL comes first: a site's own feed before one of its sections.
+    WordPress's REST API comes before feeds, because it has paging, images, and categories. Comment
+    feeds come last. Among equals, the shorter URL comes first, so that a site's own feed precedes
+    those of its sections.
     """
     own = [feed for feed in dict.fromkeys(feeds) if feed.url != page_url]
     return sorted(own, key=_feed_order)
@@ -132,10 +136,11 @@ def _fetch_and_parse(fetcher: ContentFetcher, target: VisitTarget, now: datetime
 
 
 def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: FetchError, now: datetime) -> VisitResult:
-    """Parse a WordPress site's feed if its REST API is closed to visitors; the note says why.
+    """Parse a WordPress site's feed if its REST API is closed to visitors. The note says why.
 
     Raises:
-        FetchError: the original error if it wasn't from the REST API, or the feed can't be read.
+        FetchError: the original error, if it wasn't from the REST API or the feed can't be
+            read.
     """
     feed_url = find_feed_for_rest_api(target.current_url) if refusal.reason in _CLOSED_REASONS else None
     if feed_url is None:
@@ -147,7 +152,7 @@ def _read_feed_instead(fetcher: ContentFetcher, target: VisitTarget, refusal: Fe
         raise refusal from error
     if reading.kind not in {DocumentKind.RSS, DocumentKind.ATOM}:
         raise refusal
-    # The API is requested again next time because it has more than a feed.
+    # The API is requested again next time, because it has more than a feed does.
     success = replace(_note_success(answer, reading), etag=None, last_modified=None, moved_to=None)
     note = f"the site's feed was read because its REST API is closed: {refusal.explanation or refusal.message}"
     return VisitResult(success, reading, note=note)
@@ -161,7 +166,10 @@ _WHOLE_SITE_PARAMETERS = frozenset({"_embed", "_fields", "order", "orderby", "pa
 
 
 def find_feed_for_rest_api(url: str) -> str | None:
-    """Return the feed URL with the same posts as a WordPress REST URL; None if it selects only some posts, or isn't such a URL."""
+    """Return the URL of the feed that has the same posts as a WordPress REST URL, or None.
+
+    Return None if the URL selects only some posts, or isn't a REST URL.
+    """
     match = _REST_POSTS.fullmatch(url)
     if match is None:
         return None
@@ -186,7 +194,7 @@ def _note_success(answer: FetchResult, document: ParsedDocument | None = None) -
 
 
 def _judge_document(fetcher: ContentFetcher, document: ParsedDocument, url: str) -> VisitFailure | None:
-    """Return why a parsed document can't be used; None if it can."""
+    """Return why a parsed document can't be used, or None if it can."""
     if document.kind is DocumentKind.OPML:
         return VisitFailure(SourceHealth.FAILING, OPML_MESSAGE)
     if document.kind is not DocumentKind.PAGE:
@@ -209,10 +217,10 @@ def _parse_response(response: FetchResult, now: datetime) -> ParsedDocument:
 def _discover_feed(
     fetcher: ContentFetcher, page: ParsedDocument, url: str, now: datetime
 ) -> tuple[FetchResult, ParsedDocument, str] | None:
-    """Return the first readable feed that a page links to, best first, and why those before it aren't readable.
+    """Return the first readable feed that a page links to, and why better ones aren't readable.
 
     Raises:
-        ParseError: the page links to feeds, and none is readable.
+        ParseError: the page links to feeds, but none is readable.
     """
     reasons = []
     for feed in rank_feeds(page.feeds, url)[:MAX_FEEDS_TRIED]:
@@ -233,7 +241,7 @@ def _discover_feed(
 def _append_older_pages(
     fetcher: ContentFetcher, response: FetchResult, first_page: ParsedDocument, now: datetime
 ) -> tuple[ParsedDocument, str]:
-    """Append the older pages of a paged response; the note says if they ended too early."""
+    """Append the older pages of a paged response. The note says if they ended too early."""
     merged, page, url = first_page, first_page, response.url
     for number in range(2, MAX_PAGES + 2):
         older = _older_page_url(page, url)
@@ -244,7 +252,7 @@ def _append_older_pages(
         try:
             url, page = older, _parse_response(fetcher.get(older, accept=FEED_ACCEPT), now)
         except (FetchError, ParseError) as error:
-            # WordPress answers 400 after its last page.
+            # WordPress responds with 400 after its last page.
             ended = first_page.kind is DocumentKind.WORDPRESS and isinstance(error, FetchError) and error.status == 400
             return merged, "" if ended else f"older pages are missing ({error})"
         if page.kind is not first_page.kind:
@@ -254,12 +262,15 @@ def _append_older_pages(
 
 
 def _older_page_url(page: ParsedDocument, url: str) -> str | None:
-    """Return the URL of the next older page, from the document; WordPress's is inferred."""
+    """Return the URL of the next older page, or None.
+
+    It's stated by the document, except for WordPress, where it's inferred.
+    """
     if page.next_url or page.kind is not DocumentKind.WORDPRESS:
         return page.next_url
     parts = urlsplit(url)
     parameters = dict(parse_qsl(parts.query, keep_blank_values=True))
-    size, number = parameters.get("per_page", "10"), parameters.get("page", "1")  # the defaults of the REST API
+    size, number = parameters.get("per_page", "10"), parameters.get("page", "1")  # defaults of the REST API
     if not (size.isdecimal() and number.isdecimal()) or page.item_count < int(size):
         return None
     parameters["page"] = str(int(number) + 1)
@@ -293,11 +304,11 @@ def list_input_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def read_file_source(path: Path, *, max_bytes: int, site: str, now: datetime) -> VisitResult:
-    """Read a file as a source, decompressing .gz files; problems with it are returned as values.
+    """Read a file as a source, decompressing .gz files. Problems are returned as values.
 
     Args:
         path: the file.
-        max_bytes: the most bytes to read, after decompression.
+        max_bytes: the maximum number of bytes to read, after decompression.
         site: the publication's own site, on which a text without a URL is placed.
         now: the time of the run.
     """

@@ -1,8 +1,9 @@
-"""The pending visits of one run by host; a host is claimed before any of its sources is visited.
+"""The pending visits of a run, by host. A host is claimed before any of its sources is visited.
 
-A row per host is the lock across processes and machines. Within a process, the fetcher sends a host one request at a
-time; because only one run holds a host, the same applies across all processes. A run renews its claims regularly; they
-expire if it doesn't, and immediately if its process is known to be dead.
+A row per host serves as a lock across processes and machines. Within a process, the fetcher sends a
+host one request at a time. Because only one run can claim a host, the same applies across all
+processes. A run renews its claims regularly. They expire if it doesn't, or immediately if its
+process is known to be dead.
 """
 
 import secrets
@@ -22,7 +23,7 @@ from digest.store.process_identity import identify_current_process
 from subscribers.store.database import upsert
 
 CLAIM_LEASE = timedelta(minutes=5)
-CLAIM_RENEWAL = timedelta(minutes=1)  # storing one visit's result takes less than the remaining four minutes
+CLAIM_RENEWAL = timedelta(minutes=1)  # storing a visit's result takes less than the remaining four minutes
 
 
 def list_claimed_hosts(session: Session, now: datetime) -> set[str]:
@@ -33,9 +34,9 @@ def list_claimed_hosts(session: Session, now: datetime) -> set[str]:
 
 
 def delete_lapsed_claims(session: Session, now: datetime) -> None:
-    """Delete the claims of runs that have been silent for too long, or are known to be dead."""
+    """Delete the claims of runs that haven't renewed them in time or are known to be dead."""
     dead = _dead_owners(session.scalars(select(SourceHostClaim)).all())
-    # Not by host, as another run may have taken one over since it was read.
+    # Don't delete them by host, because another run may have taken one over since it was read.
     is_lapsed = (SourceHostClaim.lease_until <= now) | SourceHostClaim.owner.in_(dead)
     session.execute(delete(SourceHostClaim).where(is_lapsed))
 
@@ -46,8 +47,11 @@ def claim_hosts(
     run: str,
     now: datetime,
 ) -> set[str]:
-    """Claim hosts for a run, and return the ones it got; another run may have claimed the others first."""
-    # All runs use the same order, so two that want the same hosts can't deadlock.
+    """Claim hosts for a run, and return those that it got.
+
+    Another run may have claimed the others first.
+    """
+    # All runs use the same order, so that two that want the same hosts can't deadlock.
     claim = {"owner": run, "lease_until": now + CLAIM_LEASE}
     claims = [claim | {"host": host} for host in sorted(hosts)]
     if not claims:
@@ -63,7 +67,7 @@ def renew_claims(session: Session, run: str, now: datetime) -> None:
 
 
 def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
-    """Release a run's claims on hosts."""
+    """Release a run's claims on some hosts."""
     own = delete(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.where(SourceHostClaim.host.in_(hosts)))
 
@@ -82,7 +86,7 @@ def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitT
 
 
 class VisitQueue:
-    """The visits of one run; used by one thread."""
+    """The visits of one run. Use it from only one thread."""
 
     def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database
@@ -90,21 +94,21 @@ class VisitQueue:
         self._waiting: defaultdict[str, list[VisitTarget]] = defaultdict(list)
         for target in targets:
             self._waiting[target.host].append(target)
-        self._begun: Counter[str] = Counter()  # visits in progress by host
+        self._begun: Counter[str] = Counter()  # number of visits in progress, by host
         self._finished: set[str] = set()  # hosts that are still claimed but no longer needed
         self._renewed_at = datetime.now(UTC)
 
     def list_waiting(self) -> list[VisitTarget]:
-        """Return the visits that haven't been handed out."""
+        """Return the visits that haven't been handed out yet."""
         return [target for targets in self._waiting.values() for target in targets]
 
     def has_free_visits(self) -> bool:
-        """Return whether a visit is waiting for a host that no run holds."""
+        """Return True if a visit is waiting for a host that no run has claimed."""
         with self._database.read() as session:
             return bool(self._waiting.keys() - list_claimed_hosts(session, datetime.now(UTC)))
 
     def claim_visits(self, room: int) -> tuple[list[VisitTarget], list[VisitTarget]]:
-        """Claim hosts until there are `room` visits, or no host is free.
+        """Claim hosts until there are `room` visits or no host is free.
 
         Returns:
             The visits that the run may make, and those that another run has already made.
@@ -124,7 +128,7 @@ class VisitQueue:
         return unvisited, [target for target in targets if target not in unvisited]
 
     def end_visit(self, target: VisitTarget | None) -> None:
-        """Record that a visit has ended and is stored. A file's visit has no target (None)."""
+        """Record that a visit has ended and was stored. For a file, `target` is None."""
         if target is None:
             return
         self._begun[target.host] -= 1
@@ -140,7 +144,7 @@ class VisitQueue:
                 renew_claims(session, self._run, now)
 
     def close(self) -> None:
-        """Release all claims; those that can't be released expire."""
+        """Release all claims. Those that can't be released will expire."""
         held_hosts = self._finished | {host for host, visits in self._begun.items() if visits}
         if held_hosts:
             # An unavailable database mustn't hide why the run ended.

@@ -1,1 +1,1 @@
-"""The bytes of a message: approved fragments, a subscriber's values, headers, and signatures."""
+"""Composition of a message's bytes from approved fragments, a subscriber's values, headers, and signatures."""

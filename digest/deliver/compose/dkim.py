@@ -1,8 +1,8 @@
 """DKIM signatures (RFC 6376, section 5; Ed25519: RFC 8463, section 3), fast enough for one per subscriber.
 
-Canonicalization is relaxed/relaxed. The parts that all messages share are canonicalized once; only a subscriber's
-values are added for each. Fields that could be added in transit are oversigned, that is, listed once more than they
-occur (RFC 6376, section 8.15).
+Canonicalization is relaxed/relaxed. The parts that all messages share are canonicalized once, and
+only a subscriber's values are added for each. Fields that could be added in transit are oversigned,
+which means that they're listed once more than they occur (RFC 6376, section 8.15).
 """
 
 import hashlib
@@ -26,33 +26,37 @@ from subscribers.errors import ApplicationError
 
 OVERSIGNED = (
     *(b"from", b"to", b"subject", b"date", b"reply-to", b"message-id"),
-    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # RFC 8058, section 4, requires the last two
-    # Another one prepended to the message would change how its body is parsed, without breaking the signature.
+    *(b"list-id", b"list-unsubscribe", b"list-unsubscribe-post"),  # the last two are required by RFC 8058, section 4
+    # If one of these were prepended to the message, the signature would stay valid, but the body
+    # would be parsed differently.
     *(b"mime-version", b"content-type", b"content-transfer-encoding"),
 )
 _ALSO_SIGNED = re.compile(rb"feedback-id|(?:list|cfbl)-.*")
 _PEM_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.+?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
-# Values that relaxed canonicalization doesn't change; a body value may have several lines.
+# Values that relaxed canonicalization doesn't change. A value in the body may have several lines.
 _CANONICAL_VALUE = re.compile(rb"[!-~]+(?: [!-~]+)*(?:\r\n ?[!-~]+(?: [!-~]+)*)*")
 _SLOT = re.compile(rb"\0(\d)\0")
-_LINE_LENGTH = 76  # characters per line of the field
+_LINE_LENGTH = 76  # maximum characters per line of the field
 
 _MAKE_KEY = "Make a new key: openssl genrsa -out"
-_STRING_LENGTH = 255  # characters of one string of a TXT record (RFC 1035, section 3.3)
+_STRING_LENGTH = 255  # maximum characters in a string of a TXT record (RFC 1035, section 3.3)
 
-SlotPlaces = Sequence[tuple[int, int]]  # (index among the parts, slot whose value goes there)
+SlotPlaces = Sequence[tuple[int, int]]  # pairs of a part's index and the slot whose value replaces it
 
 
 class DkimError(ApplicationError):
-    """Raised when email can't be signed; the message names the setting, the reason, and the remedy."""
+    """Raised when email can't be signed.
+
+    The message names the setting, the reason, and the remedy.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class CanonicalMessage:
     """A message in canonical form, except for the values of its slots.
 
-    `head_pieces` and `body_pieces` alternate between constant bytes and slots. `body_hash` is the hash of the constant
-    beginning of the body, which isn't in `body_pieces`.
+    `head_pieces` and `body_pieces` consist of constant bytes alternating with slots. `body_hash` is
+    the hash of the constant start of the body, which isn't in `body_pieces`.
     """
 
     signed_names: bytes  # names of the signed fields, folded as in h=
@@ -62,9 +66,10 @@ class CanonicalMessage:
 
 
 def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
-    """Canonicalize a message given in parts, with slots to be filled later (CRLF, see RFC 6376, section 3.4).
+    """Canonicalize a message given in parts, with slots to be filled in later (RFC 6376, section 3.4).
 
-    The values must pass `are_canonical_values`, so that they don't affect the text around them.
+    Lines must end with CRLF. The values must pass `are_canonical_values`, so that they don't affect
+    the text around them.
     """
     filled = list(parts)
     for place, slot in slots:
@@ -79,7 +84,7 @@ def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
 
 
 def are_canonical_values(values: Iterable[bytes]) -> bool:
-    """Return whether canonicalization leaves values unchanged: printable, with only single spaces inside."""
+    """Return True if canonicalization doesn't change the values: printable, with only single spaces inside."""
     return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
@@ -92,7 +97,7 @@ def canonicalize_body(body: bytes) -> bytes:
 
 
 def quote_record_text(text: str) -> str:
-    """Return a TXT record's text as in a zone file: quoted strings of at most 255 characters."""
+    """Return a TXT record's text as in a zone file: quoted strings of at most 255 characters each."""
     return " ".join(f'"{text[at : at + _STRING_LENGTH]}"' for at in range(0, len(text), _STRING_LENGTH))
 
 
@@ -105,7 +110,7 @@ class SigningKey:
 
     @property
     def key_type(self) -> str:
-        """`rsa` or `ed25519`, as in a= and the DNS record."""
+        """The type "rsa" or "ed25519", as in a= and in the DNS record."""
         return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
     def dns_record(self) -> str:
@@ -126,14 +131,17 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class DkimSigner:
-    """Signs messages for a domain, once with each key. Thread-safe."""
+    """A signer of messages for a domain, once with each key. Thread-safe."""
 
     domain: str
     keys: tuple[SigningKey, ...]
-    clock: Callable[[], float] = time.time  # seconds since 1970, for t=
+    clock: Callable[[], float] = time.time  # seconds since the epoch, for t=
 
     def build_signature_fields(self, message: CanonicalMessage, values: Sequence[bytes] = ()) -> bytes:
-        """Return the DKIM-Signature fields to prepend to a message with these values (see `are_canonical_values`)."""
+        """Return the DKIM-Signature fields to prepend to a message with the given values.
+
+        The values must pass `are_canonical_values`.
+        """
         body = message.body_hash.copy()
         body.update(_join_pieces(message.body_pieces, values))
         bh = b64encode(body.digest())
@@ -153,7 +161,7 @@ class DkimSigner:
             names,
             bh,
         )
-        # Formatted so that canonicalization only unfolds it.
+        # The field is formatted so that canonicalization only unfolds it.
         b = b64encode(key.sign_bytes(head + b"dkim-signature:" + field_.replace(b"\r\n", b"")))
         width = _LINE_LENGTH - 2
         lines = [b[start : start + width] for start in range(0, len(b), width)]
@@ -161,11 +169,14 @@ class DkimSigner:
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Return a signer with the keys from the settings, or None if email isn't signed or the mail server signs it.
+    """Return a signer with the keys from the settings.
+
+    Return None if email isn't signed or the mail server signs it.
 
     Raises:
-        DkimError: the file is missing, unreadable, readable by others, or doesn't contain one RSA key of 2,048 to 4,096
-            bits and optionally Ed25519 keys after it, each with a selector.
+        DkimError: the key file is missing, unreadable, or readable by others; or it doesn't
+            contain one RSA key of 2,048 to 4,096 bits, optionally followed by Ed25519 keys,
+            each with a selector.
     """
     if settings.dkim_key_file is None or settings.file.relay.dkim_record:
         return None
@@ -177,7 +188,8 @@ def load_signer(settings: Settings) -> DkimSigner | None:
             f"the file contains {count_with_noun(len(secrets), 'key')}, but DIGEST_DKIM_SELECTOR names {len(selectors)}",
         )
     rsa, *more = secrets
-    # RFC 8463, section 6: few receivers verify Ed25519 yet, so it's only allowed in addition to RSA.
+    # RFC 8463, section 6: few recipients' servers verify Ed25519 yet, so it's only allowed in
+    # addition to RSA.
     if not isinstance(rsa, RSAPrivateKey) or not all(isinstance(key, Ed25519PrivateKey) for key in more):
         raise _key_file_error(file, "the first key must be RSA, and any others must be Ed25519")
     if not 2048 <= rsa.key_size <= 4096:
@@ -227,7 +239,10 @@ def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields of a header as (lowercase name, canonical line); see RFC 6376, section 3.4.2."""
+    """Return the fields of a header as (lowercase name, canonical line).
+
+    See RFC 6376, section 3.4.2.
+    """
     fields = []
     for raw in re.split(rb"\r\n(?![ \t])", head):
         name, _, value = raw.partition(b":")
@@ -242,8 +257,8 @@ def _fields_to_sign(
 ) -> tuple[list[bytes], bytes]:
     """Choose the fields to sign, and return their names in order and the canonical lines to hash.
 
-    Fields with the same name are taken from last to first; listing the name once more signs that there are no others
-    (RFC 6376, section 5.4.2).
+    Fields with the same name are taken from last to first. Listing the name once more signs that
+    there are no others (RFC 6376, section 5.4.2).
     """
     also_signed = filter(_ALSO_SIGNED.fullmatch, (name for name, _ in fields))
     other_names = [name for name in dict.fromkeys(also_signed) if name not in OVERSIGNED]
@@ -259,7 +274,7 @@ def _fields_to_sign(
 def _fold_names(names: list[bytes]) -> bytes:
     lines = [names[0]]
     for name in names[1:]:
-        if len(lines[-1]) + len(name) + 6 > _LINE_LENGTH:  # " h=" before it, ":" between, ";" after
+        if len(lines[-1]) + len(name) + 6 > _LINE_LENGTH:  # " h=" before the names, ":" between them, ";" after
             lines.append(name)
         else:
             lines[-1] += b":" + name

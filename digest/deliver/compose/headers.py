@@ -1,8 +1,8 @@
-"""Header fields, formatted by our own code.
+"""Header fields, formatted without Python's `email` package.
 
-Python's `email` package turns a long List-Unsubscribe into encoded words, which RFC 2047, section 5, forbids there, and
-wraps at lengths that RFC 2045, section 6.7, and RFC 2047, section 2, don't allow. See
-docs/decisions/0007-message-bytes.md.
+That package turns a long List-Unsubscribe into encoded words, which RFC 2047, section 5, forbids
+there, and wraps lines at lengths that RFC 2045, section 6.7, and RFC 2047, section 2, don't allow.
+See docs/decisions/0007-message-bytes.md.
 """
 
 import re
@@ -16,21 +16,22 @@ from zoneinfo import ZoneInfo
 from subscribers.address import is_safe_in_angle_brackets
 from subscribers.errors import ApplicationError
 
-HEADER_LINE_LENGTH = 78  # recommended maximum of characters per line (RFC 5322, section 2.1.1)
-ENCODED_WORD_LENGTH = 75  # maximum of characters in an encoded word (RFC 2047, section 2)
+HEADER_LINE_LENGTH = 78  # recommended maximum characters per line (RFC 5322, section 2.1.1)
+ENCODED_WORD_LENGTH = 75  # maximum characters in an encoded word (RFC 2047, section 2)
 _WORD_START, _WORD_END = "=?utf-8?b?", "?="
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+(?: [A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*")
 
 
 class HeaderError(ApplicationError):
-    """Raised when a value can't be used in a header field; the message names the field."""
+    """Raised when a value can't be used in a header field. The message names the field."""
 
 
 def format_header_field(name: str, value: str) -> bytes:
     """Return a field whose value is ASCII and fits on one line.
 
     Raises:
-        HeaderError: the value contains a line break, another control character, or a non-ASCII letter, or is too long.
+        HeaderError: the value contains a line break, another control character, or a non-ASCII
+            letter, or it's too long.
     """
     if not value.isascii() or not value.isprintable():
         raise HeaderError(f"{name} contains a control character, a line break, or a non-ASCII letter")
@@ -60,12 +61,18 @@ def _write_lines(name: str, lines: Iterable[str]) -> bytes:
 
 
 def format_mailbox_field(name: str, display_name: str, address: str) -> bytes:
-    """Return a folded field with a display name and one address, such as From (or List-Id with its ID)."""
+    """Return a folded field with a display name and one address, such as From.
+
+    It also formats List-Id, with the ID as the address.
+    """
     return _write_lines(name, _mailbox_lines(name, display_name, address))
 
 
 def format_mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Return the value of a field with one address and its display name, for a provider that writes the field itself."""
+    """Return the value of a field with a display name and one address.
+
+    It's meant for a provider that writes the field itself.
+    """
     return " ".join(_mailbox_lines(name, display_name, address))
 
 
@@ -76,7 +83,7 @@ def _mailbox_lines(name: str, display_name: str, address: str) -> list[str]:
     return _fold_words([*phrase, f"<{address}>"], HEADER_LINE_LENGTH - len(name) - 2)
 
 
-@lru_cache(maxsize=256)  # the messages of a batch share their date
+@lru_cache(maxsize=256)  # all messages in a batch have the same date
 def format_date_value(at: datetime, zone: ZoneInfo) -> str:
     """Return a time formatted for a Date field (RFC 5322, section 3.3) in the given time zone."""
     return format_datetime(at.astimezone(zone))
@@ -93,10 +100,10 @@ def _display_phrase(display_name: str, *, first_width: int) -> list[str]:
 
 
 def _encode_words(text: str, *, first_width: int) -> list[str]:
-    """Split text into encoded words of at most 75 characters, never inside a letter (RFC 2047, section 5).
+    """Split text into encoded words of at most 75 characters, never within a letter (RFC 2047, section 5).
 
-    All of the text is encoded, since email apps drop the space between two encoded words. The first word is short
-    enough to fit on the line with the field's name.
+    All of the text is encoded, because email apps drop the space between two encoded words. The
+    first word is short enough to fit on the line with the field's name.
     """
     words = []
     capacity = _encoded_word_capacity(first_width)
@@ -112,12 +119,15 @@ def _encode_words(text: str, *, first_width: int) -> list[str]:
 
 
 def _encoded_word_capacity(width: int) -> int:
-    """Return how many octets fit into a base64 encoded word of `width` characters."""
+    """Return the number of octets that fit into a base64 encoded word of `width` characters."""
     return (width - len(_WORD_START) - len(_WORD_END)) // 4 * 3
 
 
 def _fold_words(words: list[str], first_width: int) -> list[str]:
-    """Arrange words into lines of at most `HEADER_LINE_LENGTH` - 1 characters, `first_width` for the first."""
+    """Arrange words into lines.
+
+    The first line has at most `first_width` characters, and the others `HEADER_LINE_LENGTH` - 1.
+    """
     lines = [words[0]]
     for word in words[1:]:
         width = first_width if len(lines) == 1 else HEADER_LINE_LENGTH - 1

@@ -1,4 +1,7 @@
-"""The IDs of a delivery, derived from its purpose and person: the same at every attempt, and opaque."""
+"""The IDs of a delivery, derived from its purpose and person.
+
+They're opaque, and the same at every attempt.
+"""
 
 import hmac
 import re
@@ -8,18 +11,21 @@ from collections.abc import Iterable, Sequence
 from subscribers.crypto.keys import KeyRing, SecretKey
 
 DELIVERY_ID_LENGTH = 26
-_HASHED_BYTES = 20  # of each hash; base32 encodes them in 32 characters without padding
+_HASHED_BYTES = 20  # number of bytes per hash; base32 encodes them as 32 characters without padding
 _ENCODED_LENGTH = 32
 _DOMAIN_END = re.compile(r"[!-;=?A-~]+>")  # the end of a Message-ID: any domain that the settings accept, in ASCII
 
 
 def make_delivery_id(keys: KeyRing, purpose: str, person: int) -> str:
-    """Return the opaque ID of a person's delivery for a purpose (26 characters of base32, 130 bits)."""
+    """Return the opaque ID of a person's delivery for a purpose (26 base32 characters, 130 bits)."""
     return make_delivery_ids(keys, purpose, (person,))[0]
 
 
 def make_delivery_ids(keys: KeyRing, purpose: str, people: Iterable[int]) -> list[str]:
-    """Return the IDs of several people's deliveries for a purpose, in order; twice as fast as one by one."""
+    """Return the IDs of several people's deliveries for a purpose, in order.
+
+    This is twice as fast as one call per person.
+    """
     return _compute_ids(keys.current("return-path"), purpose, people)
 
 
@@ -35,9 +41,10 @@ def _compute_ids(key: SecretKey, purpose: str, people: Iterable[int]) -> list[st
 
 
 def make_message_id(purpose: str, delivery_id: str, list_domain: str) -> str:
-    """Return the Message-ID (RFC 5322, section 3.6.4), the same at every attempt of a delivery.
+    """Return the Message-ID (RFC 5322, section 3.6.4), which is the same at every attempt.
 
-    Mail systems drop the second copy of a message, which limits the harm if an uncertain delivery is wrongly repeated.
+    Mail systems drop a second copy of a message, which limits the harm if a delivery with unknown
+    status is wrongly repeated.
     """
     stem = purpose.rpartition(":")[2] if purpose.startswith("edition:") else purpose.partition(":")[0]
     return f"<{stem}.{delivery_id[:20]}@{list_domain}>"
@@ -50,8 +57,9 @@ def find_genuine_ids(
 ) -> frozenset[str]:
     """Return the genuine IDs among deliveries given as (ID, person, Message-ID).
 
-    An ID is a keyed hash of purpose and person, so it's genuine only if both are as planned. The Message-ID must match,
-    too, apart from its domain, which changes with the settings. Older keys are accepted.
+    An ID is a keyed hash of the purpose and person, so it's genuine only if both are as planned.
+    The Message-ID must match, too, except for its domain, which changes with the settings. Older
+    keys are accepted.
     """
     people = [person or 0 for _, person, _ in deliveries]
     computed = zip(*(_compute_ids(key, purpose, people) for key in keys.of_kind("return-path")), strict=True)

@@ -1,10 +1,12 @@
 """The bytes of a message, encoded once for many subscribers and spliced for each.
 
-A template is encoded once per variant of an edition. Nothing is rendered, encoded, or searched for each subscriber: the
-parts between the slots are joined with the subscriber's address, date, IDs, and tokens.
+A template is encoded once per variant of an edition. Nothing is rendered, encoded, or searched for
+individual subscribers: the parts between the slots are joined with the subscriber's address, date,
+IDs, and tokens.
 
-Bodies are quoted-printable (RFC 2045, section 6.7). Each slot is on a separate encoded line, between soft line breaks,
-and its value is encoded as whole lines. Lines therefore stay within 76 characters whatever the values are.
+Bodies are quoted-printable (RFC 2045, section 6.7). Each slot is on a separate encoded line,
+between soft line breaks, and its value is encoded as whole lines. Lines therefore stay within 76
+characters, whatever the values.
 """
 
 import hashlib
@@ -19,20 +21,21 @@ from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.rendering.text_lines import measure_text_width, wrap_text
 from subscribers.crypto import link_tokens
 
-MAX_LINE_LENGTH = 76  # characters, including the "=" of a soft break
+MAX_LINE_LENGTH = 76  # maximum characters, including the "=" of a soft break
 SOFT_BREAK = b"=\r\n"
-# Bytes to encode: neither printable ASCII nor a blank. "=", which is common in HTML, is replaced separately.
+# Bytes to encode: those that are neither printable ASCII nor blanks. "=" is common in HTML, and is
+# replaced separately.
 _SPECIAL_BYTE = re.compile(rb"[^ \t\n!-~]")
-# A line that needs no wrapping, and no encoding at its start or end.
+# A line that doesn't need wrapping or encoding at its start or end.
 _WHOLE_LINE = re.compile(rb"[^.F].{,%d}(?<![ \t])" % (MAX_LINE_LENGTH - 2))
 
-# Text that fits on a line before a soft break and doesn't end within an escape; an encoded first byte adds two
-# characters.
+# Text that fits on a line before a soft break and doesn't end within an escape. If the first byte
+# is encoded, it takes two more characters.
 _PIECE = re.compile(rb"(?:[.F].{,%d}|.{1,%d})(?<!=)(?<!=.)" % (MAX_LINE_LENGTH - 4, MAX_LINE_LENGTH - 1))
 
 
 def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
-    """Return a text (UTF-8) as encoded parts and slots, in order. Line breaks become CRLF.
+    """Return a text, in UTF-8, as encoded parts and slots, in order. Line breaks become CRLF.
 
     If the text doesn't end with a line break, a soft one is added.
     """
@@ -46,7 +49,7 @@ def encode_quoted_printable(text: SlottedText) -> list[bytes | Slot]:
 
 
 def _split_lines(text: SlottedText) -> Iterator[list[bytes | Slot]]:
-    """Yield the lines, each as slots and bytes that are encoded but not wrapped."""
+    """Yield the lines, each as a list of slots and of bytes that are encoded but not wrapped."""
     line: list[bytes | Slot] = []
     for part in text.parts():
         if isinstance(part, Slot):
@@ -74,7 +77,7 @@ def _encode_line(line: list[bytes | Slot]) -> list[bytes | Slot]:
 
 
 def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]:
-    """Join adjacent bytes, so that one literal, possibly empty, precedes and follows each slot."""
+    """Join adjacent bytes, so that each slot is preceded and followed by one literal, which may be empty."""
     joined, literals = list[bytes | Slot](), list[bytes]()
     for part in parts:
         if isinstance(part, bytes):
@@ -86,7 +89,7 @@ def merge_adjacent_literals(parts: Iterable[bytes | Slot]) -> list[bytes | Slot]
 
 
 def encode_slot_value(text: str) -> bytes:
-    """Encode a slot's value (UTF-8), which goes between soft line breaks."""
+    """Encode a slot's value, in UTF-8, to be placed between soft line breaks."""
     *full_lines, last = _encode_bytes(text).split(b"\n")
     return b"".join(_wrap_line(line, ends_line=True) + b"\r\n" for line in full_lines) + _wrap_line(
         last, ends_line=False
@@ -102,25 +105,26 @@ def _escape_byte(match: re.Match[bytes]) -> bytes:
 
 
 def _wrap_line(line: bytes, *, ends_line: bool) -> bytes:
-    """Wrap a line without slots; `ends_line` says whether a hard line break follows."""
+    """Wrap a line without slots. `ends_line` is whether a hard line break follows."""
     if ends_line and line.endswith((b" ", b"\t")):
         line = (
             line[:-1] + b"=%02X" % line[-1]
-        )  # RFC 2045, section 6.7, rule 3: blanks before a line break must be encoded
+        )  # blanks before a line break must be encoded (RFC 2045, section 6.7, rule 3)
     return SOFT_BREAK.join(_escape_line_start(piece[:1]) + piece[1:] for piece in _PIECE.findall(line))
 
 
 def _escape_line_start(encoded_byte: bytes) -> bytes:
-    """Encode the bytes that are special at a line's start: SMTP's dot (RFC 5321, section 4.5.2) and mbox's "From ".
+    """Encode a byte that's special at the start of a line.
 
-    A message without such lines has the same bytes in a file, in transit, and under a signature.
+    These are SMTP's dot (RFC 5321, section 4.5.2) and the F of mbox's "From ". A message without
+    such lines has the same bytes in a file, in transit, and under a signature.
     """
     return b"=%02X" % encoded_byte[0] if encoded_byte in {b".", b"F"} else encoded_byte
 
 
 _TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT = Slot("to"), Slot("message id"), Slot("date")
 _MAILED_LEAVE_SLOT = Slot("leave-token-base32")  # in the unsubscribe address
-_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its words are escaped
+_SIGNUP_HTML_SLOT = Slot("asked-for-it-html")  # replaces the sign-up slot in HTML parts, where its value is escaped
 BODY_SLOTS = (LEAVE_SLOT, PREFERENCES_SLOT, SIGNUP_SLOT, _SIGNUP_HTML_SLOT)
 _SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS, _MAILED_LEAVE_SLOT)
 
@@ -129,8 +133,8 @@ _SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS, _MAILED_LEAVE_SLO
 class PlaceholderValues:
     """The values of the slots in one subscriber's message.
 
-    `date` is the value of the Date field. `signup_text` is plain text in any script; it's wrapped in the text part,
-    starting from its column there.
+    `date` is the value of the Date field. `signup_text` is plain text in any script. In the text
+    part, it's wrapped, starting at its column there.
     """
 
     to: str
@@ -141,7 +145,7 @@ class PlaceholderValues:
     signup_text: str = ""
 
     def format_body_values(self, signup_column: int) -> tuple[str, str, str, str]:
-        """Return the values of `BODY_SLOTS`, for a provider that fills `MessageTemplate.body_texts` itself."""
+        """Return the values of `BODY_SLOTS`, for a provider that fills in `MessageTemplate.body_texts` itself."""
         signup = self.signup_text
         return self.leave_token, self.preferences_token, _fold_value(signup, signup_column), _escape_value(signup)
 
@@ -149,9 +153,11 @@ class PlaceholderValues:
         """Return the encoded values, in the order of the slots' indexes.
 
         Raises:
-            UnicodeEncodeError: an address, ID, or token isn't ASCII; `subscribers.address` rejects such addresses.
-            ValueError: one of them contains a control character. A line break in an ID from the database would begin
-                another header field (RFC 5322, section 2.2), or end the message.
+            UnicodeEncodeError: an address, ID, or token isn't ASCII. `subscribers.address`
+                rejects such addresses.
+            ValueError: one of them contains a control character. A line break in an ID from
+                the database would start another header field (RFC 5322, section 2.2) or end
+                the message.
         """
         return (
             _encode_field(self.to),
@@ -171,7 +177,7 @@ def _encode_field(value: str) -> bytes:
     return value.encode("ascii")
 
 
-# Subscribers who signed up on the same day and page share the text.
+# Subscribers who signed up on the same day and page have the same text.
 _fold_value = lru_cache(maxsize=4096)(wrap_text)
 _escape_value = lru_cache(maxsize=4096)(escape)
 
@@ -188,11 +194,12 @@ def _encode_html_value(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """A message without the values of one subscriber. `html` is None in a text-only message.
+    """A message without the values of a subscriber. `html` is None in a text-only message.
 
-    `extra_headers` are header fields that are the same for everyone. `unsubscribe_url_prefix` precedes the token in
-    List-Unsubscribe ("https://news.example.org/u/"); it's empty in most notices. `unsubscribe_mail_domain` adds an
-    address at that domain to the header, for email apps that unsubscribe by email (RFC 2369, section 3.2).
+    `extra_headers` are header fields that are the same for everyone. `unsubscribe_url_prefix`
+    precedes the token in List-Unsubscribe ("https://news.example.org/u/"), and is empty in most
+    transactional emails. `unsubscribe_mail_domain` adds an address at that domain to the header,
+    for email apps that unsubscribe by email (RFC 2369, section 3.2).
     """
 
     subject: str
@@ -210,14 +217,17 @@ class MessageTemplate:
     def parts_and_slots(
         self,
     ) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
-        """The parts of the message, and (index, slot) of each part to fill in."""
+        """The parts of the message, and (index, slot) for each part to fill in."""
         parts = merge_adjacent_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
         return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
 
     @cached_property
     def body_texts(self) -> tuple[SlottedText, ...]:
-        """The text part and, if there is one, the HTML part, whose sign-up slot takes an escaped value."""
+        """The text part and the HTML part, if there is one.
+
+        The sign-up slot of the HTML part takes an escaped value.
+        """
         if self.html is None:
             return (self.text,)
         html = (_SIGNUP_HTML_SLOT if part == SIGNUP_SLOT else part for part in self.html.parts())
@@ -225,21 +235,21 @@ class MessageTemplate:
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
-        """Whether no line starts with a dot, so that SMTP doesn't need to double any (RFC 5321, section 4.5.2).
+        """Whether no line starts with a dot, so that SMTP doesn't have to double any (RFC 5321, section 4.5.2).
 
-        This is true of encoded lines (`encode_quoted_printable` escapes dots), header fields, and slot values.
+        Encoded lines never do (`encode_quoted_printable` escapes dots), nor do header fields and slot values.
         """
         return b"\r\n." not in b"".join(part or b"x" for part in self.parts_and_slots[0])
 
     @cached_property
     def signup_column(self) -> int:
-        """The column at which the sign-up text begins in the text part."""
+        """The column at which the sign-up text starts in the text part."""
         offset = next((offset for offset, slot in self.text.slots if slot == SIGNUP_SLOT), 0)
         return measure_text_width(self.text.text[:offset].rpartition("\n")[2])
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
-        """The canonical form for signing, without the slots' values."""
+        """The canonical form for signing, without the values of slots."""
         return dkim.canonicalize_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | Slot]:
@@ -279,7 +289,8 @@ class MessageTemplate:
         if not html_parts:
             return [*text]
         (html,) = html_parts
-        # "=_" can't occur in quoted-printable (RFC 2045, section 6.7), so no line of a part can equal the boundary.
+        # "=_" can't occur in quoted-printable text (RFC 2045, section 6.7), so no line of a part
+        # can equal the boundary.
         digest = hashlib.sha256(b"".join(map(_spell_part, (*text, *html))))
         boundary = b"=_" + digest.hexdigest()[:32].encode()
         opening = b'Content-Type: multipart/alternative;\r\n boundary="' + boundary + b'"\r\n\r\n'
@@ -301,7 +312,7 @@ def _mime_part(subtype: str, text: SlottedText) -> tuple[bytes | Slot, ...]:
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:
-    """Return a subscriber's finished message, unsigned (RFC 5322, section 2.1; CRLF, ASCII).
+    """Return a subscriber's complete unsigned message (RFC 5322, section 2.1), in ASCII with CRLF.
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.encode_slot_values`.
@@ -310,7 +321,7 @@ def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -
 
 
 def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderValues, signer: dkim.DkimSigner) -> bytes:
-    """Return a subscriber's finished message with its DKIM signatures prepended.
+    """Return a subscriber's complete message, with its DKIM signatures prepended.
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.encode_slot_values`.
@@ -319,7 +330,8 @@ def splice_signed_message(template: MessageTemplate, placeholders: PlaceholderVa
     message = _join_parts(template, values)
     if dkim.are_canonical_values(values):
         return signer.build_signature_fields(template.canonical_form, values) + message
-    return signer.sign_message(message) + message  # a notice has empty slots, so it's canonicalized separately
+    # A transactional email has empty slots, so it's canonicalized separately.
+    return signer.sign_message(message) + message
 
 
 def _join_parts(template: MessageTemplate, slot_values: tuple[bytes, ...]) -> bytes:

@@ -1,7 +1,8 @@
-"""The templates of notices: one simple layout, and text that only our templates contain.
+"""The templates of transactional emails, which have a simple layout and contain only our own text.
 
-The HTML of each kind is rendered and inlined once per run (0.1 s), with slots for the subscriber's facts; each email
-then takes 0.2 ms. Facts are escaped and filled in here. Links with tokens stay slots until the email is sent.
+The HTML of each kind is rendered and inlined once per run (0.1 s), with slots for the recipient's
+values. Each email then takes 0.2 ms. Values are escaped and filled in here. Links with tokens stay
+slots until the email is sent.
 """
 
 import re
@@ -23,16 +24,15 @@ from digest.edition.rendering.slot_marks import SlotMarks
 from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
-TO_SUBSCRIBERS = frozenset(
-    {"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"}
-)  # their recipients can unsubscribe with one click
-# The staff reads English.
+# The recipients of these can unsubscribe with one click.
+TO_SUBSCRIBERS = frozenset({"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"})
+# These are always in English.
 TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """Composes notices. It caches the HTML of each kind for one run."""
+    """A composer of transactional emails. It caches the HTML of each kind for one run."""
 
     settings: Settings
     frame: PublicationContext
@@ -40,11 +40,13 @@ class NoticeComposer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
-        """Return a composer with the templates and publication texts from the settings."""
+        """Return a composer with the templates and the publication's texts from the settings."""
         return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
-        """Return the message template of a kind of notice, with the recipient's `facts` filled in except empty ones.
+        """Return the message template of a transactional email.
+
+        The recipient's `facts` are filled in, except for empty ones.
 
         Raises:
             jinja2.TemplateError: an operator template is broken.
@@ -61,12 +63,12 @@ class NoticeComposer:
             list_id=(self.settings.file.publication.name, sender.list_id) if subscriber else None,
             unsubscribe_url_prefix=f"{base}/u/" if subscriber else "",
             unsubscribe_mail_domain=self.settings.unsubscribe_mail_domain,
-            # RFC 3834, section 5
+            # See RFC 3834, section 5.
             extra_headers={"Auto-Submitted": "auto-generated", "X-Auto-Response-Suppress": "OOF, AutoReply"},
         )
 
     def render_subject(self, kind: str, facts: Mapping[str, str]) -> str:
-        """Return a notice's subject, on one line."""
+        """Return the subject of a transactional email as a single line."""
         marks = SlotMarks()
         return sanitize_text(marks.split(self._render_part(kind, "subject.txt", facts, marks)).text)
 
@@ -104,11 +106,11 @@ def _fact_slot(name: str) -> Slot:
 
 
 def choose_notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
-    """Return the language of a kind of notice: the subscribers', or English for the staff."""
+    """Return the language of a transactional email: the subscribers', or English for the staff."""
     return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 
 
 def _collapse_blank_lines(text: str) -> str:
-    """Reduce blank lines to at most one between paragraphs, and remove them at both ends."""
+    """Reduce blank lines to one between paragraphs, and remove them at the start and end."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", lines) + "\n"

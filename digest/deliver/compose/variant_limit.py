@@ -1,7 +1,7 @@
-"""The choice of an edition's variants: at most 64, so that every one can be checked. Pure functions.
+"""The choice of an edition's variants: at most 64, so that each can be checked. Pure functions.
 
-If subscribers chose more combinations, the most frequent ones are kept. The other subscribers get the variant that
-contains everything they chose and the fewest additional words.
+If subscribers chose more combinations, the most frequent ones are kept. All other subscribers get
+the variant that contains everything they chose and the fewest additional words.
 """
 
 from collections.abc import Collection, Mapping
@@ -13,9 +13,10 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """The attributes of a variant: the parts left out, text only, and the short edition.
+    """The attributes of a variant: the omitted parts, text only, and the short edition.
 
-    A section that's left out is listed with the keys of its topics (`digest.edition.content.fragment_names`).
+    An omitted section is listed together with its topics' keys
+    (`digest.edition.content.fragment_names`).
     """
 
     omitted: frozenset[str]
@@ -23,13 +24,13 @@ class VariantKey(NamedTuple):
     is_short: bool
 
     def as_text(self) -> str:
-        """Return the stored form, such as "events+topics:energy/text/short"; empty for the full variant."""
+        """Return the stored form, such as "events+topics:energy/text/short", or "" for the full variant."""
         flags = ("/text" if self.text_only else "", "/short" if self.is_short else "")
         return "".join(("+".join(sorted(self.outermost)), *flags))
 
     @property
     def name(self) -> str:
-        """The name shown to people, such as "short text-only variant without events" or "full variant"."""
+        """The display name, such as "short text-only variant without events" or "full variant"."""
         parts = (split_part_key(key) for key in sorted(self.outermost))
         omitted = f"without {' and '.join(topic or section for section, topic in parts)}" if self.omitted else ""
         flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
@@ -38,7 +39,7 @@ class VariantKey(NamedTuple):
 
     @property
     def outermost(self) -> frozenset[str]:
-        """The parts left out, without the topics of a section that's left out completely."""
+        """The omitted parts, without the topics of a section that's omitted completely."""
         return frozenset(
             key for key in self.omitted if not (split_part_key(key)[1] and split_part_key(key)[0] in self.omitted)
         )
@@ -54,9 +55,9 @@ FULLEST_VARIANTS = tuple(VariantKey(frozenset(), text_only, is_short=False) for 
 
 
 def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> frozenset[VariantKey]:
-    """Return an edition's variants: the full ones and those that the most subscribers chose, at most 64 in all.
+    """Return an edition's variants: the full ones and the most frequently chosen ones, at most 64.
 
-    Ties are broken by fewer parts left out, and then by the sections' names.
+    Ties are broken by the number of omitted parts, fewest first, and then by the sections' names.
     """
     candidates = subscribers.keys() - set(FULLEST_VARIANTS)
     ranked = sorted(candidates, key=lambda key: (-subscribers[key], *_sort_key(key)))
@@ -64,7 +65,7 @@ def choose_variants_within_limit(subscribers: Mapping[VariantKey, int]) -> froze
 
 
 def count_merged_subscribers(subscribers: Mapping[VariantKey, int], variants: Collection[VariantKey]) -> int:
-    """Return how many subscribers get a fuller variant than they chose."""
+    """Return the number of subscribers who get a fuller variant than they chose."""
     return sum(count for key, count in subscribers.items() if key not in variants)
 
 
@@ -73,7 +74,8 @@ def find_nearest_variant(
 ) -> VariantKey:
     """Return the wanted variant, or else the one that contains all of it and adds the fewest words.
 
-    `words` is the number of words of each part, by key. Text only is always kept, and the short edition if possible.
+    `words` is the number of words in each part, by key. Text only is always preserved, and the
+    short edition if possible.
     """
     if wanted_variant in variants:
         return wanted_variant

@@ -1,6 +1,7 @@
-"""The messages of an edition: fragments selected by a subscriber's preferences, and the subscriber's own values.
+"""The messages of an edition: fragments selected by a subscriber's preferences, and the subscriber's values.
 
-Each variant is encoded once. The subscriber's values are the address, IDs, tokens, and when and where they signed up.
+Each variant is encoded once. The subscriber's values are the address, IDs, tokens, and when and
+where they signed up.
 """
 
 from collections import Counter
@@ -43,21 +44,21 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 @dataclass(frozen=True)
 class EditionVariants:
-    """The variants of one edition, for one send and one thread."""
+    """The variants of an edition, for one send and one thread."""
 
     edition: MailableEdition
-    zone: ZoneInfo  # the publication's
-    language: SubscriberLanguage  # of the email to subscribers
-    hidden_preferences: frozenset[str]  # those that the publication doesn't offer, which have no effect
+    zone: ZoneInfo  # the publication's time zone
+    language: SubscriberLanguage  # the language of emails to subscribers
+    hidden_preferences: frozenset[str]  # preferences that the publication doesn't offer; they have no effect
     unsubscribe_mail_domain: str = ""
     feedback_sender_id: str = ""
-    # At most 64 variants (about 10 MB, at 150 KB each); None allows any, for a single preview.
+    # At most 64 variants (about 10 MB, at 150 KB each). None allows any variant, for a single preview.
     chosen_variants: set[VariantKey] | None = None
     _templates: dict[VariantKey, MessageTemplate] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> frozenset[str]:
-        """The keys of the sections and topics that a subscriber can leave out; empty for breaking news."""
+        """The keys of the sections and topics that a subscriber can omit. Empty for breaking news."""
         if self.is_breaking_news:
             return frozenset()
         keys = list_part_keys(p.name for p in self.edition.pieces)
@@ -66,30 +67,34 @@ class EditionVariants:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition of breaking news."""
+        """Whether it's an extra edition with breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed_to(self, preferences: Preferences, today: date) -> bool:
-        """Return whether a subscriber with these preferences gets the edition on a day, apart from their frequency."""
+        """Return True if a subscriber with these preferences gets the edition, apart from their frequency.
+
+        `today` determines whether their emails are paused.
+        """
         if self.is_breaking_news:
             return "breaking_news" not in self.hidden_preferences and preferences.gets_breaking_news(today)
         return not (preferences.is_paused(today) or omits_every_part(preferences, self.parts))
 
     @cached_property
     def words(self) -> Mapping[str, int]:
-        """The number of words of each part, by key."""
+        """The number of words in each part, by key."""
         return read_word_counts(piece.name for piece in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
-        """Return whether the short edition has any content left for a subscriber who left parts out.
+        """Return True if the short edition has any content for a subscriber who omitted some parts.
 
-        Some sections appear only in the full edition. Subscribers for whom nothing would be left get the full edition.
+        Some sections appear only in the full edition. Subscribers for whom nothing would be left
+        get the full edition.
         """
         return any(not are_omitted(keys, omitted, self.parts) for keys in self._short_parts)
 
     @cached_property
     def _short_parts(self) -> frozenset[frozenset[str]]:
-        """The parts of each fragment of the short edition, except alternative fragments."""
+        """The parts of each fragment of the short edition, except for alternative fragments."""
         names = (piece.name for piece in self.edition.pieces if piece.kind == "short")
         own = (list_fragment_keys(name) for name in names if not is_alternative_fragment(name))
         return frozenset(filter(None, own))
@@ -104,14 +109,15 @@ class EditionVariants:
         return self._templates[variant]
 
     def find_variant(self, preferences: Preferences) -> VariantKey:
-        """Return the variant that a subscriber gets: the wanted one, or the nearest fuller one if the limit is reached.
+        """Return the variant that a subscriber gets.
 
-        Below the limit, the wanted variant is added to `chosen_variants`.
+        It's the one they want or, if the limit is reached, the nearest fuller one. Below the limit,
+        the variant they want is added to `chosen_variants`.
         """
         wanted_variant = self.find_wanted_variant(preferences)
         if self.chosen_variants is None:
             return wanted_variant
-        # Combinations may have been chosen since they were counted.
+        # Subscribers may have chosen new combinations since they were counted.
         if len(self.chosen_variants) < MAX_VARIANTS:
             self.chosen_variants.add(wanted_variant)
         return find_nearest_variant(wanted_variant, self.chosen_variants, self.words)
@@ -123,7 +129,10 @@ class EditionVariants:
         return VariantKey(omitted, preferences.text_only, is_short)
 
     def limit_to_most_wanted(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
-        """Return these variants limited to the most wanted ones, given the number of subscribers who want each."""
+        """Return these variants, limited to the most wanted ones.
+
+        `subscribers` is the number of subscribers who want each variant.
+        """
         return replace(self, chosen_variants=set(choose_variants_within_limit(subscribers)), _templates={})
 
     def _compose_template(self, omitted: frozenset[str], text_only: bool, is_short: bool) -> MessageTemplate:  # noqa: FBT001 - a key of the cache
@@ -142,7 +151,7 @@ class EditionVariants:
                 "List-Archive": f"<{base}/>",
                 "List-Help": f"<{base}/privacy>",
                 "List-Owner": f"<mailto:{edition.reply_to or edition.sender_address}>",
-                "List-Post": "NO",  # RFC 2369, section 3.4: posting isn't allowed
+                "List-Post": "NO",  # posting isn't allowed (RFC 2369, section 3.4)
                 "Precedence": "bulk",  # suppresses automatic replies; the next one does so in Exchange
                 "X-Auto-Response-Suppress": "OOF, AutoReply",
             }
@@ -150,14 +159,14 @@ class EditionVariants:
         )
 
     def _feedback_header(self) -> dict[str, str]:
-        """Return Feedback-ID, if set, as Gmail documents it: campaign, customer, kind of email, and sender ID."""
+        """Return Feedback-ID, if it's set, as Gmail documents it: campaign, customer, kind of email, and sender ID."""
         kind = "breaking-news" if self.is_breaking_news else "edition"
         fields = (self.edition.name, self.edition.list_id.partition(".")[0], kind, self.feedback_sender_id)
         return {"Feedback-ID": ":".join(fields)} if self.feedback_sender_id else {}
 
 
 def create_variants(edition: MailableEdition, settings: Settings) -> EditionVariants:
-    """Return the variants of an edition, or of an approved version of it."""
+    """Return the variants of an edition or of an approved version of it."""
     file = settings.file
     return EditionVariants(
         edition,
@@ -170,7 +179,7 @@ def create_variants(edition: MailableEdition, settings: Settings) -> EditionVari
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
-    """Count the subscribers on the list by wanted variant, except those who left out every part."""
+    """Count the subscribers by the variant they want, except for those who omitted every part."""
     subscribers_by_variant: Counter[VariantKey] = Counter()
     for preferences, subscribers in count_preferences(session):
         if not omits_every_part(preferences, variants.parts):
@@ -179,9 +188,9 @@ def count_variant_subscribers(session: Session, variants: EditionVariants) -> Co
 
 
 def list_omitted_parts(preferences: Preferences, parts: frozenset[str]) -> frozenset[str]:
-    """Return the keys of the sections and topics of an edition that a subscriber left out.
+    """Return the keys of an edition's sections and topics that a subscriber omitted.
 
-    A section is included if all of its parts are left out.
+    A section is included if all of its parts are omitted.
     """
     return _list_omitted_parts(preferences.omit, preferences.omit_topics, parts)
 
@@ -202,16 +211,20 @@ def _list_omitted_parts(
 
 
 def omits_every_part(preferences: Preferences, parts: frozenset[str]) -> bool:
-    """Return whether a subscriber left out all of an edition's parts, and is therefore owed no message."""
+    """Return True if a subscriber omitted all parts of an edition, and so isn't owed a message."""
     return bool(parts) and parts <= list_omitted_parts(preferences, parts)
 
 
-_MAX_UNSUBSCRIBE_LENGTH = 77  # a large provider's relay turns a longer List-Unsubscribe into encoded words
+# A large provider's relay turns a longer List-Unsubscribe into encoded words.
+_MAX_UNSUBSCRIBE_LENGTH = 77
 _SPECIMEN_TOKEN = "reader-token-goes-here"  # noqa: S105 - as long as a real token, for the sample message
 
 
 class ComposeError(ApplicationError):
-    """Raised when a valid message can't be composed; the message names the field or setting at fault."""
+    """Raised when a valid message can't be composed.
+
+    The message names the field or setting at fault.
+    """
 
 
 def fill_placeholders(
@@ -223,7 +236,9 @@ def fill_placeholders(
     zone: ZoneInfo,
     language: SubscriberLanguage,
 ) -> PlaceholderValues:
-    """Return the values of the slots in a subscriber's message; `message_id` and `date` go into its header.
+    """Return the values of the slots in a subscriber's message.
+
+    `message_id` and `date` go into its header.
 
     Raises:
         DecryptionError: the subscriber's address can't be decrypted.
@@ -242,7 +257,7 @@ def fill_placeholders(
 def compose_sample_message(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
     """Compose the full message for a made-up subscriber, for previews and checks.
 
-    Its Date is the edition's send time, so the same edition always gives the same bytes.
+    Its Date is the edition's send time, so the same edition always results in the same bytes.
     """
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
@@ -267,7 +282,8 @@ def format_signup_text(asked_at: datetime, page_name: str, zone: ZoneInfo, langu
     return _signup_words(asked_at.astimezone(zone).date(), page_name, language)
 
 
-# Many subscribers signed up on the same day and page. The key includes the language with its translations.
+# Many subscribers signed up on the same day and page. The cache key includes the language with its
+# translations.
 @lru_cache(maxsize=4096)
 def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) -> str:
     place, day = sanitize_text(page_name), language.full_date(asked_on)
@@ -277,7 +293,7 @@ def _signup_words(asked_on: date, page_name: str, language: SubscriberLanguage) 
 
 
 def check_unsubscribe_url_length(base_url: str) -> None:
-    """Check that List-Unsubscribe is short enough to arrive intact.
+    """Raise an error if List-Unsubscribe is too long to arrive intact.
 
     Raises:
         ComposeError: the base URL is too long.

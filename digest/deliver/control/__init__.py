@@ -1,1 +1,1 @@
-"""Pausing, resuming, and canceling an edition, and pausing all sending."""
+"""Control of sending: pausing, resuming, and canceling an edition, and pausing all sending."""

@@ -1,6 +1,6 @@
 """The results of rechecking an edition's articles right before it's sent, stored once per edition.
 
-A result is valid for one approval: after a new approval, the articles are checked again.
+A result is valid for one approval. After a new approval, the articles are checked again.
 """
 
 from dataclasses import dataclass, replace
@@ -15,12 +15,13 @@ from digest.store.models import Edition, EditionState
 from digest.type_adapters import type_adapter
 from subscribers.english_text import count_with_noun
 
-REPEAT_AFTER = timedelta(minutes=10)  # while a missing article pauses the edition, since it may come back
+# How often to repeat a check that paused an edition, because a missing article may come back.
+REPEAT_AFTER = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
 class ArticleFinding:
-    """An article that is missing or couldn't be checked, with the reason."""
+    """An article that's missing or couldn't be checked."""
 
     url: str
     headline: str
@@ -31,8 +32,8 @@ class ArticleFinding:
 class ArticleCheck:
     """A check of all of an edition's articles.
 
-    `pause_reason` is the reason for the pause that it caused, or empty. `told` are the URLs of the missing articles that
-    editors have been told about, and `occasion` identifies the last email about them.
+    `pause_reason` is the reason for the pause that the check caused, if any. `told` are the URLs of the
+    missing articles that editors have been told about, and `occasion` identifies the last email about them.
     """
 
     at: datetime
@@ -46,7 +47,7 @@ class ArticleCheck:
 
     @property
     def sentence(self) -> str:
-        """The result in one sentence."""
+        """The result as a sentence."""
         parts = [f"{count_with_noun(self.looked_at, 'article')} checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
@@ -54,13 +55,13 @@ class ArticleCheck:
 
 
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
-    """Return the last check of an edition, or None if there isn't one."""
+    """Return the last check of an edition, or None if there was none."""
     stored = installation_hold.read_installation_state(session, _state_key(edition))
     return None if stored is None else type_adapter(ArticleCheck).validate_python(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
-    """Store a check in place of the previous one."""
+    """Store a check, replacing the previous one."""
     stored = type_adapter(ArticleCheck).dump_python(article_check, mode="json")
     installation_hold.write_installation_state(session, _state_key(edition), stored, now=article_check.at)
 
@@ -70,14 +71,17 @@ def _state_key(edition: str) -> str:
 
 
 def needs_article_check_before_send(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:
-    """Return whether an approved edition needs a check before it's sent. If `minutes` is 0, none ever does."""
+    """Return True if an approved edition needs a check before it's sent.
+
+    If `minutes` is 0, no edition does.
+    """
     if not minutes or edition.release_at - timedelta(minutes=minutes) > now or explain_missed_release(edition, now):
         return False
     return lacks_current_article_check(session, edition)
 
 
 def lacks_current_article_check(session: Session, edition: Edition) -> bool:
-    """Return whether an approved edition hasn't been checked since its approval.
+    """Return True if an approved edition hasn't been checked since its approval.
 
     Breaking news must also have been checked since someone chose to send it.
     """
@@ -89,7 +93,10 @@ def lacks_current_article_check(session: Session, edition: Edition) -> bool:
 
 
 def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:
-    """Return the names of the editions to check now: those about to be sent, and every ten minutes, those that a check paused."""
+    """Return the names of the editions to check now.
+
+    These are the editions about to be sent and, every ten minutes, those that a check has paused.
+    """
     if not minutes:
         return []
     soon = (Edition.state == EditionState.APPROVED, Edition.release_at <= now + timedelta(minutes=minutes))
@@ -111,7 +118,7 @@ def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> boo
 
 
 def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) -> bool:
-    """Return whether an edition is paused because of a check."""
+    """Return True if an edition is paused because of a check."""
     return (
         edition.paused_at is not None
         and bool(article_check.pause_reason)
@@ -127,9 +134,9 @@ def list_unreported_missing_articles(article_check: ArticleCheck) -> tuple[Artic
 def carry_over_reported_articles(
     article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool
 ) -> ArticleCheck:
-    """Return a new check that notes which of its missing articles were already reported.
+    """Return a new check that records which of its missing articles were already reported.
 
-    If `stops` is set, missing articles also give it a reason to pause the edition.
+    If `stops` is true, missing articles also give it a reason to pause the edition.
     """
     missing_urls = {finding.url for finding in article_check.gone}
     reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()

@@ -1,4 +1,7 @@
-"""Pausing, resuming, and canceling an edition while it's being sent; its send loop obeys at the next claim."""
+"""Pausing, resuming, and canceling an edition while it's being sent.
+
+The edition's send loop obeys at the next claim.
+"""
 
 from datetime import datetime
 
@@ -19,17 +22,20 @@ AUTOMATIC_ACTOR = "digest"
 
 
 class EditionControlError(ApplicationError):
-    """Raised when the edition's state doesn't allow the action; the message says why and what to do."""
+    """Raised when the edition's state doesn't allow the action.
+
+    The message says why and what to do.
+    """
 
 
 def pause_edition(session: Session, name: str, reason: str, *, now: datetime) -> bool:
-    """Pause an edition, and return False if it's paused already.
+    """Pause an edition. Return False if it's already paused.
 
     Messages that are being handed over at that moment still arrive.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        EditionControlError: it's neither approved nor being sent.
+        EditionControlError: the edition is neither approved nor being sent.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state not in PAUSABLE_STATES:
@@ -43,11 +49,13 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
 
 
 def pause_automatically(session: Session, name: str, reason: str, *, now: datetime) -> bool:
-    """Pause an edition because of its deliveries' results, with an audit row; return False if it's paused already.
+    """Pause an edition because of its deliveries' results, and record that in the audit log.
+
+    Return False if it's already paused.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        EditionControlError: it's neither approved nor being sent.
+        EditionControlError: the edition is neither approved nor being sent.
     """
     paused = pause_edition(session, name, reason, now=now)
     if paused:
@@ -56,14 +64,16 @@ def pause_automatically(session: Session, name: str, reason: str, *, now: dateti
 
 
 def is_paused_automatically(session: Session, edition: Edition) -> bool:
-    """Return whether an edition was paused automatically rather than by a person."""
+    """Return True if an edition was paused automatically rather than by a person."""
     paused = select(AuditEntry.actor).where(AuditEntry.subject == edition.name, AuditEntry.act == "paused")
     last = session.scalar(paused.order_by(AuditEntry.id.desc()).limit(1))
     return edition.paused_at is not None and last == AUTOMATIC_ACTOR
 
 
 def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
-    """Resume an edition, and return False if it isn't paused. Failures before `now` no longer count.
+    """Resume an edition. Return False if it isn't paused.
+
+    Failures before `now` no longer count.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -76,13 +86,13 @@ def resume_edition(session: Session, name: str, *, now: datetime) -> bool:
 
 
 def mark_edition_cancelled(session: Session, name: str) -> EditionState:
-    """Mark an edition as canceled, permanently, and return its previous state.
+    """Permanently mark an edition as canceled, and return its previous state.
 
-    Call `cancel_waiting_deliveries` after this has committed.
+    Call `cancel_waiting_deliveries` once this has been committed.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        EditionControlError: it has been sent.
+        EditionControlError: the edition has been sent.
     """
     edition = find_edition(session, name, lock=True)
     if edition.state is EditionState.SENT:
@@ -94,13 +104,19 @@ def mark_edition_cancelled(session: Session, name: str) -> EditionState:
 
 
 def mark_sent_edition_as_sending(edition: Edition) -> None:
-    """Change a sent edition back to sending because it has waiting messages again. The caller has locked its row."""
+    """Change a sent edition back to sending, because it has waiting messages again.
+
+    The caller must have locked its row.
+    """
     if edition.state is EditionState.SENT:
         edition.state, edition.sent_at = EditionState.SENDING, None
 
 
 def cancel_waiting_deliveries(database: Database, name: str) -> int:
-    """Cancel the waiting deliveries of a canceled edition, 1,000 per transaction, and return their number."""
+    """Cancel the waiting deliveries of a canceled edition, and return their number.
+
+    At most 1,000 are canceled per transaction.
+    """
     waiting = (is_delivery_of_edition(name), IS_WAITING)
     page = select(Delivery.id).where(*waiting).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     cancelled = 0

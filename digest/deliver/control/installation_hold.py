@@ -1,7 +1,8 @@
-"""Pausing all sending: no edition, notice, or request to a provider leaves the installation until it's resumed.
+"""Pausing of all sending.
 
-Pausing an edition (`edition_control`) affects only that edition. This pause is for copies of an installation, which
-mustn't email anyone, and for emergencies.
+While it's paused, no edition, transactional email, or request to a provider leaves the
+installation. Pausing an edition (`edition_control`) affects only that edition. This pause is for
+copies of an installation, which mustn't email anyone, and for emergencies.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,17 +19,17 @@ from digest.store.delivery_models import StoredInstallationValue
 from subscribers.english_text import sentence
 from subscribers.store.database import upsert
 
-# The name, machine, and server that the database was last opened with.
+# Name, machine, and server with which the database was last opened.
 IDENTITY_STATE_KEY = "at home"
 
 
 def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
-    """Return the value stored under a name, or None if there isn't one."""
+    """Return the value stored under a name, or None."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
 
 
-@cache  # every desk page reads several
+@cache  # every page of the editor reads several
 def _select_state() -> Select[dict[str, Any]]:
     return select(StoredInstallationValue.value).where(StoredInstallationValue.name == bindparam("state_name"))
 
@@ -47,12 +48,12 @@ def write_installation_state(
 
 
 def delete_installation_state(session: Session, key: str) -> bool:
-    """Delete the value stored under a name, and return whether there was one."""
+    """Delete the value stored under a name. Return True if there was one."""
     deletion = delete(StoredInstallationValue).where(StoredInstallationValue.name == key)
     return session.connection().execute(deletion).rowcount == 1
 
 
-_PULL_TROUBLES = "{} pull trouble"  # by provider
+_PULL_TROUBLES = "{} pull trouble"  # "{}" is replaced by the provider
 
 
 def save_pull_troubles(
@@ -62,7 +63,7 @@ def save_pull_troubles(
     *,
     now: datetime,
 ) -> None:
-    """Store the problems of the last pull of a provider's suppression lists, or delete them if there are none."""
+    """Store the problems found in the last pull of a provider's suppression lists, if any."""
     key = _PULL_TROUBLES.format(provider)
     if troubles:
         write_installation_state(session, key, {"troubles": list(troubles)}, now=now)
@@ -71,7 +72,7 @@ def save_pull_troubles(
 
 
 def read_pull_troubles(session: Session) -> str:
-    """Return the problems of the last pulls of providers' suppression lists, or an empty string."""
+    """Return the problems found in the last pulls of providers' suppression lists, or ""."""
     rows = select(StoredInstallationValue.value).where(StoredInstallationValue.name.like(_PULL_TROUBLES.format("%")))
     return "; ".join(trouble for stored in session.scalars(rows) for trouble in stored["troubles"])
 
@@ -83,7 +84,7 @@ HOLD_STATE_KEY = "held"
 class InstallationHold:
     """A pause of all sending: the reason, the actor, and the time.
 
-    If `may_be_copy` is set, the program paused sending because the installation may be a copy.
+    If `may_be_copy` is true, the program paused sending because the installation may be a copy.
     """
 
     reason: str
@@ -92,7 +93,7 @@ class InstallationHold:
     may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Return sentences that say who paused sending, when, and why, and how to resume it."""
+        """Return sentences saying who paused sending, when, and why, and how to resume it."""
         paused = f"All sending has been paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
             return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
@@ -121,10 +122,10 @@ def pause_all_sending(
     now: datetime,
     may_be_copy: bool = False,
 ) -> bool:
-    """Pause all sending; return False, and keep the existing pause, if it's paused already.
+    """Pause all sending. Return False, and keep the existing pause, if it's already paused.
 
-    A person's pause is replaced if the installation may be a copy, since nothing may leave a copy, not even exempt
-    emails.
+    If the installation may be a copy, a person's pause is replaced, because no email may leave a
+    copy, not even an exempt one.
     """
     before = read_current_hold(session)
     if before is not None:
@@ -138,7 +139,7 @@ def pause_all_sending(
 
 
 def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
-    """Pause all sending because the installation may be a copy, with an audit row.
+    """Pause all sending because the installation may be a copy, and record that in the audit log.
 
     Return False if it's already paused for this reason.
     """
@@ -149,5 +150,5 @@ def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datet
 
 
 def resume_all_sending(session: Session) -> bool:
-    """Resume all sending, and return False if it wasn't paused."""
+    """Resume all sending. Return False if it wasn't paused."""
     return delete_installation_state(session, HOLD_STATE_KEY)

@@ -1,4 +1,7 @@
-"""A provider's request to wait (status 429), which all processes obey because the rate limit is the account's."""
+"""A provider's request to wait (status 429).
+
+All processes obey it, because the rate limit is the account's.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -10,11 +13,11 @@ from digest.deliver.control import installation_hold
 
 WAIT_STATE_KEY = "provider waits"
 WAIT_REASON = "the provider asked senders to wait"
-MAX_WAIT = timedelta(hours=1, minutes=1)  # no longer than this, even if the clock was set back
+MAX_WAIT = timedelta(hours=1, minutes=1)  # waits are never longer than this, even if the clock was set back
 
 
 def note_provider_wait(session: Session, provider: str, wait_until: datetime, *, now: datetime) -> None:
-    """Store the time until which a provider accepts no messages."""
+    """Store the time until which a provider won't accept messages."""
     stored = {"provider": provider, "until": wait_until.isoformat()}
     installation_hold.write_installation_state(session, WAIT_STATE_KEY, stored, now=now)
 
@@ -24,7 +27,10 @@ def parse_provider_wait(
     provider: str,
     now: datetime,
 ) -> datetime | None:
-    """Return the stored time until which a provider accepts no messages, or None if it has passed or there isn't one."""
+    """Return the stored time until which a provider won't accept messages.
+
+    Return None if there isn't one or it has passed.
+    """
     if stored is None or stored["provider"] != provider:
         return None
     wait_until = datetime.fromisoformat(stored["until"])
@@ -32,5 +38,5 @@ def parse_provider_wait(
 
 
 def read_provider_wait(session: Session, provider: str, now: datetime) -> datetime | None:
-    """Return the time until which a provider accepts no messages, or None if it accepts them."""
+    """Return the time until which a provider won't accept messages, or None if it accepts them."""
     return parse_provider_wait(installation_hold.read_installation_state(session, WAIT_STATE_KEY), provider, now)

@@ -1,8 +1,9 @@
-"""Recipient domains and variants that a stop rule set aside until someone sends or drops their deliveries.
+"""Recipient domains and variants that a stop rule set aside, until someone sends or drops their deliveries.
 
-The edition's row lists them, so the send gate reads both together. A set-aside delivery is parked at its domain's
-moment, centuries ahead (`SetAsideDomain.parked_at`), where claims don't find it. The send loop parks the deliveries it
-encounters, and brings them back in pages once a person has decided.
+The edition's row lists them, so the send gate reads both together. A delivery that's set aside is
+parked at its domain's moment, centuries ahead (`SetAsideDomain.parked_at`), where claims don't find
+it. The send loop parks the deliveries that it encounters, and makes them due again in pages once a
+person has decided.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -27,28 +28,34 @@ _VARIANT_PREFIX = "variant:"
 
 
 def make_variant_tag(variant_text: str) -> str:
-    """Return the tag by which a variant (`VariantKey.as_text`) is set aside like a domain."""
+    """Return the tag for setting aside a variant like a domain.
+
+    `variant_text` is the result of `VariantKey.as_text`.
+    """
     return _VARIANT_PREFIX + variant_text
 
 
 class DomainNotSetAsideError(ApplicationError):
-    """Raised when the domain isn't set aside, or someone has already decided."""
+    """Raised when a domain isn't set aside, or someone has already decided."""
 
 
 class SetAsideDecision(StrEnum):
-    """A person's decision about a domain that was set aside."""
+    """A person's decision on a domain that was set aside."""
 
     NONE = ""
-    SEND = "send"  # regardless of the domain's stop rules
+    SEND = "send"  # send regardless of the domain's stop rules
     DROP = "drop"
 
 
 @dataclass(frozen=True, slots=True)
 class SetAsideDomain:
-    """A domain or variant that was set aside, by tag; `returning` says whether parked deliveries await requeuing."""
+    """A domain or variant that was set aside, identified by its tag.
+
+    `returning` is true while parked deliveries wait to be made due again.
+    """
 
     tag: str
-    place: int  # its index among the edition's
+    place: int  # its index among the edition's set-aside domains
     at: datetime
     reason: str
     decision: SetAsideDecision = SetAsideDecision.NONE
@@ -56,7 +63,7 @@ class SetAsideDomain:
 
     @property
     def variant_text(self) -> str | None:
-        """The variant as deliveries store it, or None for a domain."""
+        """The variant as stored with deliveries, or None for a domain."""
         return self.tag.removeprefix(_VARIANT_PREFIX) if self.tag.startswith(_VARIANT_PREFIX) else None
 
     @property
@@ -66,26 +73,32 @@ class SetAsideDomain:
 
 
 def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsideDomain]:
-    """Return the set-aside domains by tag, parsed from the edition's row."""
+    """Return the set-aside domains stored in an edition's row, by tag."""
     adapter = type_adapter(SetAsideDomain)
     return {tag: adapter.validate_python({"tag": tag, **values}) for tag, values in (stored or {}).items()}
 
 
 def find_blocking_domain(set_aside: Mapping[str, SetAsideDomain], tags: Iterable[str]) -> SetAsideDomain | None:
-    """Return the first domain or variant with one of these tags whose deliveries are on hold or dropped, or None."""
+    """Return the first domain or variant that blocks a delivery, or None.
+
+    It has one of `tags`, and its deliveries are on hold or dropped.
+    """
     held = (set_aside[tag] for tag in tags if tag in set_aside)
     return next((domain for domain in held if domain.decision is not SetAsideDecision.SEND), None)
 
 
 def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
-    """Return the domains that await a decision; empty unless the edition is being sent."""
+    """Return the domains that wait for a decision.
+
+    There are none unless the edition is being sent.
+    """
     if edition.state is not EditionState.SENDING:
         return []
     return [domain for domain in read_set_aside_domains(edition.set_aside).values() if not domain.decision]
 
 
 def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
-    """Return the start of a sentence that counts the set-aside domains, or an empty string if there are none."""
+    """Return the start of a sentence that counts the set-aside domains, or "" if there are none."""
     if not domains:
         return ""
     variants = sum(domain.variant_text is not None for domain in domains)
@@ -101,9 +114,9 @@ def set_domains_aside(
     *,
     now: datetime,
 ) -> list[str]:
-    """Set domains aside, given as tag and reason, and return the tags of those that weren't already set aside.
+    """Set domains aside, and return the tags of those that weren't set aside yet.
 
-    Unless the edition is being sent, nothing changes.
+    `reasons` maps tags to reasons. Unless the edition is being sent, nothing changes.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -120,11 +133,13 @@ def set_domains_aside(
 def store_domain_decision(
     session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
 ) -> list[SetAsideDomain]:
-    """Store a decision about some set-aside domains, and return those domains. The next claims of a run apply it.
+    """Store a decision on some set-aside domains, and return those domains.
+
+    The next claims of a run apply it.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        DomainNotSetAsideError: one of them doesn't await a decision.
+        DomainNotSetAsideError: one of the domains doesn't wait for a decision.
     """
     edition = find_edition(session, name, lock=True)
     undecided = {domain.tag for domain in list_undecided_domains(edition)}
@@ -158,7 +173,7 @@ def _return_parked(session: Session, name: str, domains: Collection[SetAsideDoma
     )
     page = select(Delivery.id).where(*parked).limit(MAX_TRANSACTION_ROWS).with_for_update(skip_locked=True)
     ids = list(session.scalars(page))
-    if ids:  # or the next deferral, which counts from the due time, would end the delivery
+    if ids:  # otherwise, the next deferral, which counts from the due time, would end the delivery
         session.execute(update(Delivery), [{"id": id_, "due_at": now, "next_try_at": now} for id_ in ids])
     return len(ids)
 

@@ -1,1 +1,4 @@
-"""Events: reports about messages after they were handed over (`digest.deliver.events.event_processor`)."""
+"""Events, which are reports about messages after they were handed over.
+
+See `digest.deliver.events.event_processor`.
+"""

@@ -1,7 +1,7 @@
-"""A normalized delivery event, and its effects on the delivery and the person. Pure.
+"""A normalized delivery event, and its effects on the delivery and the person. Pure functions.
 
-Both effects are joins: the highest value ever reported applies. Events therefore lead to the same state in any order,
-even if they're repeated.
+Both effects are joins: the highest value ever reported applies. Therefore, events result in the
+same state in any order, even if they're repeated.
 """
 
 import hashlib
@@ -22,23 +22,23 @@ ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the 
 class EventKind(StrEnum):
     """The kind of an event."""
 
-    ACCEPTED = "accepted"  # the provider took it, and will deliver it
-    DELIVERED = "delivered"  # the recipient's server took it
+    ACCEPTED = "accepted"  # the provider accepted it and will deliver it
+    DELIVERED = "delivered"  # the recipient's server accepted it
     DEFERRED = "deferred"  # the recipient's server deferred it, and the provider keeps trying
     BOUNCED = "bounced"  # the recipient's server rejected it
     DROPPED = "dropped"  # the provider didn't try to deliver it
     COMPLAINED = "complained"
     UNSUBSCRIBED = "unsubscribed"
-    SUPERSEDED = "superseded"  # a refusal of a message that was sent again; kept without effect
-    UNKNOWN = "unknown"  # kept without effect
+    SUPERSEDED = "superseded"  # a refusal of a message that was sent again; stored but ignored
+    UNKNOWN = "unknown"  # stored but ignored
 
 
 @dataclass(frozen=True, slots=True)
 class EventEffect:
-    """The effect of an event's kind; `feedback_by_cause` adds feedback that depends on the cause."""
+    """The effect of a kind of event. `feedback_by_cause` adds feedback that depends on the cause."""
 
-    state: DeliveryState | None = None  # of the delivery; see `find_state_after_events`
-    feedback: DeliveryFeedbackKind | None = None  # about the person
+    state: DeliveryState | None = None  # state of the delivery; see `find_state_after_events`
+    feedback: DeliveryFeedbackKind | None = None  # feedback about the person
     feedback_by_cause: Mapping[FailureCause, DeliveryFeedbackKind] = field(default_factory=dict)
 
 
@@ -64,10 +64,10 @@ _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliverySt
 def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
     """Return the state of a delivery after all events of these kinds.
 
-    States are ordered: uncertain and waiting, then accepted, then refused. Evidence that the provider has the message
-    changes an uncertain or waiting delivery to accepted, so a waiting one isn't sent again. A bounce or drop changes
-    any of the three to refused. All other states are final, except that a delivery being handed over is left to its
-    owner and checked again afterward.
+    States are ordered: unknown and waiting, then accepted, then refused. Evidence that the provider
+    has the message changes an uncertain or waiting delivery to accepted, so that a waiting one isn't
+    sent again. A bounce or drop changes any of the three to refused. All other states are final,
+    except that a delivery being handed over is left to its owner and checked again afterward.
     """
     if state not in _CHANGEABLE_STATES:
         return state
@@ -76,12 +76,12 @@ def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) ->
 
 
 def is_refusal(kind: EventKind) -> bool:
-    """Return whether an event of this kind means that the message won't arrive."""
+    """Return True if an event of this kind means that the message won't arrive."""
     return EVENT_CONSEQUENCES[kind].state is DeliveryState.REFUSED
 
 
 def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> DeliveryFeedbackKind | None:
-    """Return an event's immediate feedback about the person, or None if it has none by itself."""
+    """Return an event's immediate feedback about the person, or None if it has none on its own."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)
 
@@ -93,7 +93,7 @@ BOUNCE_SPAN = timedelta(days=14)  # a mailbox may be full during a vacation
 
 @dataclass(frozen=True, slots=True, order=True)
 class DeliveryAttempt:
-    """The result of one message to one person; `cause` is HARD or SOFT, or NONE if it arrived."""
+    """The result of one message to one person. `cause` is HARD or SOFT, or NONE if it arrived."""
 
     handed_at: datetime
     delivery_id: str
@@ -101,7 +101,7 @@ class DeliveryAttempt:
 
 
 def has_failed_too_often(attempts: Iterable[DeliveryAttempt]) -> bool:
-    """Return whether an address has bounced too often without a message arriving in between.
+    """Return True if an address has bounced too often without a message arriving in between.
 
     That means two hard bounces in a row, or three bounces of either kind over more than 14 days.
     """
@@ -119,11 +119,13 @@ _DELIVERY_ID = re.compile(rf"[a-z2-7]{{{DELIVERY_ID_LENGTH}}}")
 
 @dataclass(frozen=True, slots=True)
 class DeliveryEvent:
-    """A normalized event. `detail` contains texts without addresses; `reported_by` names the source.
+    """A normalized event.
 
-    `fingerprint` is a hash of the content, and `provider_mark` a hash of the provider's ID for the event. If either is
-    already stored, the event is a duplicate. `person` is the subscriber whom the event is about if it proves nothing
-    about any of their deliveries.
+    `reported_by` is its source, and `detail` contains texts without addresses.
+
+    `fingerprint` is a hash of the content, and `provider_mark` is a hash of the provider's ID for
+    the event. If either is already stored, the event is a duplicate. If the event says nothing
+    about a delivery, `person` is the subscriber whom it concerns.
     """
 
     reported_by: str
@@ -139,11 +141,14 @@ class DeliveryEvent:
 
 
 def validate_delivery_id(text: str) -> str | None:
-    """Return the text if it has the form of a delivery ID, or else None."""
+    """Return the text if it has the form of a delivery ID, or None otherwise."""
     return text if _DELIVERY_ID.fullmatch(text) else None
 
 
 def hash_event_parts(*parts: str) -> str:
-    """Return a hash of an event's identifying parts; different lists of parts give different hashes."""
+    """Return a hash of an event's identifying parts.
+
+    Different lists of parts have different hashes.
+    """
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

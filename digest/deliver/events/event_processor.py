@@ -1,7 +1,8 @@
-"""The processing of events, all of which pass through `process_events`.
+"""Processing of events.
 
-Reports from webhooks, the bounce mailbox, and SMTP replies become `DeliveryEvent`s. Each event counts once: it changes
-its delivery's state and, if it says something about the person, that person.
+Reports from webhooks, the bounce mailbox, and SMTP replies become `DeliveryEvent`s, which are
+passed to `process_events`. Each event counts once: it changes the state of its delivery and, if it
+says something about the person, the person.
 """
 
 from collections import Counter
@@ -29,7 +30,7 @@ from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbac
 from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
-MAX_EVENTS_PER_TRANSACTION = 500  # events; about 20 ms on SQLite
+MAX_EVENTS_PER_TRANSACTION = 500  # takes about 20 ms on SQLite
 
 # The recipient claims this as their new address, so its events don't concern the stored one.
 NEW_ADDRESS_PURPOSE = "move:"
@@ -40,10 +41,11 @@ log = get_logger("events")
 def process_events(
     session: Session, events: Sequence[DeliveryEvent], *, keys: KeyRing, unsubscribe_log: UnsubscribeLog, now: datetime
 ) -> Counter[str]:
-    """Store up to 500 events within a write transaction, apply them, and count the results.
+    """Store and apply up to 500 events within a write transaction, and count the results.
 
-    The counts are by kind for new events, "known" for duplicates, "foreign" for events about unknown deliveries, and by
-    kind of feedback that changed a person. The unsubscribe log is synced before the caller commits.
+    New events are counted by kind, duplicates as "known", and events about unknown deliveries as
+    "foreign". People who changed are counted by kind of feedback. The unsubscribe log is synced
+    before the caller commits.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -75,7 +77,7 @@ def _insert_new_events(
     """Insert the events that aren't stored yet, and return them."""
     if not events:
         return []
-    by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a post may contain duplicates
+    by_mark = {event.provider_mark or event.fingerprint: event for event in events}  # a request may contain duplicates
     ordered = sorted(by_mark.values(), key=lambda event: event.fingerprint)
     by_fingerprint = {event.fingerprint: event for event in ordered}
     insert = upsert(session, StoredDeliveryEvent).on_conflict_do_nothing().returning(StoredDeliveryEvent.fingerprint)
@@ -97,7 +99,7 @@ def _insert_new_events(
 
 @dataclass(slots=True)
 class _DeliveryReports:
-    """All that was reported about one delivery, and the reply to store for it."""
+    """All that was reported about a delivery, and the reply to store for it."""
 
     kinds: set[EventKind]
     reply: str
@@ -106,7 +108,7 @@ class _DeliveryReports:
 def _group_by_delivery(
     events: Iterable[tuple[str | None, EventKind, Mapping[str, str]]],
 ) -> dict[str | None, _DeliveryReports]:
-    """Group events, given as delivery, kind, and detail, by delivery."""
+    """Group events, given as (delivery, kind, detail), by delivery."""
     reports: dict[str | None, _DeliveryReports] = {}
     for delivery, kind, detail in events:
         words = filter(None, (kind, detail.get("status"), detail.get("reason")))
@@ -119,11 +121,15 @@ def _group_by_delivery(
 
 
 def _update_delivery_states(session: Session, reports: Mapping[str | None, _DeliveryReports], now: datetime) -> None:
-    """Apply reports to their deliveries. Events of deliveries that a run has claimed stay pending."""
+    """Apply reports to their deliveries.
+
+    Events about deliveries that a run has claimed stay pending.
+    """
     query = select(Delivery.id, Delivery.state).order_by(Delivery.id)
     states = dict(session.execute(query.where(Delivery.id.in_(reports))).all())
     changing = {i for i, state in states.items() if find_state_after_events(state, reports[i].kinds) is not state}
-    # A locked row is being written by the run that hands it over; waiting for it could deadlock.
+    # A locked row is being written by the run that hands over its message. Waiting for it could
+    # cause a deadlock.
     unlocked = query.where(Delivery.id.in_(changing)).with_for_update(skip_locked=True)
     locked = dict(session.execute(unlocked).all()) if changing else {}
     for delivery, state in locked.items():
@@ -144,7 +150,7 @@ def _change_state(session: Session, delivery: str, state: DeliveryState, report:
 
 
 def list_deliveries_with_pending_events(session: Session) -> list[str]:
-    """Return the IDs of up to 500 deliveries with events that arrived during the handover, which has since ended."""
+    """Return up to 500 deliveries with events that arrived during a handover that has ended since."""
     query = (
         select(StoredDeliveryEvent.delivery)
         .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
@@ -185,7 +191,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any])
 
 
 def _concerns_address(delivery: Any) -> bool:
-    """Return whether a delivery's events concern the stored address of its person."""
+    """Return True if a delivery's events concern the stored address of its person."""
     return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 
@@ -197,16 +203,17 @@ def apply_feedback(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Apply feedback to the people it concerns, and append their unsubscribes to the log with one sync.
+    """Apply feedback to the people it concerns.
 
-    Return how many people each kind of feedback changed, by `person <kind>`.
+    Their unsubscribes are appended to the log with a single sync. Return the number of people whom
+    each kind of feedback changed, by `person <kind>`.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
     """
     counts: Counter[str] = Counter()
     departures: list[PendingUnsubscribeLogEntry] = []
-    # Ordered by number, so that two processes can't deadlock.
+    # Sorted by number, so that two processes can't deadlock.
     for report in sorted(reports, key=lambda r: r.person):
         changed, departure = apply_feedback_to_person(session, keys, report, now=now)
         counts[f"person {report.kind}"] += changed

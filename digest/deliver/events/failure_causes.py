@@ -1,7 +1,7 @@
-"""The causes of failed deliveries, decided by reply codes alone, and whether the address is to blame.
+"""The causes of failed deliveries, based only on reply codes, and whether the address is to blame.
 
-The codes come from RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505, section 4; and the
-registry of enhanced status codes. Free text is never parsed.
+The codes come from RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505,
+section 4; and the registry of enhanced status codes. Free text is never parsed.
 """
 
 import re
@@ -11,14 +11,14 @@ from functools import lru_cache
 
 
 class FailureCause(StrEnum):
-    """The cause of a failure, by what it means for the address."""
+    """The cause of a failure, classified by its meaning for the address."""
 
-    NONE = ""  # nothing: a network error, a deferral, or a problem of the provider
-    NO_MAILBOX = "no mailbox"  # the mailbox doesn't exist: never emailed again
-    HARD = "hard"  # probably gone: two in a row suppress it
-    SOFT = "soft"  # full, or no reason given: three in a row over more than 14 days suppress it
-    POLICY = "policy"  # our reputation, content, or authentication: never the subscriber's fault
-    OUR_FAULT = "ours"  # our message or settings are wrong: never the subscriber's fault
+    NONE = ""  # none: a network error, a deferral, or a problem at the provider
+    NO_MAILBOX = "no mailbox"  # the mailbox doesn't exist, so it's never emailed again
+    HARD = "hard"  # probably gone; two in a row suppress it
+    SOFT = "soft"  # full, or no reason given; three in a row over more than 14 days suppress it
+    POLICY = "policy"  # our reputation, content, or authentication; never the subscriber's fault
+    OUR_FAULT = "ours"  # our message or settings are wrong; never the subscriber's fault
     COMPLAINED = "complained"  # the provider has a complaint from this subscriber
     LEFT = "left"  # the provider has an unsubscribe from this subscriber
 
@@ -39,9 +39,9 @@ _LEADING_CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1
 
 
 def parse_reply_codes(status: str, reply: str) -> tuple[str, frozenset[str]]:
-    """Return the reply code (three digits, or empty) and the enhanced codes of a failure.
+    """Return the reply code (three digits, or "") and the enhanced codes of a failure.
 
-    Only codes at the very beginning of a reply count. The codes x.0.0 say nothing and are left out.
+    Only codes at the very start of a reply count. The codes x.0.0 have no meaning and are omitted.
     """
     match = _LEADING_CODES.match(reply)
     return _read_codes(status.strip(), *(match.groups("") if match else ("", "")))
@@ -57,12 +57,15 @@ def _read_codes(status: str, code: str, leading_status: str) -> tuple[str, froze
 
 
 def format_reply_codes(code: str, enhanced_codes: frozenset[str]) -> str:
-    """Return the codes of a failure as one text, as stored with events."""
+    """Return the codes of a failure as a string, in the form stored with events."""
     return " ".join(filter(None, (code, *sorted(enhanced_codes))))
 
 
 def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> FailureCause | None:
-    """Return the cause that the codes indicate, the mildest one if they disagree, or None if they indicate none."""
+    """Return the cause indicated by the codes, or None if they don't indicate any.
+
+    If they disagree, it's the mildest one.
+    """
     causes = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
         if cause in causes:
@@ -75,7 +78,10 @@ def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> Failu
 
 
 def find_refusal_cause(reply: str, event_causes: Sequence[str]) -> FailureCause:
-    """Return why a message was refused: the last cause reported by an event, or else the cause in the reply. Pure."""
+    """Return why a message was refused.
+
+    It's the last cause reported by an event, or else the cause in the reply.
+    """
     reported = [FailureCause(cause) for cause in event_causes if cause]
     if reported:
         return reported[-1]

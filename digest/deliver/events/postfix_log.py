@@ -1,8 +1,8 @@
-"""Parsing of Postfix logs: the status of messages by Message-ID, and the time that the log covers without gaps.
+"""Parsing of Postfix logs: the status of messages, and the time that a log covers without gaps.
 
-`cleanup` logs the Message-ID with the queue ID as soon as the header has arrived, `qmgr` the return path with the queue
-ID once Postfix has taken the whole message, and a delivery agent the status. A message without the second line was
-never accepted. No address from the log is kept.
+`cleanup` logs the Message-ID with the queue ID as soon as the header has arrived. `qmgr` logs the
+return path with the queue ID once Postfix has received the whole message. A delivery agent logs the
+status. A message without the second line was never accepted. Addresses in the log aren't stored.
 """
 
 import gzip
@@ -21,16 +21,17 @@ from digest.deliver.events.failure_causes import FailureCause, find_failure_caus
 from subscribers.errors import ApplicationError
 
 REPORTED_BY = "mail log"
-LOSS_REACH = timedelta(minutes=1)  # before a line that reports lost lines
+LOSS_REACH = timedelta(minutes=1)  # how far before a line that reports lost lines the loss may extend
 _GZIP_MAGIC = b"\x1f\x8b"
-# RFC 5424, section 6.2, with or without the priority (rsyslog, journalctl -o short-iso), or traditional (RFC 3164,
-# section 4.1), likewise.
+# RFC 5424, section 6.2, or the traditional format (RFC 3164, section 4.1), each with or without the
+# priority (rsyslog, journalctl -o short-iso).
 _TIME = re.compile(
     rb"(?:<\d{1,3}>)?(?:1 )?(?:(?P<iso>\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d)(?:[.,]\d+)?(?P<offset>Z|[+-]\d\d:?\d\d)"
     rb"|(?P<plain>[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d)) "
 )
-# The host, then the tag: `postfix/smtp[123]:`, or `postfix/smtp 123 - -` by RFC 5424, section 6.2. The rest of a line
-# can contain text from strangers, so lines are matched from the start, not searched.
+# The host, then the tag: `postfix/smtp[123]:`, or `postfix/smtp 123 - -` according to RFC 5424,
+# section 6.2. The rest of a line may contain text from strangers, so lines are matched from the
+# start rather than searched.
 _QUEUE_LINE = re.compile(
     rb"\S+ postfix[\w-]*/(?:[\w.-]+/)*(?P<daemon>\w+)(?:\[\d+\]:| \d+ \S+ (?:-|\[[^\]]*\])) (?P<queue>\w+): (?P<rest>.*)"
 )
@@ -42,7 +43,7 @@ _STATUS = re.compile(
 )
 _QUEUED_AS = re.compile(rb"\bqueued as (\w+)")
 _DELIVERY_AGENTS = frozenset({b"smtp", b"lmtp", b"local", b"virtual", b"pipe", b"error", b"discard"})
-# The formats of systemd-journald, and of rsyslog's imjournal and imuxsock.
+# The formats of systemd-journald and of rsyslog's imjournal and imuxsock.
 _LOST_LINES = re.compile(
     rb"\S+ (?:systemd-journald|journal|rsyslogd)\b.*?"
     rb"(?:Suppressed \d+ messages|messages lost due to rate-limiting|drop messages due to rate-limiting)"
@@ -52,11 +53,11 @@ _MOST_TELLING_FIRST = (EventKind.DELIVERED, EventKind.DEFERRED, EventKind.ACCEPT
 
 
 class MailLogError(ApplicationError):
-    """Raised when a file can't be read as a mail log; the message names the file and the reason."""
+    """Raised when a file can't be read as a mail log. The message names the file and the reason."""
 
 
 class UnreadableLogError(MailLogError):
-    """Raised when one file can't be read; `why` is the reason without the file's name."""
+    """Raised when one of the files can't be read. `why` is the reason without the file's name."""
 
     def __init__(self, file: Path, why: str) -> None:
         super().__init__(f"{file} {why}")
@@ -64,12 +65,12 @@ class UnreadableLogError(MailLogError):
 
 
 class PostfixQueueStage(StrEnum):
-    """The stage of a message in the queue, as a line reports it."""
+    """The stage of a message in the queue, as reported by a line."""
 
     ENTERED = "entered"
-    TAKEN = "taken"  # completely received
-    REPORTED = "reported"  # by a delivery agent
-    EXPIRED = "expired"  # Postfix gave up
+    TAKEN = "taken"  # received completely
+    REPORTED = "reported"  # status reported by a delivery agent
+    EXPIRED = "expired"  # given up by Postfix
     REMOVED = "removed"
 
 
@@ -77,7 +78,8 @@ class PostfixQueueStage(StrEnum):
 class PostfixQueueLine:
     """A line about a message in the queue.
 
-    ENTERED lines have its Message-ID with the angle brackets, TAKEN its return path, and REPORTED the other fields.
+    ENTERED lines have its Message-ID with the angle brackets, TAKEN lines have its return path, and
+    REPORTED lines have the other fields.
     """
 
     step: PostfixQueueStage
@@ -90,7 +92,7 @@ class PostfixQueueLine:
 
 
 def parse_queue_line(line: bytes) -> PostfixQueueLine | None:
-    """Parse a line of the log; return None if it doesn't report a message's stage."""
+    """Parse a line of the log, or return None if it doesn't report a message's stage."""
     time = _TIME.match(line)
     match = _QUEUE_LINE.match(line, time.end()) if time else None
     if match is None:
@@ -136,7 +138,7 @@ class LoggedMessage:
 def make_log_event(
     delivery_id: str, kind: EventKind, status: str, *, reported_at: datetime, now: datetime
 ) -> DeliveryEvent:
-    """Return an event for what a log says about a delivery, to be processed like any other."""
+    """Return an event for what a log says about a delivery, to be processed like any other event."""
     bounce_cause = find_failure_cause(*parse_reply_codes(status, "")) or FailureCause.SOFT
     return DeliveryEvent(
         reported_by=REPORTED_BY,
@@ -153,7 +155,7 @@ def make_log_event(
 
 @dataclass(slots=True)
 class _QueuedMail:
-    """One pass of a message through the queue; a content filter causes a second one."""
+    """One pass of a message through the queue. A content filter causes a second one."""
 
     entered_at: datetime
     reported_at: datetime
@@ -165,7 +167,10 @@ class _QueuedMail:
 
 @dataclass(slots=True)
 class LogCoverage:
-    """The time that a log covers: the `spans` without long gaps, and the moments at which lines were lost."""
+    """The time that a log covers.
+
+    `spans` are the times without long gaps, and `losses` are the moments at which lines were lost.
+    """
 
     longest_silence: timedelta
     spans: list[tuple[datetime, datetime]] = field(default_factory=list)
@@ -180,7 +185,7 @@ class LogCoverage:
             self.spans.append((at, at))
 
     def covers_time(self, start: datetime, end: datetime) -> bool:
-        """Return whether a message accepted during this time would be in the log."""
+        """Return True if a message accepted during this time would be in the log."""
         if any(start <= loss <= end + LOSS_REACH for loss in self.losses):
             return False
         return any(first <= start and end <= last for first, last in self.merge_spans())
@@ -215,11 +220,12 @@ def read_postfix_log(
     """Parse the files of a log, including rotated and compressed ones, in any order.
 
     Args:
-        files: Plain or gzip files.
-        message_ids: Message-IDs to look for, with the angle brackets.
-        zone: Time zone of traditional lines; None for this machine's.
-        longest_silence: Longest time without a line that isn't a gap.
-        now: Current time. Traditional lines lack the year, so the latest one not in the future is used.
+        files: plain or gzip files.
+        message_ids: the Message-IDs to look for, with the angle brackets.
+        zone: the time zone of traditional lines; None for this machine's.
+        longest_silence: the longest time without a line that isn't a gap.
+        now: the current time. Traditional lines lack the year, so the latest one that isn't in
+            the future is used.
 
     Raises:
         MailLogError: a file can't be read or contains no log lines.
@@ -258,9 +264,11 @@ def _first_time(file: Path, clock: "LogTimestampParser") -> datetime:
 
 @dataclass(slots=True)
 class LogTimestampParser:
-    """Parses the times of lines, and caches the last one, since neighboring lines mostly share it.
+    """A parser of the times of lines.
 
-    `zone` is the time zone of traditional lines; None for this machine's.
+    It caches the last time, because neighboring lines usually share it.
+
+    `zone` is the time zone of traditional lines, or None for this machine's.
     """
 
     zone: tzinfo | None
@@ -297,7 +305,7 @@ class LogTimestampParser:
 
 @dataclass(slots=True)
 class _LineReader:
-    """Follows the wanted messages through the lines of successive files."""
+    """A reader that follows the wanted messages through the lines of successive files."""
 
     message_ids: Collection[bytes]
     coverage: LogCoverage
@@ -342,7 +350,10 @@ class _LineReader:
 
 
 def _judge_passages(passages: dict[tuple[bytes, int], _QueuedMail]) -> LoggedMessage | None:
-    """Return a message's final status, or None if Postfix never accepted it. One copy that arrived is enough."""
+    """Return a message's final status, or None if Postfix never accepted it.
+
+    The message counts as delivered if one copy arrived.
+    """
     own_ids = {queue_id for queue_id, _ in passages}
     ends = [mail for mail in passages.values() if mail.accepted and mail.next_queue_id not in own_ids]
     if not ends:

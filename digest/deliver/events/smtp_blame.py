@@ -1,8 +1,8 @@
-"""The table of what SMTP replies blame and what follows from them, by stage of the conversation and codes.
+"""The table of what SMTP replies blame and what follows from them, by codes and stage of the conversation.
 
-Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section 3; RFC 4954, section
-6; RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail, and Yahoo give. Free text is never parsed.
-docs/replies.md shows the table to operators.
+Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section
+3; RFC 4954, section 6; RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail,
+and Yahoo give. Free text is never parsed. docs/replies.md shows the table to operators.
 """
 
 import re
@@ -14,7 +14,7 @@ from digest.deliver.events.failure_causes import FailureCause, find_failure_caus
 
 
 class SmtpStage(StrEnum):
-    """The stage of the SMTP conversation that a reply belongs to."""
+    """The stage of the SMTP conversation at which a reply arrives."""
 
     GREETING = "greeting"  # connecting, the greeting, and EHLO
     STARTTLS = "STARTTLS"
@@ -51,26 +51,26 @@ class ReplyConsequence(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BlameRule:
-    """A row of the table, which applies at any of its stages to any of its codes.
+    """A row of the table, which applies to any of its codes at any of its stages.
 
-    `codes` are separated by commas: a reply code, optionally with an enhanced one. An x is any number, and `alone`
-    means without an enhanced code.
+    `codes` are separated by commas. Each is a reply code, optionally with an enhanced code. An "x"
+    matches any number, and "alone" means without an enhanced code.
     """
 
     stages: tuple[SmtpStage, ...]
     codes: str
     culprit: BlamedParty
     handling: ReplyConsequence
-    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None: as the codes indicate
+    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None if the codes determine it
 
     def applies_to(self, stage: SmtpStage, codes: str) -> bool:
-        """Return whether the row covers a reply, given as `550 5.1.1` or `550`."""
+        """Return True if the row covers a reply, given as "550 5.1.1" or "550"."""
         return stage in self.stages and bool(_compile_codes(self.codes).fullmatch(codes))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyAssessment:
-    """The meaning of a reply: what it blames, what follows, and what a refusal says about the address (`cause`)."""
+    """The meaning of a reply: what it blames, what follows, and what a refusal says about the address."""
 
     culprit: BlamedParty
     handling: ReplyConsequence
@@ -118,10 +118,10 @@ BLAME_TABLE = (
 
 
 def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
-    """Return what a reply blames, its consequence, and the cause. `reply` starts with its code; addresses may be removed.
+    """Return what a reply blames, its consequence, and the cause of a refusal.
 
-    A reply that no row covers, such as one without a code, comes from a server that's about to hang up, so it's
-    retried.
+    `reply` starts with its code. Addresses may have been removed. A reply that no row covers, such
+    as one without a code, comes from a server that's about to hang up, so it's retried.
     """
     return _judge_codes(stage, *parse_reply_codes("", reply))
 
@@ -129,7 +129,7 @@ def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
 def find_blamed_party(cause: FailureCause, reply: str) -> BlamedParty:
     """Return what a refusal blames, inferring its stage from the stored cause and reply.
 
-    For providers' events, which aren't replies, the cause decides.
+    Events from providers aren't replies, so their cause decides.
     """
     # An expired deferral is usually due to the recipient's server.
     stages = sorted((SmtpStage.DOT, SmtpStage.RCPT), key=lambda stage: stage is SmtpStage.DOT and reply.startswith("4"))

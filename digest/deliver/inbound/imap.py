@@ -1,4 +1,4 @@
-"""One bounded IMAP connection (RFC 3501, section 2.2) to the bounce mailbox, over TLS and by UID."""
+"""A bounded IMAP connection (RFC 3501, section 2.2) to the bounce mailbox, over TLS and by UID."""
 
 import imaplib
 import re
@@ -12,22 +12,25 @@ from digest.deliver.providers.certificates import read_certificate_end
 from digest.settings import BounceMailboxSettings
 from subscribers.errors import ApplicationError
 
-STEP_TIMEOUT = 30.0  # seconds for connecting and for each step
-MAX_MESSAGE_BYTES = 1_000_000  # of a message; a report is at its beginning, so the returned message may be truncated
-_UID_WINDOW = 50_000  # UIDs per search: the answer is one line, and imaplib accepts a megabyte
-_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # RFC 2342, section 5: the personal namespace
+STEP_TIMEOUT = 30.0  # for connecting and for each step
+MAX_MESSAGE_BYTES = 1_000_000  # a report comes first in a message, so the returned message may be truncated
+_UID_WINDOW = 50_000  # UIDs per search: the response is a single line, and imaplib accepts a megabyte
+_NAMESPACE = re.compile(rb'\(\("([^"\\]*)" (?:"([^"\\])"|NIL)')  # the personal namespace (RFC 2342, section 5)
 _DELIMITER = re.compile(rb'\) "([^"\\])" ')
 
 
 class MailboxError(ApplicationError):
-    """Raised when the mailbox can't be read; the message says why and what to do, without password or address."""
+    """Raised when the mailbox can't be read.
 
-    can_retry = True  # servers recover
+    The message says why and what to do, without the password or address.
+    """
+
+    can_retry = True  # servers usually recover
 
 
 class _BoundedImap(imaplib.IMAP4):
     def read(self, size: int) -> bytes:
-        if size > 2 * MAX_MESSAGE_BYTES:  # more than was requested
+        if size > 2 * MAX_MESSAGE_BYTES:  # more than requested
             raise self.abort("the server sent more data than was requested")
         return super().read(size)
 
@@ -39,8 +42,8 @@ class _BoundedImapTls(_BoundedImap, imaplib.IMAP4_SSL):
 class MailboxFolder:
     """The folder that receives bounces, for reading, moving, and deleting messages.
 
-    `uid_validity` identifies the numbering of its messages (UIDVALIDITY). `uid_next` is above all UIDs in it, or None
-    if the server doesn't say.
+    `uid_validity` identifies the numbering of its messages (UIDVALIDITY). `uid_next` is greater
+    than all UIDs in it, or None if the server doesn't say.
     """
 
     def __init__(
@@ -67,20 +70,20 @@ class MailboxFolder:
         return int(value) if value else None
 
     def _full_folder_name(self, name: str) -> str:
-        """Return a folder's name with the server's separator and the prefix that it requires."""
+        """Return a folder's name with the server's separator and the required prefix."""
         prefix, delimiter = b"", None
         if "NAMESPACE" in self._imap.capabilities:
             match = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
             prefix, delimiter = match.groups() if match else (b"", None)
         else:
-            reply = self._imap.list('""', '""')[1][0]  # RFC 3501, section 6.3.8: requests only the separator
+            reply = self._imap.list('""', '""')[1][0]  # requests only the separator (RFC 3501, section 6.3.8)
             match = _DELIMITER.search(reply) if isinstance(reply, bytes) else None
             delimiter = match[1] if match else None
         name = name.replace("/", delimiter.decode("ascii")) if delimiter else name
         return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
     def list_next_uids(self, first: int, limit: int) -> list[int]:
-        """Return up to `limit` UIDs of messages, from `first` on, in order."""
+        """Return up to `limit` UIDs of messages, starting at `first`, in order."""
         uids: list[int] = []
         with _translate_errors(self._server_name):
             if self.uid_next is None:
@@ -105,14 +108,14 @@ class MailboxFolder:
     def move_or_delete(self, uid: int) -> str:
         """Move a message to the folder set as `inbound.done`, or delete it if none is set.
 
-        Return an empty string, or the reason if it failed.
+        Return "", or the reason if it failed.
         """
         with _translate_errors(self._server_name):
             if not self._done_folder:
                 return self._delete(uid)
             status, reply = self._move(uid)
             if status == "NO":
-                self._imap.create(_quote_name(self._done_folder))  # fails if it exists already
+                self._imap.create(_quote_name(self._done_folder))  # fails if it already exists
                 status, reply = self._move(uid)
         if status == "OK":
             return ""
@@ -127,7 +130,11 @@ class MailboxFolder:
         return status, reply
 
     def _delete(self, uid: int) -> str:
-        """Delete one message; without UIDPLUS, only mark it, since a plain EXPUNGE would delete other marked ones."""
+        """Delete a message, and return "" or an error message.
+
+        Without UIDPLUS, the message is only marked as deleted, because a plain EXPUNGE would delete
+        other marked messages, too.
+        """
         status, reply = self._imap.uid("STORE", str(uid), "+FLAGS.SILENT", r"(\Seen \Deleted)")
         if status == "OK" and "UIDPLUS" in self._imap.capabilities:  # RFC 4315, section 2.1
             status, reply = self._imap.uid("EXPUNGE", str(uid))
@@ -139,7 +146,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
     """Connect, sign in, and open the folder for the duration of the block.
 
     Raises:
-        MailboxError: one of these steps failed; the folder's methods raise it, too.
+        MailboxError: one of these steps failed. The folder's methods also raise it.
     """
     with _translate_errors(mailbox.host_and_port):
         imap = _connect_imap(mailbox)
@@ -148,7 +155,7 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
             _sign_in(imap, mailbox.user, password)
             folder = MailboxFolder(imap, mailbox)
         yield folder
-        with suppress(imaplib.IMAP4.error, OSError):  # failures at the end don't matter
+        with suppress(imaplib.IMAP4.error, OSError):  # failures at this point don't matter
             imap.logout()
     finally:
         with suppress(OSError):
@@ -156,10 +163,12 @@ def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterat
 
 
 def check_mailbox_access(mailbox: BounceMailboxSettings, password: str, tls: ssl.SSLContext) -> datetime | None:
-    """Sign in and open the folder read-only; return when the certificate expires, or None without TLS.
+    """Sign in and open the folder read-only.
+
+    Return when the certificate expires, or None without TLS.
 
     Raises:
-        MailboxError: any of it failed.
+        MailboxError: one of these steps failed.
     """
     with _translate_errors(mailbox.host_and_port):
         imap = _connect_imap(mailbox, tls)
@@ -180,7 +189,7 @@ def check_mailbox_access(mailbox: BounceMailboxSettings, password: str, tls: ssl
 
 @contextmanager
 def _translate_errors(server_name: str) -> Iterator[None]:
-    """Convert connection errors to `MailboxError`."""
+    """Convert connection errors to MailboxError."""
     try:
         yield
     except imaplib.IMAP4.error as exc:
@@ -228,7 +237,7 @@ def _connect_imap(mailbox: BounceMailboxSettings, tls: ssl.SSLContext | None = N
 
 def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
     try:
-        if "AUTH=PLAIN" in imap.capabilities:  # RFC 4616, section 2: allows any characters
+        if "AUTH=PLAIN" in imap.capabilities:  # allows any characters (RFC 4616, section 2)
             imap.authenticate("PLAIN", lambda _: f"\0{user}\0{password}".encode())
         else:
             imap.login(user, password)
@@ -242,13 +251,13 @@ def _sign_in(imap: imaplib.IMAP4, user: str, password: str) -> None:
             f"the server rejected the sign-in: {reply}.",
             remedy="Correct the user setting under [inbound] in digest.toml and DIGEST_INBOUND_PASSWORD in digest.env.",
         ) from None
-    capabilities = imap.capability()[1][-1]  # the server may offer more after signing in
+    capabilities = imap.capability()[1][-1]  # the server may offer more after the sign-in
     if capabilities:
         imap.capabilities = tuple(capabilities.decode("ascii", "replace").upper().split())
 
 
 def _quote_name(name: str) -> str:
-    return f'"{name}"'  # the settings don't allow characters that would need escaping
+    return f'"{name}"'  # the settings don't allow characters that would have to be escaped
 
 
 def _reply_text(reply: object) -> str:

@@ -1,7 +1,8 @@
-"""Following the log of your own Postfix, and turning what happened to accepted messages into events.
+"""Following of the log of the operator's Postfix, to turn the fate of accepted messages into events.
 
-The log is read in parts, each from where the last one ended. A message is recognized by its return path, and from then
-on by its queue ID. IDs of messages still in the queue are stored in the database, but no lines and no addresses.
+The log is read in parts, each from where the last one ended. A message is recognized by its return
+path, and from then on by its queue ID. The IDs of messages still in the queue are stored in the
+database, but no lines and no addresses.
 """
 
 import json
@@ -37,29 +38,31 @@ from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 
 JOURNAL = "journal"
-MAX_PART_BYTES = 4_000_000  # of the log, read at once
+MAX_PART_BYTES = 4_000_000  # maximum number of bytes to read at once
 QUEUE_RETENTION = timedelta(days=14)  # Postfix gives up after five days by default
-_LOOK_UP_SIZE = 100  # deliveries or queue IDs in one query
+_LOOK_UP_SIZE = 100  # number of deliveries or queue IDs per query
 _JOURNAL_COMMAND = (
     *("journalctl", "--quiet", "--no-pager", "--output=json", "--output-fields=MESSAGE,SYSLOG_IDENTIFIER"),
-    "SYSLOG_FACILITY=2",  # mail (RFC 5424, section 6.2.1)
+    "SYSLOG_FACILITY=2",  # mail facility (RFC 5424, section 6.2.1)
 )
 
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Lines of a log, and the position after them, which is empty for an empty journal."""
+    """Lines of a log, and the position after them. For an empty journal, the position is empty."""
 
     lines: tuple[bytes, ...]
     position: Mapping[str, Any]
 
 
 def read_log_part(source: str, position: Mapping[str, Any]) -> LogPart:
-    """Read what was written to a log since a position; without a position, only find the log's end.
+    """Read what was written to a log since a position.
+
+    Without a position, only find the log's end.
 
     Args:
-        source: The path of a log, or `journal`.
-        position: The position after the previous part of the same source.
+        source: the path of a log, or "journal".
+        position: the position after the previous part of the same source.
 
     Raises:
         MailLogError: the log can't be read.
@@ -86,7 +89,7 @@ def _read_file(file: Path, position: Mapping[str, Any]) -> LogPart:
 
 
 def _read_lines(file: Path, offset: int) -> LogPart:
-    """Read the complete lines from an offset on."""
+    """Read the complete lines that start at or after an offset."""
     with file.open("rb") as log:
         inode = os.fstat(log.fileno()).st_ino
         log.seek(offset)
@@ -135,7 +138,8 @@ def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
 class _QueueWalk:
     """The processing of lines in order.
 
-    `in_queue` has the deliveries by queue ID, initially those of earlier parts; `own_senders` has them by return path.
+    `in_queue` has the deliveries by queue ID, initially from earlier parts. `own_senders` has them
+    by return path.
     """
 
     in_queue: dict[str, str]
@@ -165,10 +169,11 @@ class _QueueWalk:
 def follow_mail_log(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, source: str, *, host: str, clock: Clock
 ) -> tuple[Counter[str], bool]:
-    """Apply what was logged since the last call; return the counts of `process_events`, and whether there may be more.
+    """Apply what was logged since the last call.
 
-    `host` distinguishes the logs of several machines. After an interruption, the same part is read again, and events
-    already stored have no effect.
+    Return the counts of `process_events`, and whether there may be more. `host` distinguishes the
+    logs of several machines. After an interruption, the same part is read again, and events that
+    are already stored have no effect.
 
     Raises:
         MailLogError: the log can't be read.
@@ -197,7 +202,7 @@ def follow_mail_log(
 
 
 def record_log_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
-    """Record that a host's log couldn't be read, and return whether the problem is new."""
+    """Record that a host's log couldn't be read. Return True if the problem is new."""
     state = dict(read_installation_state(session, make_log_state_key(host)) or {})
     if state.get("trouble") == trouble:
         return False
@@ -206,12 +211,12 @@ def record_log_trouble(session: Session, host: str, trouble: str, *, now: dateti
 
 
 def make_log_state_key(host: str) -> str:
-    """Return the name of the state that stores how far a host's log was read."""
+    """Return the name of the state that says how far a host's log was read."""
     return f"mail log {host}"[:60]
 
 
 def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
-    """Delete old queue IDs of messages whose end was never logged, and return their number."""
+    """Delete old queue IDs of messages whose end was never logged, and return the number deleted."""
     return database.delete_in_batches(
         QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=event_processor.MAX_EVENTS_PER_TRANSACTION
     )
@@ -240,7 +245,10 @@ def _find_deliveries(
     keys: KeyRing,
     senders: Collection[bytes],
 ) -> dict[bytes, str]:
-    """Return the deliveries by return path, whose MAC proves them; a Message-ID or address could be copied."""
+    """Return the deliveries by return path.
+
+    A return path's MAC proves the delivery, while a Message-ID or address could be copied.
+    """
     paths = {
         (sender, id_) for sender in senders for id_ in extract_delivery_ids(keys, sender.decode("ascii", "replace"))
     }
@@ -265,7 +273,7 @@ def _load_queue(
 
 
 def _store_queue(session: Session, walk: _QueueWalk, host: str) -> None:
-    """Store the messages that stay in the queue, and delete those that left it."""
+    """Store the messages that are still in the queue, and delete those that left it."""
     for some in _cut(sorted(walk.touched)):
         session.execute(delete(QueuedMail).where(QueuedMail.id.in_([_row_id(host, each) for each in some])))
         staying = [each for each in some if each in walk.in_queue]

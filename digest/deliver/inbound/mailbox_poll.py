@@ -1,7 +1,8 @@
-"""Polling of the bounce mailbox: messages about ours are stored, and then moved or deleted; all others stay, unread.
+"""Polling of the bounce mailbox.
 
-The order makes crashes harmless: a message is stored before it's moved, and the position is saved afterward. After an
-interruption the message is read again, but isn't stored twice.
+Messages about ours are stored and then moved or deleted. All others stay, unread. The order makes
+crashes harmless: a message is stored before it's moved, and the position is saved afterward. After
+an interruption, the message is read again but not stored twice.
 """
 
 import hashlib
@@ -26,35 +27,36 @@ from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import people
 
-MAX_MESSAGES = 200  # messages per poll
+MAX_MESSAGES = 200  # maximum messages per poll
 POLL_INTERVAL, MAX_POLL_INTERVAL = timedelta(minutes=1), timedelta(minutes=30)
-ANSWER_INTERVAL = timedelta(days=7)  # between answers to one subscriber, since anyone can forge requests in their name
-POSITION_STATE_KEY = "mailbox"  # how far the folder was read
-LAST_POLL_STATE_KEY = "mailbox looks"  # the result of the last poll, with its time
+# Minimum time between answers to one subscriber, because anyone can forge requests in their name.
+ANSWER_INTERVAL = timedelta(days=7)
+POSITION_STATE_KEY = "mailbox"  # name of the state that says how far the folder was read
+LAST_POLL_STATE_KEY = "mailbox looks"  # name of the state with the last poll's result and time
 
 log = get_logger("inbound")
 
 
 @dataclass(slots=True)
 class PollResult:
-    """The result of one poll; `stuck` says why stored messages couldn't be moved away.
+    """The result of a poll. `stuck` says why stored messages couldn't be moved.
 
-    `answered` counts the people who asked to unsubscribe and are sent their link.
+    `answered` counts the people who asked to unsubscribe and were sent their link.
     """
 
     stored: int = 0
-    already_stored: int = 0  # a poll was interrupted, or a message arrived twice
+    already_stored: int = 0  # because a poll was interrupted, or a message arrived twice
     answered: int = 0
     ignored: Counter[incoming_mail.IgnoreReason] = field(default_factory=Counter)
     stuck: str = ""
-    more: bool = False  # there may be further messages
+    more: bool = False  # True if there may be more messages
 
 
 @dataclass(frozen=True, slots=True)
 class MailboxPoller:
     """The resources for polling a mailbox.
 
-    `queue` queues an email; `stopping` says whether the process is about to end.
+    `queue` queues an email. `stopping` returns True if the process is about to end.
     """
 
     database: Database
@@ -70,7 +72,7 @@ def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollRes
     """Read up to `limit` messages, and save and return the result.
 
     Raises:
-        MailboxError: the mailbox can't be read; messages stored until then stay stored.
+        MailboxError: the mailbox can't be read. Messages stored until then stay stored.
     """
     result = PollResult()
     try:
@@ -89,7 +91,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
     numbering: dict[str, str | int] = {"of": fingerprint, "validity": folder.uid_validity}
     with poller.database.read() as session:
         position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
-    # Start at the beginning of another folder, or of one whose messages were renumbered.
+    # Start at the beginning if it's a different folder or its messages were renumbered.
     first = int(position["next"]) if numbering.items() <= position.items() else 1
     uids = folder.list_next_uids(first, limit)
     result.more = len(uids) == limit
@@ -112,7 +114,7 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
     if isinstance(mail, incoming_mail.IgnoreReason):
         result.ignored[mail] += 1
         return
-    if isinstance(mail, UnsubscribeRequest):  # it stays in the mailbox, for people to read
+    if isinstance(mail, UnsubscribeRequest):  # it stays in the mailbox, so that people can read it
         with poller.database.write() as session:
             answered = _answer_leave_request(session, poller.keys, mail, poller.queue, now=now)
         if answered:
@@ -133,12 +135,16 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The last poll's result: the number of failed polls in a row, why the last one failed, and other problems."""
+    """The result of the last poll.
+
+    `troubles` is the number of polls that have failed in a row, and `trouble` is why the last one failed.
+    """
 
     at: datetime
     troubles: int = 0
     trouble: str = ""
-    stuck: str = ""  # why stored messages couldn't be moved away, the last time there were any
+    # Why stored messages couldn't be moved the last time there were any.
+    stuck: str = ""
     more: bool = False
 
 
@@ -149,9 +155,10 @@ def read_last_mailbox_poll(session: Session) -> LastPoll | None:
 
 
 def claim_poll_turn(database: Database, *, now: datetime) -> bool:
-    """Claim the next poll if it's due, and return whether this process got it.
+    """Claim the next poll if it's due. Return True if this process got it.
 
-    Polls are due every minute, immediately if there were more messages, and at growing intervals after errors.
+    Polls are due every minute, immediately if there were more messages, and at growing intervals
+    after errors.
     """
     with database.read() as session:
         last = read_last_mailbox_poll(session)
@@ -193,7 +200,7 @@ def _record_poll(
 
 
 def _follow_poll(last: LastPoll, result: PollResult | None, trouble: str, now: datetime) -> LastPoll:
-    """Return the record of a poll that had a result, or else an error."""
+    """Return the record of a poll that either had a result or failed."""
     if result is None:
         return LastPoll(now, last.troubles + 1, trouble, last.stuck)
     tried_to_move = result.stored or result.already_stored
@@ -210,7 +217,10 @@ def _log_change(previous: str, problem: str) -> None:
 def _answer_leave_request(
     session: Session, keys: KeyRing, request: UnsubscribeRequest, queue: QueueMail, *, now: datetime
 ) -> bool:
-    """Queue an email with the unsubscribe link if the address is subscribed and wasn't sent one within a week."""
+    """Queue an email with the unsubscribe link, and return True if that was done.
+
+    It isn't done if the address isn't subscribed, or was sent the link in the last week.
+    """
     number = people.find_person_number(session, keys, request.sender)
     if number is None or ledger.lock_person(session, number) is None or not audience.may_email_person(session, number):
         return False

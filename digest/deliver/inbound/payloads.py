@@ -25,15 +25,16 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import upsert
 
 RETENTION = timedelta(days=30)
-READ_PAGE_SIZE = 25  # payloads read at once, compressed: about 2 KB each, 768 KB at most
-DELETE_PAGE_SIZE = 200  # payloads deleted per transaction: secure_delete overwrites each of their pages
+READ_PAGE_SIZE = 25  # compressed payloads to read at once: about 2 KB each, at most 768 KB
+# Payloads to delete per transaction. secure_delete overwrites each of their pages.
+DELETE_PAGE_SIZE = 200
 
 log = get_logger("inbound")
 
 
 @dataclass(frozen=True, slots=True)
 class StoredPayload:
-    """A stored request or message; `body` is None if it can't be decrypted."""
+    """A stored request or message. `body` is None if it can't be decrypted."""
 
     id: int
     origin: str
@@ -49,9 +50,9 @@ def store_payload(
     origin: str,
     now: datetime,
 ) -> bool:
-    """Store a body durably, and return whether it's new (False if the same body is stored already).
+    """Store a body durably. Return False if the same body is already stored.
 
-    `origin` names what parses it: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
+    `origin` names its parser: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
     """
     body_hash = hashlib.sha256(body).hexdigest()
     ciphertext, key_id = encrypt_bytes(keys, zlib.compress(body, 1), bound_to=_payload_binding(body_hash))
@@ -66,10 +67,13 @@ def _payload_binding(body_hash: str) -> str:
 
 
 def stream_unapplied_payloads(database: Database, keys: KeyRing) -> Iterator[StoredPayload]:
-    """Yield the unapplied payloads, oldest first, read in pages and decrypted one by one.
+    """Yield the payloads that haven't been applied, oldest first.
+
+    They're read in pages and decrypted one by one.
 
     Raises:
-        KeyFileError: a payload's key isn't in the key file; the payload waits until the key is back.
+        KeyFileError: a payload's key isn't in the key file. The payload waits until the key is
+            back.
     """
     after = 0
     while True:
@@ -89,7 +93,7 @@ def _open_payload(keys: KeyRing, row: ReceivedEventPayload) -> StoredPayload:
     try:
         encrypted = row.ciphertext, row.key_id
         body = zlib.decompress(decrypt_bytes(keys, encrypted, bound_to=_payload_binding(row.body_hash)))
-    except (DecryptionError, zlib.error):  # a damaged row mustn't hold up the ones after it
+    except (DecryptionError, zlib.error):  # a damaged row mustn't block the rows after it
         log.error("a payload can't be decrypted", inbound=row.id)  # noqa: TRY400 - no trace needed
     return StoredPayload(row.id, row.origin, row.at, body)
 
@@ -103,7 +107,7 @@ def delete_old_payloads(database: Database, *, now: datetime) -> int:
 
 @dataclass(slots=True)
 class _EventBatch:
-    """Events that have been read but not applied yet, and the payloads they come from."""
+    """Events that have been read but not applied yet, and the payloads that they come from."""
 
     events: list[DeliveryEvent] = field(default_factory=list)
     payload_ids: list[int] = field(default_factory=list)
@@ -112,10 +116,10 @@ class _EventBatch:
 def apply_stored_payloads(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, *, clock: Callable[[], datetime]
 ) -> Counter[str]:
-    """Apply all waiting payloads; return the counts of `event_processor.process_events`.
+    """Apply all waiting payloads, and return the counts of `event_processor.process_events`.
 
-    A payload is marked in the transaction that applies its last event. After an interruption it's applied again, and
-    events already stored have no effect.
+    A payload is marked as applied in the transaction that applies its last event. After an
+    interruption, it's applied again, and events that are already stored have no effect.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -149,10 +153,10 @@ def _read_payload_events(database: Database, keys: KeyRing, payload: StoredPaylo
 
 
 def _attribute_to_delivery(database: Database, mailbox_event: incoming_mail.MailboxEvent) -> DeliveryEvent:
-    """Find the delivery of an event that names a subscriber: a complaint must quote the Message-ID of a message to them.
+    """Find the delivery of an event that identifies only a subscriber.
 
-    The token alone may come from any email to them, also a forwarded one. It unsubscribes its owner, and proves nothing
-    about any delivery.
+    A complaint must quote the Message-ID of a message to the subscriber. The token alone may come from any
+    email to them, even a forwarded one. It unsubscribes its owner, but says nothing about any delivery.
     """
     subscriber = mailbox_event.subscriber
     if subscriber is None:

@@ -1,7 +1,8 @@
-"""The canary: the first few hundred deliveries of a large edition, whose results the rest waits for.
+"""The canary: the first few hundred deliveries of a large edition, for whose results the others wait.
 
-It's 1% of the edition, 20 to 500 deliveries, picked by their hashed IDs, plus those of staff members who subscribe.
-They are due before all others (`CANARY_DUE_AT`), and nothing else is claimed until they've been sent.
+The canary is 1% of the edition (20 to 500 deliveries), picked by hashed ID, plus the deliveries of
+staff members who subscribe. They're due before all others (`CANARY_DUE_AT`), and no others are
+claimed until they've been sent.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,13 +22,16 @@ from subscribers.store import people
 
 MIN_EDITION_SIZE = 1000
 MIN_CANARY_SIZE, MAX_CANARY_SIZE = 20, 500
-MAX_BREAKING_NEWS_WAIT = timedelta(minutes=2)  # how long the rest of breaking news waits for the canary
+MAX_BREAKING_NEWS_WAIT = timedelta(minutes=2)  # how long the rest of breaking news waits for the canary's results
 CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryPhase:
-    """A phase in which deliveries due until `horizon` may be sent, but not before `wait_until` if that's set."""
+    """A phase of sending.
+
+    Deliveries due until `horizon` may be sent, but not before `wait_until`, if it's set.
+    """
 
     horizon: datetime
     canary_only: bool = False
@@ -35,12 +39,15 @@ class CanaryPhase:
 
 
 def compute_canary_size(waiting: int) -> int:
-    """Return the canary's size for a number of waiting deliveries, or 0 if they're too few for a canary."""
+    """Return the canary's size for a number of waiting deliveries, or 0 if there are too few."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
 def find_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Return the current phase, given the canary's size and the time until which the rest waits for its results."""
+    """Return the current phase.
+
+    `wait_until` is the time until which the other deliveries wait for the canary's results.
+    """
     if not canary_subscribers:
         return CanaryPhase(now)
     if wait_until is None:
@@ -56,9 +63,9 @@ def choose_canary(
     now: datetime,
     enabled: bool,
 ) -> int:
-    """Choose the canary once per edition, unless disabled, and return its size.
+    """Choose the canary once per edition, unless it's disabled, and return its size.
 
-    Call it after all deliveries are planned, in a write transaction that holds the edition's row.
+    Call this after all deliveries were planned, in a write transaction that has locked the edition's row.
     """
     if edition.canary is None:
         canary_ids = _select_canary_deliveries(session, keys, edition, now) if enabled else []
@@ -89,7 +96,7 @@ def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Record that the canary was sent, and return the time until which the rest waits.
+    """Record that the canary was sent, and return the time until which the other deliveries wait.
 
     For breaking news, that's at most two minutes from now.
     """
@@ -101,7 +108,10 @@ def record_canary_end(session: Session, edition: str, *, now: datetime, observe_
 
 
 def count_canary_deliveries(session: Session, edition: str) -> Mapping[DeliveryState, int]:
-    """Count the canary's deliveries by state, without deferred ones, which are sent with the rest."""
+    """Count the canary's deliveries by state.
+
+    Deferred ones are sent with the rest, and not counted.
+    """
     went_ahead = (
         is_delivery_of_edition(edition),
         Delivery.state.in_(DeliveryState),  # the first column of the index

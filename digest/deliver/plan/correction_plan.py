@@ -1,6 +1,7 @@
-"""The audience of a correction: subscribers whose message contained the error, by the variant they got.
+"""The audience of a correction: subscribers whose message contained the error.
 
-The error can be in the subject, the preheader, and the fragments of the body.
+Whether it did depends on the variant that they got. The error can be in the subject, the preheader,
+and the fragments of the body.
 """
 
 import re
@@ -39,7 +40,7 @@ from subscribers.consent.preferences import Preferences, find_preferences_at
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
 _TAG = re.compile(r"<[^>]*>")
-# Parts and languages differ in where lines are folded and words are joined.
+# Parts and languages differ in how lines are folded and words are joined.
 _BETWEEN_LETTERS = re.compile("[\\s\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NON-JOINER}\N{WORD JOINER}\N{SOFT HYPHEN}]+")
 
 
@@ -57,10 +58,10 @@ class CorrectedTextLocations:
     """The places in an edition where one of a story's texts appears.
 
     Args:
-        mailable: The edition as it was sent.
-        url: The story's link in it.
-        sent: The text as it was sent.
-        new_text: The corrected text. A subject truncated before the two differ doesn't count.
+        mailable: the edition as it was sent.
+        url: the story's link in it.
+        sent: the text as it was sent.
+        new_text: the corrected text. A subject truncated before the two differ doesn't count.
     """
 
     mailable: MailableEdition
@@ -69,7 +70,7 @@ class CorrectedTextLocations:
     new_text: str
 
     def is_in_variant(self, variant: VariantKey) -> bool:
-        """Return whether a variant's message contains the text, or True if it wasn't found in any fragment."""
+        """Return True if a variant's message contains the text, or if it isn't in any fragment."""
         if self._in_subject or not self._fragments:
             return True
         left_out = list_excluded_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
@@ -100,7 +101,10 @@ class CorrectedTextLocations:
 
 
 def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:
-    """Return whether a line contains the sent text, in full or truncated after its first difference from the new text."""
+    """Return True if a line contains the sent text.
+
+    It may be complete, or truncated after the first difference from the new text.
+    """
     line_text, error_text, right = _squeeze(line), _squeeze(sent), _squeeze(new_text)
     return error_text in line_text or correct_repeated_text(line_text, error_text, right) != line_text
 
@@ -113,7 +117,7 @@ def _squeeze(text: str) -> str:
     return _BETWEEN_LETTERS.sub("", sanitize_text(text)).casefold()
 
 
-# Subscribers with an uncertain delivery may have gotten the error, so they get the correction.
+# Subscribers whose delivery has an unknown status may have gotten the error, so they get the correction.
 GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 
@@ -121,8 +125,8 @@ GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 class CorrectionAudience:
     """The number of subscribers who got an edition, by whether their message contained the error.
 
-    `accepted` and `uncertain` are the deliveries that contained it; `gone` counts the recipients of these who have
-    unsubscribed or been erased since.
+    `accepted` and `uncertain` count the deliveries that contained it. `gone` counts the recipients
+    of these who have unsubscribed or been erased since.
     """
 
     accepted: int = 0
@@ -152,7 +156,7 @@ class CorrectionAudience:
 
 @dataclass(frozen=True, slots=True)
 class RecipientBatch:
-    """A page of subscribers, by number: those who get the correction, and the counts of all who were checked."""
+    """A page of subscribers: the numbers of those who get the correction, and the counts of all."""
 
     recipients: tuple[int, ...]
     counts: CorrectionAudience
@@ -161,7 +165,10 @@ class RecipientBatch:
 def read_recipient_batches(
     database: Database, correction: Correction, edition: Edition, settings: Settings
 ) -> Iterator[RecipientBatch]:
-    """Yield the subscribers who got the error, in pages of at most 1,000, each read in a separate transaction."""
+    """Yield the subscribers who got the error, in pages of at most 1,000.
+
+    Each page is read in a separate transaction.
+    """
     with database.read() as session:
         spread = _read_error_spread(session, correction, edition, settings)
     after = 0
@@ -180,7 +187,7 @@ class _ErrorSpread:
 
     places: CorrectedTextLocations
     variants: EditionVariants
-    # The variants that the edition probably had, by today's preferences; None: any.
+    # The variants that the edition probably had, judging by today's preferences. None means any.
     likely_kept: frozenset[VariantKey] | None
     _decided: dict[VariantKey, bool] = field(default_factory=dict)
 
@@ -191,7 +198,7 @@ class _ErrorSpread:
         return self._decided[variant]
 
     def reaches_chooser(self, preferences: Preferences) -> bool:
-        """Return whether a subscriber with these preferences probably got the error, if the variant wasn't recorded."""
+        """Return True if a subscriber whose variant wasn't recorded probably got the error."""
         wanted_variant = self.variants.find_wanted_variant(preferences)
         full = VariantKey(frozenset(), wanted_variant.text_only, is_short=False)
         return self.reaches_variant(
@@ -203,7 +210,7 @@ def _read_error_spread(session: Session, correction: Correction, edition: Editio
     mailable = read_mailable_edition(session, edition, settings)
     variants = create_variants(mailable, settings)
     subscribers_by_variant = count_variant_subscribers(session, variants)
-    # With fewer combinations than the limit, the edition had every variant that was requested.
+    # If there were fewer combinations than the limit, the edition had every variant that was wanted.
     chosen_variants = (
         choose_variants_within_limit(subscribers_by_variant)
         if len(subscribers_by_variant) > MAX_VARIANTS - len(FULLEST_VARIANTS)
@@ -229,7 +236,7 @@ def _read_deliveries(session: Session, edition: Edition, after: int) -> Sequence
 
 
 def _sort_page(session: Session, spread: _ErrorSpread, rows: Sequence[Any]) -> RecipientBatch:
-    # A restored backup may be from before the messages were claimed, so it doesn't have their variants.
+    # A restored backup may be from before the messages were claimed, and so lack their variants.
     unnoted = {row.person: row.handed_at or row.due_at for row in rows if row.variant is None}
     choices = find_preferences_at(session, unnoted)
 

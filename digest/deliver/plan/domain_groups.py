@@ -1,6 +1,7 @@
-"""Recipient domains whose email the same operator accepts; rate limits and stop rules treat them as one.
+"""Recipient domains whose email is received by the same operator.
 
-`digest.app.sending.mail_servers` looks the groups up; an unknown domain is alone in its group.
+Rate limits and stop rules treat them as one. `digest.app.sending.mail_servers` looks up the groups.
+An unknown domain is alone in its group.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.delivery_models import RecipientDomainGroup
 
-# Operators whose mail servers are in other domains than their customers' addresses.
+# Operators whose mail servers are in different domains than their customers' addresses.
 MAIL_OPERATORS = """
 google.com yahoodns.net pphosted.com mimecast.com barracudanetworks.com messagelabs.com messagingengine.com protonmail.ch
 emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com registrar-servers.com yandex.net
@@ -19,7 +20,10 @@ emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com
 
 
 def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
-    """Return an SQL expression for the group of the domain tag in a column, which takes a primary-key lookup per row."""
+    """Return an SQL expression for the group of the domain tag in a column.
+
+    It takes a primary-key lookup per row.
+    """
     group = (
         select(RecipientDomainGroup.group_tag).where(RecipientDomainGroup.domain_tag == domain_tag).scalar_subquery()
     )
@@ -27,7 +31,7 @@ def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
 
 
 def load_domain_group_tags(session: Session, tags: Iterable[str]) -> Mapping[str, str]:
-    """Return the group of each of these domain tags."""
+    """Return the group of each domain tag."""
     query = select(RecipientDomainGroup.domain_tag, RecipientDomainGroup.group_tag).where(
         RecipientDomainGroup.domain_tag.in_(list(tags))
     )

@@ -1,6 +1,7 @@
 """Planning of an edition: one delivery per subscriber, written once.
 
-Pure functions decide whether a subscriber gets an edition, by frequency, and when it's due, by the hour they chose.
+Pure functions decide whether a subscriber gets an edition, based on frequency, and when it's due,
+based on the hour that they chose.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -37,15 +38,16 @@ from subscribers.store.compiled_statements import insert_missing
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 from subscribers.store.models import table_of
 
-MAX_LATENESS = timedelta(hours=1)  # an edition sent later than this counts from when it's actually sent
+MAX_LATENESS = timedelta(hours=1)  # an edition sent later than this counts from the time when it's actually sent
 _SERVED_STATES = (*OPEN_STATES, DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 _WEEK = timedelta(days=7)
-PAUSED_REPLY = "paused"  # stored instead of a server's reply if a delivery is skipped because emails are paused
+# Stored in place of a server's reply if a delivery is skipped because emails are paused.
+PAUSED_REPLY = "paused"
 
 
 @dataclass(frozen=True, slots=True)
 class EditionRelease:
-    """The send times of an edition and of the previous one; `zone` is the publication's time zone."""
+    """The send times of an edition and of the previous one. `zone` is the publication's time zone."""
 
     released_at: datetime
     previous_release_at: datetime | None
@@ -58,15 +60,16 @@ class EditionRelease:
 
 
 def choose_effective_release_time(release_at: datetime, now: datetime) -> datetime:
-    """Return the time from which hours count: the send time, or now if it's early or more than an hour late.
+    """Return the time from which subscribers' hours count.
 
-    A moment after the send time counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
+    It's the send time, or now if it's early or more than an hour late. Shortly after the send time
+    still counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
     """
     return release_at if timedelta() <= now - release_at <= MAX_LATENESS else now
 
 
 def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the start of a moment's month in a time zone, and of the next month, in UTC."""
+    """Return the start of a moment's month in a time zone, and that of the next month, in UTC."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
     begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
@@ -74,10 +77,12 @@ def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datet
 
 
 def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
-    """Return whether a subscriber gets an edition, by their frequency.
+    """Return True if a subscriber gets an edition, judging by their frequency.
 
-    Monthly subscribers get the month's first edition, or if their email is paused then, the first one after the pause. Biweekly ones get the first edition of every second week, counted from the week in which they chose it, since
-    the parity of ISO week numbers breaks at week 53. Days, weeks, and months are in the publication's time zone.
+    Monthly subscribers get the month's first edition or, if their emails are paused then, the first
+    one after the pause. Biweekly ones get the first edition of every second week, counted from the
+    week in which they chose it, because the parity of ISO week numbers breaks at week 53. Days,
+    weeks, and months are in the publication's time zone.
     """
     if preferences.frequency == "weekly":
         return True
@@ -96,8 +101,8 @@ def _monday_of(day: date) -> date:
 def find_first_due_time(preferences: Preferences, start: datetime) -> datetime:
     """Return the first moment at or after `start` (UTC) at which a subscriber's clock shows their hour.
 
-    In a gap (spring), that's the next minute that exists; if the hour occurs twice (fall), either may be the first.
-    Return `start` if no hour is set or this machine doesn't know the time zone.
+    In a gap (spring), it's the next minute that exists. If the hour occurs twice (fall), either one
+    may be the first. Return `start` if no hour is set or this machine doesn't know the time zone.
     """
     zone = _load_zone(preferences.zone) if preferences.hour is not None else None
     if zone is None or preferences.hour is None:
@@ -105,7 +110,7 @@ def find_first_due_time(preferences: Preferences, start: datetime) -> datetime:
     return _first_hour_after(preferences.hour, zone, start)
 
 
-@lru_cache(maxsize=4096)  # a wave of subscribers shares hour and zone
+@lru_cache(maxsize=4096)  # many subscribers share an hour and zone
 def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
     today = start.astimezone(zone).date()
     days = (today + timedelta(days=n) for n in range(-1, 4))
@@ -114,7 +119,10 @@ def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 
 def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime]:
-    """Return the moments at which clocks in `zone` show `wall_time` on `day`: one, or two if the hour occurs twice."""
+    """Return the moments at which clocks in `zone` show `wall_time` on `day`.
+
+    There's one, or two if the hour occurs twice.
+    """
     second = datetime.combine(day, wall_time, tzinfo=zone).replace(fold=1).astimezone(UTC)
     first = resolve_wall_time(day, wall_time, zone)
     second_exists = second.astimezone(zone).replace(tzinfo=None) == datetime.combine(day, wall_time)
@@ -138,15 +146,17 @@ def plan_deliveries(
     now: datetime,
     doubtful: Mapping[str, Any] = MappingProxyType({}),
 ) -> DeliveryCounts:
-    """Write one delivery per subscriber, or for breaking news, per subscriber who chose it, in pages of 1,000. Idempotent.
+    """Write one delivery per subscriber, in pages of 1,000. Idempotent.
 
-    When all are written, the list is fixed, and later subscribers get the next edition. Several processes may plan the
-    same edition, since a page is only written while the list isn't fixed. Subscribers who paused their email, want
-    fewer editions, or left out all of its sections get a row that's `skipped`. Breaking news is due immediately,
-    whatever the other preferences are. While a page is written, a thread reads the next one and computes its IDs.
+    For breaking news, only subscribers who chose it get one. Once all deliveries are written, the
+    list is fixed, and later subscribers get the next edition. Several processes may plan the same
+    edition, because a page is only written while the list isn't fixed. Subscribers who paused their
+    emails, want fewer editions, or omitted all of its sections get a row that's `skipped`. Breaking
+    news is due immediately, whatever the other preferences. While a page is written, a thread reads
+    the next one and computes its IDs.
 
-    `doubtful` are column values that mark deliveries as possibly sent before a restore. They replace those of a waiting
-    delivery.
+    `doubtful` are column values that mark deliveries as possibly sent before a restore. They
+    replace those of a waiting delivery.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -182,7 +192,7 @@ def plan_deliveries(
                 # Another process may have fixed the list while this one was suspended.
                 if find_edition(session, name, lock=True).planned_at is not None:
                     return count_deliveries(session, rows.purpose)
-                # Keep rows from an interrupted planning. A page may have no breaking-news subscribers.
+                # Keep the rows of an interrupted planning. A page may have no breaking-news subscribers.
                 if page:
                     insert_missing(session, table_of(Delivery), page)
             last_number, page = next_page.result()
@@ -191,7 +201,7 @@ def plan_deliveries(
 
 @dataclass(frozen=True, slots=True)
 class _PlannedRows:
-    """The values that the rows of one edition share."""
+    """The values that all rows of an edition share."""
 
     purpose: str
     keys: KeyRing
@@ -205,7 +215,10 @@ class _PlannedRows:
     def rows_for(
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
-        """Return the rows for some subscribers; those in `served` have had an edition this month."""
+        """Return the rows for some subscribers.
+
+        Those in `served` have already gotten an edition this month.
+        """
         if self.variants.is_breaking_news:
             subscribers = [subscriber for subscriber in subscribers if subscriber.preferences.breaking_news]
         delivery_ids = make_delivery_ids(self.keys, self.purpose, (subscriber.number for subscriber in subscribers))
@@ -268,7 +281,7 @@ def _served_subscribers(
     purposes: Sequence[str],
     numbers: Sequence[int],
 ) -> set[int | None]:
-    """Return which of these subscribers got one of these editions or may still get it."""
+    """Return the subscribers among these who got one of these editions or may still get it."""
     if not purposes or not numbers:
         return set()
     served = select(Delivery.person).where(Delivery.state.in_(_SERVED_STATES))
@@ -278,20 +291,24 @@ def _served_subscribers(
 
 @dataclass(frozen=True, slots=True)
 class RecipientCounts:
-    """The number of subscribers who will get an edition, by their current preferences, and of the others."""
+    """The numbers of subscribers who will and won't get an edition, by their current preferences."""
 
     recipients: int
     paused: int
-    skipped: int  # they want fewer editions, left out all of its sections, or didn't choose breaking news
+    # They want fewer editions, omitted all of its sections, or didn't choose breaking news.
+    skipped: int
 
     @property
     def total(self) -> int:
-        """Everyone who may be emailed."""
+        """The number of people who may be emailed."""
         return self.recipients + self.paused + self.skipped
 
     @property
     def others_sentence(self) -> str:
-        """A sentence like "12,040 are paused, and 1 chose other sections or fewer editions."; empty if all get it."""
+        """A sentence about the others, or "" if everyone gets the edition.
+
+        For example, "12,040 are paused, and 1 chose other sections or fewer editions."
+        """
         paused = f"{self.paused:,} {'is' if self.paused == 1 else 'are'} paused" if self.paused else ""
         skipped = f"{self.skipped:,} chose other sections or fewer editions" if self.skipped else ""
         words = ", and ".join(filter(None, (paused, skipped)))
@@ -299,9 +316,10 @@ class RecipientCounts:
 
 
 def count_recipients(session: Session, edition: Edition, settings: Settings, *, now: datetime) -> RecipientCounts:
-    """Count the subscribers who will get an edition if it's planned at its send time, or now if that has passed.
+    """Count the subscribers who will get an edition if it's planned at its send time.
 
-    If another edition was sent earlier in the month, monthly subscribers are counted as having gotten it.
+    If that has passed, it's planned now. If another edition was sent earlier in the month, monthly
+    subscribers are counted as having gotten it.
     """
     if edition.is_breaking_news:
         news_audience = count_breaking_news_recipients(session, settings, now)

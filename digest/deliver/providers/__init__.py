@@ -1,1 +1,1 @@
-"""The providers, one folder each, found by `registry`."""
+"""The providers, each in its own folder, where `registry` finds it."""

@@ -1,6 +1,6 @@
 """The interface between sending and a provider: a message for one person, and its outcome.
 
-Servers' replies are stored without addresses. Several connections may share a batch.
+Replies from servers are stored without addresses. Several connections may share a batch.
 """
 
 from collections.abc import Sequence
@@ -15,22 +15,24 @@ from digest.deliver.events.failure_causes import FailureCause
 
 
 class HandoverStatus(StrEnum):
-    """The result of handing over one message."""
+    """The result of handing over a message."""
 
     ACCEPTED = "accepted"
-    REFUSED = "refused"  # permanently: this message isn't offered again
-    TRY_LATER = "later"  # not accepted now, but may be later
-    UNCERTAIN = "uncertain"  # it was sent, but no answer came: only evidence or an admin may have it sent again
-    NOT_TRIED = "untouched"  # it wasn't sent, and waits as before
+    REFUSED = "refused"  # permanently; this message isn't offered again
+    TRY_LATER = "later"  # not accepted now, but possibly later
+    # Sent, but no reply came. Only evidence or an admin may cause it to be sent again.
+    UNCERTAIN = "uncertain"
+    NOT_TRIED = "untouched"  # not sent; it waits as before
 
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """The result for one message; `reply` has no addresses (`server_replies.scrub_addresses`).
+    """The outcome of a message. `reply` has no addresses (`server_replies.scrub_addresses`).
 
-    `may_blame_message` recorder a refusal that may be due to the message rather than the subscriber, and `blames_domain`
-    one that may be due to our reputation with the recipient's domain. `cause` is what a refusal says about the address,
-    or None if it has to be inferred from the reply's codes. `slows_domain` means that the domain asks for fewer messages.
+    `may_blame_message` marks a refusal that may be due to the message rather than the subscriber,
+    and `blames_domain` marks one that may be due to our reputation with the recipient's domain.
+    `cause` is what a refusal says about the address, or None if it has to be inferred from the
+    reply's codes. `slows_domain` means that the domain asks for fewer messages.
     """
 
     result: HandoverStatus
@@ -48,9 +50,9 @@ LEASE_EXPIRED = "this process was silent for too long, so it didn't send the mes
 class BatchOutcome:
     """The outcomes of a batch, in order, and their consequences for the run.
 
-    `stop_reason` says why nothing more should be handed over, and what to do; it's empty if sending can go on. Nothing
-    should be handed over for `wait_seconds`. `is_busy` means that the server accepts nothing for now, perhaps only for
-    seconds.
+    `stop_reason` says why nothing more should be handed over, and what to do. It's empty if sending
+    can continue. Nothing should be handed over for `wait_seconds`. `is_busy` means that the server
+    accepts nothing for now, perhaps only for seconds.
     """
 
     outcomes: tuple[MessageOutcome, ...]
@@ -67,7 +69,7 @@ class OutgoingMessage:
     outbox_folder: Literal["edition", "notice", "test"]
     template: MessageTemplate
     placeholders: PlaceholderValues
-    bounce_address: str = ""  # see `return_path.make_return_path`; if empty, the sender's address
+    bounce_address: str = ""  # see `return_path.make_return_path`; if empty, the sender's address is used
 
     @property
     def address(self) -> str:
@@ -80,27 +82,31 @@ class OutgoingMessage:
         return self.bounce_address or self.template.sender_address
 
     def to_bytes(self, signer: DkimSigner | None = None) -> bytes:
-        """Return the finished message (RFC 5322, section 2.1), always the same except for the signature's time."""
+        """Return the complete message (RFC 5322, section 2.1).
+
+        It's always the same except for the signature's time.
+        """
         if signer:
             return splice_signed_message(self.template, self.placeholders, signer)
         return splice_message(self.template, self.placeholders)
 
 
 class HandoverRecorder(Protocol):
-    """Records a provider's progress with each message of a batch, in case the process is killed.
+    """A recorder of a provider's progress with each message in a batch, in case the process is killed.
 
-    At the beginning of a batch, no message has been sent. A message handed over without `mark_sending` would be sent again
-    after a kill.
+    At the start of a batch, no message has been sent. A message handed over without `mark_sending`
+    would be sent again if the process were killed.
     """
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Record that a message marked as being sent wasn't sent after all, so it can't arrive."""
+        """Record that a message marked as being sent wasn't sent after all, and so can't arrive."""
         ...
 
     def mark_sending(self, message: OutgoingMessage) -> bool:
-        """Record that a message is being sent, right before completing it: with SMTP, before the final dot.
+        """Record that a message is being sent, right before completing it.
 
-        Return False if it mustn't be sent because this process was silent for too long and another may have taken over.
+        With SMTP, that's before the final dot. Return False if the message mustn't be sent, because
+        this process was unresponsive for too long and another one may have taken over.
         """
         ...
 
@@ -114,7 +120,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The name in a delivery's row: that of its `ProviderKind`."""
+        """The name stored with deliveries, which is that of its `ProviderKind`."""
         ...
 
     @property
@@ -127,11 +133,14 @@ class Provider(Protocol):
 
     @property
     def batch_timeout(self) -> float:
-        """The longest time that handing over a batch may take, in seconds."""
+        """The maximum time for handing over a batch, in seconds."""
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages, each to its recipient, and record progress; failures are outcomes, not exceptions."""
+        """Hand over messages, each to its recipient, and record the progress.
+
+        Failures are outcomes, not exceptions.
+        """
         ...
 
     def close(self) -> None:
@@ -143,8 +152,8 @@ class Provider(Protocol):
 class FinishedMessages:
     """Messages that a provider has finished, and their outcomes, in the same order.
 
-    `returned` messages come back untried for lack of a connection. They may be offered again after consent is checked
-    again.
+    `returned` are messages that weren't tried for lack of a connection. They may be offered again
+    after consent is checked again.
     """
 
     messages: Sequence[OutgoingMessage]
@@ -154,23 +163,29 @@ class FinishedMessages:
 
 @runtime_checkable
 class StreamingProvider(Provider, Protocol):
-    """A provider that accepts more messages while handing over others, so none waits for another's outcome."""
+    """A provider that accepts more messages while handing over others.
+
+    No message has to wait for another's outcome.
+    """
 
     def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
-        """Accept more messages. With those not yet finished, they mustn't exceed the last reported `batch_size`."""
+        """Accept more messages.
+
+        Together with unfinished ones, they mustn't exceed the last reported `batch_size`.
+        """
         ...
 
     def await_outcomes(self, wake_fd: int) -> FinishedMessages:
         """Hand over messages until some are finished, and return those.
 
-        Return none if the file descriptor `wake_fd` becomes readable first. After an exception, only messages that
-        were already marked as being sent may still be sent.
+        Return none if the file descriptor `wake_fd` becomes readable first. After an exception,
+        only messages that were already marked as being sent may still be sent.
         """
         ...
 
 
 class ParallelProvider:
-    """Distributes batches over one or more providers of one kind, each in a separate thread."""
+    """A provider that distributes batches over several providers of one kind, each in its own thread."""
 
     def __init__(self, providers: Sequence[Provider]) -> None:
         self.providers = tuple(providers)
@@ -180,7 +195,10 @@ class ParallelProvider:
         self._executor = ThreadPoolExecutor(len(self.providers), thread_name_prefix="hand")
 
     def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over the messages, distributed round-robin; the outcomes are in the order of the messages."""
+        """Hand over the messages, distributed round-robin.
+
+        The outcomes are in the order of the messages.
+        """
         count = len(self.providers)
         futures = [
             self._executor.submit(provider.send_batch, messages[start::count], recorder)
@@ -202,5 +220,8 @@ class ParallelProvider:
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return the providers among which a provider distributes its batches, one per thread, or else the provider."""
+    """Return the providers over which a provider distributes batches, or else the provider itself.
+
+    There's one per thread.
+    """
     return provider.providers if isinstance(provider, ParallelProvider) else (provider,)

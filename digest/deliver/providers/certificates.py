@@ -1,4 +1,4 @@
-"""The validity of a server's certificate, as judged by the doctor."""
+"""Assessment of a server certificate's remaining validity, for the doctor."""
 
 import ssl
 from collections.abc import Mapping
@@ -8,18 +8,21 @@ from typing import Any
 from digest.deliver.providers.kind import DoctorFinding
 from subscribers.english_text import count_with_noun
 
-FEW_DAYS, MANY_DAYS = 7, 21  # days of validity required, and recommended
+FEW_DAYS, MANY_DAYS = 7, 21  # days of validity that are required, and that are recommended
 
 
 def read_certificate_end(certificate: Mapping[str, Any] | None) -> datetime | None:
-    """Return when a certificate expires, from the result of `getpeercert`, or None without one."""
+    """Return when a certificate expires, or None if there's none.
+
+    `certificate` is the result of `getpeercert`.
+    """
     if not certificate:
         return None
     return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)
 
 
 def judge_certificate(check: str, server: str, valid_until: datetime | None, now: datetime) -> DoctorFinding:
-    """Return a finding about a certificate that TLS accepted, by the days until it expires."""
+    """Return a finding about a certificate that TLS accepted, based on the days until it expires."""
     if valid_until is None:
         return DoctorFinding(check, "ok", f"{server} responds, without TLS")
     days = (valid_until - now).days

@@ -1,8 +1,9 @@
-"""The declaration of a provider: each folder has a `ProviderKind` named KIND in its module `kind`.
+"""The declaration of a provider. Each folder has a `ProviderKind` named KIND in its module `kind`.
 
-`open`, `leaves_machine`, the three descriptions, and the form of `digest setup` are required. The webhook, suppression
-lists, and erasures are None if the provider doesn't have them. A provider's secrets and other variables are declared in
-its `variables.toml`, where the settings find them. Importing a `kind` must be cheap, since it happens at every start.
+`open`, `leaves_machine`, the three descriptions, and the form for `digest setup` are required. The
+webhook, suppression lists, and erasures are None if the provider doesn't have them. A provider's
+secrets and other variables are declared in its `variables.toml`, where the settings find them.
+Importing a `kind` must be cheap, because it happens at every start.
 """
 
 from __future__ import annotations  # only the providers import the types of its fields
@@ -35,11 +36,12 @@ FindingSeverity = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class DoctorFinding:
-    """A result of one of the checks of `digest doctor`: the state, and a remedy if there's a problem.
+    """A result of a check by `digest doctor`: the level, and a remedy if there's a problem.
 
-    Without a `remedy`, the check's default is shown. Unless `is_exposure` is set, an error prevents what depends on the
-    check from working. `is_unexamined` marks a finding that says why the check couldn't run. `page_remedy` is the remedy
-    for the page that has the setting, where `remedy` names its line in the settings file.
+    Without a `remedy`, the check's default is shown. Unless `is_exposure` is true, an error
+    prevents what depends on the check from working. `is_unexamined` marks a finding that says why
+    the check couldn't run. `page_remedy` is the remedy for the page that has the setting, where
+    `remedy` names its line in the settings file.
     """
 
     check: str
@@ -52,7 +54,7 @@ class DoctorFinding:
 
     @property
     def sentence(self) -> str:
-        """The message and the remedy, as one text."""
+        """The message followed by the remedy."""
         return f"{self.message} {self.remedy}".strip()
 
 
@@ -60,9 +62,10 @@ class DoctorFinding:
 class ProviderWebhook:
     """The webhook to which a provider posts events, at `/hooks/<name>`.
 
-    `refusal_reason` takes the settings, a function that returns a header's value by name, the raw body, and the time.
-    It returns why a request isn't authentic, for the log only, or an empty string. `parse_body` takes an authentic body
-    and its time of arrival, and returns its events, or None if it can't be parsed; it doesn't raise errors.
+    `refusal_reason` takes the settings, a function that returns a header's value by name, the raw
+    body, and the time. It returns why a request isn't authentic, for the log only, or "".
+    `parse_body` takes an authentic body and the time when it arrived, and returns its events, or
+    None if it can't be parsed. It doesn't raise errors.
     """
 
     refusal_reason: Callable[[Settings, Callable[[str], str | None], bytes, datetime], str]
@@ -73,7 +76,8 @@ class ProviderWebhook:
 class SuppressionPullResult:
     """The result of reading a provider's suppression lists.
 
-    `feedback_counts` counts the people whose state changed; `troubles` name the lists that couldn't be read completely.
+    `feedback_counts` counts the people whose state changed. `troubles` describe the lists that
+    couldn't be read completely.
     """
 
     provider_title: str
@@ -90,7 +94,7 @@ class SuppressionPullResult:
 
 
 class SuppressionPuller(Protocol):
-    """Applies new entries of a provider's suppression lists to subscribers. Idempotent."""
+    """An idempotent function that applies new entries of a provider's suppression lists to subscribers."""
 
     def __call__(
         self, database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, settings: Settings, *, now: datetime
@@ -99,17 +103,18 @@ class SuppressionPuller(Protocol):
 
         Raises:
             ProviderSettingsError: the settings don't give access to the provider's API.
-            OSError: the unsubscribe log couldn't be written; unapplied entries will be read again.
+            OSError: the unsubscribe log couldn't be written. Unapplied entries will be read
+                again.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SuppressionLists:
-    """A provider's lists of addresses that it no longer delivers to.
+    """A provider's lists of addresses to which it no longer delivers.
 
-    `pull` stores which lists it couldn't read (`save_pull_troubles`). `reset_positions` makes the next pull read the
-    lists from the beginning.
+    `pull` records which lists it couldn't read (`save_pull_troubles`). `reset_positions` makes the
+    next pull read the lists from the beginning.
     """
 
     pull: SuppressionPuller
@@ -118,10 +123,11 @@ class SuppressionLists:
 
 @dataclass(frozen=True, slots=True)
 class ErasureOutcome:
-    """The provider's answer to an erasure request.
+    """The provider's response to an erasure request.
 
-    `reference` is its ID for the request, if any. `trouble` is empty if the request was accepted; otherwise it says why
-    not and what to do, without the address. `concerns_all` says whether requests for other addresses would fail, too.
+    `reference` is its ID for the request, if any. `trouble` is empty if the request was accepted.
+    Otherwise, it says why not and what to do, without the address. `concerns_all` is true if
+    requests for other addresses would fail, too.
     """
 
     reference: str = ""
@@ -133,9 +139,9 @@ class ErasureOutcome:
 class ProviderErasures:
     """The means of asking a provider to erase an address that it got from us.
 
-    `recipient_prefix` begins every text that `describe_recipient` returns. `open_eraser` returns a function that
-    requests the erasure of one address, or None if the settings give no access; it raises `ProviderSettingsError` if
-    they're wrong.
+    `recipient_prefix` starts every text that `describe_recipient` returns. `open_eraser` returns a
+    function that requests the erasure of an address, or None if the settings don't give access. It
+    raises `ProviderSettingsError` if they're wrong.
     """
 
     recipient_prefix: str
@@ -145,7 +151,7 @@ class ProviderErasures:
 
 @dataclass(frozen=True, slots=True)
 class MailServerCheckResult:
-    """A mail server's name, from its answer to EHLO, and the expiration of its certificate."""
+    """A mail server's name, from its response to EHLO, and the expiration of its certificate."""
 
     name: str
     valid_until: datetime | None
@@ -153,10 +159,11 @@ class MailServerCheckResult:
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server that our email is submitted to, with our own return path.
+    """The server to which our email is submitted, with our own return path.
 
-    `host` returns its name from the settings. `examine` connects and signs in without handing anything over. It takes
-    the TLS context and a timeout in seconds for each step, and raises an `ApplicationError` if it fails.
+    `host` returns its name from the settings. `examine` connects and signs in without handing
+    anything over. It takes the TLS context and a timeout in seconds for each step, and raises an
+    `ApplicationError` if it fails.
     """
 
     host: Callable[[Settings], str]
@@ -167,9 +174,9 @@ class MailServer:
 class ProviderAccount:
     """The account with a provider that sends our email with the provider's return path.
 
-    `findings` checks the account's settings for `digest doctor --online`, given a timeout in seconds for each step.
-    `is_authenticated` says whether the provider signs and bounces for a domain; otherwise, the domain's SPF record must
-    contain `spf_include`.
+    `findings` checks the account's settings for `digest doctor --online`, given a timeout in
+    seconds for each step. `is_authenticated` returns whether the provider signs and bounces for a
+    domain. If it doesn't, the domain's SPF record must contain `spf_include`.
     """
 
     findings: Callable[[Settings, float], Iterable[DoctorFinding]]
@@ -181,9 +188,9 @@ class ProviderAccount:
 class ProviderKind:
     """A provider as the rest of the product sees it.
 
-    `name` is stored in deliveries and payloads and is part of the webhook's URL, so it never changes; `title` is shown
-    to people. The schemes of `url_examples` select the provider in DIGEST_MAIL_URL. `open` raises
-    `ProviderSettingsError`.
+    `name` is stored in deliveries and payloads and is part of the webhook's URL, so it must never
+    change. `title` is shown to people. The schemes of `url_examples` select the provider in
+    DIGEST_MAIL_URL. `open` may raise `ProviderSettingsError`.
     """
 
     name: str
@@ -193,18 +200,19 @@ class ProviderKind:
     leaves_machine: Callable[[Settings], bool]
     describe_recipient: Callable[
         [Settings, SubscriberLanguage], str
-    ]  # the recipient of one message, for the list of disclosures
+    ]  # the recipient of a message, for the list of disclosures
     describe_address_recipients: Callable[
         [Settings, SubscriberLanguage], tuple[str, ...]
     ]  # the recipients of addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
     setup_form: type[ProviderSetupAnswers]
-    # Remedies by check of `digest doctor`, such as "provider-account".
+    # Remedies by the doctor's check, such as "provider-account".
     remedies: Mapping[str, str] = field(default_factory=dict)
-    # Ends a sentence that says who would get a message twice.
+    # The end of a sentence that says who would get a message twice.
     resend_risk: str = ", unless their mail server recognizes the unchanged Message-ID, as many do."
-    acceptance_is_arrival: bool = False  # nothing more will be reported about an accepted message that arrived
-    max_event_delay: timedelta = timedelta(0)  # how late events may be reported
+    # True if nothing more is reported about an accepted message that arrived.
+    acceptance_is_arrival: bool = False
+    max_event_delay: timedelta = timedelta(0)  # maximum delay with which events are reported
     webhook: ProviderWebhook | None = None
     suppressions: SuppressionLists | None = None
     erasures: ProviderErasures | None = None
@@ -213,21 +221,21 @@ class ProviderKind:
 
 
 class ProviderSettingsError(ApplicationError):
-    """Raised when no provider can be opened; the message names wrong or missing settings."""
+    """Raised when no provider can be opened. The message names wrong or missing settings."""
 
 
 def split_mail_url(settings: Settings) -> SplitResult:
-    """Return the parts of DIGEST_MAIL_URL, all empty if it can't be parsed."""
+    """Return the parts of DIGEST_MAIL_URL. All of them are empty if it can't be parsed."""
     try:
         url = urlsplit(settings.mail_url.get_secret_value())
-        _ = url.port  # raises an error if it's invalid
+        _ = url.port  # raises an error if the port is invalid
     except ValueError:
         return SplitResult("", "", "", "", "")
     return url
 
 
 def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return the options after `?`, with `defaults` for missing ones.
+    """Return the options after the question mark, using `defaults` for missing ones.
 
     Raises:
         ProviderSettingsError: an option isn't among the defaults.
@@ -243,7 +251,7 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
 
 
 def parse_count(text: str, maximum: int, name: str) -> int:
-    """Parse the value of the option `name` as a number from 1 to `maximum`.
+    """Parse the value of the option `name`, a number from 1 to `maximum`.
 
     Raises:
         ProviderSettingsError: the value isn't a number in this range.

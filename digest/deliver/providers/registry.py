@@ -19,9 +19,9 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def load_provider_kinds() -> tuple[ProviderKind, ...]:
-    """Return all providers: first those that write files, then mail servers, then services.
+    """Return all providers: those that write files, then mail servers, then services.
 
-    Each is a folder beside this module, with a module `kind` that declares it.
+    Each is a folder next to this module, with a module `kind` that declares it.
     """
     kinds = [_load_kind(folder) for folder in _list_folders()]
     return tuple(sorted(kinds, key=lambda kind: (bool(kind.account), bool(kind.mail_server), kind.name)))
@@ -37,12 +37,12 @@ def _load_kind(folder: str) -> ProviderKind:
 
 
 def find_provider(name: str) -> ProviderKind | None:
-    """Return the provider with a name, or None if there isn't one."""
+    """Return the provider with a name, or None."""
     return next((kind for kind in load_provider_kinds() if kind.name == name), None)
 
 
 def is_provider_in_use(kind: ProviderKind, settings: Settings) -> bool:
-    """Return whether `DIGEST_MAIL_URL` selects this provider."""
+    """Return True if `DIGEST_MAIL_URL` selects this provider."""
     scheme = split_mail_url(settings).scheme
     return any(example.startswith(f"{scheme}:") for example in kind.url_examples)
 
@@ -54,7 +54,7 @@ def provider_in_use(settings: Settings) -> ProviderKind:
         ProviderSettingsError: the URL can't be parsed, or no provider has its scheme.
     """
     scheme = split_mail_url(settings).scheme
-    # The first is usually the right one. Not importing the others makes a send start sooner.
+    # The first folder is usually the right one. A send starts faster if the others aren't imported.
     for folder in sorted(_list_folders(), key=lambda folder: not scheme.startswith(folder)):
         kind = _load_kind(folder)
         if is_provider_in_use(kind, settings):
@@ -73,12 +73,12 @@ def provider_in_use(settings: Settings) -> ProviderKind:
 
 
 def join_provider_remedies(check: str) -> str:
-    """Return the providers' remedies for a finding of one of the doctor's checks, joined."""
+    """Return all providers' remedies for one of the doctor's checks, joined."""
     return " ".join(kind.remedies[check] for kind in load_provider_kinds() if check in kind.remedies)
 
 
 def is_outbox_in_use(settings: Settings) -> bool:
-    """Return whether `DIGEST_MAIL_URL` selects the outbox; False if it can't be parsed."""
+    """Return True if `DIGEST_MAIL_URL` selects the outbox, or False if it can't be parsed."""
     try:
         return provider_in_use(settings).name == "outbox"
     except ProviderSettingsError:
@@ -86,13 +86,14 @@ def is_outbox_in_use(settings: Settings) -> bool:
 
 
 def open_provider(settings: Settings) -> "Provider":
-    """Open the provider that `DIGEST_MAIL_URL` selects; the caller closes it.
+    """Open the provider that `DIGEST_MAIL_URL` selects. The caller must close it.
 
-    A provider that sends messages beyond this machine requires a postal address, a real sender address, and an https
-    base URL, since messages have to identify the sender and say how to unsubscribe.
+    A provider that sends messages beyond this machine requires a postal address, a real sender address,
+    and an https base URL, because messages must identify the sender and say how to unsubscribe.
 
     Raises:
-        ProviderSettingsError: the URL can't be parsed, or a setting is missing; the message contains no password.
+        ProviderSettingsError: the URL can't be parsed, or a setting is missing. The message
+            contains no password.
     """
     kind = provider_in_use(settings)
     problems = list_sender_problems(settings) if kind.leaves_machine(settings) else []
@@ -102,15 +103,15 @@ def open_provider(settings: Settings) -> "Provider":
 
 
 def describe_data_recipient(provider_name: str, settings: Settings, language: SubscriberLanguage = ENGLISH) -> str:
-    """Return a description of who got a message, from the provider's name in its delivery."""
+    """Return a description of who got a message, based on the provider's name in its delivery."""
     kind = find_provider(provider_name) or next(kind for kind in load_provider_kinds() if kind.mail_server)
     return kind.describe_recipient(settings, language)
 
 
 def translate_recipient_description(described: str, settings: Settings, language: SubscriberLanguage) -> str:
-    """Return a recipient's description in another language, given the one that `describe_data_recipient` returned.
+    """Translate a recipient's description, as returned by `describe_data_recipient`.
 
-    Descriptions that aren't a provider's are translated as they are, if possible.
+    Descriptions that aren't a provider's are translated like other texts, if possible.
     """
     for kind in load_provider_kinds():
         if kind.describe_recipient(settings, ENGLISH) == described:
@@ -122,22 +123,25 @@ def describe_address_recipients(settings: Settings, language: SubscriberLanguage
     """Return sentences for subscribers about who gets their addresses from the provider in use."""
     try:
         kind = provider_in_use(settings)
-    except ProviderSettingsError:  # nothing can be sent, so no one gets any
+    except ProviderSettingsError:  # nothing can be sent, so nobody gets any address
         kind = load_provider_kinds()[0]
     return kind.describe_address_recipients(settings, language)
 
 
 def find_suppression_lists(settings: Settings) -> SuppressionLists:
-    """Return the suppression lists of the provider in use, or else of the first that has any.
+    """Return the suppression lists of the provider in use, or else of the first one that has any.
 
-    The settings of a provider that was used before may still be there.
+    The settings of a provider that was used before may still exist.
     """
     kinds = sorted(load_provider_kinds(), key=lambda kind: not is_provider_in_use(kind, settings))
     return next(kind.suppressions for kind in kinds if kind.suppressions)
 
 
 def list_sender_problems(settings: Settings) -> list[str]:
-    """Return lines about the settings that prevent sending beyond this machine, such as empty ones and examples."""
+    """Return lines about the settings that prevent sending beyond this machine.
+
+    These are, for example, empty settings and sample values.
+    """
     sender = settings.file.sender
     checks = (
         (

@@ -18,20 +18,20 @@ class SetupStep:
     lines: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the step as a paragraph, with its lines indented."""
+        """Return the step as a paragraph with its lines indented."""
         return "\n  ".join((self.title, *self.lines))
 
 
 @dataclass(frozen=True, slots=True)
 class SecretAnswer:
-    """Marks an answer's type as secret."""
+    """A marker for the type of a secret answer."""
 
 
 def check_environment_file_text(text: str) -> str:
-    """Check that a text fits between the quotes of `digest.env`.
+    """Return a text that fits between the quotes in `digest.env`.
 
     Raises:
-        ValueError: it contains quotation marks, backslashes, or unprintable characters.
+        ValueError: the text contains quotation marks, backslashes, or unprintable characters.
     """
     if any(character in "'\"\\" or not character.isprintable() for character in text):
         raise ValueError("Enter one line without quotation marks or backslashes.")
@@ -43,25 +43,26 @@ SecretText = Annotated[EnvironmentFileText, SecretAnswer()]
 
 
 class ProviderSetupAnswers(SettingsTable):
-    """The answers about one provider.
+    """The answers about a provider.
 
-    A field is a question. Its title is the text, and its name begins with the provider's. Without a default, an answer
-    is required. A field named like one of the provider's variables (`variables.toml`) is stored in that variable.
+    A field is a question. Its title is the text of the question, and its name starts with the
+    provider's name. Without a default, an answer is required. A field named like one of the
+    provider's variables (`variables.toml`) is stored in that variable.
     """
 
     words: ClassVar[str]  # the provider's name in the list of choices
-    plain_url: ClassVar[str]  # the value of `DIGEST_MAIL_URL` if no answer is part of it
+    plain_url: ClassVar[str]  # value of `DIGEST_MAIL_URL` if no answer is part of it
     sends: ClassVar[bool] = True  # whether email leaves this machine
     feedback_steps: ClassVar[tuple[SetupStep, ...]] = ()  # how to receive bounces and complaints
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """Return the names of the environment variables that store answers, by the answer's field."""
+        """Return the names of the environment variables that store answers, by field."""
         return {key: f"DIGEST_{key.upper()}" for key in cls.model_fields if key in Settings.model_fields}
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
-        """Return whether to ask a question, given the previous answers."""
+        """Return True if a question should be asked, given the previous answers."""
         del key, answers
         return True
 
@@ -72,7 +73,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the answers that the current settings contain, except those stored in `variables`."""
+        """Return the answers contained in the current settings, except for those stored in `variables`."""
         del settings
         return {}
 
@@ -83,7 +84,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @property
     def server_host(self) -> str:
-        """The mail server that our email is submitted to; empty if it's the provider's."""
+        """The mail server to which our email is submitted, or "" if it's the provider's."""
         return ""
 
     @property

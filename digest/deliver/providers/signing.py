@@ -1,4 +1,4 @@
-"""DKIM signing for the providers whose messages we sign ourselves."""
+"""DKIM signing, for providers whose messages we sign ourselves."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,11 +12,12 @@ from digest.settings.setting_lines import advise_key_change, advise_variable_cha
 
 _CHECK_RECORD = "to check the DNS record, run 'digest doctor --online'"
 _CHECK_MESSAGE = "to check a received email, run 'digest doctor MESSAGE --online'"
-SIGNING_THREADS = 2  # with RSA-2048, they sign about 8,000 messages per second, more than one thread sends
+# With RSA-2048, two threads sign about 8,000 messages per second, which is more than one thread sends.
+SIGNING_THREADS = 2
 
 
 class SigningThreads:
-    """Signs messages in threads while others are sent, since OpenSSL releases the GIL.
+    """Threads that sign messages while others are sent. OpenSSL releases the GIL.
 
     Without a signer, messages aren't signed.
     """
@@ -32,12 +33,12 @@ class SigningThreads:
             self._begun[id(message)] = self._threads.submit(message.to_bytes, self._signer)
 
     def finish(self, message: OutgoingMessage) -> bytes:
-        """Return the finished message. If `begin` didn't start signing it, sign it now."""
+        """Return the complete message. If `begin` wasn't called for it, sign it now."""
         begun = self._begun.get(id(message))
         return begun.result() if begun else message.to_bytes(self._signer)
 
     def forget(self, message: OutgoingMessage) -> None:
-        """Discard the signature of a message that was sent, or won't be."""
+        """Discard the signature of a message that was sent or won't be."""
         if begun := self._begun.pop(id(message), None):
             begun.cancel()
 
@@ -47,7 +48,7 @@ class SigningThreads:
 
 
 def load_provider_signer(settings: Settings) -> DkimSigner | None:
-    """Load the signer from the settings; return None if messages aren't signed.
+    """Load the signer from the settings. Return None if messages aren't signed.
 
     Raises:
         ProviderSettingsError: the key can't be used.
@@ -59,7 +60,10 @@ def load_provider_signer(settings: Settings) -> DkimSigner | None:
 
 
 def check_signing(settings: Settings, *, unsigned: Literal["ok", "warning"]) -> Iterator[DoctorFinding]:
-    """Yield findings about DKIM signing for `digest doctor`; `unsigned` is the level if email isn't signed."""
+    """Yield findings about DKIM signing, for `digest doctor`.
+
+    `unsigned` is the level of the finding if email isn't signed.
+    """
     try:
         signer = load_signer(settings)
     except DkimError as exc:

@@ -1,1 +1,1 @@
-"""Retention limits, and passing erasures on."""
+"""Retention limits, and the forwarding of erasures to providers."""

@@ -1,6 +1,7 @@
-"""A cache of the delivery counts of past editions, so that a list of editions doesn't have to count millions of rows.
+"""A cache of past editions' delivery counts.
 
-It's rebuilt every night, since late bounces may change counts, and updated when an admin resolves uncertain deliveries.
+With it, a list of editions doesn't have to count millions of rows. It's rebuilt every night, because
+late bounces may change counts, and updated when an admin resolves deliveries with unknown status.
 """
 
 from collections.abc import Mapping
@@ -22,7 +23,10 @@ _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
 def cache_delivery_counts(database: Database, *, now: datetime) -> int:
-    """Cache the counts of sent and canceled editions from over eight days ago, and return the number of editions."""
+    """Cache the counts of editions that were sent or canceled over eight days ago.
+
+    Return the number of these editions.
+    """
     over = select(Edition.name).where(Edition.state.in_(_OVER_STATES))
     counts = {}
     with database.read() as session:
@@ -37,7 +41,10 @@ def cache_delivery_counts(database: Database, *, now: datetime) -> int:
 
 
 def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datetime) -> None:
-    """Recount an edition if its counts are cached, so that a decision about its deliveries shows immediately."""
+    """Recount an edition if its counts are cached.
+
+    This way, a decision on its deliveries shows up immediately.
+    """
     stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
     if edition in stored_counts:
         session.flush()

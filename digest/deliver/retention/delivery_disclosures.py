@@ -1,9 +1,10 @@
 """A person's deliveries as disclosures: listed, aggregated when they're old, and anonymized by an erasure.
 
-Each delivery that was handed over says who got an address, for what, when, and under which ID. After the retention
-period, deliveries become totals: by purpose for the delivery counts, and by subscriber for their own page. Their events
-are deleted with them. The counts of an old edition and of a subscriber's disclosures don't change; see
-docs/decisions/0019-the-provider.md. An erased person's deliveries are still counted, but lead to no one.
+Each delivery that was handed over says who got an address, for what, when, and under which ID.
+After the retention period, deliveries become totals: by purpose for the delivery counts, and by
+subscriber for their own page. Their events are deleted with them. The counts of an old edition and
+of a subscriber's disclosures don't change; see docs/decisions/0019-the-provider.md. An erased
+person's deliveries are still counted, but don't identify anyone.
 """
 
 from collections import Counter
@@ -60,15 +61,16 @@ _PURPOSE_TEXTS = {
     "restored": mark_message("To tell you that your subscription was restored"),
 }
 
-NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # to subscribers
+NOTICE_KINDS = tuple(kind for kind in _PURPOSE_TEXTS if kind != "edition")  # transactional emails to subscribers
 
 
 def list_delivery_disclosures(
     session: Session, person_number: int, settings: Settings, language: SubscriberLanguage = ENGLISH
 ) -> tuple[AddressDisclosure, ...]:
-    """Return the disclosures of a person's address to mail servers and providers, one for each email, latest first.
+    """Return the disclosures of a person's address to mail servers and providers, latest first.
 
-    Emails past the retention period are only part of the totals in `subscribers.consent.disclosures`.
+    There's one for each email. Emails past the retention period are only part of the totals in
+    `subscribers.consent.disclosures`.
     """
     handed_over = select(Delivery).where(Delivery.person == person_number, Delivery.handed_at.is_not(None))
     rows = list(session.scalars(handed_over.order_by(Delivery.handed_at.desc())))
@@ -102,7 +104,10 @@ def describe_email_purpose(purpose: str) -> str:
 
 
 def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
-    """Return the callback that erases a person from the deliveries, and queues the erasure at their providers."""
+    """Return the callback that erases a person from deliveries.
+
+    It also queues the erasure at their providers.
+    """
 
     def erase(session: Session, number: int, address: Address | None) -> dict[str, int]:
         if address is not None:
@@ -115,9 +120,9 @@ def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> Forge
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
     """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
 
-    Return the number of sealed rows that lost their salt, by table, as `ForgetElsewhere` does. The run that is handing over a
-    message at this moment still records its result. The address isn't needed here; see
-    `subscribers.lifecycle.erasure.ForgetElsewhere`.
+    Return the number of sealed rows that lost their salt, by table, as `ForgetElsewhere` does. A
+    run that's handing over a message at this moment still records its result. The address isn't
+    needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
     """
     del address
     released = sealed_rows.delete_row_salts(session, DELIVERIES, number)
@@ -136,17 +141,17 @@ def erase_from_deliveries(session: Session, number: int, address: Address | None
 
 
 _UNSYNCHRONIZED = {"synchronize_session": False}  # the session has no objects for these rows
-# Deliveries per table scan, oldest first, since there is no index by age.
+# Deliveries per table scan, oldest first, because there's no index by age.
 ROWS_PER_SCAN = 20_000
-ROWS_PER_TRANSACTION = 500  # about 30 ms on SQLite
+ROWS_PER_TRANSACTION = 500  # takes about 30 ms on SQLite
 _ONGOING_STATES = (EditionState.APPROVED, EditionState.SENDING)
 
 
 def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Settings, *, now: datetime) -> int:
-    """Add finished deliveries past the retention period to the totals, delete them, and return their number.
+    """Add finished deliveries past the retention period to the totals, and delete them.
 
-    Nothing is counted twice: a page is counted, deleted, and recorded in the disclosure log in one transaction. After
-    an interruption, the next run does the rest.
+    Return the number of deliveries. None is counted twice: a page is counted, deleted, and recorded
+    in the disclosure log in a single transaction. After an interruption, the next run does the rest.
     """
     before = now - timedelta(days=settings.file.retention.delivery_days)
     aggregated = 0
@@ -154,7 +159,7 @@ def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Se
         with database.read() as session:
             old = _is_old_and_finished(session, before)
             scan = select(Delivery.id, Delivery.person, Delivery.sealed_in).where(old).limit(ROWS_PER_SCAN)
-            # In batch order, so that a page touches few batches.
+            # In order of batches, so that a page touches few batches.
             rows = sorted(session.execute(scan), key=lambda row: row.sealed_in or 0)
         count = 0
         for start in range(0, len(rows), ROWS_PER_TRANSACTION):
@@ -163,14 +168,17 @@ def add_old_deliveries_to_totals(database: Database, keys: KeyRing, settings: Se
                 count += _aggregate_page(session, keys, page, old, settings, now)
         aggregated += count
         if len(rows) < ROWS_PER_SCAN or not count:
-            # Delete equally old events that aren't about any delivery of ours.
+            # Delete events of the same age that aren't about any delivery of ours.
             unmatched = StoredDeliveryEvent.delivery.is_(None) & (StoredDeliveryEvent.received_at < before)
             database.delete_in_batches(StoredDeliveryEvent, unmatched, size=ROWS_PER_TRANSACTION)
             return aggregated
 
 
 def _is_old_and_finished(session: Session, before: datetime) -> ColumnElement[bool]:
-    """Return the condition for deliveries that may be deleted, which excludes editions that aren't over."""
+    """Return the condition for deliveries that may be deleted.
+
+    It excludes editions that aren't finished.
+    """
     ongoing = session.scalars(select(Edition.name).where(Edition.state.in_(_ONGOING_STATES)))
     purposes = [make_edition_delivery_purpose(name) for name in ongoing]
     long_ago = func.coalesce(Delivery.handed_at, Delivery.due_at) < before
@@ -185,9 +193,9 @@ def _aggregate_page(
     settings: Settings,
     now: datetime,
 ) -> int:
-    """Count and delete the unlocked rows of a page; the next run takes the others."""
-    # Lock people first, as an erasure does: a total's foreign key locks them anyway, and the opposite order could
-    # deadlock.
+    """Count and delete the unlocked rows of a page. The next run takes the others."""
+    # Lock people first, as an erasure does: a total's foreign key locks them anyway, and the
+    # opposite order could cause a deadlock.
     people = select(Person.number).where(Person.number.in_({row.person for row in page} - {None}))
     session.execute(people.order_by(Person.number).with_for_update())
     columns = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.state, Delivery.transport)
@@ -207,7 +215,10 @@ def _aggregate_page(
 
 
 def find_delivery_total_purpose(purpose: str) -> str:
-    """Return the purpose of a delivery's total: an edition's own, or one shared by all emails of a kind."""
+    """Return the purpose under which a delivery is totaled.
+
+    It's an edition's own, or one shared by all emails of a kind.
+    """
     kind = purpose.partition(":")[0]
     return purpose if purpose == make_edition_delivery_purpose(purpose.partition(":")[2]) else kind
 

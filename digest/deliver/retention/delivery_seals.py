@@ -1,7 +1,7 @@
-"""Sealing of deliveries: an edition's once it's over, and the notices' every night.
+"""Sealing of deliveries: an edition's once it's finished, and transactional emails' every night.
 
-None of this happens while an edition is being sent; its rows are sealed afterward, 500 per transaction. After an
-interruption, the next run continues.
+Nothing is sealed while an edition is being sent. Its rows are sealed afterward, 500 per
+transaction. After an interruption, the next run continues.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,8 +23,8 @@ from subscribers.consent.sealed_rows import BATCH_SIZE, SealedTable
 from subscribers.crypto.keys import KeyRing
 
 _SUBJECT = "CASE WHEN substr(purpose, 1, 8) = 'edition:' THEN purpose ELSE '' END"
-# States aren't covered, since late bounces change them. For uncertain deliveries, it's unknown whether and when they
-# were sent.
+# The state isn't covered, because late bounces change it. If it's unknown, so is whether and when
+# the message was sent.
 DELIVERIES = SealedTable(
     Delivery,
     "deliveries",
@@ -38,7 +38,7 @@ SEALED_TABLES: tuple[SealedTable, ...] = (DELIVERIES, *OWN_TABLES)
 
 
 def seal_deliveries(database: Database, keys: KeyRing, *, now: datetime) -> int:
-    """Seal the deliveries of finished editions and of notices, and return their number."""
+    """Seal the deliveries of finished editions and of transactional emails, and return their number."""
     disclosure_sealing.record_initial_totals(database, keys, DELIVERIES, now)
     with database.read() as session:
         closed = disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name)
@@ -57,14 +57,15 @@ def seal_edition_deliveries(
     now: datetime,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Seal an edition's finished deliveries, close the edition if none are left, and return the number sealed.
+    """Seal an edition's finished deliveries, and close the edition if none are left.
 
-    Once `stopping` returns True, it stops, and the next run continues.
+    Return the number of deliveries sealed. Once `stopping` returns True, this function stops, and
+    the next run continues.
     """
     purpose = make_edition_delivery_purpose(name)
     own = and_(Delivery.purpose == purpose, Delivery.sealed_in.is_(None))
     sealed, after = 0, 0
-    # In the order of a purpose's index, so that a page never reads the ones before it again.
+    # Use the order of the purpose's index, so that a page never reads earlier ones again.
     while not stopping() and (page := _find_unsealed(database, and_(own, Delivery.person > after))):
         sealed += sealed_rows.seal_rows(database, keys, DELIVERIES, [row.id for row in page], subject=purpose, now=now)
         after = page[-1].person
@@ -85,9 +86,9 @@ def unseal_deliveries(
     *,
     now: datetime,
 ) -> list[str]:
-    """Unseal deliveries, which the caller has locked, to send them again; return those that may be sent.
+    """Unseal deliveries to send them again, and return those that may be sent.
 
-    Once the edition is sent, `seal_edition_deliveries` seals them again.
+    The caller must have locked them. Once the edition is sent, `seal_edition_deliveries` seals them again.
     """
     return sealed_rows.take_rows_out_of_sealed_batches(session, keys, DELIVERIES, ids, now=now)
 
@@ -109,7 +110,7 @@ def _close_edition(
     unsealed: ColumnElement[bool],
     now: datetime,
 ) -> None:
-    """Record in the log that an edition has no deliveries except the sealed ones, if that's true."""
+    """Record in the log that an edition has no deliveries except for the sealed ones, if that's true."""
     purpose = make_edition_delivery_purpose(name)
     with database.read() as session:
         if session.scalar(select(Delivery.id).where(unsealed).limit(1)) is not None:
@@ -118,7 +119,8 @@ def _close_edition(
     with database.write() as session:
         edition = find_edition(session, name, lock=True)
         disclosure_log.lock_disclosure_log(session)
-        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None  # no one is planning it anymore
+        # No process is planning it anymore.
+        is_over = edition.state in FINISHED_STATES and edition.planned_at is not None
         if is_over and purpose not in disclosure_log.list_fully_sealed_subjects(session, DELIVERIES.name):
             closed = LogEntryDraft(LogEntryKind.CLOSED, DELIVERIES.name, purpose, rows=rows)
             disclosure_log.append_log_entries(session, keys, [closed], now)

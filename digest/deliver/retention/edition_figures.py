@@ -1,8 +1,8 @@
-"""The stored results of each edition: messages handed over, refusals, complaints, and the hours of sending.
+"""The stored results of each edition: messages handed over, refusals, complaints, and hours of sending.
 
-An edition is counted every night for a month after its send time, since bounces and complaints come late, and then
-stays unchanged. The figures outlive its deliveries. Figures without a valid seal aren't shown, and are counted again
-the next night.
+An edition is counted every night for a month after its send time, because bounces and complaints
+come late. After that, its results don't change. They outlive its deliveries. Results without a
+valid seal aren't shown, and are counted again the next night.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,10 @@ _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_edition_figures(database: Database, *, now: datetime) -> int:
-    """Store the results of the last month's editions and of older uncounted ones, and return the number of editions."""
+    """Store the results of the last month's editions, and of older ones that weren't counted.
+
+    Return the number of these editions.
+    """
     with database.read() as session:
         stored_names = [
             figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))
@@ -42,7 +45,7 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
 
 
 def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
-    """Return the stored figures of the latest `limit` regular editions, oldest first."""
+    """Return the stored results of the latest `limit` regular editions, oldest first."""
     regular = select(EditionFigures).where(EditionFigures.number != BREAKING_NEWS_NUMBER)
     newest_first = session.scalars(regular.order_by(EditionFigures.release_at.desc()))
     genuine = (figures for figures in newest_first if is_genuine_row(session, figures))
@@ -75,7 +78,7 @@ def _count_edition(session: Session, edition: Edition) -> dict[str, object]:
 
 
 def _hour_text(session: Session) -> ColumnElement[str]:
-    """Return an SQL expression for the hour (UTC) of a delivery, as in "2026-11-20 11"."""
+    """Return an SQL expression for the hour (UTC) of a delivery, formatted as "2026-11-20 11"."""
     if is_postgresql(session):
         return func.to_char(func.timezone("UTC", Delivery.first_handed_at), "YYYY-MM-DD HH24")
     return func.substr(cast(Delivery.first_handed_at, String), 1, 13)

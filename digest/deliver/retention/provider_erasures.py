@@ -1,7 +1,8 @@
-"""Erasures at providers: each provider that got the address of a person erased here is asked to erase it, too.
+"""Erasures at providers: each provider that got an erased person's address is asked to erase it, too.
 
-The address is queued, encrypted, in the transaction that erases it elsewhere. A nightly job forwards it; each attempt
-is a disclosure that no longer names a person. See docs/decisions/0019-the-provider.md.
+The address is queued, encrypted, in the transaction that erases it elsewhere. A nightly job
+forwards it. Each attempt is a disclosure that no longer names a person. See
+docs/decisions/0019-the-provider.md.
 """
 
 import base64
@@ -28,16 +29,16 @@ from subscribers.english_text import count_with_noun
 from subscribers.loggers import get_logger
 from subscribers.store.models import DisclosureTotal
 
-ERASURE_KEPT_FOR = timedelta(days=30)  # an address that the provider doesn't accept isn't kept longer
-MAX_RETRY_DAYS = 4  # between two attempts
+ERASURE_KEPT_FOR = timedelta(days=30)  # an address isn't kept longer, even if the provider doesn't accept it
+MAX_RETRY_DAYS = 4  # maximum between two attempts
 NIGHT_SLACK = timedelta(hours=1)  # nightly runs aren't exactly a day apart
-MAX_ERASURES_PER_RUN = 500  # per night, each with several requests
+MAX_ERASURES_PER_RUN = 500  # per night; each takes several requests
 log = get_logger("erasures")
 
 
 @dataclass(slots=True)
 class ErasureReport:
-    """The result of one run: erasures that were accepted, that are waiting, and that were given up after 30 days."""
+    """The result of a run: the erasures accepted, still waiting, and given up after 30 days."""
 
     provider_title: str
     accepted: int = 0
@@ -60,9 +61,9 @@ def queue_provider_erasures(
     *,
     now: datetime,
 ) -> bool:
-    """Queue a person's address for erasure at each provider that got it, and return whether any did.
+    """Queue a person's address for erasure at each provider that got it.
 
-    Call it while the person's deliveries still refer to them.
+    Return True if any did. Call this while the person's deliveries still refer to them.
     """
     providers = [kind for kind in load_provider_kinds() if _provider_knows_person(session, kind, number)]
     for provider in providers:
@@ -78,7 +79,7 @@ def queue_provider_erasures(
 
 
 def _provider_knows_person(session: Session, provider: ProviderKind, number: int) -> bool:
-    """Return whether a provider that supports erasures ever got this person's address."""
+    """Return True if a provider that supports erasures ever got this person's address."""
     if provider.erasures is None:
         return False
     handed = (Delivery.transport == provider.name) & Delivery.handed_at.is_not(None)
@@ -102,10 +103,10 @@ def forward_erasures(
     now: datetime,
     limit: int = MAX_ERASURES_PER_RUN,
 ) -> ErasureReport:
-    """Forward up to `limit` due erasures to a provider, one address at a time; none while all sending is paused.
+    """Forward up to `limit` due erasures to a provider, one address at a time.
 
-    If `erase` is None because the settings give no access, queued erasures wait. `recipient` names the provider in the
-    disclosure of each attempt.
+    None is forwarded while all sending is paused. If `erase` is None, because the settings don't give
+    access, queued erasures wait. `recipient` names the provider in the disclosure of each attempt.
     """
     report = ErasureReport(provider.title, given_up=_give_up_old_erasures(database, provider, now))
     tried_count = 0
@@ -144,7 +145,7 @@ def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
             )
 
 
-@cache  # every desk page needs it
+@cache  # every page of the editor needs it
 def _select_stuck_erasures() -> Select[str, int, datetime]:
     return (
         select(ProviderErasure.provider, func.count(), func.min(ProviderErasure.asked_at))
@@ -157,7 +158,7 @@ def _select_stuck_erasures() -> Select[str, int, datetime]:
 def _claim_next_erasure(
     database: Database, provider: ProviderKind, recipient: str, now: datetime
 ) -> ProviderErasure | None:
-    """Claim the next due erasure, storing the time of its next attempt before this one begins."""
+    """Claim the next due erasure, and store the time of its next attempt before this one starts."""
     query = (
         select(ProviderErasure)
         .where(ProviderErasure.provider == provider.name, ProviderErasure.next_try_at <= now)
@@ -186,7 +187,7 @@ def choose_erasure_retry_delay(tries: int) -> timedelta:
 def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
         values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
-    except DecryptionError:  # a damaged row mustn't hold up the ones after it
+    except DecryptionError:  # a damaged row mustn't block the rows after it
         log.error("an erasure can't be decrypted", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(values["address"])
@@ -200,7 +201,10 @@ def _finish_erasure(database: Database, erasure: ProviderErasure, job: str, now:
 
 
 def _give_up_old_erasures(database: Database, provider: ProviderKind, now: datetime) -> int:
-    """Delete the addresses that a provider hasn't accepted in 30 days, with an audit row for each."""
+    """Delete the addresses that a provider hasn't accepted in 30 days.
+
+    Each deletion is recorded in the audit log.
+    """
     with database.write() as session:
         old = list(
             session.scalars(

@@ -1,7 +1,7 @@
-"""Nightly suppression of addresses that bounce repeatedly, judged from events rather than from stored counters.
+"""Nightly suppression of addresses that bounce repeatedly, based on events rather than on counters.
 
-Only messages old enough that providers won't report anything more about them are judged, so the order of events doesn't
-matter.
+Only messages old enough that providers won't report anything more about them are considered, so the
+order of events doesn't matter.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,8 +31,8 @@ def suppress_repeated_bounces(
 ) -> int:
     """Suppress all addresses that have bounced too often, and return their number.
 
-    Messages handed over longer than `lookback` ago don't count. That's the retention period of deliveries, so the
-    result doesn't depend on whether they've been aggregated already.
+    Messages handed over more than `lookback` ago don't count. That's the retention period of
+    deliveries, so the result doesn't depend on whether they've already been aggregated.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -54,7 +54,7 @@ def suppress_repeated_bounces(
 
 
 def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
-    """Return the next subscribers with bounces of at least two messages."""
+    """Return the next subscribers for whom at least two messages bounced."""
     query = (
         select(Delivery.person)
         .join(StoredDeliveryEvent, StoredDeliveryEvent.delivery == Delivery.id)
@@ -96,16 +96,17 @@ def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
 
 
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
-    """Return the result of one message, or None if it's unknown or not due to the address."""
+    """Return the result of a message, or None if it's unknown or not due to the address."""
     at = rows[0].handed_at or min(filter(None, (row.at for row in rows)), default=None)
     cause = _judge_message(rows)
     return None if at is None or cause is None else DeliveryAttempt(at, delivery_id, cause)
 
 
 def _judge_message(rows: Sequence[Any]) -> FailureCause | None:
-    """Return why a message failed because of the address, NONE if it arrived, and None if that's unknown.
+    """Return why a message failed because of the address.
 
-    Some providers report arrivals; others, such as a mail server, report nothing after they accepted a message.
+    Return NONE if it arrived, or None if that's unknown. Some providers report arrivals. Others,
+    such as mail servers, report nothing once they've accepted a message.
     """
     causes = {row.cause for row in rows}
     for cause in (FailureCause.HARD, FailureCause.SOFT):

@@ -1,13 +1,17 @@
-"""Handing over claimed deliveries and recording the results, for editions, notices, and test emails.
+"""Handing over claimed deliveries and recording the results, for editions, transactional emails, and test emails.
 
 1. The caller reserves rows (`delivery_claims`).
-2. It checks again who may get the message, and creates a `SendTask` for each delivery that may be sent.
-3. `HandoverRun.mark_handing_over` marks them as being handed over, in a durable commit before anything is sent.
-4. `compose_and_hand_over_batch` composes the messages and passes them to the provider, possibly in another thread.
-5. `HandoverRun.note_result` decides each delivery's new state; a refusal is also an event.
+2. It checks again who may receive the message, and creates a `SendTask` for each delivery that may
+   be sent.
+3. `HandoverRun.mark_handing_over` marks these as being handed over, in a durable commit before
+   anything is sent.
+4. `compose_and_hand_over_batch` composes the messages and passes them to the provider, possibly in
+   another thread.
+5. `HandoverRun.note_result` decides each delivery's new state. A refusal also creates an event.
 6. `HandoverRun.write_results` stores the results, in the transaction of the next claim.
 
-After an error, unsent messages wait again. Those that may have been sent stay claimed until they're `uncertain`.
+After an error, unsent messages return to waiting. Messages that may have been sent stay claimed
+until they become `uncertain`.
 """
 
 from collections import Counter
@@ -64,9 +68,10 @@ class SendTask:
 class FinishedTaskBatch:
     """The results of a batch of tasks.
 
-    `compose_errors` are the outcomes, by delivery, of messages that couldn't be composed; `outcome` has those of the
-    others, in order. With an `error`, `may_have_left` says whether some may have been sent anyway. A batch that
-    `is_returned` wasn't tried, and may be sent after consent is checked again.
+    `compose_errors` maps deliveries to the outcomes of messages that couldn't be composed.
+    `outcome` has those of the other messages, in order. If there was an `error`, `may_have_left`
+    says whether messages may have been sent anyway. A batch that `is_returned` wasn't tried, and
+    may be sent after consent is checked again.
     """
 
     tasks: Sequence[SendTask]
@@ -83,16 +88,16 @@ class FinishedTaskBatch:
 
     @property
     def ended(self) -> list[str]:
-        """The IDs of the deliveries that the provider has finished; none if an error left their status unknown."""
+        """The IDs of the deliveries that the provider has finished, or none if an error left their status unknown."""
         return [] if self.may_have_left else [task.delivery.delivery_id for task in self.tasks]
 
 
 def compose_and_hand_over_batch(
     provider: Provider, tasks: Sequence[SendTask], slots: HandoverSlots
 ) -> FinishedTaskBatch:
-    """Compose the messages of a batch and hand them over; an error is part of the result. Doesn't use the database.
+    """Compose the messages of a batch, hand them over, and return the results, including any error.
 
-    The batch must have begun in `slots`.
+    The slots of the batch must have begun. The database isn't used.
     """
     may_have_left = False
     try:
@@ -105,7 +110,10 @@ def compose_and_hand_over_batch(
 
 
 def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[FinishedTaskBatch, list[OutgoingMessage]]:
-    """Compose messages right before sending; return the results of tasks without a message, and the messages."""
+    """Compose messages right before they're sent.
+
+    Return the results of the tasks without a message, and the messages.
+    """
     if not slots.may_send():
         untried = MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
         return FinishedTaskBatch(tasks, BatchOutcome((untried,) * len(tasks))), []
@@ -118,7 +126,10 @@ def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[Fini
 def _compose_messages(
     tasks: Sequence[SendTask],
 ) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
-    """Compose the messages that can be; a damaged row or a missing key mustn't hold up the ones after it."""
+    """Compose messages, and return them with the outcomes of those that couldn't be composed.
+
+    A damaged row or a missing key doesn't prevent the others from being composed.
+    """
     messages, errors = [], {}
     for task in tasks:
         try:
@@ -126,7 +137,7 @@ def _compose_messages(
         except (DecryptionError, KeyFileError) as exc:
             delivery = task.delivery
             log.error("an address can't be decrypted", person=delivery.person, delivery=delivery.delivery_id)  # noqa: TRY400 - no trace needed
-            # A missing key may be restored; a row that its own key can't decrypt stays unreadable.
+            # A missing key may be restored, but a row that its own key can't decrypt remains unreadable.
             result = HandoverStatus.TRY_LATER if isinstance(exc, KeyFileError) else HandoverStatus.REFUSED
             errors[delivery.delivery_id] = MessageOutcome(result, str(exc))
     return messages, errors
@@ -134,10 +145,10 @@ def _compose_messages(
 
 @dataclass(kw_only=True)
 class HandoverRun:
-    """A run over one provider, used by one thread, and what its next commit stores.
+    """A run over one provider, used by one thread, and the data for its next commit.
 
-    `state_changes` and `refusal_events` are the results of deliveries, `withdrawn` those whose recipients may no longer
-    get them, and `unsent` those that were claimed but never sent.
+    `state_changes` and `refusal_events` are the results of deliveries. `withdrawn` contains the deliveries
+    whose recipients may no longer receive them, and `unsent` those that were claimed but not sent.
     """
 
     database: Database
@@ -147,8 +158,9 @@ class HandoverRun:
     clock: Callable[[], datetime]
     run_file: RunFile
     run_lease: LeaseKeeper
-    retries: bool = True  # False: a delivery gets one attempt
-    untried_pause: timedelta = timedelta()  # before the next attempt of messages that the provider didn't try
+    retries: bool = True  # if False, a delivery gets one attempt
+    # The time before the next attempt for messages that the provider didn't try.
+    untried_pause: timedelta = timedelta()
     stop_reason: str = ""  # why nothing more is handed over
     lease: LeaseTerms = field(init=False)
     unsubscribe_log: UnsubscribeLog = field(init=False)
@@ -158,7 +170,7 @@ class HandoverRun:
     refusal_events: list[DeliveryEvent] = field(default_factory=list)
     withdrawn: list[str] = field(default_factory=list)
     unsent: list[str] = field(default_factory=list)
-    possibly_sent: set[str] = field(default_factory=set)  # an error occurred while they were handed over
+    possibly_sent: set[str] = field(default_factory=set)  # because an error occurred while they were being handed over
 
     def __post_init__(self) -> None:
         self.lease = LeaseTerms.for_provider(self.provider, self.run_file.owner)
@@ -166,12 +178,15 @@ class HandoverRun:
         self.unsubscribe_log = UnsubscribeLog(self.settings.left_log, self.keys)
 
     def note_claimed(self, claimed: Sequence[ClaimedDelivery]) -> None:
-        """Record that a commit stored everything and claimed these deliveries, which haven't been sent yet."""
+        """Record that a commit stored all results and claimed these deliveries, which haven't been sent yet."""
         self.state_changes, self.refusal_events, self.withdrawn = [], [], []
         self.unsent = [delivery.delivery_id for delivery in claimed]
 
     def keeps_lease(self) -> bool:
-        """Renew the lease if it isn't valid, and return whether this run still has it; if not, set `stop_reason`."""
+        """Renew the lease if it isn't valid, and return True if this run still has it.
+
+        If it doesn't, set `stop_reason`.
+        """
         self.run_lease.ensure_valid()
         if self.run_lease.is_lost:
             self.stop_reason = self.stop_reason or LEASE_LOST
@@ -180,7 +195,8 @@ class HandoverRun:
     def mark_handing_over(self, session: Session, deliveries: Sequence[ClaimedDelivery]) -> bool:
         """Mark reserved deliveries as being handed over, in the caller's transaction. Idempotent.
 
-        Return False if this run has lost any of them. Then the run ends, and none of the deliveries may be sent.
+        Return False if another process has taken over any of them. The run then ends, and none of
+        the deliveries may be sent.
         """
         if not deliveries or claims.mark_handing_over(session, self.lease, self.run_lease.epoch, deliveries):
             return True
@@ -188,13 +204,13 @@ class HandoverRun:
         return False
 
     def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
-        """Record that `tasks` are sent now, and that the recipients of the other claimed deliveries may not get them."""
+        """Record that `tasks` are being sent, and that the recipients of other claimed deliveries are excluded."""
         going = {task.delivery.delivery_id for task in tasks}
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Record a batch's results; return the deliveries that were neither accepted nor caused an event."""
+        """Record a batch's results, and return the deliveries that were neither accepted nor caused an event."""
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
             if result.may_have_left:
@@ -237,7 +253,7 @@ class HandoverRun:
         return change
 
     def _note_refusal(self, delivery: ClaimedDelivery, change: StateChange, now: datetime) -> bool:
-        """Record the event for a refusal in the SMTP conversation, and return whether there is one."""
+        """Record the event for a refusal in the SMTP conversation, and return True if there is one."""
         if self.lease.provider_name != retry_policy.REPORTED_BY:
             return False
         event = retry_policy.build_refusal_event(delivery.delivery_id, delivery.tries, change, now)
@@ -248,7 +264,10 @@ class HandoverRun:
         return True
 
     def write_results(self, session: Session) -> None:
-        """Store the recorded results in the caller's transaction. It can be repeated after a failed commit."""
+        """Store the recorded results in the caller's transaction.
+
+        This can be repeated if the commit fails.
+        """
         owner = self.lease.owner
         claims.record_results(session, owner, self.state_changes)
         claims.undo_claims(session, owner, self.withdrawn, withdrawn=True)
@@ -259,7 +278,7 @@ class HandoverRun:
             )
 
     def share_provider_wait(self, seconds: float) -> datetime:
-        """Record for all processes that the provider asked senders to wait, and return the end of the wait."""
+        """Record for all processes that the provider asked senders to wait, and return when the wait ends."""
         now = self.clock()
         wait_until = now + timedelta(seconds=seconds)
         with self.database.write() as session:
@@ -267,7 +286,7 @@ class HandoverRun:
         return wait_until
 
     def may_claim(self, session: Session) -> bool:
-        """Return whether anything may still be claimed; if not, `stop_reason` says why."""
+        """Return True if deliveries may still be claimed, or set `stop_reason` and return False."""
         hold = installation_hold.read_current_hold(session)
         if hold is not None and not self.stop_reason:
             self.stop_reason = str(hold)
@@ -285,10 +304,11 @@ def hand_over_batches(
     One commit stores the results of a batch and claims the next one.
 
     Args:
-        run: The run; its `stop_reason` says why it ended early.
-        claim_next: Claims the next batch, which is empty if `HandoverRun.may_claim` forbids it.
-        permit: Checks again who may get a message, and returns a task for each.
-        wait_for_more: Called if nothing was claimed. It may wait, and returns whether to claim again.
+        run: the run; its `stop_reason` says why it ended early.
+        claim_next: claims the next batch, which is empty if `HandoverRun.may_claim` forbids it.
+        permit: checks again who may receive a message, and returns a task for each.
+        wait_for_more: called if nothing was claimed; may wait, and returns whether to claim
+            again.
     """
     slots = run.run_file.take_slots()
     try:
@@ -301,7 +321,7 @@ def hand_over_batches(
                 return
             tasks = permit(claimed)
             if not (run.keeps_lease() and _hand_over_tasks(run, tasks)):
-                continue  # the claimed deliveries wait again
+                continue  # the claimed deliveries return to waiting
             run.note_permitted(claimed, tasks)
             outcome = _hand_over_batch(run, tasks, slots)
             if outcome.wait_seconds:
@@ -314,7 +334,7 @@ def hand_over_batches(
 
 
 def _explain_wait(outcome: BatchOutcome) -> str:
-    """Return why all other messages wait for the next run; empty if they don't have to."""
+    """Return why all other messages wait for the next run, or "" if they don't have to."""
     if outcome.is_busy:
         return "the mail server isn't accepting email for now"
     return f"the provider asked senders to wait {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""

@@ -1,11 +1,12 @@
 """Test emails: an edition sent only to the staff, even while it's a draft.
 
-Staff members get what a subscriber of all sections gets, composed, signed, and handed over by the same code. Only the
-mark in the subject, the address, the IDs, and the sign-up text differ, and the tokens, whose pages say that this was a test. Each email is a
-delivery with the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
+Staff members receive what a subscriber of all sections would receive, composed, signed, and handed
+over by the same code. The only differences are the mark in the subject, the address, the IDs, the
+sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
+the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
 
-A test is tried once, since someone waits for it. Its row is stored and claimed in one commit, so anything left by a
-crash is `uncertain`.
+A test is tried once, because someone is waiting for it. Its row is stored and claimed in one
+commit, so anything left by a crash is `uncertain`.
 """
 
 import secrets
@@ -45,14 +46,18 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
 BATCH_SIZE = 20  # messages handed over at once
-SUBJECT_MARK = "[Test]"  # so that no one takes a test for the edition, or forwards it as such
+# This keeps people from mistaking a test for the edition, or forwarding it as such.
+SUBJECT_MARK = "[Test]"
 
 log = get_logger("sending")
 
 
 @dataclass(frozen=True, slots=True)
 class StaffTestResult:
-    """The result of the test email to one staff member; `reply` is the provider's."""
+    """The result of the test email to one staff member.
+
+    `reply` is the provider's reply.
+    """
 
     email: str
     state: DeliveryState
@@ -61,9 +66,10 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """The results of a test, by staff member; `stopped` says why some weren't tried, or is empty.
+    """The results of a test, by staff member.
 
-    `serial` distinguishes the test from the edition's other tests.
+    `stopped` says why some emails weren't tried, or is empty. `serial` distinguishes the test from
+    the edition's other tests.
     """
 
     edition: str
@@ -79,13 +85,13 @@ class StaffTestReport:
 
 @dataclass(frozen=True, slots=True)
 class _StaffTestMail(ClaimedDelivery):
-    """A test email, composed before anything is claimed."""
+    """A test email, which is composed before anything is claimed."""
 
     member: StaffMember
     message: OutgoingMessage
 
     def compose_message(self) -> OutgoingMessage:
-        """Return the message, which has been composed already."""
+        """Return the message, which has already been composed."""
         return self.message
 
 
@@ -99,13 +105,13 @@ class StaffTest:
 
     @property
     def recipients(self) -> list[str]:
-        """The recipients, as named in the audit log."""
+        """The recipients, as they're named in the audit log."""
         return [staff.staff_actor(mail.member) for mail in self.mails]
 
 
 @dataclass(kw_only=True)
 class _StaffTestRun(HandoverRun):
-    """A test over one provider; `unclaimed` are the emails still to be sent."""
+    """A test with one provider; `unclaimed` are the emails still to be sent."""
 
     purpose: str
     unclaimed: deque[_StaffTestMail]
@@ -120,7 +126,7 @@ def compose_staff_test(
     to: Sequence[str] = (),
     now: datetime,
 ) -> StaffTest:
-    """Compose an edition in its current state for all verified staff members, or those in `to`.
+    """Compose an edition in its current state for all verified staff members, or for those in `to`.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -146,7 +152,7 @@ def hand_over_staff_test(
 ) -> StaffTestReport:
     """Hand over the emails of a composed test."""
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
-    run_file = RunFile.in_memory(BATCH_SIZE)  # no retries, so what's uncertain stays so
+    run_file = RunFile.in_memory(BATCH_SIZE)  # no retries, so uncertain deliveries stay uncertain
     with keep_lease(database, run_file.owner, settings) as run_lease:
         run = _StaffTestRun(
             database=database,
@@ -167,7 +173,7 @@ def hand_over_staff_test(
 
 
 def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) -> StaffTestReport | None:
-    """Return a test's results for current staff members, or None if there are none."""
+    """Return the results of a test for current staff members, or None if there are none."""
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
     deliveries = session.scalars(select(Delivery).where(Delivery.purpose == purpose))
     rows = {row.id: row for row in deliveries}
@@ -178,7 +184,10 @@ def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) ->
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
-    """Compose the full variant; an approved edition must be what was approved, as for subscribers."""
+    """Compose the full variant.
+
+    An approved edition must be what was approved, as for subscribers.
+    """
     edition = find_edition(session, name)
     if approval.find_valid_approval(session, edition):
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
@@ -192,7 +201,10 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
 
 
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
-    """Return the recipients of a test; errors refer to one of `to` by its position, never by the address."""
+    """Return the recipients of a test.
+
+    Errors refer to an entry of `to` by its position, never by the address.
+    """
     if not to:
         proven = staff.list_verified_staff(session)
         if not proven:
@@ -250,7 +262,7 @@ def _compose_mail(
 
 
 def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
-    """Store the rows of the next batch and claim them, skipping former staff members."""
+    """Store and claim the rows of the next batch, omitting former staff members."""
     if not run.may_claim(session):
         return []
     proven = {member.id for member in staff.list_verified_staff(session)}
@@ -276,12 +288,15 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
 
 
 def _make_tasks(claimed: Sequence[_StaffTestMail]) -> list[SendTask]:
-    """Return tasks for all claimed emails, whose recipients the claim has just checked."""
+    """Return tasks for all claimed emails.
+
+    The claim has just checked their recipients.
+    """
     return [SendTask(mail, mail.compose_message) for mail in claimed]
 
 
 def _read_results(run: _StaffTestRun, mails: Sequence[_StaffTestMail]) -> tuple[StaffTestResult, ...]:
-    """Return the result of each email: `cancelled` if untried, and `withdrawn` for former staff members."""
+    """Return the result of each email: `cancelled` if it wasn't tried, and `withdrawn` for former staff members."""
     untried = {mail.member.id for mail in run.unclaimed}
     with run.database.read() as session:
         query = select(Delivery.id, Delivery.state, Delivery.reply).where(Delivery.purpose == run.purpose)

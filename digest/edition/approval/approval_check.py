@@ -1,4 +1,7 @@
-"""Verification that a version is what was approved, before it's sent, tested, or reinstated at a deadline."""
+"""Verification that a version is what was approved.
+
+Versions are verified before they're sent, tested, or reinstated at a deadline.
+"""
 
 import hmac
 from collections.abc import Sequence
@@ -37,10 +40,11 @@ from subscribers.crypto.keys import KeyRing
 
 
 def verify_approval(session: Session, edition: Edition, *, settings: Settings, keys: KeyRing) -> MailableEdition:
-    """Return the valid version of an edition, after verifying that it's what was approved.
+    """Verify the valid version of an edition, and return it.
 
     Raises:
-        ApprovalError: there's no approval, something it covers has changed, or the audit log contradicts it.
+        ApprovalError: there's no approval, something it covers has changed, or the audit log
+            contradicts it.
     """
     approval = find_valid_approval(session, edition)
     if approval is None:
@@ -53,10 +57,11 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
 def verify_version(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
 ) -> MailableEdition:
-    """Return an approved version, after verifying its content and that enough people approved it.
+    """Verify an approved version's content, and that enough people approved it, and return it.
 
     Raises:
-        ApprovalError: something it covers has changed, it has too few signatures, or the audit log contradicts it.
+        ApprovalError: something the approval covers has changed, it has too few signatures, or
+            the audit log contradicts it.
     """
     mailable = read_approved_version(session, approval)
     if fault := _find_fault(approval, mailable, edition, settings, keys):
@@ -72,7 +77,7 @@ def verify_version(
 
 
 def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> EditionContent | None:
-    """Return the content of an edition's valid version; None if there's none or it can't be verified."""
+    """Return the content of an edition's valid version, or None if there's none or it fails verification."""
     approval = find_valid_approval(session, edition)
     if approval is None:
         return None
@@ -84,8 +89,11 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 
 
 def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
-    """Return the audit log's objection to a version, whatever the version's row says; empty if there's none."""
-    # Only signed times can't be changed to be later than a revocation.
+    """Return the audit log's objection to a version, or "" if there's none.
+
+    The log takes precedence over the state in the version's row.
+    """
+    # Only the times in signatures can't be changed to be later than a revocation.
     signed_at = min((signed.at for signed in _list_own_signatures(approval, keys)), default=None)
     actions, is_intact = read_actions_since(session, signed_at, (APPROVAL_REVOKED, SENT_BACK))
     own = [parse_audit_detail(a.detail) for a in actions if a.subject == approval.statement["edition"]]
@@ -97,7 +105,7 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
 def _find_fault(
     approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
 ) -> tuple[str, str] | None:
-    """Return how a version differs from the approved one or from the current settings, and what to do; else None."""
+    """Return how a version differs from what was approved or from the settings, and what to do, or None."""
     stated = approval.statement
     advice = "Revoke the approval, then approve the edition again."
     if compute_content_hash(stated) != approval.content_hash:
@@ -124,7 +132,7 @@ _HEADER_WORDS = {"from": "the sender", "reply_to": "the reply address", "list": 
 
 
 def is_signed(approval: Approval, keys: KeyRing) -> bool:
-    """Return whether a version's statement is intact and has enough signatures."""
+    """Return True if a version's statement is intact and has enough signatures."""
     is_intact = compute_content_hash(approval.statement) == approval.content_hash
     return is_intact and not _count_missing(approval, keys)
 
@@ -134,7 +142,7 @@ def list_valid_signatures(
 ) -> list[SignatureColumns]:
     """Return the signatures on a content hash that were made with a current or rotated approval key.
 
-    `number` is the number of the signed version or correction.
+    `number` is the number of the version or correction that was signed.
     """
 
     def is_valid(signed: SignatureColumns) -> bool:
@@ -157,11 +165,11 @@ def _count_missing(approval: Approval, keys: KeyRing) -> int:
 def find_reinstatable_approval(
     session: Session, edition: Edition, *, settings: Settings, keys: KeyRing
 ) -> Approval | None:
-    """Return the version that may be reinstated in place of an unapproved draft; None if there's none.
+    """Return the version that may be reinstated in place of an unapproved draft, or None.
 
     Raises:
-        ApprovalError: the version differs from what was approved or can't be sent with the current settings, or the
-            edition's articles don't continue the previous edition's.
+        ApprovalError: the version isn't what was approved, it can't be sent with the current
+            settings, or the edition's articles don't continue the previous edition's.
     """
     approval = find_last_unrevoked_approval(session, edition)
     if approval is not None:
@@ -176,10 +184,10 @@ def reinstate_approval(
     """Reinstate the last unrevoked version in place of an unapproved draft.
 
     Raises:
-        ApprovalError: the edition isn't a draft or has no such version, the version fails verification, or the
-            edition's articles don't continue the previous edition's.
+        ApprovalError: the edition isn't a draft or has no such version, the version fails
+            verification, or the edition's articles don't continue the previous edition's.
     """
-    # Locked until this commits, so that no other decision interferes.
+    # Lock the edition until the commit, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
     approval = find_reinstatable_approval(session, edition, settings=settings, keys=keys)
     if edition.state not in {EditionState.DRAFT, EditionState.INCOMPLETE} or approval is None:
@@ -195,10 +203,10 @@ def reinstate_approval(
 def reinstate_matching_approval(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing, now: datetime
 ) -> bool:
-    """Reinstate the approved version that a draft is identical to again, and return whether that was possible.
+    """Reinstate the approved version that a draft has become identical to, if possible.
 
-    `approval` is from `find_matching_approval`. It isn't reinstated if a note is open, or if
-    `find_reinstatable_approval` finds it unfit. The caller has locked the edition.
+    `approval` is from `find_matching_approval`. Return False if a note is open, or if
+    `find_reinstatable_approval` rejects the version. The caller must have locked the edition.
     """
     try:
         check_no_open_note(session, edition)

@@ -1,13 +1,14 @@
 """Approved versions of an edition, which never change, and the signatures on them.
 
-A content hash is a SHA-256 over the canonical JSON of everything that readers get: subject, preheader, sender, list
-headers, and the hashes of all fragments in order and of the web copy. Approval stores that statement, a copy of
-everything in it as a version, and each approver's HMAC of its hash, made with a key that isn't in the database. The
-statement also lists the authors of texts, links, and images, so that a version proves that others approved them.
-Sending, test emails, and the archive use the valid version; the edition's own fragments are its draft.
+A content hash is a SHA-256 over the canonical JSON of a statement, which lists everything that
+readers get: the subject, preheader, sender, list headers, and the hashes of the web copy and of all
+fragments in order. Approval stores the statement, a copy of everything in it as a version, and each
+approver's HMAC of the hash, made with a key that isn't in the database. The statement also lists the
+authors of texts, links, and images, so that a version proves that others approved them. Sending,
+test emails, and the archive use the valid version. The edition's own fragments are its draft.
 
-`approval_check` verifies a version before it's sent. Functions that end or create a version lock the edition's row, so
-that operations on one edition are serialized.
+`approval_check` verifies a version before it's sent. Functions that end or create a version lock
+the edition's row, so that operations on an edition are serialized.
 """
 
 import hashlib
@@ -41,12 +42,15 @@ from subscribers.crypto.keys import KeyRing, SecretKey
 from subscribers.errors import ApplicationError
 
 OPEN_STATES = (ApprovalState.WAITING, ApprovalState.VALID)
-REVOKED_DETAIL = "taken back"  # in an audit log row: the numbers of the revoked versions
-_CODE_LENGTH = 16  # hex digits of a keyed hash, for people to type
+REVOKED_DETAIL = "taken back"  # key in an audit log row for the numbers of the revoked versions
+_CODE_LENGTH = 16  # hex digits of a keyed hash that's short enough to type
 
 
 class ApprovalError(ApplicationError):
-    """Raised when an edition can't be approved or isn't what was approved; the message says why and what to do."""
+    """Raised when an edition can't be approved or isn't what was approved.
+
+    The message says why and what to do.
+    """
 
 
 def hash_text(text: str) -> str:
@@ -60,7 +64,10 @@ def hash_fragment(body: str, slots: SlotPositions = ()) -> str:
 
 
 def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: ApproverRule) -> dict[str, Any]:
-    """Return everything that approval covers as JSON values: the content, its authors, and the required approvals."""
+    """Return everything that an approval covers, as JSON values.
+
+    This is the content, its authors, and the required number of approvals.
+    """
     return {
         "edition": mailable.name,
         "number": mailable.number,
@@ -80,19 +87,22 @@ def build_approval_statement(mailable: MailableEdition, edition: Edition, rule: 
 
 
 def format_utc_time(moment: datetime) -> str:
-    """Return a time as statements contain it: in UTC and ISO 8601 format."""
+    """Return a time in the format of statements: ISO 8601, in UTC."""
     return moment.astimezone(UTC).isoformat()
 
 
 def list_fragment_hashes(pieces: Sequence[RenderedFragment]) -> list[list[str]]:
-    """Return the kind, name, and hash of each fragment, sorted by kind; fragments of a kind keep their order."""
+    """Return the kind, name, and hash of each fragment, sorted by kind.
+
+    Fragments of the same kind stay in order.
+    """
     return [[p.kind, p.name, hash_fragment(p.body, p.slots)] for p in sorted(pieces, key=lambda p: p.kind)]
 
 
 def compute_content_hash(statement: dict[str, Any]) -> str:
-    """Return the SHA-256 of a statement's or content's canonical JSON: 64 hex digits.
+    """Return the SHA-256 of the canonical JSON of a statement or content, as 64 hex digits.
 
-    Pages show the first seven; approving requires all of them.
+    Pages show the first seven digits; approval requires all of them.
     """
     return hashlib.sha256(json.dumps(statement, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
@@ -101,20 +111,20 @@ def compute_content_hash(statement: dict[str, Any]) -> str:
 
 
 def find_valid_approval(session: Session, edition: Edition) -> Approval | None:
-    """Return the version that will be or was sent; None if none is approved."""
+    """Return the version that will be or was sent, or None if no version is approved."""
     return _find_last(session, edition, ApprovalState.VALID)
 
 
 def find_waiting_approval(session: Session, edition: Edition) -> Approval | None:
-    """Return the version that's partly approved and waits for another approver; None if there's none."""
+    """Return the version that's waiting for another approver, or None."""
     return _find_last(session, edition, ApprovalState.WAITING)
 
 
 def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval | None:
-    """Return the last unrevoked version with enough approvals, even if the draft was edited since; else None.
+    """Return the last unrevoked version with enough approvals, or None.
 
-    A deadline may send it in place of an unapproved draft. If the edition's name, number, or release has changed since,
-    it doesn't count.
+    The draft may have been edited since. A deadline may send this version in place of an unapproved
+    draft. It doesn't count if the edition's name, number, or send time has changed since.
     """
     approved = select(Approval).where(
         Approval.edition_id == edition.id,
@@ -126,7 +136,7 @@ def find_last_unrevoked_approval(session: Session, edition: Edition) -> Approval
 
 
 def find_matching_approval(session: Session, edition: Edition, settings: Settings) -> Approval | None:
-    """Return the last unrevoked version with enough approvals if a draft is identical to it again; else None."""
+    """Return the last unrevoked version with enough approvals if the draft is identical to it, or None."""
     approval = find_last_unrevoked_approval(session, edition) if edition.state == EditionState.DRAFT else None
     if approval is None or approval.content_hash != read_current_content_hash(session, edition, settings):
         return None
@@ -134,7 +144,10 @@ def find_matching_approval(session: Session, edition: Edition, settings: Setting
 
 
 def list_approvals(session: Session, edition: Edition) -> tuple[Approval, ...]:
-    """Return an edition's versions that at least one person approved, including revoked ones, newest first."""
+    """Return the versions of an edition that at least one person approved, newest first.
+
+    Revoked versions are included.
+    """
     query = select(Approval).where(Approval.edition_id == edition.id).order_by(Approval.version.desc())
     return tuple(session.scalars(query))
 
@@ -165,12 +178,12 @@ def read_approved_version(session: Session, approval: Approval) -> MailableEditi
 
 
 def read_draft_version(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
-    """Return the current draft of an edition, approved or not."""
+    """Return the current draft of an edition, whether or not it's approved."""
     return build_mailable_draft(edition, load_rendered_fragments(session, edition), settings)
 
 
 def read_mailable_edition(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
-    """Return the edition that readers get: the valid version, unverified, or else the draft."""
+    """Return what readers get: the valid version, unverified, or else the draft."""
     valid_approval = find_valid_approval(session, edition)
     return (
         read_approved_version(session, valid_approval)
@@ -180,7 +193,10 @@ def read_mailable_edition(session: Session, edition: Edition, settings: Settings
 
 
 def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return the valid version or else the draft, as `read_mailable_edition` does, with its content hash."""
+    """Return the valid version, or else the draft, with its content hash.
+
+    The version isn't verified.
+    """
     valid_approval = find_valid_approval(session, edition)
     if valid_approval:
         return read_approved_version(session, valid_approval), valid_approval.content_hash
@@ -189,15 +205,15 @@ def read_edition_with_hash(session: Session, edition: Edition, settings: Setting
 
 
 def read_current_content_hash(session: Session, edition: Edition, settings: Settings) -> str:
-    """Return the content hash of the valid version, or else of the draft, for approval."""
+    """Return the content hash of the valid version, or else of the draft."""
     return read_edition_with_hash(session, edition, settings)[1]
 
 
 def read_draft_approval_code(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
-    """Return a short code, in hex, for the draft and its last edit, to type in a terminal.
+    """Return a short hexadecimal code for the draft and its last edit, to type in a terminal.
 
-    It's keyed to prevent a search for two drafts with the same code, which is possible for the first digits of a
-    content hash.
+    The code is keyed, so that it isn't possible to search for two drafts with the same code, as it
+    would be with the first digits of a content hash.
     """
     state = json.dumps([read_current_content_hash(session, edition, settings), _read_last_edit(session, edition)])
     return sign_payload(keys.current("approval"), b"approval mark:" + state.encode())[:_CODE_LENGTH]
@@ -228,17 +244,18 @@ def sign_approval(
     actor: str,
     now: datetime,
 ) -> Approval:
-    """Sign the current version of an edition, and return it; `hash_or_code` is its content hash or approval code.
+    """Sign the current version of an edition, and return it.
 
-    The version is valid, and the edition approved, once each text, link, and image is approved by the required number
-    of people other than its author.
+    `hash_or_code` is its content hash or approval code. The version becomes valid, and the edition
+    approved, once each text, link, and image is approved by the required number of people other
+    than its author.
 
     Raises:
-        ApprovalError: the edition isn't a draft; another edition covers its week too; its articles don't continue the
-            previous edition's; it has changed since the hash or code was shown; a note is open; or the actor may not
-            approve it (`ApproverRule`).
+        ApprovalError: the edition isn't a draft; another edition also covers its week; its
+            articles don't continue the previous edition's; it has changed since the hash or
+            code was shown; a note is open; or the actor may not approve it (`ApproverRule`).
     """
-    # Locked until this commits, so that no other decision interferes.
+    # Lock the edition until the commit, so that no other decision interferes.
     session.refresh(edition, with_for_update=True)
     if edition.state != EditionState.DRAFT:
         raise ApprovalError(
@@ -273,7 +290,7 @@ def sign_approval(
 
 
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
-    """Check that an edition is ready for approval by an actor."""
+    """Raise ApprovalError unless an edition is ready for approval by an actor."""
     check_no_open_note(session, edition)
     approvals = list_approvals(session, edition)
     if refusal := read_authorship(session, edition, approvals, settings).rule.explain_refusal(actor):
@@ -281,10 +298,10 @@ def _check_approver(session: Session, edition: Edition, settings: Settings, acto
 
 
 def check_no_open_note(session: Session, edition: Edition) -> None:
-    """Check that an edition wasn't sent back with a note that's still open.
+    """Raise an error if an edition was sent back with a note that's still open.
 
     Raises:
-        ApprovalError: it has one.
+        ApprovalError: there's an open note.
     """
     open_note = select(SentBackNote.id).where(SentBackNote.edition_id == edition.id, SentBackNote.done_at.is_(None))
     if session.scalar(open_note):
@@ -297,7 +314,7 @@ def check_no_open_note(session: Session, edition: Edition) -> None:
 def read_authorship(
     session: Session, edition: Edition, approvals: Sequence[Approval], settings: Settings
 ) -> DraftAuthorship:
-    """Return the authors of an edition's current state, with the rule for approving it.
+    """Return the authors of an edition's current state and the rule for approving it.
 
     `approvals` is the result of `list_approvals`. Their signatures on the current state count.
     """
@@ -310,16 +327,16 @@ def read_authorship(
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return how many signatures a version needs at least in addition to those of `signed`; 0 if it's approved.
+    """Return the minimum number of further signatures that a version needs, or 0 if it's approved.
 
-    A damaged statement requires one signature.
+    `signed` are the people who have signed it. A damaged statement requires one signature.
     """
     authors = () if stated.get("alone") else stated.get("authors", ())
     return count_missing_approvals(max(1, stated.get("approvals", 1)), authors, signed)
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
-    """Check that a regular edition's articles start where those of the previous edition end.
+    """Raise an error unless a regular edition's articles start where the previous edition's end.
 
     Raises:
         ApprovalError: another edition covers its week, or there's a gap before it.
@@ -345,7 +362,7 @@ def _freeze_version(
     statement: dict[str, Any],
     now: datetime,
 ) -> Approval:
-    """Copy the current state of an edition to a new version."""
+    """Copy the current state of an edition into a new version."""
     last_version = select(func.max(Approval.version)).where(Approval.edition_id == edition.id)
     approval = Approval(
         edition_id=edition.id,
@@ -387,10 +404,10 @@ def supersede_approval(
     by_edit: int | None = None,
     because: str = "",
 ) -> bool:
-    """Supersede a valid or waiting version because the draft has changed, and return whether there was one.
+    """Supersede a valid or waiting version because the draft has changed.
 
-    The caller makes the edition a draft. A version that was valid may still be sent if the deadline's rule says so; see
-    `find_last_unrevoked_approval`.
+    Return True if there was one. The caller must make the edition a draft. A version that was valid
+    may still be sent if the deadline's rule says so; see `find_last_unrevoked_approval`.
     """
     ended = [approval for approval in list_approvals(session, edition) if approval.state in OPEN_STATES]
     for approval in ended:
@@ -402,7 +419,7 @@ def supersede_approval(
 
 
 def supersede_outdated_approval(session: Session, edition: Edition, *, now: datetime) -> None:
-    """Supersede a version that waits for another approver if the edition was drafted again with changes."""
+    """Supersede a waiting version if the edition was drafted again with changes."""
     waiting = find_waiting_approval(session, edition)
     if waiting is None:
         return
@@ -442,7 +459,10 @@ def revoke_all_approvals(
 
 
 def list_revoked_versions(session: Session, edition: Edition) -> list[int]:
-    """Return the numbers of revoked versions for the audit log, where `approval_check` looks them up."""
+    """Return the numbers of an edition's revoked versions, for the audit log.
+
+    `approval_check` looks them up there.
+    """
     ended = (Approval.edition_id == edition.id, Approval.state == ApprovalState.REVOKED)
     return list(session.scalars(select(Approval.version).where(*ended).order_by(Approval.version)))
 
@@ -450,9 +470,10 @@ def list_revoked_versions(session: Session, edition: Edition) -> list[int]:
 def revoke_valid_or_waiting_approvals(
     session: Session, edition: Edition, *, actor: str, now: datetime, because: str
 ) -> None:
-    """Revoke a valid version and all before it, or else one that waits for another approver; the caller has the lock.
+    """Revoke a valid version and all before it, or else a waiting version.
 
-    Without a valid version, superseded ones are kept, because this is about the draft.
+    If there's no valid version, superseded ones are kept, because only the draft is concerned. The
+    caller must have locked the edition.
     """
     if find_valid_approval(session, edition):
         revoke_all_approvals(session, edition, actor=actor, now=now, because=because)
@@ -477,7 +498,10 @@ _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the s
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Return, in words, which of the name, number, and release differ between a version's statement and its edition."""
+    """Return, in words, which identifying values differ between a statement and its edition.
+
+    These are the name, number, and send time.
+    """
     now = {"edition": edition.name, "number": edition.number, "release": format_utc_time(edition.release_at)}
     return [words for part, words in _MOVED_WORDS.items() if stated.get(part) != now[part]]
 
@@ -488,5 +512,5 @@ def build_signature_payload(content_hash: str, version: int, actor: str, at: dat
 
 
 def sign_payload(key: SecretKey, payload: bytes) -> str:
-    """Return the signature of a payload: its HMAC, in hex."""
+    """Return the signature of a payload, which is its HMAC in hex."""
     return hmac.new(key.secret, payload, hashlib.sha256).hexdigest()

@@ -1,7 +1,8 @@
-"""Rules for approving an edition: each person counts once, and no part is approved only by its author. Pure.
+"""Rules for approving an edition. Pure functions.
 
-A signature covers a whole version. So one by a person who didn't write anything in it approves everything, and one by
-an author approves the others' parts; with two authors, both sign.
+Each person counts once, and no part may be approved only by its author. A signature covers a whole
+version. One by a person who didn't write anything in it approves everything, while one by an author
+approves only the others' parts. With two authors, both must sign.
 """
 
 from collections.abc import Collection, Sequence
@@ -11,11 +12,12 @@ STAFF_PREFIX = "staff "  # prefix of the names of staff actors
 
 
 def count_missing_approvals(needed: int, authors: Sequence[str], signed: Sequence[str]) -> int:
-    """Return how many more approvals a version needs at least; 0 if it's approved.
+    """Return the minimum number of further approvals that a version needs, or 0 if it's approved.
 
     Args:
-        needed: the number of approvals that each text, link, and image requires from people other than its author.
-        authors: the authors in the version; empty if there are none, or if the rule doesn't apply.
+        needed: the number of approvals that each text, link, and image requires from people
+            other than its author.
+        authors: the authors in the version; empty if there are none or the rule doesn't apply.
         signed: the people who have approved it.
     """
     counted = [_count_others(author, signed) for author in authors] or [len(set(signed))]
@@ -25,25 +27,25 @@ def count_missing_approvals(needed: int, authors: Sequence[str], signed: Sequenc
 def _count_others(author: str, signed: Sequence[str]) -> int:
     """Return the number of approvals by people who certainly aren't the author.
 
-    An approval from a terminal without `--as` could be anyone's, so it doesn't count. The author of an edit from such a
-    terminal may be any one of the approvers.
+    An approval from a terminal without `--as` could be anyone's, so it doesn't count. The author of
+    an edit from such a terminal could be any of the approvers.
     """
     members = {actor for actor in signed if is_staff_name(actor)}
     return len(members - {author}) if is_staff_name(author) else len(members) - 1
 
 
 def is_staff_name(actor: str) -> bool:
-    """Return whether an actor's name in the audit log is that of a staff member."""
+    """Return True if an actor's name in the audit log is that of a staff member."""
     return actor.startswith(STAFF_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
 class ApproverRule:
-    """The rule for approving an edition, with people's names as in the audit log.
+    """The rule for approving an edition. People's names are those in the audit log.
 
-    `needed` is the number of approvals that each part requires, `signed` are the people who have approved this version,
-    `written` its authors, and `staff` the members who can sign in. If `is_alone`, there's at most one member, who may
-    approve their own text.
+    `needed` is the number of approvals that each part requires, `signed` are the people who have
+    approved this version, `written` are its authors, and `staff` are the members who can sign in.
+    If `is_alone` is true, there's at most one member, who may approve their own text.
     """
 
     needed: int
@@ -59,19 +61,19 @@ class ApproverRule:
 
     @property
     def missing(self) -> int:
-        """The least number of further approvals that the version needs."""
+        """The minimum number of further approvals that the version needs."""
         return count_missing_approvals(self.needed, self.authors, self.signed)
 
     def awaits_approval(self, author: str) -> bool:
-        """Return whether another person must still approve an author's parts."""
+        """Return True if another person must still approve an author's parts."""
         return author in self.authors and count_missing_approvals(self.needed, (author,), self.signed) > 0
 
     def with_approval(self, actor: str) -> "ApproverRule":
-        """Return the rule as it is after a further approval, by `actor`."""
+        """Return the rule with one more approval, by `actor`."""
         return replace(self, signed=(*self.signed, actor))
 
     def explain_refusal(self, actor: str) -> str:
-        """Explain why an actor may not approve the version; empty if they may."""
+        """Explain why an actor may not approve the version, or return "" if they may."""
         if actor in self.signed:
             return "You already approved this version. Someone else needs to approve it too."
         if not is_staff_name(actor) and self.needed > 1:

@@ -1,4 +1,4 @@
-"""The authors of a stored edition and of settings that it shows for the first time, and the resulting approval rule."""
+"""The authors of a stored edition and of settings first shown in it, and the rule for approving it."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -23,21 +23,27 @@ from digest.store.staff import list_active_staff, staff_actor
 from digest.store.staff_revocations import list_members_missing_staff_rows
 from subscribers.store.keyed_row_seals import is_genuine_row
 
-REMOVED_COUNT_FOR = timedelta(days=7)  # all other admins get an email about a removal right away
+REMOVED_COUNT_FOR = timedelta(days=7)  # all other admins are emailed about a removal right away
 _LONG_AGO = datetime.min.replace(tzinfo=UTC) + REMOVED_COUNT_FOR
-# For a log that isn't intact.
+# Stands in for missing rows if the log isn't intact.
 _LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "publication", {})
 
 
 class DraftAuthorship(NamedTuple):
-    """The parts that staff wrote in an edition's current state, once per author, and the rule for approving it."""
+    """The parts that staff wrote in an edition's current state, and the rule for approving it.
+
+    A part is listed once per author.
+    """
 
     parts: tuple[WrittenPart, ...]
     rule: ApproverRule
 
 
 def read_draft_authorship(session: Session, edition: Edition, settings: Settings) -> DraftAuthorship:
-    """Return the authors of an edition's current state, with the rule for approving it; no approvals count yet."""
+    """Return the authors of an edition's current state and the rule for approving it.
+
+    No approvals count yet.
+    """
     unseen = _find_unpublished_changes(session, edition)
     parts = _list_parts(edition, unseen)
     written = tuple(sorted({part.actor for part in parts}))
@@ -50,9 +56,9 @@ def read_approver_rule_for_authors(
 ) -> ApproverRule:
     """Return the rule for approving what some people wrote, before anyone has approved it.
 
-    Colleagues count, when deciding whether there's only one editor, unless they were removed at least
-    `REMOVED_COUNT_FOR` before `began_at`. Otherwise, an editor could remove a colleague, approve their own text, and
-    invite the colleague again.
+    When deciding whether there's only one editor, colleagues count unless they were removed at
+    least `REMOVED_COUNT_FOR` before `began_at`. Otherwise, an editor could remove a colleague,
+    approve their own text, and invite the colleague again.
     """
     needed = settings.file.approval.approvers
     colleagues = list_active_staff(session, removed_after=began_at - REMOVED_COUNT_FOR)
@@ -69,13 +75,14 @@ def read_approver_rule_for_authors(
 
 
 def _find_beginning(session: Session, edition: Edition, unseen: Sequence[LoggedAction]) -> datetime:
-    """Return the earliest time at which a person may have begun to prepare approving an edition alone.
+    """Return the earliest time at which someone may have begun preparing to approve an edition alone.
 
-    That's when the previous edition was drafted, or the time of the oldest setting (`unseen`, from
-    `_find_unpublished_changes`) or block in this one that others may not have seen. A block with a forged edit may be
-    of any age.
+    It's when the previous edition was drafted, or the time of the oldest setting or block in this
+    edition that others may not have seen. `unseen` is from `_find_unpublished_changes`. A block
+    with a forged edit may be of any age.
     """
-    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}  # the settings' own
+    # The sponsor block comes from the settings.
+    ids = {block["id"] for block in edition.content.get("blocks", ())} - {SPONSOR_BLOCK_ID}
     blocks = [f"{BLOCK_PREFIX}{name}" for name in ids]
     edits = select(EditionEdit).where(EditionEdit.kind == EditKind.BLOCK, EditionEdit.target.in_(blocks))
     written = [edit.at if is_genuine_row(session, edit) else _LONG_AGO for edit in session.scalars(edits)]
@@ -83,9 +90,10 @@ def _find_beginning(session: Session, edition: Edition, unseen: Sequence[LoggedA
 
 
 def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[WrittenPart, ...]:
-    """Return the parts of an edition, including settings that members changed and that no edition has shown.
+    """Return the written parts of an edition, including settings that no edition has shown yet.
 
-    Changes from a terminal aren't listed, because the settings file can be changed there without a trace.
+    Only settings changed by members are listed. The settings file can be changed from a terminal
+    without a trace.
     """
     settings = sorted(
         {WrittenPart(change.actor, SETTINGS_PART, find_changed_settings_table(change)) for change in unseen}
@@ -94,6 +102,9 @@ def _list_parts(edition: Edition, unseen: Sequence[LoggedAction]) -> tuple[Writt
 
 
 def _find_unpublished_changes(session: Session, edition: Edition) -> list[LoggedAction]:
-    """Return the setting changes that no sent edition has shown, plus an unknown one if the audit log isn't intact."""
+    """Return the setting changes that no sent edition has shown.
+
+    If the audit log isn't intact, an unknown change is added.
+    """
     unseen = find_unpublished_setting_changes(session, edition)
     return unseen.changes if unseen.is_log_intact else [*unseen.changes, _LOST_CHANGE]

@@ -1,4 +1,7 @@
-"""Notes with which colleagues send an edition back; each is shown at the desk until it's marked as done."""
+"""Notes with which colleagues send an edition back.
+
+Each note is shown in the editor until someone marks it as done.
+"""
 
 from datetime import datetime
 
@@ -15,7 +18,10 @@ MAX_NOTE_LENGTH = 1000  # characters
 
 
 class SentBackError(RefusalError):
-    """Raised when sending an edition back, or closing a note, isn't possible; the message says why and what to do."""
+    """Raised when an edition can't be sent back, or a note can't be closed.
+
+    The message says why and what to do.
+    """
 
 
 def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, ...]:
@@ -25,7 +31,7 @@ def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, .
 
 
 def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return the open notes of all upcoming editions, each with its edition, oldest first."""
+    """Return the open notes on all upcoming editions, each with its edition, oldest first."""
     query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
     open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
     return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))
@@ -45,10 +51,11 @@ def add_sent_back_note(
     actor: str,
     now: datetime,
 ) -> SentBackNote:
-    """Send an edition back with a note, revoking its valid or waiting approval if there is one.
+    """Send an edition back with a note, revoking its valid or waiting approval, if any.
 
     Raises:
-        SentBackError: the note is empty or too long, or the edition isn't a draft or approved.
+        SentBackError: the note is empty or too long, or the edition is neither a draft nor
+            approved.
     """
     session.refresh(edition, with_for_update=True)
     if edition.state not in COMING_STATES:

@@ -1,4 +1,4 @@
-"""Changes to settings that subscribers see, until an edition with them is sent."""
+"""Changes to settings that subscribers see, until an edition with them has been sent."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,19 +17,22 @@ from digest.store.audit import LOGO_KEPT, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE
 from digest.store.logged_actions import LoggedAction, read_actions_since
 from digest.store.models import AuditEntry, Edition, EditionEdit, Source
 
-# Settings with texts, links, or images that subscribers see.
+# Settings tables with texts, links, or images that subscribers see.
 SHOWN_TABLES = ("publication", "branding", "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
 _SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
-_WRITTEN_OVER = ("intro", "editor")  # publication settings that an edition's own text of the same name replaces
+_WRITTEN_OVER = ("intro", "editor")  # publication settings that an edition's text of the same name replaces
 # The latest time at which a sent edition's settings could have been read.
 _SHOWN_AT = case((Approval.made_at < Edition.drafted_at, Approval.made_at), else_=Edition.drafted_at)
 _IS_VALID_VERSION = (Approval.edition_id == Edition.id) & (Approval.state == ApprovalState.VALID)
 
 
 class UnpublishedSettingChanges(NamedTuple):
-    """Changes that no sent edition has shown, and whether the audit log is intact as far back as they may go."""
+    """Changes that no sent edition has shown.
+
+    `is_log_intact` is whether the audit log is intact as far back as the changes may go.
+    """
 
     changes: list[LoggedAction]
     is_log_intact: bool
@@ -38,8 +41,8 @@ class UnpublishedSettingChanges(NamedTuple):
 def find_unpublished_setting_changes(session: Session, edition: Edition) -> UnpublishedSettingChanges:
     """Return the staff's setting changes that no sent edition has shown.
 
-    A change counts if no edition was sent after it, or if none of those sent after it had the changed words that this
-    edition has.
+    A change counts if no edition was sent after it, or if none of those sent after it contained the
+    changed words that this edition has.
     """
     showings = _list_showings(session, edition)
     any_shown = next((showing.at for showing in showings), None)
@@ -64,7 +67,11 @@ def find_unpublished_setting_changes(session: Session, edition: Edition) -> Unpu
 
 
 class _Showing(NamedTuple):
-    """A sent edition: when its settings were read at the latest, and the setting texts that its own texts replaced."""
+    """A sent edition.
+
+    `at` is the latest time at which its settings were read. `written_over` names the setting texts
+    that its own texts replaced.
+    """
 
     edition_id: int
     at: datetime
@@ -89,9 +96,9 @@ def _list_showings(session: Session, edition: Edition) -> list[_Showing]:
 
 
 def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[_Showing]) -> Iterator[LoggedAction]:
-    """Yield the changes, however old, with words that this edition has and that no edition has shown since.
+    """Yield the changes, however old, whose words this edition has and no edition has shown since.
 
-    The log's rows aren't verified here; the caller does that.
+    The rows of the log aren't verified here. The caller must do that.
     """
     entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)))
     logged = (LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries)
@@ -120,7 +127,7 @@ def _read_sent_content(session: Session, edition_id: int) -> Any:
 
 
 def _read_shown_words(content: Any) -> set[str]:
-    """Return every text in an edition's content, in the audit log's redacted form."""
+    """Return every text in an edition's content, redacted as in the audit log."""
     if isinstance(content, str):
         return {redact_url(content)}
     parts: Iterable[Any] = (
@@ -130,7 +137,10 @@ def _read_shown_words(content: Any) -> set[str]:
 
 
 def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]:
-    """Return the words of a change that only some editions show: those of sections, sources, and topics."""
+    """Return the words of a change that only some editions show.
+
+    These are the words of sections, sources, and topics.
+    """
     before, after = _read_side(change, "before"), _read_side(change, "after")
     words: Iterable[Any] = ()
     if change.act in {SOURCE_ADDED, SOURCE_CHANGED}:
@@ -147,7 +157,10 @@ def _list_source_words(
     after: Mapping[str, Any],
     publisher: str,
 ) -> list[Any]:
-    """Return the new topics, and the publisher if anything else that editions print changed, such as its images."""
+    """Return the new topics, and the publisher if anything else that editions show was changed.
+
+    Examples of the latter are a source's name and its image setting.
+    """
     topics = set(_read_table(after, "topics").values()) - set(_read_table(before, "topics").values())
     is_printed = bool(after.keys() & (_SHOWN_SOURCE_NAMES - _SOURCE_TOPICS))
     return [*topics, after.get("default_topic"), *([after.get("publisher", publisher)] if is_printed else [])]
@@ -167,7 +180,7 @@ def _is_by_staff(change: LoggedAction) -> bool:
 
 
 def find_changed_settings_table(change: LoggedAction) -> str:
-    """Return the name of the changed table if subscribers see it; otherwise, an empty text."""
+    """Return the name of the changed table, or "" if subscribers don't see it."""
     if change.act == LOGO_KEPT:
         return "branding"
     if change.act == SETTINGS_CHANGED:
@@ -184,7 +197,10 @@ def read_changed_setting_names(change: LoggedAction) -> set[str]:
 
 
 def _read_side(change: LoggedAction, side: str) -> Mapping[str, Any]:
-    """Return the values before or after a change; all values of an added source are after it."""
+    """Return the values before or after a change.
+
+    All values of an added source are after it.
+    """
     detail = parse_audit_detail(change.detail)
     if change.act == SOURCE_ADDED:
         return detail if side == "after" else {}
@@ -197,5 +213,5 @@ def _read_table(values: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def parse_audit_detail(detail: object) -> dict[str, Any]:
-    """Return the detail of an audit log row; empty for a damaged row."""
+    """Return the detail of an audit log row, or an empty dict for a damaged row."""
     return detail if isinstance(detail, dict) else {}

@@ -1,1 +1,1 @@
-"""Sent editions: searching their stories and correcting them."""
+"""The archive of sent editions: searching their stories and correcting them."""

@@ -1,4 +1,7 @@
-"""Verification that a correction is what colleagues approved, before it's emailed or quoted in a welcome email."""
+"""Verification that a correction is what colleagues approved.
+
+Corrections are verified before they're emailed or quoted in a welcome email.
+"""
 
 from typing import Any
 
@@ -19,7 +22,7 @@ def build_correction_statement(session: Session, edition: Edition, correction: C
         "edition": edition.name,
         "number": edition.number,
         "at": format_utc_time(correction.at),
-        # The text that subscribers received; the archive may have had another one in the meantime.
+        # The text that subscribers received. The archive may have shown a different one since.
         "sent": find_sent_text(session, correction),
     }
 
@@ -27,7 +30,7 @@ def build_correction_statement(session: Session, edition: Edition, correction: C
 def explain_invalid_approval(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> str:
     """Explain why the approval of a correction's email isn't valid, and what to do.
 
-    The result is empty if the approval is valid, or if there's none yet.
+    Return "" if the approval is valid or there's none yet.
     """
     stated = correction.mail_statement
     if stated is None:
@@ -42,7 +45,7 @@ def explain_invalid_approval(session: Session, edition: Edition, correction: Cor
 
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
-    """Return whether a signature is invalid, or an approved email has too few."""
+    """Return True if a signature is invalid or an approved email has too few."""
     valid = list_valid_signatures(correction.signatures, compute_content_hash(stated), correction.seq, keys)
     if len(valid) < len(correction.signatures):
         return True
@@ -51,6 +54,6 @@ def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: K
 
 
 def is_correction_approved(session: Session, edition: Edition, correction: Correction, keys: KeyRing) -> bool:
-    """Return whether a correction's current email is approved, with enough valid signatures."""
+    """Return True if a correction's current email is approved, with enough valid signatures."""
     is_signed = correction.mail_statement is not None and correction.mail_approved_at is not None
     return is_signed and not explain_invalid_approval(session, edition, correction, keys)

@@ -1,7 +1,7 @@
-"""Corrections of sent editions: the story, the field, its old and new text, and the next edition's notice.
+"""Corrections of sent editions: the story, the field, its old and new text, and the notice about it.
 
-Approved versions never change. A correction is stored separately and shown with its edition: the old text struck
-through, dated and signed.
+Approved versions never change. A correction is stored separately and shown with its edition: the
+old text is struck through, and the correction is dated and signed. The next edition has a notice.
 """
 
 from collections.abc import Collection, Sequence
@@ -30,7 +30,7 @@ CORRECTION_BLOCK_PREFIX = "correction-"  # prefix of the IDs of correction block
 
 @dataclass(frozen=True, slots=True)
 class CorrectableStory:
-    """A story of a sent edition: its headline as sent, and its current texts with the corrections so far."""
+    """A story of a sent edition: its headline as sent, and its current texts with all corrections."""
 
     url: str
     section: str
@@ -51,16 +51,19 @@ def list_corrections(session: Session, edition: Edition) -> tuple[Correction, ..
 
 
 def list_genuine_corrections(session: Session, edition: Edition) -> tuple[Correction, ...]:
-    """Return an edition's corrections with valid row seals, oldest first; public pages show only these."""
+    """Return an edition's corrections that have valid row seals, oldest first.
+
+    Public pages show only these.
+    """
     return tuple(filter_genuine_rows(session, list_corrections(session, edition)))
 
 
 def list_corrections_by_edition(
     session: Session, names: Collection[str] | None = None
 ) -> dict[str, tuple[Correction, ...]]:
-    """Return the genuine corrections of all editions, or those in `names`, by edition name.
+    """Return the genuine corrections of all editions, or of those in `names`, by edition name.
 
-    Editions without corrections are left out.
+    Editions without corrections are omitted.
     """
     query = select(Edition.name, Correction).join(Correction, Correction.edition_id == Edition.id)
     if names is not None:
@@ -72,7 +75,7 @@ def list_corrections_by_edition(
 
 
 def next_correction_number(session: Session, edition: Edition) -> int:
-    """Return the number of an edition's next correction, from 1."""
+    """Return the number of an edition's next correction, counting from 1."""
     last = select(func.max(Correction.seq)).where(Correction.edition_id == edition.id)
     return (session.scalar(last) or 0) + 1
 
@@ -88,7 +91,7 @@ def list_correctable_stories(
 ) -> tuple[CorrectableStory, ...]:
     """Return the stories of an edition in order, with their current texts.
 
-    Stories without a URL are left out, because corrections refer to stories by URL.
+    Stories without a URL are omitted, because corrections refer to stories by URL.
     """
     return tuple(
         _correctable_story(section.key, section.title, entry, corrections)
@@ -112,11 +115,11 @@ def find_sent_text(session: Session, correction: Correction) -> str:
     return next((each.was for each in corrections if is_genuine_row(session, each)), correction.was)
 
 
-_CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # identifies corrections of the same text
+_CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # these columns identify corrections of the same text
 
 
 def format_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
-    """Return the line under a correction with its date and name: "November 23, 2026, Dana Reyes"."""
+    """Return the date and name shown under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
@@ -124,7 +127,7 @@ def format_correction_byline(correction: Correction, zone: ZoneInfo, language: S
 def load_correction_blocks(
     session: Session, release_at: datetime, base_url: str, zone: ZoneInfo, language: SubscriberLanguage
 ) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks that announce, in a release's edition, the corrections made since the previous release."""
+    """Return the blocks that announce the corrections made since the previous send time."""
     before = select(func.max(Edition.release_at)).where(
         IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at
     )
@@ -153,7 +156,8 @@ def make_correction_block(
 ) -> LabeledBlock:
     """Return the block in which the edition released on `day` announces a correction to `edition`.
 
-    It quotes the text as sent, never another editor's correction, so the correction's author is its only author.
+    The block quotes the text as sent, never another editor's correction, so its only author is the
+    correction's author.
     """
     sent = find_sent_text(session, correction)
     return LabeledBlock(

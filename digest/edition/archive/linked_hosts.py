@@ -1,4 +1,4 @@
-"""Hosts of links in an edition's texts, so that approvers notice links to sites that were never linked before."""
+"""Hosts of links in an edition's texts, so that approvers notice links to new sites."""
 
 import re
 from collections import defaultdict
@@ -17,16 +17,19 @@ from digest.edition.rendering.inline_markup import split_links
 from digest.store.imported_edition_models import ImportedStory
 from digest.store.models import Article, Edition, EditionStory
 
-# Texts that email apps turn into links, even if we don't.
+# Texts that email apps turn into links even if we don't.
 _WRITTEN_URL = re.compile(r"(?:(?:https?|ftp):[/\\]{2}|mailto:|www\.)[^\s<>\"|]+", re.IGNORECASE)
 _PUNCTUATION = ".,;:!?'’”)]}"
-_BEFORE_HOST = ("/", "\\", "@", "www.")  # what's before a host in any URL
-_MAX_SHOWN = 80  # characters of a URL whose host can't be read
+_BEFORE_HOST = ("/", "\\", "@", "www.")  # what precedes the host in any URL
+_MAX_SHOWN = 80  # number of characters to show of a URL whose host can't be read
 
 
 @dataclass(frozen=True, slots=True)
 class LinkedHost:
-    """A host, the places in the edition that link to it, and whether no article and no past edition did before."""
+    """A host, and the places in the edition that link to it.
+
+    `is_new` is true if no article and no past edition linked to it.
+    """
 
     host: str
     places: tuple[str, ...]
@@ -36,7 +39,10 @@ class LinkedHost:
 def list_linked_hosts(
     session: Session, edition: Edition, content: EditionContent, own_urls: Iterable[str]
 ) -> tuple[LinkedHost, ...]:
-    """Return the hosts of links in an edition's texts, new ones first; `own_urls` are the publication's own pages."""
+    """Return the hosts of links in an edition's texts, new ones first.
+
+    `own_urls` are the publication's own pages.
+    """
     articles = _find_article_hosts(session, edition)
     known_hosts = articles | {find_url_host(url) for url in own_urls}
     places: dict[str, dict[str, None]] = defaultdict(dict)
@@ -49,9 +55,9 @@ def list_linked_hosts(
 
 
 def find_url_host(url: str) -> str:
-    """Return the host that a URL leads to, as A-labels without `www.`.
+    """Return the host that a URL leads to, as A-labels without "www.".
 
-    If the URL can't be read, its first 80 characters are returned.
+    If the URL can't be read, return its first 80 characters.
     """
     written = url.strip().rstrip(_PUNCTUATION).replace("\\", "/")
     try:
@@ -68,7 +74,10 @@ def _list_links(
     content: EditionContent,
     articles: Collection[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each place in an edition with the URLs in its texts, and with those of stories' links to other hosts."""
+    """Yield each place in an edition with the URLs in its texts.
+
+    Stories' links to hosts other than those of the articles are included.
+    """
     intro, urls = split_links(content.intro)
     yield "Intro", list(urls)
     yield "Subject", _find_written_urls(content.subject)
@@ -107,7 +116,10 @@ def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
 
 
 def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str]) -> frozenset[str]:
-    """Return those of `hosts` that earlier editions linked to, including editions imported from another system."""
+    """Return those of `hosts` that earlier editions linked to.
+
+    Editions imported from another system count, too.
+    """
     missing = set(hosts)
     if not missing:
         return frozenset()
@@ -116,7 +128,8 @@ def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str])
     for column, condition in ((content, is_earlier), (ImportedStory.url, true())):
         mentions = or_(*(column.icontains(host, autoescape=True) for host in hosts))
         query = select(column).where(condition, mentions)
-        with session.scalars(query.execution_options(yield_per=10)) as texts:  # closed because the loop may end early
+        # Closed explicitly because the loop may end early.
+        with session.scalars(query.execution_options(yield_per=10)) as texts:
             for text in texts:
                 lowered = text.lower()
                 if any(f"{before}{host}" in lowered for host in missing for before in _BEFORE_HOST):

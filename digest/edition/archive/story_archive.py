@@ -1,7 +1,8 @@
-"""The public archive of stories, with search by words and lists by topic.
+"""The public archive of stories, with a search by words and lists by topic.
 
-Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`); all are required, in any order.
-Matches are ranked among the newest `MAX_RANKED`, so that a common word costs no more than a rare one.
+Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`). All of them
+are required, in any order. Matches are ranked among the newest `MAX_RANKED`, so that a common word
+costs no more than a rare one.
 """
 
 import re
@@ -22,10 +23,10 @@ from digest.store.archive_models import ArchivedStory
 from digest.store.correction_models import Correction
 from digest.store.models import Edition
 
-MAX_QUERY_LENGTH, MAX_QUERY_WORDS = 200, 12  # characters, words
-MAX_RANKED = 500  # stories
+MAX_QUERY_LENGTH, MAX_QUERY_WORDS = 200, 12  # number of characters, number of words
+MAX_RANKED = 500  # number of stories
 _NOT_A_WORD = re.compile(r"[^\w]+")
-# The headline has weight 4, the topic 2, and the summary 1.5 times that of the source's name.
+# The headline has four times the weight of the source's name, the topic twice, and the summary 1.5 times.
 _SQLITE_MATCHES = text(
     """
     SELECT rowid AS id, bm25(archived_story_fts, 4.0, 1.5, 2.0, 1.0) AS rank
@@ -49,7 +50,7 @@ _POSTGRESQL_MATCHES = text(
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMatch:
-    """A public story of an edition, with the edition's name and number."""
+    """A public story, with the name and number of its edition."""
 
     story: ArchivedStory
     edition: str
@@ -79,7 +80,10 @@ class ArchiveTopic:
 
 @dataclass(frozen=True, slots=True)
 class StoryQuery:
-    """A search: words, which must all occur, a topic's slug, and a year in UTC. Empty criteria don't apply."""
+    """A search. Empty criteria don't apply.
+
+    All `words` must occur. `topic` is a topic's slug, and `year` is in UTC.
+    """
 
     words: tuple[str, ...] = ()
     topic: str = ""
@@ -88,18 +92,18 @@ class StoryQuery:
 
 
 def make_topic_slug(topic: str) -> str:
-    """Return a topic's name in URLs: "maritime-security"."""
+    """Return a topic's name for use in URLs, such as "maritime-security"."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-_")[:100]
 
 
 def split_search_query(typed: str) -> tuple[str, ...]:
-    """Return the words of a typed query, at most `MAX_QUERY_WORDS`, without query language operators."""
+    """Return the words of a typed query, without operators, and at most `MAX_QUERY_WORDS`."""
     folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
     return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
 
 
 def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
-    """Store the stories of a regular edition as its page shows them, replacing any stored before."""
+    """Store the stories of a regular edition as its page shows them, replacing those stored before."""
     if edition.is_breaking_news:
         return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
@@ -152,9 +156,9 @@ _NEWEST_FIRST = (ArchivedStory.released_at.desc(), ArchivedStory.position)
 
 
 def search_stories(session: Session, query: StoryQuery) -> Sequence[ArchiveMatch]:
-    """Return the stories that contain all words, at most `MAX_RANKED`; none without words.
+    """Return at most `MAX_RANKED` stories that contain all words, or none if there are no words.
 
-    The best match is first, or the newest if the query says so.
+    The best match is first, or the newest story if the query says so.
     """
     if not query.words:
         return ()
@@ -177,9 +181,9 @@ def list_topic_stories(
     before: int | None,
     limit: int,
 ) -> Sequence[ArchiveMatch]:
-    """Return at most `limit` stories of a topic, newest first.
+    """Return at most `limit` stories on a topic, newest first.
 
-    With `before`, only stories from editions with a lower number are returned.
+    If `before` is given, only stories from editions with a lower number are returned.
     """
     stories = _select_public(StoryQuery(topic=key))
     if before is not None:

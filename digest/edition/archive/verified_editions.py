@@ -1,6 +1,7 @@
 """Verified content of sent editions for public pages: only what was approved, as in the emails.
 
-Statements are verified once per process by their hash, and contents are parsed once, so that pages stay fast.
+Each statement is verified once per process, by its hash, and each content is parsed once, so that
+pages stay fast.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ from subscribers.loggers import get_logger
 from subscribers.store.keyed_row_seals import find_keys_of_session
 
 _MAX_STATEMENTS, _MAX_CONTENTS = 500, 50
-# Words and links; formatting may belong to another version.
+# Words and links. Formatting may come from a different version.
 _READ_COLUMNS = (ArchivedStory.position, ArchivedStory.url, ArchivedStory.headline, ArchivedStory.summary)
 _statements: dict[tuple[KeyRing, str], dict[str, Any]] = {}
 _contents: dict[str, EditionContent] = {}
@@ -38,15 +39,18 @@ log = get_logger("editions")
 
 @dataclass(frozen=True, slots=True)
 class VerifiedVersion:
-    """The valid version of an edition, and what its signatures cover."""
+    """The valid version of an edition, and the statement that its signatures cover."""
 
-    edition: Any  # an edition, or a row with its ID, name, number, and release
+    edition: Any  # an edition, or a row with its ID, name, number, and send time
     approval_id: int
     stated: Mapping[str, Any]
 
 
 def find_verified_versions(session: Session, editions: Sequence[Any]) -> list[VerifiedVersion]:
-    """Return the signed versions of editions in their order; those without one are logged and left out."""
+    """Return the signed versions of editions, in order.
+
+    Editions without one are omitted, and an error is logged.
+    """
     columns = (Approval.edition_id, Approval.id, Approval.content_hash)
     is_valid_version = Approval.edition_id.in_([edition.id for edition in editions]) & (
         Approval.state == ApprovalState.VALID
@@ -70,7 +74,7 @@ def _verify_statements(
     session: Session,
     hashes: Mapping[int, str],
 ) -> dict[int, dict[str, Any]]:
-    """Return the signed statements of approvals by approval ID; `hashes` are the statements' hashes."""
+    """Return the signed statements by approval ID. `hashes` are the statements' hashes."""
     keys = find_keys_of_session(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
     if len(_statements) + len(unknown) > _MAX_STATEMENTS:
@@ -86,7 +90,10 @@ def _verify_statements(
 def read_verified_fragments(
     session: Session, versions: Sequence[VerifiedVersion], *kinds: str
 ) -> dict[int, tuple[RenderedFragment, ...]]:
-    """Return fragments of some kinds by edition ID; those that differ from approved ones are logged and left out."""
+    """Return fragments of some kinds by edition ID.
+
+    Fragments that differ from the approved ones are omitted, and an error is logged.
+    """
     own = ApprovedRenderedFragment.approval_id.in_([version.approval_id for version in versions])
     ordered = select(ApprovedRenderedFragment).order_by(ApprovedRenderedFragment.position, ApprovedRenderedFragment.id)
     pieces: dict[int, list[RenderedFragment]] = {}
@@ -104,7 +111,10 @@ def read_verified_fragments(
 
 
 def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
-    """Return editions' contents by edition ID; those that differ from the approved ones are logged and left out."""
+    """Return the content of editions by edition ID.
+
+    Content that differs from what was approved is omitted, and an error is logged.
+    """
     stated: dict[int, str] = {version.approval_id: version.stated["content"] for version in versions}
     unknown = [approval_id for approval_id, content_hash in stated.items() if content_hash not in _contents]
     if len(_contents) + len(unknown) > _MAX_CONTENTS:
@@ -121,11 +131,14 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
 
 
 def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose public pages aren't what was approved, after clearing the caches."""
+    """Return the names of editions whose public pages aren't what was approved.
+
+    The caches are cleared first.
+    """
     _statements.clear()
     _contents.clear()
     whole = []
-    for edition in editions:  # one by one, because all fragments together need too much memory
+    for edition in editions:  # one by one, because all fragments together take too much memory
         versions = find_verified_versions(session, [edition])
         pieces = read_verified_fragments(session, versions, "page", "html", "web")
         if pieces and read_verified_contents(session, versions):
@@ -134,7 +147,7 @@ def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list
 
 
 def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose stories in the search index differ from the approved, corrected ones."""
+    """Return the names of editions whose stories in the search index aren't the approved, corrected ones."""
     contents = read_verified_contents(session, find_verified_versions(session, editions))
     changed = []
     for edition in editions:

@@ -1,1 +1,1 @@
-"""The days of editions: their windows, names, and send times."""
+"""The dates of editions: their windows, names, and send times."""

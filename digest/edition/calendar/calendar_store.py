@@ -1,4 +1,4 @@
-"""The stored release calendar: reading it, storing changes, and shelving drafts with their release."""
+"""The stored release calendar: loading it, changing it, and shelving drafts whose release is skipped."""
 
 from collections.abc import Collection
 from dataclasses import fields
@@ -20,7 +20,7 @@ from digest.store.models import Edition, EditionState, ReleaseScheduleChange
 
 
 def load_calendar(session: Session, file: SettingsFileContent) -> ReleaseCalendar:
-    """Return the calendar: the settings' schedule with the editors' changes."""
+    """Return the calendar, which is the settings' schedule with the editors' changes."""
     rows = session.scalars(select(ReleaseScheduleChange).order_by(ReleaseScheduleChange.id))
     names = [field.name for field in fields(CalendarChange)]
     changes = (CalendarChange(*(getattr(row, name) for name in names)) for row in rows)
@@ -33,9 +33,10 @@ def build_step_rules(schedule: ScheduleSettings) -> StepRules:
 
 
 def find_deadline(session: Session, file: SettingsFileContent, edition: Edition) -> datetime | None:
-    """Return the approval deadline of an upcoming edition; None if its release is skipped or not in the calendar.
+    """Return the approval deadline of an upcoming edition, or None if it has none.
 
-    Breaking news has no deadline, nor do editions sent several times a day.
+    It has none if its release is skipped or not in the calendar, if it's breaking news, or if
+    editions are sent several times a day.
     """
     planned = load_calendar(session, file)
     is_planned = not (planned.rule.period or edition.is_breaking_news)
@@ -46,7 +47,10 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
 
 
 def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
-    """Return the name for a release's edition; an extra edition leaves the week's plain name to the scheduled one."""
+    """Return the name of a release's edition.
+
+    An extra edition leaves the week's plain name to the scheduled one.
+    """
     reserved = name_edition(release.release_at, calendar.zone, ())
     reserved_names = {*taken_names, reserved} if calendar.needs_name_suffix(release) else taken_names
     return name_edition(release.release_at, calendar.zone, reserved_names)
@@ -55,7 +59,7 @@ def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, tak
 def make_calendar_change(
     calendar: ReleaseCalendar, release: PlannedRelease, release_at: datetime, *, changed_by: str, now: datetime
 ) -> CalendarChange:
-    """Return the change that moves a release, or adds an extra one, to a time."""
+    """Return the change that moves a release, or adds an extra one, to a given time."""
     return CalendarChange(_regular_day(calendar, release), release_at, False, changed_by, now)
 
 
@@ -73,10 +77,10 @@ def store_calendar_change(
     actor: str,
     now: datetime,
 ) -> ReleaseScheduleChange | None:
-    """Store that a release of the calendar, or a new extra one, is moved to `release_at` or skipped.
+    """Store that a release in the calendar, or a new extra one, is moved to `release_at` or skipped.
 
     Returns:
-        The row, or None if the release is as scheduled again, which removes the row.
+        The row, or None if the release is as scheduled again, in which case the row is removed.
     """
     row = _find_row(session, calendar, release)
     is_usual = release.regular_at == release_at and not skipped
@@ -96,7 +100,7 @@ def store_calendar_change(
 
 
 def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
-    """Remove an extra release, which must not have a draft, from the calendar."""
+    """Remove an extra release from the calendar. It mustn't have a draft."""
     session.delete(_find_row(session, calendar, release))
 
 
@@ -114,7 +118,7 @@ def shelve_draft(edition: Edition, change: ReleaseScheduleChange) -> None:
 
 
 def restore_shelved_draft(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
-    """Restore the draft that was shelved with a release, and return it; None if there's none to restore."""
+    """Restore the draft that was shelved with a release, and return it, or None if there's none."""
     row = _find_row(session, calendar, release)
     edition = session.get(Edition, row.set_aside) if row and row.set_aside else None
     if row is not None:

@@ -5,16 +5,17 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-FIRST_WINDOW_LENGTH = timedelta(days=7)  # covered by the first edition of an installation
-LATE_ARRIVAL_LIMIT = timedelta(days=7)  # how long before a window opens a late article may be dated
+FIRST_WINDOW_LENGTH = timedelta(days=7)  # length of the window of an installation's first edition
+# How long before the start of a window a late article may be dated.
+LATE_ARRIVAL_LIMIT = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
 class EditionWindow:
-    """The time between two cutoffs: `opens_at` < an article's date ≤ `cut_off`.
+    """The time between two cutoffs: `opens_at` < date of an article ≤ `cut_off`.
 
-    An earlier article that no edition has considered arrived late or was dated late. It's included if it's dated after
-    `late_from`.
+    An earlier article that no edition has considered arrived late or was dated late. It's included
+    if its date is after `late_from`.
     """
 
     opens_at: datetime
@@ -22,10 +23,10 @@ class EditionWindow:
     late_from: datetime
 
     def includes(self, dated_at: datetime, *, seen_before: bool) -> bool:
-        """Return whether an article belongs to this window; `seen_before` is whether an earlier edition considered it.
+        """Return True if an article belongs to this window.
 
-        If each window opens at the previous one's cutoff, every article belongs to one window, whenever it was found or
-        dated.
+        `seen_before` says whether an earlier edition considered it. If each window opens at the previous
+        one's cutoff, every article belongs to exactly one window, whenever it was found or dated.
         """
         return self.opens_at < dated_at <= self.cut_off or (
             self.late_from < dated_at <= self.opens_at and not seen_before
@@ -33,7 +34,7 @@ class EditionWindow:
 
 
 def find_next_window(now: datetime, last_cut_off: datetime | None) -> EditionWindow:
-    """Return the window from the last cutoff until now; without one, the window is one week long."""
+    """Return the window from the last cutoff until now, or a one-week window if there's no cutoff."""
     if last_cut_off is None:
         return EditionWindow(now - FIRST_WINDOW_LENGTH, now, now - FIRST_WINDOW_LENGTH)
     opens = min(last_cut_off, now)
@@ -41,7 +42,10 @@ def find_next_window(now: datetime, last_cut_off: datetime | None) -> EditionWin
 
 
 def name_edition(release_at: datetime, zone: ZoneInfo, taken_names: Collection[str]) -> str:
-    """Return an edition's name, the ISO 8601 week of its release day; extra ones get `-2` and so on."""
+    """Return an edition's name, which is the ISO 8601 week of its release day.
+
+    Extra editions get a suffix: "-2", "-3", and so on.
+    """
     year, week, _ = release_at.astimezone(zone).isocalendar()
     name = f"{year}-W{week:02d}"
     extra = 2

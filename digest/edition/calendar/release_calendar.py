@@ -1,7 +1,7 @@
 """The release calendar: the schedule with editors' changes, and the steps before each release.
 
-Pure functions of rules, changes, and times. As in the schedule, a wall-clock time that the clock skips becomes the next
-existing minute, and the first one counts if it occurs twice.
+All functions are pure. As in the schedule, a wall-clock time that's skipped becomes the next
+existing minute, and the first of two occurrences counts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,22 +15,22 @@ from zoneinfo import ZoneInfo
 
 from digest.timetable import ScheduleRule, resolve_wall_time
 
-MAX_MOVE = timedelta(days=7)  # largest distance of a moved release from its usual day
+MAX_MOVE = timedelta(days=7)  # how far a release may be moved from its scheduled day
 MIN_DISTANCE = timedelta(hours=6)  # between two releases, so that each can be drafted and approved
 MIN_NOTICE = timedelta(hours=1)  # between a change and the resulting release
-MAX_AHEAD = timedelta(days=366)  # how far ahead a release may be changed
-DRAFT_DELAY = timedelta(hours=1)  # after the previous release, if the usual drafting time is earlier
-MAX_LATENESS = timedelta(days=1)  # after the release, in which a deadline still takes effect
-_LOOKBACK = timedelta(days=62)  # how far back the latest release is searched for; eight weeks may have been skipped
-_MAX_SKIPPED = 400  # consecutive skipped releases after which the search for an unskipped one ends
+MAX_AHEAD = timedelta(days=366)  # how far in advance a release may be changed
+DRAFT_DELAY = timedelta(hours=1)  # after the previous release, if drafting would otherwise precede it
+MAX_LATENESS = timedelta(days=1)  # how long after the release a deadline still takes effect
+_LOOKBACK = timedelta(days=62)  # how far back to look for the latest release; eight weeks may have been skipped
+_MAX_SKIPPED = 400  # number of skipped releases in a row after which the search for another one ends
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarChange:
-    """Editors' changes to one release.
+    """The editors' changes to one release.
 
-    `regular_on` is its scheduled day in the publication's time zone; None for an extra one. `release_at` (UTC) is the
-    time of a moved or extra one; None if it's only skipped.
+    `regular_on` is its scheduled day in the publication's time zone, or None for an extra release.
+    `release_at` (UTC) is the time of a moved or extra release, or None if it's only skipped.
     """
 
     regular_on: date | None
@@ -42,7 +42,10 @@ class CalendarChange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedRelease:
-    """A release of the calendar; `release_at` is its time even if it's skipped, `regular_at` its scheduled time."""
+    """A release in the calendar.
+
+    `release_at` is its time, even if it's skipped. `regular_at` is its scheduled time.
+    """
 
     release_at: datetime
     regular_at: datetime | None
@@ -50,37 +53,37 @@ class PlannedRelease:
 
     @property
     def is_skipped(self) -> bool:
-        """True if editors skipped it."""
+        """Whether editors skipped the release."""
         return self.change is not None and self.change.skipped
 
     @property
     def is_extra(self) -> bool:
-        """True if it isn't in the schedule, because editors added it."""
+        """Whether editors added the release, so that it isn't in the schedule."""
         return self.regular_at is None
 
     @property
     def is_moved(self) -> bool:
-        """True if editors moved it from its scheduled time."""
+        """Whether editors moved the release from its scheduled time."""
         return self.regular_at is not None and self.release_at != self.regular_at
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCalendar:
-    """The scheduled releases in a time zone, with editors' changes."""
+    """The scheduled releases in a time zone, with the editors' changes."""
 
     rule: ScheduleRule
     zone: ZoneInfo
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield all releases after a time in order, including skipped ones, without end."""
+        """Yield all releases after a time, including skipped ones, in order and without end."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
         by_day = {change.regular_on: change for change in self.changes if change.regular_on}
         waiting = self._list_extras(after)
         heapify(waiting)
-        # A moved release may pass its neighbors, so each is held back until no later one can precede it.
+        # A moved release may pass its neighbors, so hold each back until no later one can precede it.
         for number, regular_at in enumerate(self.rule.iterate_times(after - MAX_MOVE, self.zone)):
             change = by_day.get(regular_at.astimezone(self.zone).date())
             release = _change_release(regular_at, change)
@@ -90,7 +93,10 @@ class ReleaseCalendar:
                 yield heappop(waiting)[2]
 
     def _list_extras(self, after: datetime) -> list[tuple[datetime, int, PlannedRelease]]:
-        """Return the extra releases after a time; of several at the same time, the newest is first."""
+        """Return the extra releases after a time.
+
+        If several are at the same time, the newest change comes first.
+        """
         extras = enumerate(change for change in self.changes if change.regular_on is None)
         return [
             (extra.release_at, -number - 1, PlannedRelease(extra.release_at, None, extra))
@@ -99,16 +105,19 @@ class ReleaseCalendar:
         ]
 
     def next_releases(self, after: datetime, count: int) -> tuple[PlannedRelease, ...]:
-        """Return the next releases after a time, including skipped ones."""
+        """Return the next `count` releases after a time, including skipped ones."""
         return tuple(islice(self.iterate_releases(after), count))
 
     def next_release(self, after: datetime) -> PlannedRelease:
-        """Return the first unskipped release after a time; if the next 400 are all skipped, the last of them."""
+        """Return the first unskipped release after a time.
+
+        If the next 400 are all skipped, return the last of them.
+        """
         releases = list(islice(self.iterate_releases(after), _MAX_SKIPPED))
         return next((release for release in releases if not release.is_skipped), releases[-1])
 
     def latest_release(self, moment: datetime) -> PlannedRelease | None:
-        """Return the last unskipped release at or before a time; None if there was none for two months."""
+        """Return the last unskipped release at or before a time, or None if there was none for two months."""
         if self.rule.period:
             at = self.rule.latest_time(moment, self.zone)
             return PlannedRelease(at, at)
@@ -117,16 +126,19 @@ class ReleaseCalendar:
         return max(live, key=attrgetter("release_at"), default=None)
 
     def releases_between(self, after: datetime, before: datetime) -> list[PlannedRelease]:
-        """Return the releases between two times (both exclusive), including skipped ones."""
+        """Return the releases between two times (exclusive), including skipped ones."""
         return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
-        """Return the release at a time, skipped or not; None if there's none."""
+        """Return the release at a given time, skipped or not, or None."""
         following = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
         return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
-        """Return the upcoming releases that are on a local day or were scheduled for it, including skipped ones."""
+        """Return the upcoming releases that are, or were scheduled, on a local day.
+
+        Skipped releases are included.
+        """
         start = max(now, resolve_wall_time(day, datetime.min.time(), self.zone) - MAX_MOVE)
         near = self.releases_between(start, start + 2 * MAX_MOVE + timedelta(days=2))
         return tuple(release for release in near if day in self._list_days(release))
@@ -136,7 +148,10 @@ class ReleaseCalendar:
         return [moment.astimezone(self.zone).date() for moment in moments]
 
     def needs_name_suffix(self, release: PlannedRelease) -> bool:
-        """Return whether an extra release's name gets `-2` or so because a scheduled one has the week's plain name."""
+        """Return True if an extra release's name needs a suffix such as "-2".
+
+        It does if a scheduled release has the week's plain name.
+        """
         if not release.is_extra:
             return False
         at, span = release.release_at, timedelta(days=8)
@@ -156,7 +171,11 @@ def _change_release(regular_at: datetime, change: CalendarChange | None) -> Plan
 
 @dataclass(frozen=True, slots=True)
 class StepRules:
-    """The schedule of drafts; deadline and reminders in wall-clock hours before the usual time on a release's day."""
+    """The schedule of the steps before a release.
+
+    `deadline_hours` and `reminder_hours` are in wall-clock hours before the usual time on the day
+    of the release.
+    """
 
     draft_rule: ScheduleRule
     deadline_hours: float = 0
@@ -178,9 +197,9 @@ class ReleaseSteps:
 def plan_steps(calendar: ReleaseCalendar, release: PlannedRelease, rules: StepRules) -> ReleaseSteps:
     """Return the times of a release's drafts, reminders, and deadline.
 
-    Drafts keep their distance in days and their time of day, but come after the previous release. A deadline that would
-    precede the last draft, or the change that caused the release, is the release itself; reminders that would
-    precede either are dropped.
+    Drafts keep their distance in days and their time of day, but come after the previous release. A
+    deadline that would precede the last draft, or the change that caused the release, is moved to
+    the release itself. Reminders that would precede either are dropped.
     """
     if release.is_skipped or calendar.rule.period:
         return ReleaseSteps((), (), release.release_at)
@@ -211,7 +230,10 @@ def _plan_drafts(calendar: ReleaseCalendar, release: PlannedRelease, rule: Sched
 
 
 def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: ScheduleRule) -> list[int]:
-    """Return the days between each draft and the release, first draft first; extra ones are drafted the day before."""
+    """Return the number of days from each draft to the release, first draft first.
+
+    An extra edition is drafted the day before.
+    """
     zone = calendar.zone
     regular_at = release.regular_at
     if regular_at is None:
@@ -223,7 +245,10 @@ def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: S
 
 
 def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: float) -> datetime:
-    """Return the time some hours before the usual time on the release's day; an 8 p.m. deadline thus stays one."""
+    """Return the time that's some hours before the usual time on the day of the release.
+
+    This way, an 8 p.m. deadline stays at 8 p.m. if the release is moved.
+    """
     day = release.release_at.astimezone(calendar.zone).date()
     local = datetime.combine(day, calendar.rule.at) - timedelta(hours=hours)
     moment = resolve_wall_time(local.date(), local.time(), calendar.zone)
@@ -235,9 +260,9 @@ def list_calendar_job_times(
     rules: StepRules,
     now: datetime,
 ) -> dict[str, list[datetime]]:
-    """Return the times within two weeks of now at which each job of the calendar is due, by the job's name.
+    """Return the times within two weeks of now at which each job of the calendar is due, by job name.
 
-    The fate of an unapproved edition is decided at the deadline and again at the release.
+    An unapproved edition's fate is decided at the deadline and again at the release.
     """
     moments: dict[str, list[datetime]] = {"draft": [], "remind": []}
     moments["deadline"] = []
@@ -262,35 +287,37 @@ def _list_near_steps(
 def find_latest_step(
     calendar: ReleaseCalendar, rules: StepRules, now: datetime, job: str
 ) -> tuple[PlannedRelease, datetime] | None:
-    """Return the release for which a calendar job was last due, and when; None if it wasn't within two weeks of `now`.
+    """Return the release for which a calendar job was last due, and when.
 
-    `job` is `remind` or `deadline`, which is due at the deadline and again at the release.
+    `job` is "remind" or "deadline", which is due at the deadline and again at the release. Return
+    None if the job wasn't due in the two weeks before `now`.
     """
     due: list[tuple[PlannedRelease, datetime]] = []
     for release, steps in _list_near_steps(calendar, rules, now):
         moments = steps.reminders if job == "remind" else (steps.deadline, release.release_at)
         due += [(release, at) for at in moments if at <= now]
-    return max(reversed(due), key=itemgetter(1), default=None)  # of several at the same time, that of the last release
+    # If several are at the same time, the one of the last release.
+    return max(reversed(due), key=itemgetter(1), default=None)
 
 
 class DeadlineDecision(StrEnum):
-    """What happens to an edition at its deadline, and again at its release."""
+    """What happens to an edition at its deadline and again at its release."""
 
-    NOTHING = "nothing"  # it's approved, sending, or sent, or there's no draft
+    NOTHING = "nothing"  # it's approved, being sent, or sent, or there's no draft
     WAIT = "wait"
     SKIP = "skip"
     SEND_VERSION = "send-last-approved"
-    MISSED = "missed"  # its send time was more than a day ago
+    MISSED = "missed"  # the send time was more than a day ago
 
 
 def decide_at_deadline(
     rule: str, *, unapproved: bool, has_version: bool, release_at: datetime, now: datetime
 ) -> DeadlineDecision:
-    """Decide what happens to an edition at its deadline by `rule`, the setting `at_deadline`.
+    """Decide what happens to an edition at its deadline.
 
-    `has_version` is whether there's an unrevoked approved version. If the rule is to send one and there's none, the
-    edition waits. More than a day after the release, an unapproved edition is neither sent nor skipped, because its
-    news may be out of date.
+    `rule` is the setting `at_deadline`, and `has_version` is whether there's an unrevoked approved
+    version. If the rule is to send one but there's none, the edition waits. More than a day after the
+    release, an unapproved edition is neither sent nor skipped, because its news may be out of date.
     """
     if not unapproved:
         return DeadlineDecision.NOTHING
@@ -312,9 +339,9 @@ NO_SINGLE_SEND_TIME = (
 def explain_unusable_time(
     calendar: ReleaseCalendar, at: datetime, *, moved_release: PlannedRelease | None, now: datetime
 ) -> tuple[str, ...]:
-    """Explain why an edition can't be sent at a time, and what to do; empty if it can.
+    """Explain why an edition can't be sent at a time, and what to do, or return () if it can.
 
-    `moved_release` is the release that would be moved to this time; None for an extra one.
+    `moved_release` is the release that would be moved to this time, or None for an extra one.
     """
     return next(_find_obstacles(calendar, at, moved_release, now), ())
 

@@ -1,4 +1,7 @@
-"""Differences between two versions of an edition: items kept, dropped, moved, added, or rewritten. Pure."""
+"""Differences between two versions of an edition. Pure functions.
+
+Items may be kept, dropped, moved, added, or rewritten.
+"""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -10,9 +13,12 @@ from digest.edition.content.edition_content import EditionContent, EditionImage,
 
 
 class ChangeKind(StrEnum):
-    """A kind of change to a story or labeled block; other texts of an edition can only be rewritten.
+    """A kind of change to a story or labeled block.
 
-    A dropped story that another story lists now is `MERGED` into that story, or `UNDER` it.
+    Other texts of an edition can only be rewritten.
+
+    A story dropped from its section may have become part of another story (MERGED), or be listed
+    under one (UNDER).
     """
 
     REWRITTEN = "rewritten"
@@ -28,7 +34,10 @@ DROPPED_KINDS = frozenset({ChangeKind.DROPPED, ChangeKind.MERGED, ChangeKind.UND
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """A story's section and its number there, from 1; `url` identifies it, and is empty if it has none."""
+    """A story's section and its number there, counted from 1.
+
+    `url` identifies the story, and is empty if it has none.
+    """
 
     section: str  # the section's key
     section_title: str
@@ -39,10 +48,11 @@ class ItemPlace:
 
 @dataclass(frozen=True, slots=True)
 class ContentChange:
-    """One change; `field` is the rewritten text, `was` and `now` its old and new value.
+    """A change to an edition.
 
-    `before` and `after` are a story's places. If it was merged into or put under another story, `after` is the other's.
-    `images` are the old and new image, and `blocks` the old and new labeled block.
+    `field` is the rewritten text, and `was` and `now` are its old and new values. `before` and `after`
+    are a story's places. If it was merged into another story, or put under one, `after` is the other
+    story's place. `images` are the old and new image, and `blocks` are the old and new labeled block.
     """
 
     kind: ChangeKind
@@ -57,7 +67,7 @@ class ContentChange:
 
 @dataclass(frozen=True, slots=True)
 class ContentComparison:
-    """The differences between two versions, in the order of the page, and the number of unchanged items."""
+    """The differences between two versions, in page order, and the number of unchanged items."""
 
     changes: tuple[ContentChange, ...]
     unchanged_count: int
@@ -90,11 +100,11 @@ class _Item:
     entry: SectionEntry = field(compare=False)
 
 
-_Items = Mapping[tuple[str, int], _Item]  # by URL, and its index among items with the same URL
+_Items = Mapping[tuple[str, int], _Item]  # keys are the URL and the index among items with the same URL
 
 
 def _list_items(content: EditionContent) -> _Items:
-    """Return the stories of an edition in order, by URL and their index among those with the same URL."""
+    """Return the stories of an edition in order, by URL and index among those with the same URL."""
     items: dict[tuple[str, int], _Item] = {}
     for section in content.sections:
         for number, entry in enumerate(section.entries, 1):
@@ -107,9 +117,9 @@ def _list_items(content: EditionContent) -> _Items:
 
 
 def _match_changed_leads(old: _Items, new: _Items) -> _Items:
-    """Return the old stories, each that has a different lead now by its new key.
+    """Return the old stories, using the new key for each story that has a different lead now.
 
-    Such a story's old or new version lists the other one's lead among those that also reported it.
+    In such a story, the old or the new version lists the other's lead among the other reports.
     """
     matched, lost = dict(old), [key for key in old if key not in new]
     for key in (key for key in new if key not in old):
@@ -149,7 +159,10 @@ def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int
 
 
 def _describe_lost(item: _Item, new: _Items) -> ContentChange:
-    """Return how a story left its section: dropped, merged into, or put under the story that lists its page now."""
+    """Return how a story left its section.
+
+    It was dropped, merged into another story, or put under one.
+    """
     for other in new.values():
         for kind, links in ((ChangeKind.UNDER, other.entry.related), (ChangeKind.MERGED, other.entry.also)):
             if item.place.url in {link.url for link in links}:
@@ -172,8 +185,9 @@ def _list_rewritten(
 
 
 def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
-    """Return the keys of moved stories: those in another section, and the fewest that explain the new order.
+    """Return the keys of moved stories.
 
+    These are the stories in a different section, and the fewest others that explain the new order.
     Stories that only moved up or down because of others don't count.
     """
     moved_keys = set[tuple[str, int]]()
@@ -220,7 +234,7 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
 
 
 def _list_relinked(was: _Item, now: _Item) -> Iterator[ContentChange]:
-    """Yield the changes of the linked page, of the other publishers, and of the related articles."""
+    """Yield the changes to the linked page, the other publishers, and the related articles."""
     if was.entry.url != now.entry.url:
         old, new = (": ".join(filter(None, (item.entry.source, item.entry.url))) for item in (was, now))
         yield ContentChange(ChangeKind.REWRITTEN, "link", old, new, was.place, now.place)
@@ -235,12 +249,15 @@ def _join_link_texts(links: Iterable[EditionLink]) -> str:
 
 
 def _join_image_texts(image: EditionImage | None) -> str:
-    """Return an image's description and credit; empty without an image."""
+    """Return an image's description and credit, or "" if there's no image."""
     return f"{image.alt} {image.credit}".strip() if image else ""
 
 
 def _is_same_image(old: EditionImage | None, new: EditionImage | None) -> bool:
-    """Return whether two crops show the same image; a story that becomes the lead has its image in another size."""
+    """Return True if two crops show the same image.
+
+    A story that becomes the lead has its image in a different size.
+    """
     if old is None or new is None:
         return old is new
     if (old.alt, old.credit, old.focus) != (new.alt, new.credit, new.focus):

@@ -1,7 +1,8 @@
-"""A sent edition's content with its corrections, for all places except its own page, which shows both texts.
+"""A sent edition's content with its corrections. Pure functions.
 
-Pure. A correction applies to the text of its story wherever it appears, and to the subject and the preheader if they
-quote it, whole or truncated.
+This content is used everywhere except on the edition's own page, which shows both texts. A
+correction applies to the text of its story wherever that appears, and to the subject and preheader
+if they quote it, whole or truncated.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -13,13 +14,13 @@ from digest.edition.content.stated_dates import states_deadline
 from digest.store.correction_models import Correction
 
 _ELLIPSIS = "…"
-_MIN_CUT_LENGTH = 8  # characters of a truncated text that identify it
+_MIN_CUT_LENGTH = 8  # minimum number of characters by which a truncated text is recognized
 
 
 def correct_entry(entry: SectionEntry, corrections: Iterable[Correction]) -> SectionEntry:
     """Return a story with its corrections applied in order.
 
-    A deadline is removed if the corrected texts don't state it anymore, unless it's an event's own.
+    A deadline is removed if the corrected texts no longer state it, unless it's an event's own.
     """
     for correction in corrections:
         if entry.url != correction.url:
@@ -42,9 +43,10 @@ def correct_line(line: str, corrections: Iterable[Correction]) -> str:
 
 
 def correct_repeated_text(line: str, was: str, new_text: str) -> str:
-    """Return a line with the text that it quotes corrected, or unchanged if it doesn't quote the text.
+    """Return a line with the text that it quotes corrected.
 
-    The quote may be whole, or truncated with an ellipsis after the first difference.
+    The quote may be whole, or truncated with an ellipsis after the first difference. A line that
+    doesn't quote the text stays unchanged.
     """
     if was in line:
         return line.replace(was, new_text)
@@ -76,8 +78,9 @@ def correct_for_email(
 ) -> EditionContent:
     """Return an edition's content at a given time, for an email that mentions its stories.
 
-    It includes the corrections in `proven` whose emails were approved by then. Stories with other corrections to their
-    headlines are left out: the headline is known to be wrong, and only the correction's author has seen the new one.
+    It includes the corrections in `proven` whose emails had been approved by then. Stories with
+    other corrections to their headlines are omitted: the headline is known to be wrong, but only
+    the correction's author has seen the new one.
     """
     approved: list[Correction] = []
     open_urls = set()
@@ -97,6 +100,9 @@ def _without_stories(section: EditionSection, urls: Collection[str]) -> EditionS
 
 
 def find_correction_time(corrections: Iterable[Correction], url: str | None = None) -> datetime | None:
-    """Return the time of an edition's last correction, or with `url`, of a story's last one; None if there's none."""
+    """Return the time of an edition's last correction, or None if there's none.
+
+    If `url` is given, only corrections of that story count.
+    """
     own = (correction for correction in corrections if url in {None, correction.url})
     return max((correction.at for correction in own), default=None)

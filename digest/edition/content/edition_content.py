@@ -1,6 +1,6 @@
 """The content of an edition, ready for the templates, which need only loops and conditions.
 
-It's stored as JSON in `Edition.content`, is changed by editors, and is the only input of rendering.
+It's stored as JSON in `Edition.content`, changed by editors, and the only input for rendering.
 """
 
 from collections.abc import Iterable
@@ -14,19 +14,22 @@ from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter
 
 BlockKind = Literal["sponsor", "opportunity", "correction"]
-SPONSOR_BLOCK_ID = "sponsor"  # of the block in the settings
-CalendarDay = date  # for the class with a field named `date`
-# Characters visible in an email app's list on a desktop; a phone shows as much of the preheader, in two lines.
+SPONSOR_BLOCK_ID = "sponsor"  # ID of the block in the settings
+CalendarDay = date  # an alias for the class that has a field named `date`
+# Number of characters visible in an email app's list on a desktop. A phone shows as much of the
+# preheader, on two lines.
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
-MAX_OPENING_LENGTH = 90  # characters of the intro in an email: two lines on a phone
-PHONE_SUBJECT_LENGTH = 40  # approximately; from 33 in Gmail on Android to 48 in Mail on an iPhone
+# Maximum number of characters of the intro in an email, which are two lines on a phone.
+MAX_OPENING_LENGTH = 90
+PHONE_SUBJECT_LENGTH = 40  # approximate; it ranges from 33 in Gmail on Android to 48 in Mail on an iPhone
 
 
 @dataclass(frozen=True, slots=True)
 class EditionImage:
-    """A stored image: `hash` is its name under `/media/`; width and height are its largest display size in CSS pixels.
+    """A stored image.
 
-    `focus` is the point that an editor chose to keep in all crops; None if none was chosen.
+    `hash` is its name under `/media/`. `width` and `height` are its largest display size in CSS
+    pixels. `focus` is the point that an editor chose to keep in all crops, or None.
     """
 
     hash: str
@@ -39,7 +42,7 @@ class EditionImage:
 
 @dataclass(frozen=True, slots=True)
 class ImageCrops:
-    """The crops of an article's image: a large one for a lead story, and a small one for a row of a list."""
+    """The crops of an article's image: a large one for a lead story and a small one for a list."""
 
     lead: EditionImage
     thumb: EditionImage
@@ -47,10 +50,10 @@ class ImageCrops:
 
 @dataclass(frozen=True, slots=True)
 class EditionLink:
-    """A link with its text and an addition (a date, "CISA, Nov 17").
+    """A link with its text and a note, such as a date or "CISA, Nov 17".
 
-    If `text` names a publisher, `headline` is the headline of its report, and `is_official` is whether the publisher is
-    an authority.
+    If `text` is the name of a publisher, `headline` is the headline of its report, and
+    `is_official` says whether the publisher is an authority.
     """
 
     text: str
@@ -62,11 +65,11 @@ class EditionLink:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAppearance:
-    """A continued story's place in an earlier edition, and a sentence about the news since."""
+    """The place of a continued story in an earlier edition, and a sentence about the news since then."""
 
     edition: str  # 2026-W46
     number: int
-    headline: str  # its headline there
+    headline: str  # in that edition
     news: str
 
 
@@ -75,58 +78,64 @@ class EntryDate:
     """The time of an event, or the deadline of a call."""
 
     kind: Literal["event", "deadline"]
-    day: date  # in its own place's calendar
+    day: date  # in the calendar of the event's place
     text: str  # "Monday, November 30, 5 p.m. ET"
     label: str  # "Event", "Deadline", "Applications due"
     moment: datetime | None = None  # UTC; None if only the day is known
-    end: datetime | None = None  # UTC; for an event with hours
-    last_day: date | None = None  # for an event of several whole days
+    end: datetime | None = None  # UTC; only for an event with hours
+    last_day: date | None = None  # only for an event of several whole days
 
 
 @dataclass(frozen=True, slots=True)
 class SectionEntry:
-    """One entry of a section; the fields it uses depend on the section's kind, and none is HTML."""
+    """An entry of a section. None of its fields are HTML.
+
+    Which fields are used depends on the kind of section.
+    """
 
     headline: str
-    url: str  # empty for our own story without a page
+    url: str  # empty if it's our own story without a page
     kicker: str = ""  # the topic
     summary: str = ""
-    summary_origin: SummaryOrigin | None = None  # None if there's no summary, or its origin wasn't recorded
+    summary_origin: SummaryOrigin | None = None  # None if there's no summary or its origin wasn't recorded
     source: str = ""  # "Read at SOURCE"
-    credit: str = ""  # the publisher of the news if it isn't the source ("INTERPOL")
-    date: str = ""  # "Nov 18"; with the year if `is_older`
+    credit: str = ""  # publisher of the news, if it isn't the source ("INTERPOL")
+    date: str = ""  # "Nov 18"; includes the year if `is_older`
     is_older: bool = False  # dated before the edition's week
-    note: str = ""  # an editor's, under the story
+    note: str = ""  # an editor's note under the story
     why: str = ""  # "seven sources carried it…"
-    why_is_written: bool = False  # by an editor, instead of being based on the score
-    also: tuple[EditionLink, ...] = ()  # all others that reported it; emails name the first few
+    why_is_written: bool = False  # True if written by an editor rather than based on the score
+    also: tuple[EditionLink, ...] = ()  # all other reports; emails show the first few
     related: tuple[EditionLink, ...] = ()
     picture: EditionImage | None = None
     when: EntryDate | None = None  # events and opportunities
-    due: EntryDate | None = None  # a deadline in its texts, if `when` isn't one or is later
-    details: tuple[str, ...] = ()  # events: place, price; products: maker
-    since: EarlierAppearance | None = None  # for a story of an earlier edition
+    due: EntryDate | None = None  # a deadline in its texts, unless `when` is an earlier or equal deadline
+    details: tuple[str, ...] = ()  # place and price of an event; maker of a product
+    since: EarlierAppearance | None = None  # if it continues a story of an earlier edition
 
     @property
     def has_other_credit(self) -> bool:
-        """True if the news is from a publisher other than the source."""
+        """Whether the news is from a publisher other than the source."""
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
 
     @property
     def source_and_date(self) -> str:
-        """The known source and date: "CISA, Nov 18"."""
+        """The source and date, as far as known: "CISA, Nov 18"."""
         return ", ".join(filter(None, (self.source, self.date)))
 
     @property
     def summary_lender(self) -> str:
-        """The publisher of the summary if it isn't that of the linked article; else empty."""
+        """The publisher of the summary, or "" if it's the publisher of the linked article."""
         origin = self.summary_origin if self.summary else None
         return origin.publisher if origin and origin.lent_to else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RankedLine:
-    """A story of a ranking that's in another section: its rank, from 1, and that section's title."""
+    """A story of a ranking that appears in another section.
+
+    `rank` counts from 1, and `section` is the title of the other section.
+    """
 
     rank: int
     headline: str
@@ -136,18 +145,18 @@ class RankedLine:
 
 @dataclass(frozen=True, slots=True)
 class EditionSection:
-    """One section of the edition; sections without entries are omitted."""
+    """A section of the edition. Sections without entries are omitted."""
 
     key: str
     kind: str  # a key of `edition.kinds.SECTION_KINDS`
     title: str
     note: str
     entries: tuple[SectionEntry, ...]
-    ranked_elsewhere: tuple[RankedLine, ...] = ()  # in a ranking, stories of other sections
+    ranked_elsewhere: tuple[RankedLine, ...] = ()  # for a ranking: stories that appear in other sections
 
     @property
     def ranking(self) -> list[SectionEntry | RankedLine]:
-        """The entries and the stories in other sections, in the order of the ranking."""
+        """The entries and the stories in other sections, in order of rank."""
         ranked: list[SectionEntry | RankedLine] = list(self.entries)
         for line in self.ranked_elsewhere:
             ranked.insert(line.rank - 1, line)
@@ -156,7 +165,7 @@ class EditionSection:
 
 @dataclass(frozen=True, slots=True)
 class LabeledBlock:
-    """A block that isn't news: a sponsor's, an opportunity, or a correction of an earlier edition.
+    """A block that isn't news: a sponsor's, an opportunity, or a correction to an earlier edition.
 
     It runs in every edition released from the first to the last day.
     """
@@ -164,25 +173,28 @@ class LabeledBlock:
     id: str
     kind: BlockKind
     headline: str
-    name: str = ""  # who pays, or who offers
+    name: str = ""  # the sponsor, or the organization with the opportunity
     text: str = ""
     url: str = ""
-    after: str = ""  # the key of the section before it; if empty or not in the edition, the first section's
-    first_day: date | None = None  # None: from the start
-    last_day: date | None = None  # None: until it's removed
+    after: str = ""  # key of the section before it; if empty or missing from the edition, it's the first section
+    first_day: date | None = None  # None if there's no start date
+    last_day: date | None = None  # None if it runs until it's removed
     picture: EditionImage | None = None
 
     def runs_on(self, day: date) -> bool:
-        """Return whether it runs in an edition released on a day of the publication's calendar."""
+        """Return True if the block runs in an edition released on a day in the publication's time zone."""
         return (self.first_day or day) <= day <= (self.last_day or day)
 
     def is_over(self, day: date) -> bool:
-        """Return whether its last day is before a day."""
+        """Return True if the block's last day is before a given day."""
         return self.last_day is not None and self.last_day < day
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and its authors as in the audit log; none for the sponsor's block."""
+    """A block that an edition starts with, and its authors as in the audit log.
+
+    The sponsor's block has no authors.
+    """
 
     block: LabeledBlock
     authors: tuple[str, ...] = ()
@@ -190,19 +202,19 @@ class BlockWithAuthors(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EditionContent:
-    """The content of an edition that its templates show; none of it is HTML."""
+    """The content of an edition that its templates show. None of it is HTML."""
 
     name: str  # 2026-W47
     number: int
     subject: str
     preheader: str
     date: str  # "Friday, November 20, 2026"
-    minutes: int  # reading time
+    minutes: int  # reading time in minutes
     intro: str
     editor: str
     sections: tuple[EditionSection, ...]
     blocks: tuple[LabeledBlock, ...] = ()
-    released_on: CalendarDay = field(kw_only=True)  # the day in `date`
+    released_on: CalendarDay = field(kw_only=True)  # the day shown in `date`
 
     @property
     def linked_articles(self) -> dict[str, str]:
@@ -221,13 +233,16 @@ class EditionContent:
 
 
 def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
-    """Return the sections in an edition's JSON values; empty if there are none."""
+    """Return the sections in an edition's JSON values, or () if there are none."""
     return type_adapter(tuple[EditionSection, ...]).validate_python(data.get("sections", ()))
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """A rendered fragment: `kind` is html, text, web, page, short, or short-text; `body` is its text without the slots."""
+    """A rendered fragment.
+
+    `kind` is html, text, web, page, short, or short-text. `body` is the text without the slots.
+    """
 
     kind: str
     name: str
@@ -241,7 +256,10 @@ class RenderedFragment:
 
 
 def truncate_text(text: str, max_length: int) -> str:
-    """Return a text of at most `max_length` characters, cut at the end of a word with an ellipsis if necessary."""
+    """Truncate a text to `max_length` characters, after a word and with an ellipsis.
+
+    Shorter texts stay unchanged.
+    """
     if len(text) <= max_length:
         return text
     head = text[: max_length - 1]
@@ -251,7 +269,7 @@ def truncate_text(text: str, max_length: int) -> str:
 def map_article_headlines(sections: Iterable[EditionSection]) -> dict[str, str]:
     """Return the headlines of all articles that sections link to, by URL.
 
-    A link under a story has its own text, followed by the story's headline.
+    For a link under a story, it's the link's text followed by the story's headline.
     """
     articles: dict[str, str] = {}
     for entry in (entry for section in sections for entry in section.entries):

@@ -5,8 +5,8 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def format_issue(number: object, language: SubscriberLanguage) -> str:
-    """Return the issue as in a sentence: "No. 147" or "breaking news"."""
-    if str(number) == str(BREAKING_NEWS_NUMBER):  # facts of an email have it as text
+    """Return the issue as part of a sentence: "No. 147" or "breaking news"."""
+    if str(number) == str(BREAKING_NEWS_NUMBER):  # the values stored for an email contain it as text
         return language.pgettext("an edition, as in “a correction to breaking news”", "breaking news")
     return language.gettext("No. %(number)s", number=number)
 

@@ -1,4 +1,7 @@
-"""Editors' changes to a draft, counted by story, from the proposal to the approved content. Pure."""
+"""Counts of editors' changes to a draft, by story. Pure functions.
+
+The approved content is compared with the proposal.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -11,9 +14,10 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 
 @dataclass(frozen=True, slots=True)
 class EditorChangeCounts:
-    """The numbers of a draft's stories by what editors did with them.
+    """The number of a draft's stories by what editors did to them.
 
-    Each proposed story was kept (neither moved nor rewritten), dropped, moved, rewritten, or both of the last two.
+    Each proposed story was kept (neither moved nor rewritten), dropped, moved, rewritten, or both
+    moved and rewritten.
     """
 
     proposed: int
@@ -41,8 +45,9 @@ class EditorChangeCounts:
 def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> EditorChangeCounts:
     """Return how many stories editors kept, dropped, moved, added, and rewrote.
 
-    A story whose lead is another page counts as rewritten, if both versions list one of the two pages. Consequences of
-    an action on another story don't count, such as the image that the next story gets when the lead is moved.
+    A story that has a different lead counts as rewritten if both versions list one of the two
+    pages. Side effects of an action on another story don't count, such as the image that a story
+    gets when the lead is moved away.
     """
     changes = [change for change in compare_contents(proposed, approved).changes if change.before or change.after]
     kinds = Counter(change.kind for change in changes)
@@ -61,7 +66,7 @@ def count_editor_changes(proposed: EditionContent, approved: EditionContent) -> 
 
 
 def _is_rewritten(change: ContentChange, proposed: EditionContent, approved: EditionContent) -> bool:
-    """Return whether an editor wrote a text, or chose an image, of a kept story."""
+    """Return True if an editor wrote a text, or chose an image, for a kept story."""
     if change.kind is not ChangeKind.REWRITTEN or change.before is None or change.after is None:
         return False
     was, now = _find_entry(proposed, change.before), _find_entry(approved, change.after)
@@ -75,7 +80,7 @@ def _is_rewritten(change: ContentChange, proposed: EditionContent, approved: Edi
         case "kicker":
             return change.before.section == change.after.section
         case "picture":
-            # Only some places have an image.
+            # Only some places show an image.
             return was.picture is not None and now.picture is not None
         case name:
             return name in {"headline", "note"}

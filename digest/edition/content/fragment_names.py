@@ -1,18 +1,18 @@
-"""The names of an edition's fragments, which state the parts of the edition that a fragment belongs to.
+"""The names of an edition's fragments, which say which parts of the edition a fragment belongs to.
 
-`section:events` is a section. `section:events.date-1` belongs to that section but is in another place.
-`section:events+opportunities.dates` belongs to several sections, and is kept if one of them is.
-`section:topics:maritime-security.topic` is one topic of a section that lists topics, and `section:topics:` is kept if
-one of its topics is. Fragments without the prefix are in all emails.
+`section:events` is a section. `section:events.date-1` belongs to that section but is in a different
+place. `section:events+opportunities.dates` belongs to several sections, and is kept if one of them
+is. `section:topics:maritime-security.topic` is one topic in a section that lists topics, and
+`section:topics:` is kept if one of its topics is. Fragments without the prefix are in all emails.
 
 Lines about the whole email have several versions, of which an email contains one:
 
-- `section:events.or-dates`: of the fragments with the same `or-`, the first with all its parts in the email.
-  `whole.or-preheader` is for the whole edition.
-- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text; their names state the numbers
-  of words in a part and in the rest.
-- `section:events.lines-3`: three lines of the short edition, if they make it no longer than ten. `lines-head` is their
-  heading.
+- `section:events.or-dates`: among the fragments with the same `or-`, the first one whose parts are
+  all in the email. `whole.or-preheader` is for the whole edition.
+- `minutes-4`: the reading time. `section:events.words-340` and `words-90` have no text; their names
+  give the number of words in a part and in the rest.
+- `section:events.lines-3`: three lines of the short edition, unless they would make it longer than
+  ten. `lines-head` is their heading.
 
 The keys are those of `subscribers.part_keys`.
 """
@@ -28,57 +28,61 @@ Names = Collection[str]
 PREHEADER_PART = "or-preheader"
 _WHOLE_EDITION = "whole."
 WHOLE_PREHEADER, ANY_PREHEADER = f"{_WHOLE_EDITION}{PREHEADER_PART}", f"any.{PREHEADER_PART}"
+# For the short edition, with and without the reading time.
 WHOLE_OPENING, ANY_OPENING = (
     f"{_WHOLE_EDITION}or-opening",
     "any.or-opening",
-)  # of the short edition, with and without its minutes
+)
 LINES_HEAD = "lines-head"
-MAX_SHORT_LINES = 10  # of the short edition
-# For adults silently reading English nonfiction: M. Brysbaert, "How many words do we read per minute?", Journal of
-# Memory and Language 109 (2019).
+MAX_SHORT_LINES = 10  # maximum for the short edition
+# Speed of adults silently reading English nonfiction: M. Brysbaert, "How many words do we read per
+# minute?", Journal of Memory and Language 109 (2019).
 WORDS_PER_MINUTE = 238
 
 
 def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
-    """Return the name of a fragment of the parts with some keys; `part` tells it from their other fragments."""
+    """Return the name of a fragment that belongs to the parts with some keys.
+
+    `part` distinguishes it from other fragments of these parts.
+    """
     return f"{_PREFIX}{'+'.join(sorted(keys))}{f'.{part}' if part else ''}"
 
 
 def list_fragment_keys(name: str) -> frozenset[str]:
-    """Return the keys of the parts that a fragment belongs to; empty if it's in all emails."""
+    """Return the keys of the parts that a fragment belongs to, or an empty set if it's in all emails."""
     if not name.startswith(_PREFIX):
         return frozenset()
     return frozenset(name.removeprefix(_PREFIX).partition(".")[0].split("+"))
 
 
 def list_fragment_sections(name: str) -> frozenset[str]:
-    """Return the keys of the sections that a fragment belongs to; empty if it's in all emails."""
+    """Return the keys of the sections that a fragment belongs to, or an empty set if it's in all emails."""
     return frozenset(split_part_key(key)[0] for key in list_fragment_keys(name))
 
 
 def is_continuation_fragment(name: str) -> bool:
-    """Return whether a fragment continues the block before it, as a row of a list does."""
+    """Return True if a fragment continues the block before it, as a row of a list does."""
     part = name.partition(".")[2]
     return part in {"or-next", "dates-end", "topic", "end"} or part.startswith(("date-", "lines-"))
 
 
 def is_opening_fragment(name: str) -> bool:
-    """Return whether a fragment belongs to the opening lines of a text email."""
+    """Return True if a fragment belongs to the opening lines of a text email."""
     return name in {"head", "masthead", WHOLE_OPENING, ANY_OPENING} or name.startswith("minutes-")
 
 
 def is_alternative_fragment(name: str) -> bool:
-    """Return whether a fragment is one of several versions of a line."""
+    """Return True if a fragment is one of several versions of a line."""
     return name.partition(".")[2].startswith(_ALTERNATIVE)
 
 
 def count_minutes(words: int) -> int:
-    """Return the minutes it takes to read some words, rounded and at least one."""
+    """Return the number of minutes needed to read some words, rounded and at least 1."""
     return max(1, round(words / WORDS_PER_MINUTE))
 
 
 def read_word_counts(names: Iterable[str]) -> dict[str, int]:
-    """Return the number of words in each part, which fragment names state, by the part's key."""
+    """Return the number of words in each part, as stated by fragment names, by the part's key."""
     numbers = ((name, _read_number(name, "words")) for name in names)
     return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
 
@@ -93,7 +97,10 @@ def are_omitted(
     omitted: Collection[str],
     parts: Collection[str],
 ) -> bool:
-    """Return whether all `keys` are omitted, alone or with their section; `parts` are all keys of the edition."""
+    """Return True if all `keys` are omitted, either by themselves or with their section.
+
+    `parts` are all keys of the edition.
+    """
     for key in keys:
         section_key, _ = split_part_key(key)
         topics = [part for part in parts if part.startswith(key)] if key.endswith(":") else [key]
@@ -105,8 +112,8 @@ def are_omitted(
 def list_excluded_fragments(names: Iterable[str], omitted_parts: Collection[str]) -> frozenset[str]:
     """Return the names of the fragments that an email without some parts doesn't contain.
 
-    They belong only to omitted parts, or are versions of a line that aren't used. `names` are the names of all of an
-    edition's fragments, in reading order.
+    These belong only to omitted parts, or are versions of a line that aren't used. `names` are the
+    names of all of an edition's fragments, in reading order.
     """
     return _list_excluded_fragments(tuple(dict.fromkeys(names)), frozenset(omitted_parts))
 
@@ -163,6 +170,6 @@ def _list_other_lines(kept: Collection[str]) -> Iterator[str]:
 
 
 def _read_number(name: str, word: str) -> int | None:
-    """Return the number in the name of a fragment or its part: 4 in `minutes-4`; None for another name."""
+    """Return the number in the name of a fragment or its part (4 in "minutes-4"), or None."""
     kind, _, number = (name.partition(".")[2] or name).rpartition("-")
     return int(number) if kind == word and number.isdecimal() else None

@@ -1,4 +1,4 @@
-"""The basis of an edition's emails and pages: its rendered fragments, and the content of headers."""
+"""The basis of an edition's emails and pages: its rendered fragments and its header values."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -12,8 +12,8 @@ from digest.edition.content.slotted_text import SlottedText, join_slotted_texts
 from digest.settings import Settings
 from digest.store.models import Edition
 
-# Two are the short edition, as HTML and as text; "words" fragments are empty and have the numbers of words in their
-# names.
+# "short" and "short-text" are the short edition as HTML and as text. "words" fragments are empty;
+# their names give numbers of words.
 FragmentKind = Literal["html", "text", "web", "page", "short", "short-text", "words"]
 MAIL_KINDS: tuple[FragmentKind, ...] = ("html", "text", "short", "short-text")
 _HREF = re.compile(r'\shref="([^"]+)"')
@@ -23,9 +23,10 @@ _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 def join_fragments(
     fragments: Collection[RenderedFragment], kind: FragmentKind, omitted_parts: Collection[str] = frozenset()
 ) -> SlottedText:
-    """Join an edition's fragments of one kind in order, without omitted parts; `fragments` are of all kinds.
+    """Join an edition's fragments of one kind in order, without the omitted parts.
 
-    The web copy consists of the `html` fragments, except where there's a `web` fragment of the same name.
+    `fragments` are of all kinds. The web copy consists of the "html" fragments, replaced by the
+    "web" fragment of the same name where there is one.
     """
     left_out = list_excluded_fragments((fragment.name for fragment in fragments), omitted_parts)
     chosen = [fragment for fragment in fragments if fragment.kind == kind]
@@ -39,7 +40,7 @@ def join_fragments(
 class MailableEdition:
     """An edition with everything that approval covers, as drafted or approved.
 
-    `pieces` are in reading order; `base_url` is that of its links, without a trailing slash.
+    `pieces` are in reading order. `base_url` is the base of the edition's links, without a trailing slash.
     """
 
     name: str
@@ -55,7 +56,10 @@ class MailableEdition:
     pieces: tuple[RenderedFragment, ...]
 
     def join(self, kind: FragmentKind, omitted_parts: Collection[str] = frozenset()) -> SlottedText:
-        """Join its fragments of one kind in order, without omitted parts; see `join_fragments`."""
+        """Join the fragments of one kind in order, without the omitted parts.
+
+        See `join_fragments`.
+        """
         return join_fragments(self.pieces, kind, omitted_parts)
 
     def find_preheader(self, omitted_parts: Collection[str]) -> str:
@@ -68,7 +72,10 @@ class MailableEdition:
 
 
 def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
-    """Return the URLs that an edition's sections link to, each once, in reading order, without its own pages."""
+    """Return the distinct URLs that an edition's sections link to, in reading order.
+
+    The edition's own pages are omitted.
+    """
     pieces = (piece for piece in mailable.pieces if piece.kind == "html")
     sections = "".join(piece.body for piece in pieces if piece.name.startswith("section:"))
     links = filter(_WEB_LINK.match, dict.fromkeys(map(unescape, _HREF.findall(sections))))

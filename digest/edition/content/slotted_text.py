@@ -1,7 +1,8 @@
-"""Text with slots, which sending fills in for each subscriber.
+"""Text with slots, which are filled in for each subscriber during sending.
 
-A slot isn't written in the text but is an offset stored with it, so no text can be read as a slot. Only templates
-create slots: they write marks with a nonce (`rendering.slot_marks`) that's never disclosed.
+A slot isn't written in the text. It's an offset stored with it, so no text can be taken for a slot.
+Only templates create slots, by writing marks with a nonce that's never disclosed
+(`rendering.slot_marks`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,9 +18,9 @@ class Slot:
     name: str
 
 
-LEAVE_SLOT = Slot("leave-token")  # the subscriber's one-click token, 22 characters, after `/u/`
+LEAVE_SLOT = Slot("leave-token")  # the subscriber's one-click token, which has 22 characters, after `/u/`
 PREFERENCES_SLOT = Slot("preferences-token")  # the subscriber's token after `/preferences/`
-SIGNUP_SLOT = Slot("asked-for-it")  # "March 4, 2026, at hls.today": the subscriber's sign-up time and source
+SIGNUP_SLOT = Slot("asked-for-it")  # the subscriber's sign-up time and source: "March 4, 2026, at hls.today"
 
 SlotPositions = tuple[tuple[int, Slot], ...]
 
@@ -33,7 +34,7 @@ class SlottedText:
 
     @classmethod
     def from_parts(cls, parts: Iterable[str | Slot]) -> "SlottedText":
-        """Return a text made of literal parts and slots in order."""
+        """Return a text made of literal parts and slots, in order."""
         text, slots = "", list[tuple[int, Slot]]()
         for part in parts:
             if isinstance(part, Slot):
@@ -43,7 +44,7 @@ class SlottedText:
         return cls(text, tuple(slots))
 
     def parts(self) -> Iterator[str | Slot]:
-        """Yield the nonempty literal parts and the slots in order."""
+        """Yield the nonempty literal parts and the slots, in order."""
         start = 0
         for offset, slot in self.slots:
             if offset > start:
@@ -59,7 +60,7 @@ class SlottedText:
         return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
-        """Return the text with the slots in `values` filled and all others kept."""
+        """Return the text with the slots in `values` filled and the others kept."""
 
         def fill_part(part: str | Slot) -> str | Slot:
             return values.get(part, part) if isinstance(part, Slot) else part
@@ -73,7 +74,7 @@ def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
 
 
 def pack_slots(slots: SlotPositions) -> list[list[Any]]:
-    """Return the offset and name of each slot, the form that's stored and hashed."""
+    """Return the offset and name of each slot. Slots are stored and hashed in this form."""
     return [[offset, slot.name] for offset, slot in slots]
 
 

@@ -10,39 +10,37 @@ from digest.collect.texts.written_times import find_days
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.select.selection_types import CandidateArticle
 
-MAX_AHEAD = timedelta(days=300)  # later deadlines need their year, which the line "Next deadline" doesn't have
+MAX_AHEAD = timedelta(days=300)  # later deadlines need the year, which the line "Next deadline" doesn't show
 
 
 def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
     """Return the upcoming deadlines that an entry's texts state, and an event's own, soonest first.
 
-    They're still ahead at the release, but not by more than `MAX_AHEAD`. If the entry is a call with a deadline, only
-    earlier ones count. `release_at` is in the publication's time zone.
+    They must be after the release, but not by more than `MAX_AHEAD`. If the entry is a call with a
+    deadline, only earlier ones count. `release_at` is in the publication's time zone.
     """
     by_day = {deadline.day: deadline for deadline in find_deadlines(_join_texts(entry), release_at)}
     if lead.deadline and entry.when and entry.when.kind == "event":
-        by_day[lead.deadline.day] = lead.deadline  # may be more precise
+        by_day[lead.deadline.day] = lead.deadline  # it may be more precise
     return _pick_upcoming(sorted(by_day.values(), key=attrgetter("order")), entry, release_at)
 
 
 def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
     """Return the upcoming deadlines that an entry's texts give only as a weekday.
 
-    A weekday is the first one after the publication day of the entry's lead.
-
-    Only the lead's own text counts, because the reference day of an editor's text or another article's summary is
-    unknown.
+    A weekday is the first one after the publication day of the entry's lead. Only the lead's own text
+    counts, because the reference day of an editor's text, or of another article's summary, is unknown.
     """
     if not lead.has_date:
         return ()
     texts = [text for text in (entry.headline, entry.summary) if text in f"{lead.title}\n{lead.summary}"]
-    # In UTC, an American evening is already the next day, so a weekday is never resolved a day early.
+    # In UTC, an evening in America is already the next day, so a weekday is never resolved a day early.
     implied = find_weekday_deadlines(". ".join(texts), lead.dated_at)
     return _pick_upcoming(implied, entry, release_at)
 
 
 def states_deadline(entry: SectionEntry, day: date) -> bool:
-    """Return whether an entry's texts state a deadline on a day, by its date or its weekday."""
+    """Return True if an entry's texts state a deadline on a day, by date or weekday."""
     shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=1)
     texts = _join_texts(entry)
     deadlines = (*find_deadlines(texts, shortly_before), *find_weekday_deadlines(texts, shortly_before))
@@ -60,7 +58,7 @@ def _pick_upcoming(
 
 
 def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
-    """Yield the days after the release day that texts mention, each as section title, the text's place, and day.
+    """Yield the days after the release that texts mention, as (section title, place of the text, day).
 
     The title is empty for the opening lines and the labeled blocks.
     """

@@ -1,4 +1,4 @@
-"""Loading of the inputs of selection: candidates, and the content of earlier editions."""
+"""Loading of the input for selection: candidates, and the content of earlier editions."""
 
 import re
 from collections import defaultdict
@@ -36,16 +36,21 @@ from digest.store.imported_edition_models import ImportedEdition
 from digest.store.models import Article, Edition, EditionStory, Source
 
 RELATED_LOOKBACK = timedelta(days=120)
-MAX_STORY_ARTICLES = 20  # how many articles of an earlier edition's story are loaded at most
-KEPT_REASON = "an editor kept it for the next edition"  # of a story that an edition left out
+MAX_STORY_ARTICLES = 20  # maximum number of articles to load for a story of an earlier edition
+KEPT_REASON = "an editor kept it for the next edition"  # reason stored for a story that an edition left out
 _URLS_PER_QUERY = 500
-_SAME_EVENT_WORDS = 2  # shared by the titles of two events on one day if they're the same event
-_FEED_SUBDOMAIN = re.compile(r"^(?:feeds?|rss)\.")  # of a site that has its feeds on another host
-MAX_EARLIER_ARTICLES = 2000  # newest earlier articles that are considered for "related"
+_SAME_EVENT_WORDS = 2  # number of title words shared by two listings of an event on the same day
+_FEED_SUBDOMAIN = re.compile(r"^(?:feeds?|rss)\.")  # subdomain of a site that has its feeds on a separate host
+# Number of the newest earlier articles that are considered for "related".
+MAX_EARLIER_ARTICLES = 2000
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Return a window's articles, the events and opportunities to announce at a release, and stories kept for it."""
+    """Return the candidates for an edition.
+
+    These are the articles in its window, the events and opportunities to announce at its release,
+    and the stories kept for it.
+    """
     seen_before, kept = _urls_seen_before(session, window, release_at), _map_kept_urls(session, release_at)
     rows: list[Row[Article, Source]] = []
     for kind in {kind.source_section: kind for kind in SECTION_KINDS.values()}.values():
@@ -67,9 +72,10 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Return the candidates for articles' rows; one withdrawn by its own site counts as withdrawn for all sources.
+    """Return the candidates for articles' rows.
 
-    If only a publisher's host is known, the publisher gets the name of the news source on that host.
+    An article withdrawn by its own site counts as withdrawn for all sources. If only a publisher's
+    host is known, the publisher gets the name of the news source on that host.
     """
     names = _map_hosts_to_publishers(session)
     candidates = [
@@ -81,7 +87,7 @@ def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> 
 
 
 def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
-    """Return the news sources' publishers by host, except hosts that several publishers share."""
+    """Return the news sources' publishers by host, omitting hosts that several publishers share."""
     named: dict[str, set[str]] = defaultdict(set)
     for url, publisher in session.execute(select(Source.url, Source.publisher).where(Source.section == NEWS_SECTION)):
         named[_FEED_SUBDOMAIN.sub("", site_name(url))].add(publisher)
@@ -89,9 +95,9 @@ def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
-    """Return whether official or own news announces a future event, which readers look for by date.
+    """Return True if official or own news announces a future event, which readers look for by date.
 
-    If a calendar lists the event, the news stays news, so that it isn't announced twice.
+    If a calendar lists the event, the news stays news, so that the event isn't announced twice.
     """
     starts_at = candidate.starts_at
     is_ahead = starts_at is not None and starts_at > release_at
@@ -110,8 +116,8 @@ def _is_same_event(one: CandidateArticle, other: CandidateArticle) -> bool:
 def _urls_seen_before(session: Session, window: EditionWindow, release_at: datetime) -> set[str]:
     """Return the URLs of all articles that earlier editions placed or left out, except withdrawn pages.
 
-    An edition's stories record what it considered. Row numbers and times don't: on PostgreSQL, a lower number may
-    become visible after a higher one, and a date may be corrected after the cutoff.
+    An edition's stories record what it considered. Row numbers and times don't: on PostgreSQL, a
+    lower number may become visible after a higher one, and a date may be corrected after the cutoff.
     """
     near = select_editions_before(release_at).where(Edition.cut_off > window.late_from)
     is_near = EditionStory.edition_id.in_(near.with_only_columns(Edition.id))
@@ -120,7 +126,7 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
 
 
 def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
-    """Return the URLs of articles that editors of the previous edition kept for a release, each with that edition."""
+    """Return the URLs of articles that the previous edition's editors kept, each with that edition's name."""
     last = session.scalar(select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(1))
     if last is None:
         return {}
@@ -174,7 +180,7 @@ def build_candidate(article: Article, source: Source) -> CandidateArticle:
 
 
 def may_mail_image(source: Source, article: Article | ParsedItem) -> bool:
-    """Return whether the source's settings and the image's credit permit using an article's image in email."""
+    """Return True if the source's settings and the image's credit permit using an article's image in email."""
     if source.images != "credited":
         return source.images in {"own", "licensed"}
     credit, alt = article.image_credit, article.image_alt
@@ -190,7 +196,10 @@ def _stated_deadline(article: Article) -> Deadline | None:
 def load_previous_editions(
     session: Session, window: EditionWindow, release_at: datetime, edition_count: int
 ) -> PreviousEditions:
-    """Return the stories of the last `edition_count` editions before a release, and older articles for "related"."""
+    """Return the stories of the last editions before a release, and older articles for "related".
+
+    `edition_count` is the number of editions.
+    """
     recent = select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(edition_count)
     placed: list[tuple[Edition, EditionStory]] = []
     in_section = select(EditionStory).where(EditionStory.section.is_not(None)).order_by(EditionStory.id)
@@ -200,7 +209,7 @@ def load_previous_editions(
             placed.append((edition, story))
             title, number = story.title, edition.number
             used += (PreviouslyUsedArticle(edition.name, url, title, number) for url in story.members)
-    # Editions from before this installation fill up the number if it has too few of its own.
+    # If there are too few editions of this installation, editions from before it make up the number.
     own_count = len({edition.id for edition, _ in placed})
     past_editions = load_imported_editions(session, release_at, max(0, edition_count - own_count))
     for past in past_editions:
@@ -229,7 +238,7 @@ def load_previous_editions(
 
 
 def _list_past_stories(past: Iterable[ImportedEdition]) -> Iterator[EarlierStory]:
-    """Yield the stories of past editions with a page to link to and a number to name them by."""
+    """Yield the stories of past editions that have a page to link to and a number."""
     for edition in past:
         if edition.number is not None and usable_url(edition.address):
             for story in edition.stories:

@@ -1,6 +1,7 @@
-"""Composition of an edition from a stored proposal and its edits: fold, write, sanitize, render.
+"""Composition of an edition from a stored proposal and its edits.
 
-Composing only reads the templates; the functions at the end store the result.
+The edits are applied, and the content is written, sanitized, and rendered. Composing only reads the
+templates. The functions at the end store the result.
 """
 
 import json
@@ -37,7 +38,7 @@ NOT_AS_COMPOSED = "doesn't match its stories, edits, and settings. The settings 
 
 @dataclass(frozen=True, slots=True)
 class ComposedEdition:
-    """An edition with its edits applied: its arrangement, its content, and its rendered fragments in order."""
+    """An edition with its edits applied: its arrangement, its content, and its rendered fragments."""
 
     arrangement: Arrangement
     content: EditionContent
@@ -64,25 +65,28 @@ def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, set
 def build_proposed_content(
     proposal: ProposalWithLateStories, identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
-    """Return the content of an edition without editors' changes; its subject isn't rendered."""
+    """Return the content of an edition without editors' changes. Its subject isn't rendered."""
     return build_edited_content(proposal, (), identity, settings)
 
 
 def build_edited_content(
     proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
-    """Return the content of an edition with some of its edits; its subject isn't rendered."""
+    """Return the content of an edition with some of its edits. Its subject isn't rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
     return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
 def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
-    # Sanitized before it's stored, so that it's read as stored.
+    # Content is sanitized before it's stored, so that it's the same when it's read.
     return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 
 
 def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
-    """Store an edition's content, authors, and completeness in its row; it becomes a draft, or incomplete."""
+    """Store an edition's content, authors, and completeness in its row.
+
+    The edition becomes a draft, or incomplete.
+    """
     reason = composed.arrangement.incomplete_reason
     edition.state = EditionState.INCOMPLETE if reason else EditionState.DRAFT
     edition.held_because = reason
@@ -92,7 +96,7 @@ def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
 
 
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
-    """Return a draft rendered from its stored proposal and edits; None if there's no genuine proposal."""
+    """Return a draft rendered from its stored proposal and edits, or None without a genuine proposal."""
     proposal = load_proposal(session, edition)
     identity = EditionIdentity.of_edition(edition)
     return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
@@ -105,9 +109,10 @@ def matches_composition(
     *,
     pieces: tuple[RenderedFragment, ...] | None = None,
 ) -> bool:
-    """Return whether a stored draft is byte for byte what its proposal, edits, and settings give.
+    """Return True if a stored draft is byte for byte what its proposal, edits, and settings produce.
 
-    `pieces` are compared instead of its stored fragments. If `composed` is None, it doesn't match.
+    If `pieces` are given, they're compared instead of the stored fragments. If `composed` is None,
+    return False.
     """
     if composed is None:
         return False
@@ -126,16 +131,19 @@ def _dump_columns(edition: Edition) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StoryRow:
-    """The values of a story's row in an edition: its place, or why it's left out (then `position` is 0)."""
+    """The values of a story's row in an edition: its place, or why it was left out.
+
+    `position` is 0 if the story was left out.
+    """
 
     scored: ScoredStory
     section: str | None
     position: int
     reason: str
-    supporting_urls: tuple[str, ...]  # of the articles of its supporting stories
+    supporting_urls: tuple[str, ...]  # of the articles in its supporting stories
 
     def as_values(self) -> dict[str, Any]:
-        """Return the values of all columns by name, except the edition's ID."""
+        """Return the values of all columns by name, except for the edition's ID."""
         lead = self.scored.lead
         urls = (article.url for article in self.scored.story.members)
         return {
@@ -153,10 +161,10 @@ class StoryRow:
 def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | None = None) -> dict[str, StoryRow]:
     """Return the values of an edition's story rows, by the URL of each story's lead.
 
-    The articles of supporting stories count as their main story's, because readers were sent to them. Stories in the
-    tray have no row, because the edition hasn't considered them: they belong to the next edition unless they're placed.
-    Stories that `compared_with` leaves out, too, have the same row there and are skipped; they're most of a week's
-    stories.
+    The articles of supporting stories count as their main story's, because readers were sent to
+    them. Stories in the tray have no row, because the edition hasn't considered them: they belong
+    to the next edition unless they're placed. Stories that `compared_with` also leaves out have the
+    same row there and are skipped; they're most of a week's stories.
     """
     common = set(map(id, compared_with.left_out)) if compared_with else set()
     rows = [
@@ -179,7 +187,10 @@ def replace_story_rows(session: Session, edition: Edition, arrangement: Arrangem
 
 
 def update_story_rows(session: Session, edition: Edition, *, before: Arrangement, after: Arrangement) -> None:
-    """Change an edition's story rows from one arrangement to another, leaving the rows of unchanged stories alone."""
+    """Change an edition's story rows from one arrangement to another.
+
+    Rows of unchanged stories aren't touched.
+    """
     old, new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}

@@ -1,4 +1,7 @@
-"""Writing of an edition's content from its arrangement. Pure, so equal arrangements give equal editions."""
+"""Writing of an edition's content from its arrangement.
+
+The functions are pure, so equal arrangements result in equal editions.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +32,7 @@ BREAKING_NEWS_SPAN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class EditionIdentity:
-    """An edition's name, number, and release, and the start of its week."""
+    """An edition's name, number, and send time, and the start of its week."""
 
     name: str
     number: int
@@ -44,12 +47,15 @@ class EditionIdentity:
 
     @property
     def is_breaking_news(self) -> bool:
-        """True for an extra edition of breaking news."""
+        """Whether it's an extra edition with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
     def news_from(self) -> datetime | None:
-        """The time before which an article is older news: the start of the week, or a day before breaking news."""
+        """The time before which an article counts as older news.
+
+        It's the start of the week, or a day before the release of breaking news.
+        """
         return self.release_at - BREAKING_NEWS_SPAN if self.is_breaking_news else self.opens_at
 
 
@@ -59,10 +65,10 @@ def build_content(
     """Return the content for an arrangement, without empty sections and with editors' texts unchanged.
 
     Args:
-        arrangement: the places of stories, and editors' texts.
-        identity: name, number, and release.
-        file: the settings with the publication's texts, its sections, and their titles.
-        language: the language of subscriber-facing text.
+        arrangement: the places of stories, and the editors' texts.
+        identity: the name, number, and send time.
+        file: the settings with the publication's texts and its sections.
+        language: the language of text for subscribers.
     """
     zone = file.publication.zone
     release_at = identity.release_at.astimezone(zone)
@@ -79,7 +85,7 @@ def build_content(
     deadline = find_next_deadline(sections)
     preheader = compose_preheader(headlines[1:], deadline.when if deadline else None, language)
     written = arrangement.texts
-    # The default intro is about a regular edition.
+    # The default intro is meant for regular editions.
     usual_intro, usual_editor = (
         ("", "") if identity.is_breaking_news else (file.publication.intro, file.publication.editor)
     )
@@ -134,7 +140,7 @@ def _write_entries(
 
 
 def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> content.SectionEntry:
-    """Return an entry with the supporting stories before its related articles."""
+    """Return an entry with its supporting stories placed before the related articles."""
     if not story.supporting:
         return entry
     under = []
@@ -148,7 +154,10 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
 
 
 def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: SectionKind) -> content.SectionEntry:
-    """Return an entry with editors' texts; the reason for its place applies only where it's shown."""
+    """Return an entry with the editors' texts.
+
+    The reason for its place is used only where it's shown.
+    """
     texts = story.texts
     is_summary_written = StoryField.SUMMARY in texts
     return replace(
@@ -164,9 +173,10 @@ def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: Section
 
 
 def _choose_due(entry: content.SectionEntry, story: ArrangedStory, context: EntryContext) -> EntryDate | None:
-    """Return the deadline to announce, an event's own or from an entry's texts: an editor's choice, else the soonest.
+    """Return the deadline to announce, or None.
 
-    One given only as a weekday is announced only if an editor chose it.
+    It's an editor's choice, or else the soonest among an event's own and those in an entry's texts.
+    A deadline given only as a weekday is announced only if an editor chose it.
     """
     if context.release_at is None:
         return None

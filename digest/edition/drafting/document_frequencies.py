@@ -1,6 +1,7 @@
-"""The installation's own word table: the number of earlier articles with each word, frozen at a window's first draft.
+"""The installation's own word table: the number of earlier articles that contain each word.
 
-Articles that arrive late or change their text don't affect it, so all drafts of a window use the same table.
+The table is frozen at a window's first draft. Articles that arrive late or change their text don't
+affect it, so all drafts of a window use the same table.
 """
 
 from datetime import timedelta
@@ -13,13 +14,13 @@ from digest.select.text_similarity import distinct_words
 from digest.select.word_rarity import DocumentFrequencies, count_document_frequencies
 from digest.store.models import Article, Source, StoredDocumentFrequencies
 
-LOOKBACK = timedelta(weeks=8)  # time over which articles are counted
-MAX_COUNTED_ARTICLES = 12_000  # the newest ones, so that counting takes about two seconds at most
-KEPT_TABLES = timedelta(weeks=10)  # age of a window at which its table is deleted, as it isn't drafted anymore
+LOOKBACK = timedelta(weeks=8)  # how far back to count articles
+MAX_COUNTED_ARTICLES = 12_000  # the newest ones; limits counting to about two seconds
+KEPT_TABLES = timedelta(weeks=10)  # age at which a window's table is deleted, because the window is no longer drafted
 
 
 def load_document_frequencies(session: Session, window: EditionWindow) -> DocumentFrequencies:
-    """Return a window's frozen table, or else one counted from the news found before the window opened."""
+    """Return a window's frozen table, or one counted from the news found before the window opened."""
     stored = session.get(StoredDocumentFrequencies, window.opens_at)
     if stored is not None:
         return DocumentFrequencies(stored.article_count, stored.counts)
@@ -35,13 +36,16 @@ def load_document_frequencies(session: Session, window: EditionWindow) -> Docume
         .order_by(Article.dated_at.desc(), Article.url, Source.name)
         .limit(MAX_COUNTED_ARTICLES)
     )
-    # The same text from several sources is one article.
+    # The same text from several sources counts as one article.
     texts = {(title, summary) for title, summary in session.execute(earlier)}
     return count_document_frequencies(distinct_words(*text) for text in texts)
 
 
 def freeze_document_frequencies(session: Session, window: EditionWindow, table: DocumentFrequencies) -> None:
-    """Store a window's table unless it's empty or one is already stored, and delete those of old windows."""
+    """Store a window's table, and delete those of old windows.
+
+    Do nothing if the table is empty or one is already stored.
+    """
     if not table.article_count or session.get(StoredDocumentFrequencies, window.opens_at) is not None:
         return
     session.execute(

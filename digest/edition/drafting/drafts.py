@@ -1,8 +1,8 @@
 """Drafting of an edition from a window's articles: propose, check pages, fetch images, compose, store.
 
-Write transactions contain no network access or rendering. Drafting the same slot again replaces the draft until an
-editor has changed it; from then on, the draft keeps its proposal and cutoff, and new stories wait in the tray. Editions
-that are approved, sending, or sent aren't changed.
+Write transactions contain no network access or rendering. Drafting the same slot again replaces the
+draft until an editor has changed it. From then on, the draft keeps its proposal and cutoff, and new
+stories wait in the tray. Editions that are approved, being sent, or sent don't change.
 """
 
 from collections import defaultdict
@@ -58,20 +58,27 @@ from digest.store.models import Edition, EditionEdit, EditionState, RenderedEdit
 from subscribers.errors import ApplicationError
 from subscribers.store.keyed_row_seals import is_genuine_row
 
-MAX_RECHECK_ROUNDS = 3  # page checks per draft: leads of the first proposal, then their replacements
+# Rounds of page checks per draft: the leads of the first proposal, then their replacements.
+MAX_RECHECK_ROUNDS = 3
 
 
 class DraftError(ApplicationError):
-    """Raised when a draft can't be made; the message says why and what to do."""
+    """Raised when a draft can't be made. The message says why and what to do."""
 
 
 class DraftEditedMeanwhileError(DraftError):
-    """Raised when an editor changed the draft while it was being made; `renew_draft` updates it."""
+    """Raised when an editor changed the draft while a new one was being made.
+
+    `renew_draft` brings the prepared draft up to date.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class DraftResult:
-    """A stored draft and the current proposal, whose new stories are in the tray if the draft was edited before."""
+    """A stored draft and the current proposal.
+
+    If the draft was edited before, the proposal's new stories are in the tray.
+    """
 
     name: str
     number: int
@@ -81,12 +88,15 @@ class DraftResult:
     window: EditionWindow
     proposal: Proposal
     article_count: int  # number of articles considered
-    warnings: tuple[str, ...] = ()  # images that couldn't be fetched
+    warnings: tuple[str, ...] = ()  # about images that couldn't be fetched
 
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """An edited draft: its edits, and the proposal they apply to, with its cutoff; both None without a genuine one."""
+    """An edited draft: its edits, and the proposal that they apply to, with its cutoff.
+
+    The proposal and the cutoff are None if there's no genuine proposal.
+    """
 
     edits: tuple[Edit, ...]
     proposal: ProposalWithLateStories | None
@@ -95,26 +105,29 @@ class _EditedDraft:
 
 @dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """The decisions before selection; `replaced_id` is the ID of the draft to replace or extend."""
+    """The decisions made before selection.
+
+    `replaced_id` is the ID of the draft to replace or extend.
+    """
 
     replaced_id: int | None
     identity: EditionIdentity
     window: EditionWindow
     candidates: tuple[CandidateArticle, ...]
     previous: PreviousEditions
-    blocks: tuple[BlockWithAuthors, ...] = ()  # of earlier editions, and running in this one
+    blocks: tuple[BlockWithAuthors, ...] = ()  # from earlier editions, but still running in this one
     edited: _EditedDraft | None = None
     words: DocumentFrequencies = field(default_factory=DocumentFrequencies)
 
     @property
     def last_seq(self) -> int:
-        """The number of the last edit; 0 without edits."""
+        """The number of the last edit, or 0 if there are none."""
         return self.edited.edits[-1].seq if self.edited else 0
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedDraft:
-    """A rendered draft that isn't stored yet; `fresh` is the current proposal."""
+    """A rendered draft that isn't stored yet. `fresh` is the current proposal."""
 
     plan: _DraftPlan
     fresh: ProposalWithLateStories
@@ -124,10 +137,10 @@ class PreparedDraft:
 
 
 def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Select, arrange, and render the edition of the next release slot after `now`, without storing it.
+    """Select, arrange, and render the edition of the next send time after `now`, without storing it.
 
     Raises:
-        DraftError: the slot's edition is approved, sending, or sent.
+        DraftError: the edition is approved, being sent, or sent.
     """
     with database.read() as session:
         plan = _plan_draft(session, settings, now)
@@ -141,7 +154,10 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Return a prepared draft with the changes that editors have made since, without fetching or grouping again."""
+    """Return a prepared draft with the changes that editors have made since.
+
+    Nothing is fetched or grouped again.
+    """
     with database.read() as session:
         edited = _find_edited_draft(session, session.scalar(_select_replaced(draft.plan)))
     plan = replace(draft.plan, edited=edited)
@@ -158,11 +174,13 @@ def _compose_draft(
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft, replacing any unedited draft of its slot; an edited one gets new stories in its tray.
+    """Store a prepared draft, replacing any unedited draft of its slot.
+
+    An edited draft only gets the new stories in its tray.
 
     Raises:
         DraftEditedMeanwhileError: the draft was edited in the meantime.
-        DraftError: the slot's edition was approved in the meantime.
+        DraftError: the edition was approved in the meantime.
     """
     edition = _store_edition(session, draft, now)
     freeze_document_frequencies(session, draft.plan.window, draft.plan.words)
@@ -188,7 +206,8 @@ def _propose_with_rechecks(
 ) -> Proposal:
     """Propose an edition, check its leads' pages, and propose again without those that are gone.
 
-    Pages that an earlier draft found gone or superseded are checked first, as they may be back.
+    Pages that an earlier draft found gone or superseded are checked first, because they may be
+    available again.
     """
 
     def recheck(
@@ -242,7 +261,7 @@ def _propose_edition(
         select=settings.file.select,
         sections=settings.file.sections,
         kinds=SECTION_KINDS,
-        # Deadlines are compared with the release, on days in the publication's time zone.
+        # Deadlines are compared with the send time, on days in the publication's time zone.
         now=max(now, plan.identity.release_at).astimezone(zone),
         previous=plan.previous,
         links=(
@@ -312,7 +331,10 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
 def name_edition_of_release(
     session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
 ) -> str:
-    """Return the name of a release's edition; a draft keeps its name unless it moves to another week."""
+    """Return the name of a release's edition.
+
+    A draft keeps its name unless it moves to another week.
+    """
     if existing is not None and existing.release_at == release.release_at:
         return existing.name
     names = select(Edition.name)
@@ -329,7 +351,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
         session.add(edition)
     elif (
         edition.state not in edition_queries.UNAPPROVED_STATES
-    ):  # approved while this draft was made, so the approval is kept
+    ):  # approved while this draft was being made, so the approval is kept
         raise DraftError(
             f"{edition.name} was approved during drafting, so it wasn't changed.",
             "To draft the edition again, revoke the approval.",
@@ -358,7 +380,7 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
-    """Replace an edition's stored fragments with others, in order."""
+    """Replace an edition's stored fragments, keeping the order."""
     session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
     rows = [
         {
@@ -378,16 +400,16 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
 
 # --- blocks of earlier editions --------------------------------------------------------------------------------
 
-MAX_EARLIER_EDITIONS = 60  # the latest with edits of blocks: more than a year of a weekly
+MAX_EARLIER_EDITIONS = 60  # number of editions with edited blocks to load: more than a year of weekly ones
 
-# The settings say when this block runs; editors' changes to it apply to one edition.
+# The settings say when this block runs. Editors' changes to it apply to only one edition.
 _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks of earlier regular editions whose last day isn't over at a release.
+    """Return the blocks of earlier regular editions that may still run at a release.
 
-    `day` is the release day in the publication's time zone.
+    Blocks whose last day is over are omitted. `day` is the release day in the publication's time zone.
     """
     with_blocks = select(EditionEdit.edition_id).where(EditionEdit.kind == EditKind.BLOCK)
     query = (

@@ -1,4 +1,4 @@
-"""Preparation of an edition's images: they're found or fetched, cropped for the email, and stored."""
+"""Preparation of an edition's images, which are found or fetched, cropped for email, and stored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
@@ -25,7 +25,7 @@ from digest.store.engine import Database
 
 LEAD_SIZE = (560, 315)  # CSS pixels in the template; the files have twice as many
 THUMB_SIZE = (120, 80)
-MAX_CANDIDATE_IMAGES = 12  # of the best left-out stories, for the desk; more than fit on screen
+MAX_CANDIDATE_IMAGES = 12  # of the best left-out stories, for the editor; more than fit on the screen
 
 
 def prepare_images(
@@ -36,9 +36,10 @@ def prepare_images(
     *,
     now: datetime,
 ) -> tuple[dict[str, ImageCrops], tuple[str, ...]]:
-    """Return the crops of articles' images by the articles' `image`, and messages about images that couldn't be used.
+    """Return the crops of articles' images, and messages about images that couldn't be used.
 
-    A story whose image couldn't be used has no image; nothing else is affected.
+    The crops are keyed by the articles' `image`. If a story's image can't be used, the story has no
+    image, and nothing else is affected.
     """
     cuts_by_url: dict[str, ImageCrops] = {}
     warnings: list[str] = []
@@ -53,7 +54,7 @@ def prepare_images(
 
 
 def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterator[CandidateArticle]:
-    """Yield the articles whose images editors see: the leads of a proposal's stories, and of the best left-out ones."""
+    """Yield the articles whose images editors see: the leads of placed stories and the best left-out ones."""
     for section in settings.file.sections:
         yield from (placed.scored.lead for placed in proposal.sections.get(section.key, ()))
     others = (out.scored.lead for out in proposal.left_out if out.admitted and out.scored.lead.image)
@@ -63,7 +64,7 @@ def list_illustrated_articles(settings: Settings, proposal: Proposal) -> Iterato
 def crop_article_image(
     database: Database, fetcher: ContentFetcher, settings: Settings, candidate: CandidateArticle, now: datetime
 ) -> ImageCrops:
-    """Return the crops of an article's image, fetching and cropping the image if they aren't stored.
+    """Return the crops of an article's image, fetching and cropping it if they aren't stored.
 
     Raises:
         FetchError: the image couldn't be fetched.
@@ -91,10 +92,11 @@ def crop_uploaded_image(
     focus: FocusPoint | None = None,
     now: datetime,
 ) -> ImageCrops:
-    """Return the crops of an uploaded image, decoded and re-encoded in a child process.
+    """Return the crops of an uploaded image, which is decoded and re-encoded in a child process.
 
     Raises:
-        ImageError: the upload isn't a usable image: it's an SVG file, broken, too large, or too small to show.
+        ImageError: the upload isn't a usable image: it's an SVG file, broken, too large, or too
+            small to show.
     """
     full_image = prepare_uploaded_image(body, settings.file.limits)
     return _store_cuts(database, full_image.source_url, b"", full_image, alt, credit, now, focus)
@@ -103,7 +105,9 @@ def crop_uploaded_image(
 def recrop_image(
     database: Database, shown_image: EditionImage, focus: FocusPoint | None, now: datetime
 ) -> ImageCrops | None:
-    """Crop the original of a shown image again, around a focus point or the default one; None if it isn't stored.
+    """Crop the original of a displayed image again, around `focus` or the default focus point.
+
+    Return None if the original isn't stored.
 
     Raises:
         ImageError: the stored image isn't usable.
@@ -122,7 +126,10 @@ def _find_cuts(
     *,
     since: datetime,
 ) -> dict[CropShape, str] | None:
-    """Return the hashes of a stored image's crops; None if one is missing, or the image may be from before `since`."""
+    """Return the hashes of a stored image's crops.
+
+    Return None if one is missing, or if the image may be from before `since`.
+    """
     hashes: dict[CropShape, str] = {}
     for shape in CropShape:
         row = find_image(session, make_crop_source_url(url, shape))

@@ -1,4 +1,4 @@
-"""Editions from before this installation: storing them, and loading them to find repeats and continued stories."""
+"""Editions from before this installation existed, stored to find repeats and continued stories."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -24,7 +24,7 @@ def store_imported_edition(
     actor: str,
     now: datetime,
 ) -> bool:
-    """Store a past edition, and return whether it replaced one imported from the same URL."""
+    """Store a past edition. Return True if it replaced one imported from the same URL."""
     before = session.scalar(select(ImportedEdition).where(ImportedEdition.address == address))
     if before is not None:
         session.delete(before)
@@ -54,6 +54,9 @@ def load_imported_editions(session: Session, before: datetime, count: int) -> li
 
 
 def convert_imported_story(story: ImportedStory, released_at: datetime) -> CandidateArticle:
-    """Return an imported story as a candidate article; its site stands in for source and publisher."""
+    """Return an imported story as a candidate article.
+
+    Its site stands in for the source and publisher.
+    """
     site = site_name(story.url)
     return CandidateArticle(story.url, story.url, story.headline, story.summary, site, site, released_at)

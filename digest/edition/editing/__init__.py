@@ -1,1 +1,1 @@
-"""Editors' actions and the arrangement that they and the proposal fold into."""
+"""Editors' actions, and the arrangement that results from them and the proposal."""

@@ -1,7 +1,7 @@
-"""The arrangement of an edition: where its stories are after applying the valid edits to the stored proposal.
+"""The arrangement of an edition: where its stories are once valid edits are applied to the proposal.
 
-The fold is pure and total: equal inputs give equal arrangements, and no edit makes it fail. An edit whose target is
-gone has no effect, and its outcome says why.
+Applying edits is pure and total: equal inputs result in equal arrangements, and no edit makes it
+fail. An edit whose target is gone has no effect, and its outcome says why.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,17 @@ from digest.select.story_links import StoryGroupingDecision
 from digest.select.summary_choice import StorySummary, choose_summary
 from digest.settings import NEWS_SECTION, SettingsFileContent
 
-_CHOSEN_IMAGE = "chosen:"  # prefix of the name of an image that an editor chose, instead of its URL
+_CHOSEN_IMAGE = "chosen:"  # prefix of the name, in place of the URL, of an image that an editor chose
 
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStory:
-    """A story in the edition; its entry is built from `placed`, and editors' `texts` (by `StoryField`) replace its own.
+    """A story in the edition.
 
-    `original` is the story as proposed, except that edits may have changed its articles. `edits` has the numbers of the
-    edits that affected the story, and `text_edits`, by `StoryField`, those of the edits that wrote its texts.
+    Its entry is built from `placed`. Editors' `texts` (by `StoryField`) replace its own. `original`
+    is the story as proposed, except that edits may have changed its articles. `edits` has the
+    numbers of the edits that affected the story, and `text_edits` (by `StoryField`) those of the
+    edits that wrote its texts.
     """
 
     placed: PlacedStory
@@ -50,7 +52,7 @@ class ArrangedStory:
 
     @property
     def url(self) -> str:
-        """The canonical URL of the lead article, by which edits identify it."""
+        """The canonical URL of the lead article, which edits use to identify the story."""
         return self.original.url
 
     @property
@@ -60,15 +62,16 @@ class ArrangedStory:
 
     @property
     def original_summary(self) -> StorySummary:
-        """The full-length summary that the story has without edits."""
+        """The full-length summary of the story without edits."""
         return choose_summary(self.original.story)
 
 
 @dataclass(frozen=True, slots=True)
 class RemovedStory:
-    """A removed story, the edit that removed it, and its former place; `section` is empty if it wasn't in one.
+    """A removed story, the edit that removed it, and its former place.
 
-    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
+    `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
+    that replaced it, or empty if there's none, in which case `unfilled` explains why.
     """
 
     scored: ScoredStory
@@ -80,17 +83,19 @@ class RemovedStory:
 
     @property
     def is_kept(self) -> bool:
-        """True if it's kept for the next edition."""
+        """Whether it's kept for the next edition."""
         return self.edit.keeps_for_next
 
 
 @dataclass(frozen=True, slots=True)
 class EditOutcome:
-    """The outcome of an edit: in effect, taken back by the edit `undone_by`, or idle for the given reason.
+    """The outcome of an edit.
 
-    `previous_section` is the former section of the story that the edit targets: empty if it had none, None if the edit
-    was taken back or has no story. `came_up` are the canonical URLs of the stories that replaced dropped ones,
-    `unfilled` says why there's none, and `came_first` is whether the edit left its story first in its section.
+    The edit is in effect, undone by the edit `undone_by`, or without effect for the reason
+    `idle_reason`. `previous_section` is the former section of the edit's story: empty if it had
+    none, or None if the edit was undone or has no story. `came_up` are the canonical URLs of the
+    stories that replaced dropped ones, and `unfilled` says why there's none. `came_first` is
+    whether the edit left its story first in its section.
     """
 
     edit: Edit
@@ -104,48 +109,55 @@ class EditOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """The places of an edition's stories; `sections` has every section of the settings, even if empty.
+    """The places of an edition's stories.
 
-    `blocks` run on the day of the release, `resting_blocks` on other days.
+    `sections` has every section of the settings, even empty ones. `blocks` run on the day of the
+    release, and `resting_blocks` on other days.
     """
 
     sections: Mapping[str, tuple[ArrangedStory, ...]]
     left_out: tuple[LeftOutStory, ...]
     tray: tuple[LateStory, ...]
     removed: tuple[RemovedStory, ...]  # latest first
-    texts: Mapping[str, str]  # of the edition, by `EditionField`
+    texts: Mapping[str, str]  # the edition's texts, by `EditionField`
     blocks: tuple[LabeledBlock, ...]
     resting_blocks: tuple[LabeledBlock, ...]
     pictures: Mapping[str, ImageCrops]  # by the `image` of the leads in `sections`
     outcomes: tuple[EditOutcome, ...]
-    links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for future grouping
+    links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for later grouping
     story_names: Mapping[str, str]  # the URL of a story's lead, by the URL of each of its articles
-    next_up: Mapping[str, str]  # the URL of the lead of the story that would replace a dropped one, by section
-    given_blocks: tuple[BlockWithAuthors, ...]  # the blocks before the first edit
+    next_up: Mapping[str, str]  # by section, the URL of the lead of the story that would replace a dropped one
+    given_blocks: tuple[BlockWithAuthors, ...]  # blocks before the first edit
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
-        """Return the URL of the lead of the story with the article `target`; other targets are returned unchanged."""
+        """Return the URL of the lead of the story that contains the article `target`.
+
+        Other targets are returned unchanged.
+        """
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
-        """Return a labeled block, including one that doesn't run in this edition."""
+        """Return a labeled block, or None. Blocks that don't run in this edition are included."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
 
     @property
     def edits_in_force(self) -> list[Edit]:
-        """The edits in effect: neither undone, nor idle, nor undos themselves."""
+        """The edits in effect, except for undos."""
         at_work = (each.edit for each in self.outcomes if each.undone_by is None and not each.idle_reason)
         return [edit for edit in at_work if not edit.is_undo]
 
     def find_story(self, url: str) -> ArrangedStory | None:
-        """Return the edition's story or supporting story with an article; None if there's none."""
+        """Return the story or supporting story with an article, or None if there's none."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
 
     def list_added_stories(self) -> dict[str, str]:
-        """Return the headlines of stories that editors added and no source provided, by the URLs of their leads."""
+        """Return the headlines of stories that editors added and that no source provided.
+
+        They're keyed by the URL of the story's lead.
+        """
         added = [edit for edit in self.edits_in_force if edit.kind == EditKind.ADD]
         added_urls = {edit.target for edit in added}
         proposed = {name for url, name in self.story_names.items() if url not in added_urls} if added else set()
@@ -158,7 +170,7 @@ class Arrangement:
         return headlines
 
     def find_thumbnail(self, scored: ScoredStory) -> EditionImage | None:
-        """Return the small image of a story, even if the edition shows none; None if it wasn't prepared."""
+        """Return the small image of a story, even if the edition doesn't show it, or None if there's none."""
         crops = self.pictures.get(scored.lead.image or "")
         return crops.thumb if crops else None
 
@@ -175,9 +187,10 @@ def arrange_edition(
 
     Args:
         proposal: the stored proposal.
-        edits: all edits of the edition in order, including those that were taken back.
+        edits: all edits of the edition in order, including those that were undone.
         file: the settings with the sections and their rules.
-        release_day: the day of the release in the publication's zone, which determines the blocks that run.
+        release_day: the day of the release in the publication's time zone, which determines the
+            blocks that run.
     """
     fold = EditionFold(proposal, file)
     fold.apply_edits(edits)
@@ -185,22 +198,25 @@ def arrange_edition(
 
 
 class EditionFold:
-    """The edits of an edition that have been applied to its proposal so far."""
+    """An edition's proposal with the edits that were applied to it so far."""
 
     def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
-        """Start with the proposal, without edits."""
+        """Start with the proposal, without any edits."""
         self.proposal, self.file = proposal, file
         self.edits: tuple[Edit, ...] = ()
         self._board = StoryBoard(proposal, file.sections, _list_given_blocks(proposal, file))
         self._outcomes: list[EditOutcome] = []
 
     def is_continued_by(self, edits: Sequence[Edit]) -> bool:
-        """Return whether `edits` begin with those already applied, followed by edits that aren't undos."""
+        """Return True if `edits` consist of those already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied; `edits` must continue this fold (`is_continued_by`)."""
+        """Apply those of `edits` that haven't been applied yet.
+
+        `edits` must continue this fold (see `is_continued_by`).
+        """
         undone = find_undone_edits(edits)
         for edit in edits[len(self.edits) :]:
             self._outcomes.append(self._apply_edit(edit, undone))
@@ -219,17 +235,17 @@ class EditionFold:
         return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
 
     def find_articles(self, url: str) -> Story | None:
-        """Return the story that contains an article, wherever it is; None if there's none."""
+        """Return the story that contains an article, wherever it is, or None."""
         story = self._board.find_story(url)
         return story.story if story else None
 
     def read_arrangement(self, release_day: date) -> Arrangement:
-        """Return the current arrangement, which later edits don't change."""
+        """Return the current arrangement, which isn't affected by later edits."""
         return _read_arrangement(self._board, self.proposal, tuple(self._outcomes), self.file, release_day)
 
 
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
-    """Return the blocks before the first edit: the sponsor's from the settings, and those of earlier editions."""
+    """Return the blocks before the first edit: the sponsor's from the settings, and earlier editions'."""
     blocks = list(proposal.blocks)
     if (paid := file.sponsor) and not proposal.is_breaking_news:
         words = (paid.headline, paid.name, paid.text, paid.url)
@@ -298,7 +314,10 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
-    """Return a story of the board as an arranged one; if an editor changed its image, add the image to `pictures`."""
+    """Return a story of the board as an arranged story.
+
+    If an editor changed its image, the image is added to `pictures`.
+    """
     scored = story.scored_by_editor
     if story.picture:
         scored = _with_image(scored, story.picture, pictures)

@@ -1,8 +1,9 @@
-"""Authors of an edition's parts: every text, link, and image by editors. Pure.
+"""Authors of an edition's parts: every text, link, and image by editors. Pure functions.
 
-The authors of a part are all who wrote it, up to the edit whose words are shown. Edits that were undone since count,
-too, because the next author's form may have contained their words. Saving words that an edit in force already gave the
-same story doesn't make anyone an author, nor do edits that only move, drop, merge, split, or dismiss.
+The authors of a part are all those who wrote it, up to the edit whose words are shown. Edits that
+were undone later count, too, because the next author's form may have contained their words. Saving
+words that an edit in effect already gave the same story doesn't make anyone an author, nor does an
+edit that only moves, drops, merges, splits, or dismisses a story.
 """
 
 import json
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditKind, StoryField
 
 if TYPE_CHECKING:
-    # Arranging imports grouping and ranking, which takes half a second that sending saves.
+    # Arranging imports grouping and ranking, which takes half a second. Sending doesn't need them.
     from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 
-# Names of parts in addition to `EditionField` and `StoryField`.
+# Names of parts in addition to those in `EditionField` and `StoryField`.
 STORY_PART, BLOCK_PART, PICTURE_PART, TOPIC_PART, NOTE_PART = "story", "block", "picture", "topic", "note"
 CORRECTION_PART = "correction"  # of a sent edition, as in its email
 SETTINGS_PART = "settings"  # of the publication; `item` is the table
@@ -26,10 +27,10 @@ _BLOCK_WORDS = ("kind", "headline", "name", "text", "url", "picture")
 
 @dataclass(frozen=True, slots=True, order=True)
 class WrittenPart:
-    """A part of an edition, and one of its authors by their name in the audit log.
+    """A part of an edition, and the name of one of its authors in the audit log.
 
-    `part` is an `EditionField`, a `StoryField`, or one of the names above; `item` is the headline of the story or block
-    that contains the part, the settings table, or empty.
+    `part` is an `EditionField`, a `StoryField`, or one of the names above. `item` is the headline
+    of the story or block that contains the part, the name of the settings table, or empty.
     """
 
     actor: str
@@ -39,7 +40,10 @@ class WrittenPart:
 
 @dataclass(frozen=True, slots=True)
 class _Writing:
-    """The text that one edit wrote in a place, empty if it removed the text; `story` is the target's name now."""
+    """The text that an edit wrote in one place, or "" if it removed the text.
+
+    `story` is the current name of the edit's target.
+    """
 
     actors: tuple[str, ...]
     words: str
@@ -53,7 +57,7 @@ def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
 
 
 def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
-    """Return the authors of a block, given its edits in order, each with whether it's in force."""
+    """Return the authors of a block, given its edits in order and whether each is in effect."""
     writings = []
     for edit, in_force in edits:
         writings.append(_Writing((edit.actor,), _read_block_words(edit), in_force))
@@ -61,7 +65,7 @@ def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
 
 
 class _PartFinder:
-    """Finds the authors of the parts of one arrangement."""
+    """Finder of the authors of an arrangement's parts."""
 
     def __init__(self, arrangement: "Arrangement") -> None:
         self._arrangement = arrangement
@@ -124,7 +128,10 @@ def _headline_of(story: "ArrangedStory") -> str:
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
-    """Return the authors of what a place shows: all up to the last edit in force that wrote something new."""
+    """Return the authors of the text shown in a place.
+
+    These are all the authors up to the last edit in effect that wrote something new.
+    """
     ends = [number for number, writing in enumerate(writings, 1) if writing.in_force and writing.words]
     authors: dict[str, None] = {}
     in_force: set[tuple[str, str]] = set()
@@ -137,7 +144,10 @@ def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
 
 
 def _read_words(edit: Edit) -> tuple[str, str] | None:
-    """Return the part that an edit writes, and the text in comparable form; None if the edit doesn't write anything."""
+    """Return the part that an edit writes, and its text in comparable form.
+
+    Return None if the edit doesn't write anything.
+    """
     read = _WORD_READERS.get(edit.kind)
     return read(edit) if read else None
 
@@ -164,7 +174,7 @@ def _dump(value: object) -> str:
     return json.dumps(value, sort_keys=True, default=str)
 
 
-# For each kind of edit, the part that it writes, and its text.
+# For each kind of edit, the part that it writes and its text.
 _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
     EditKind.TEXT: lambda edit: (edit.text("field"), _read_words_of(edit, "text")),
     EditKind.NOTE: lambda edit: (NOTE_PART, _read_words_of(edit, "text")),
@@ -176,7 +186,10 @@ _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
 
 
 class _PlaceNames:
-    """Maps all articles that were ever in one story to one name, so that merges and splits don't lose authors."""
+    """A mapping of articles that were ever in the same story to a common name.
+
+    This way, merges and splits don't lose authors.
+    """
 
     def __init__(self, arrangement: "Arrangement") -> None:
         self._names: dict[str, str] = dict(arrangement.story_names)
@@ -188,12 +201,15 @@ class _PlaceNames:
             for other_url in other_urls:
                 self._join(first, other_url)
         for edit in (outcome.edit for outcome in arrangement.outcomes):
-            # Undone merges count, too, as a text may have moved while they were in force.
+            # Undone merges count, too, because a text may have moved while they were in effect.
             for other_url in edit.texts("others") if edit.kind == EditKind.MERGE else ():
                 self._join(edit.target, other_url)
 
     def name_place(self, part: str, target: str) -> str:
-        """Return the name of the place in which an edit writes; an added story is always its own article."""
+        """Return the name of the place in which an edit writes.
+
+        Merges and splits don't affect an added story, which is named by its own article.
+        """
         return target if part in {STORY_PART, BLOCK_PART} else self._find(target)
 
     def _find(self, name: str) -> str:
@@ -208,5 +224,5 @@ class _PlaceNames:
 
 
 def read_written_parts(stored: Sequence[Mapping[str, str]]) -> tuple[WrittenPart, ...]:
-    """Return the parts from their stored form, which `dataclasses.asdict` gives."""
+    """Return parts from their stored form, which is created by `dataclasses.asdict`."""
     return tuple(WrittenPart(**part) for part in stored)

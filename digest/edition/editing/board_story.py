@@ -16,7 +16,7 @@ from digest.select.stories import build_story_with_lead
 
 
 class StoryState(StrEnum):
-    """The place of a story on the board."""
+    """The state of a story on the board."""
 
     PLACED = "placed"  # in a section
     SUPPORTING = "supporting"  # under another story
@@ -27,9 +27,10 @@ class StoryState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StoryText:
-    """A text that an editor wrote for a story; None restores the original. `url` is the article that edit `seq` named.
+    """A text that an editor wrote for a story, or None to restore the original.
 
-    `depth` is the number of merges through which it came to the story; the story's own texts take precedence.
+    `url` is the article named by the edit `seq`. `depth` is the number of merges through which the
+    text came to the story. The story's own texts take precedence.
     """
 
     field: str
@@ -41,7 +42,7 @@ class StoryText:
 
 @dataclass(frozen=True, slots=True)
 class EditedImage:
-    """An editor's changes to a story's image; None leaves a part unchanged."""
+    """An editor's changes to a story's image. None leaves a part unchanged."""
 
     hidden: bool = False
     cuts: ImageCrops | None = None
@@ -50,15 +51,16 @@ class EditedImage:
 
     @property
     def is_described(self) -> bool:
-        """True if an editor chose the image or wrote one of its texts."""
+        """Whether an editor chose the image or wrote one of its texts."""
         return not self.hidden and bool(self.cuts or self.alt or self.credit)
 
 
 @dataclass(frozen=True, slots=True)
 class StoryRemoval:
-    """The edit that removed a story, and the story's former place; `section` is empty if it wasn't in one.
+    """The edit that removed a story, and the story's former place.
 
-    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
+    `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
+    that replaced it, or empty if there's none, in which case `unfilled` explains why.
     """
 
     edit: Edit
@@ -72,12 +74,12 @@ class StoryRemoval:
 
 @dataclass(slots=True, eq=False)
 class BoardStory:
-    """A story on the board; `section` is its section, `main` the story that it supports."""
+    """A story on the board. `section` is its section, and `main` is the story that it supports."""
 
     scored: ScoredStory
     state: StoryState
     section: str = ""
-    reason: str = ""  # why it was left out
+    reason: str = ""  # why the story was left out
     related: tuple[CandidateArticle, ...] = ()
     arrived_at: datetime | None = None
     joins: str = ""
@@ -89,13 +91,16 @@ class BoardStory:
     topic: str | None = None
     note: str = ""
     removal: StoryRemoval | None = None
-    is_chosen: bool = False  # an editor added it
+    is_chosen: bool = False  # True if an editor added it
     edits: list[int] = field(default_factory=list)
-    proposed: LeftOutStory | None = None  # as left out by selection
+    proposed: LeftOutStory | None = None  # the story as left out by selection
 
     @property
     def left_out(self) -> LeftOutStory:
-        """The story as a left-out one: the proposal's own object, unless its articles or the reason changed."""
+        """The story as a left-out story.
+
+        It's the proposal's own object unless the story's articles or the reason have changed.
+        """
         proposed = self.proposed
         if proposed and proposed.scored is self.scored and proposed.reason == self.reason:
             return proposed
@@ -103,12 +108,12 @@ class BoardStory:
 
     @property
     def is_kept(self) -> bool:
-        """True if it's kept for the next edition."""
+        """Whether it's kept for the next edition."""
         return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property
     def scored_by_editor(self) -> ScoredStory:
-        """The scored story, with the topic that an editor set."""
+        """The scored story, with the topic that an editor set, if any."""
         return self.scored if self.topic is None else replace(self.scored, topic=self.topic)
 
     @property
@@ -127,7 +132,7 @@ class BoardStory:
         return self.story.lead.url
 
     def keep_for_next_edition(self, edit: Edit) -> None:
-        """Keep a removed story for the next edition; it can still be restored to its place.
+        """Keep a removed story for the next edition. It can still be restored to its place.
 
         A story that isn't removed stays as it is.
         """
@@ -140,28 +145,32 @@ class BoardStory:
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def take_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
-        """Remove the texts of some articles, and return them for another story."""
+        """Remove the texts that belong to some articles, and return them for another story."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
         self.texts = [text for text in self.texts if text.url not in urls]
         return own_texts
 
     def current_texts(self) -> dict[str, StoryText]:
-        """Return the current texts by field: the story's own latest, else the latest from a merge."""
+        """Return the current texts by field: the story's own latest, or else the latest from a merge."""
         own_last = sorted(self.texts, key=lambda written: -written.depth)
         chosen = {written.field: written for written in own_last}
         return {name: written for name, written in chosen.items() if written.text is not None}
 
 
-# --- edits that write --------------------------------------------------------------------------------------------
+# --- edits that write texts
+# --------------------------------------------------------------------------------------
 
-MAX_TEXT_CHARACTERS = 10_000  # of one text of an edit; longer ones are cut
+MAX_TEXT_CHARACTERS = 10_000  # maximum length of a text in an edit; longer ones are cut
 _BLOCK = TypeAdapter(LabeledBlock)
 _BLOCK_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,38}")
 
 
 def apply_story_text(story: BoardStory, edit: Edit) -> str:
-    """Set a text of a story, or restore the original if there's no text; return why the edit has no effect, or ""."""
+    """Set a text of a story, or restore the original if the edit has no text.
+
+    Return why the edit has no effect, or "".
+    """
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(StoryField):
         return f"a story has no text called {name}"
@@ -172,9 +181,9 @@ def apply_story_text(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_edition_text(texts: MutableMapping[str, str], edit: Edit) -> str:
-    """Set a text of the edition, or restore the original if there's no text; return why the edit has no effect, or "".
+    """Set a text of the edition, or restore the original if the edit has no text.
 
-    An intro may set the signature, too.
+    An edit of the intro may also set the signature. Return why the edit has no effect, or "".
     """
     name, written = edit.text("field"), _read_text(edit)
     if name not in set(EditionField):
@@ -195,9 +204,9 @@ def _read_text(edit: Edit) -> str | None:
 
 
 def apply_image_edit(story: BoardStory, edit: Edit) -> str:
-    """Change or hide a story's image, or change its texts; return why the edit has no effect, or "".
+    """Change or hide a story's image, or change its texts.
 
-    Values that the edit doesn't have are the original's again.
+    Values that the edit doesn't have are restored. Return why the edit has no effect, or "".
     """
     try:
         cuts = decode_image_crops(edit.value["cuts"]) if edit.value.get("cuts") is not None else None
@@ -211,19 +220,22 @@ def apply_image_edit(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_topic_edit(story: BoardStory, edit: Edit) -> str:
-    """Set a story's topic, or restore its own if there's no topic; this always has an effect."""
+    """Set a story's topic, or restore the original if the edit has no topic. Return ""."""
     story.topic = edit.text("topic") or None
     return ""
 
 
 def apply_note_edit(story: BoardStory, edit: Edit) -> str:
-    """Set the editor's note under a story; this always has an effect."""
+    """Set the editor's note under a story. Return ""."""
     story.note = edit.text("text")[:MAX_TEXT_CHARACTERS]
     return ""
 
 
 def apply_block_edit(blocks: MutableMapping[str, LabeledBlock], edit: Edit) -> str:
-    """Set a labeled block, or remove it from this edition; return why the edit has no effect, or ""."""
+    """Set a labeled block, or remove it from this edition.
+
+    Return why the edit has no effect, or "".
+    """
     name = edit.target.removeprefix(BLOCK_PREFIX)
     if not edit.target.startswith(BLOCK_PREFIX) or not name:
         return "no block was given"
@@ -247,7 +259,7 @@ def _find_block_fault(block: LabeledBlock) -> str:
     return "the last day is before the first day" if is_reversed else ""
 
 
-# Edits of a single story, wherever it is.
+# Functions for edits of a single story, wherever it is.
 WRITTEN_CHANGES: Mapping[str, Callable[[BoardStory, Edit], str]] = {
     EditKind.PICTURE: apply_image_edit,
     EditKind.TOPIC: apply_topic_edit,

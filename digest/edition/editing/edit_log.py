@@ -13,8 +13,8 @@ from digest.store.models import Edition, EditionEdit, EditionProposal
 from subscribers.garbage_collection import freeze_long_lived_objects
 from subscribers.store.keyed_row_seals import is_genuine_row, keep_if_genuine, seal_row_as_is
 
-MAX_CACHED_PROPOSALS = 4  # per process; a week of 5,000 articles takes about 30 MB
-LARGE_PROPOSAL = 1_000  # stories left out
+MAX_CACHED_PROPOSALS = 4  # number per process; a week of 5,000 articles takes about 30 MB
+LARGE_PROPOSAL = 1_000  # number of left-out stories
 
 
 def load_edits(
@@ -23,10 +23,10 @@ def load_edits(
     *,
     after: int = 0,
 ) -> tuple[Edit, ...]:
-    """Return an edition's edits in order, including undone ones, up to the first missing or forged one.
+    """Return an edition's edits in order, including undone ones, up to a missing or forged one.
 
-    Edits after that one aren't returned, because they may repeat its author's text. With `after`, the first edit
-    returned is the one after that number.
+    Edits after such a gap aren't returned, because they may repeat the missing author's text. If
+    `after` is given, start with the edit after that number.
     """
     own = EditionEdit.edition_id == edition.id, EditionEdit.seq > after
     edits = []
@@ -39,9 +39,10 @@ def load_edits(
 
 
 def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
-    """Append an edit, numbered after the last of `load_edits`, and return how many later rows were deleted.
+    """Append an edit, numbered after the last of `load_edits`.
 
-    Those rows had no effect, because one of them was missing or forged. The caller has locked the edition.
+    Return the number of later rows that were deleted. These had no effect, because one of them was
+    missing or forged. The caller must have locked the edition.
     """
     beyond = delete(EditionEdit).where(EditionEdit.edition_id == edition.id, EditionEdit.seq >= edit.seq)
     discarded = session.connection().execute(beyond).rowcount
@@ -51,7 +52,7 @@ def append_edit(session: Session, edition: Edition, edit: Edit) -> int:
 
 
 class ProposalCache:
-    """A cache of the proposals that this process used last, by their hashes."""
+    """A cache of the proposals that this process used most recently, by hash."""
 
     def __init__(self, size: int = MAX_CACHED_PROPOSALS) -> None:
         """Initialize an empty cache."""
@@ -60,7 +61,7 @@ class ProposalCache:
         self._lock = threading.Lock()
 
     def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
-        """Return the proposal with a hash, marking it as the last used; None if it isn't cached."""
+        """Return the proposal with a hash, or None, and mark it as the most recently used."""
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
             if proposal is not None:
@@ -74,7 +75,7 @@ class ProposalCache:
             while len(self._proposals) > self._size:
                 self._proposals.popitem(last=False)
         if len(proposal.proposal.left_out) >= LARGE_PROPOSAL:
-            # Folding an edit triggers a full garbage collection, which took two thirds of its time.
+            # Applying an edit triggers a full garbage collection, which took two thirds of its time.
             freeze_long_lived_objects()
 
 
@@ -82,18 +83,18 @@ _CACHE = ProposalCache()
 
 
 def read_proposal_hash(session: Session, edition: Edition) -> str | None:
-    """Return the hash of an edition's stored proposal; None if there's no genuine one."""
+    """Return the hash of an edition's stored proposal, or None if there's no genuine one."""
     row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
     return row.hash if row else None
 
 
 def load_proposal(session: Session, edition: Edition) -> ProposalWithLateStories | None:
-    """Return an edition's stored proposal; None if there's no genuine one."""
+    """Return an edition's stored proposal, or None if there's no genuine one."""
     return load_proposal_with_hash(session, edition)[0]
 
 
 def load_proposal_with_hash(session: Session, edition: Edition) -> tuple[ProposalWithLateStories | None, str]:
-    """Return an edition's stored proposal with its hash; None and an empty text if there's no genuine one."""
+    """Return an edition's stored proposal and its hash, or (None, "") if there's no genuine one."""
     row = keep_if_genuine(session, session.get(EditionProposal, edition.id))
     if row is None:
         return None, ""

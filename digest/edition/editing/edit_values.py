@@ -1,4 +1,4 @@
-"""Values of edits: an image's crops, and the article of an added story, with validation."""
+"""Validated values of edits: an image's crops, and the article of an added story."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,17 +14,17 @@ from digest.select.selection_types import CandidateArticle
 
 _ARTICLE = TypeAdapter(CandidateArticle)
 _CUTS = TypeAdapter(ImageCrops)
-_MOMENTS = ("dated_at", "starts_at", "ends_at")  # of an article
+_MOMENTS = ("dated_at", "starts_at", "ends_at")  # fields of an article
 
 
 def encode_image_crops(cuts: ImageCrops) -> dict[str, Any]:
-    """Return an image's crops as the value of an edit."""
+    """Encode an image's crops as a value in an edit."""
     plain: dict[str, Any] = _CUTS.dump_python(cuts, mode="json")
     return plain
 
 
 def decode_image_crops(value: object) -> ImageCrops:
-    """Return an image's crops from the value of an edit.
+    """Decode an image's crops from a value in an edit.
 
     Raises:
         pydantic.ValidationError: the value isn't valid.
@@ -33,20 +33,23 @@ def decode_image_crops(value: object) -> ImageCrops:
 
 
 def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
-    """Return an article as the value of an edit that adds it; the edit has its URL."""
+    """Return an article as a value in an edit that adds it. The edit's target is its URL."""
     plain: dict[str, Any] = _ARTICLE.dump_python(article, mode="json", exclude={"url"})
     return plain
 
 
 def read_split_stories(edit: Edit) -> list[frozenset[str]]:
-    """Return the URLs of the articles that an edit splits off, by new story; by default, for a single story."""
+    """Return the URLs of the articles that an edit splits off, grouped by new story.
+
+    By default, they become a single story.
+    """
     stories = edit.value.get("stories")
     groups = [read_texts({"group": group}, "group") for group in stories] if isinstance(stories, list | tuple) else []
     return [frozenset(urls) for urls in groups or [edit.texts("articles")]]
 
 
 def read_added_article(edit: Edit) -> CandidateArticle | None:
-    """Return the article of an edit that adds a story; None if its values aren't valid."""
+    """Return the article of an edit that adds a story, or None if its values aren't valid."""
     described = edit.value.get("article")
     values = {"link": edit.target, "dated_at": edit.at, "has_date": False}
     values |= dict.fromkeys(("summary", "source", "publisher"), "")
@@ -81,7 +84,7 @@ def _has_sound_days(article: CandidateArticle) -> bool:
 
 
 def is_web_address(url: str) -> bool:
-    """Return whether a text is a URL that pages and emails may link to."""
+    """Return True if a text is a URL that pages and emails may link to."""
     try:
         sanitize_url(url)
     except RenderingError:

@@ -1,8 +1,9 @@
-"""The stored proposal of an edition: selection's result before the first edit, and later stories.
+"""The stored proposal of an edition: the result of selection before the first edit, and later stories.
 
-Until an editor changes an edition, drafting again replaces its proposal. After the first edit, the proposal is kept and
-stories from later drafts go to the tray, so that the edition doesn't change by itself. The stored proposal contains
-everything that the fold needs, so an edition can be arranged again without grouping, network access, or the clock.
+Until an editor changes an edition, drafting again replaces its proposal. After the first edit, the
+proposal is kept and stories from later drafts go to the tray, so that the edition doesn't change on
+its own. The stored proposal contains everything that's needed to apply edits, so an edition can be
+arranged again without grouping, network access, or the clock.
 """
 
 import hashlib
@@ -21,7 +22,10 @@ from digest.select.stories import build_story_with_lead
 
 @dataclass(frozen=True, slots=True)
 class LateStory:
-    """A story that came after the first edit; `joins` is the URL of an article of the existing story it belongs to."""
+    """A story that came after the first edit.
+
+    `joins` is the URL of an article in the existing story that it belongs to, or empty.
+    """
 
     scored: ScoredStory
     arrived_at: datetime  # UTC
@@ -30,15 +34,19 @@ class LateStory:
 
 @dataclass(frozen=True, slots=True)
 class ProposalWithLateStories:
-    """A proposal, and the stories that came after the first edit; `pictures` are by a candidate's `image`."""
+    """A proposal, and the stories that came after the first edit.
+
+    `pictures` is keyed by a candidate's `image`.
+    """
 
     proposal: Proposal
     tray: tuple[LateStory, ...] = ()
     pictures: dict[str, ImageCrops] = field(default_factory=dict)
-    refused_pictures: tuple[str, ...] = ()  # by `image`: requested after drafting, and couldn't be fetched
-    blocks: tuple[LabeledBlock, ...] = ()  # of earlier editions, running on the day of the release
-    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in those editions, by a block's `id`
-    is_breaking_news: bool = False  # then one story is enough, and there's no sponsor's block
+    # The `image` of candidates whose image was requested after drafting but couldn't be fetched.
+    refused_pictures: tuple[str, ...] = ()
+    blocks: tuple[LabeledBlock, ...] = ()  # from earlier editions, running on the day of the release
+    block_authors: dict[str, tuple[str, ...]] = field(default_factory=dict)  # in those editions, by the block's `id`
+    is_breaking_news: bool = False  # if so, one story is enough, and there's no sponsor's block
 
     def list_scored(self) -> Iterator[ScoredStory]:
         """Yield all stories: proposed, left out, and in the tray."""
@@ -48,7 +56,7 @@ class ProposalWithLateStories:
 
 
 def add_late_stories(stored: ProposalWithLateStories, fresh: Proposal, arrived_at: datetime) -> ProposalWithLateStories:
-    """Return a stored proposal with the new stories of a later proposal in the tray; nothing else changes.
+    """Return a stored proposal with the new stories of a later proposal added to its tray.
 
     New articles of an existing story also wait in the tray, with a reference to the story.
     """
@@ -68,7 +76,7 @@ def _placed_stories(proposal: Proposal) -> Iterator[ScoredStory]:
 
 
 def _new_part(scored: ScoredStory, known_urls: set[str], arrived_at: datetime) -> LateStory | None:
-    """Return the new articles of a story as a late story; None if there are none."""
+    """Return the new articles of a story as a late story, or None if there are none."""
     fresh = [a for a in scored.story.members if a.url not in known_urls]
     if not fresh:
         return None
@@ -84,20 +92,23 @@ _GROWN_PROPOSAL = TypeAdapter(ProposalWithLateStories)
 
 @dataclass(frozen=True, slots=True)
 class PackedProposal:
-    """A proposal in stored form: `hash` is the SHA-256 of its JSON in hex, `body` the JSON compressed by zlib."""
+    """A proposal in stored form.
+
+    `hash` is the SHA-256 of its JSON in hex, and `body` is the JSON compressed by zlib.
+    """
 
     hash: str
     body: bytes
 
 
 def pack_proposal(proposal: ProposalWithLateStories) -> PackedProposal:
-    """Return the stored form; equal proposals give equal bytes on one machine."""
+    """Return the stored form of a proposal. On one machine, equal proposals result in equal bytes."""
     plain = _GROWN_PROPOSAL.dump_json(proposal)
     return PackedProposal(hashlib.sha256(plain).hexdigest(), zlib.compress(plain))
 
 
 def unpack_proposal(packed: PackedProposal) -> ProposalWithLateStories | None:
-    """Return the proposal from its stored form; None if the hash doesn't match."""
+    """Return the proposal in a stored form, or None if the hash doesn't match."""
     try:
         plain = zlib.decompress(packed.body)
     except zlib.error:

@@ -1,6 +1,6 @@
-"""The stories of an edition while edits are applied: their places, and the effects of edits.
+"""The stories of an edition while edits are being applied: their places, and the effects of edits.
 
-Used for one fold. An edit that can't be applied has no effect, and the reason is returned.
+A board is used once. An edit that can't be applied has no effect, and the reason is returned.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,12 +33,15 @@ _NO_STORY = "the article isn't in any of this edition's stories"
 
 
 class StoryBoard:
-    """All stories of an edition, by place and by their articles' URLs, with the edition's texts and blocks."""
+    """All stories of an edition, by place and by article URL, with the edition's texts and blocks."""
 
     def __init__(
         self, proposal: ProposalWithLateStories, sections: Sequence[SectionSettings], blocks: Sequence[LabeledBlock]
     ) -> None:
-        """Place the stories as proposed; those whose section was removed from the settings are left out."""
+        """Place the stories as proposed.
+
+        Those whose section isn't in the settings anymore are left out.
+        """
         self.settings = {s.key: s for s in sections}
         self.sections: dict[str, list[BoardStory]] = {}
         for key in self.settings:
@@ -47,11 +50,11 @@ class StoryBoard:
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
         self.links: list[StoryGroupingDecision] = []  # decisions from merges and splits, in order
-        self.came_up: dict[int, list[str]] = {}  # replacements of dropped stories, by the edit's number
+        self.came_up: dict[int, list[str]] = {}  # URLs of the stories that replaced dropped ones, by the edit's number
         self.unfilled: dict[int, str] = {}  # why there's no replacement, by the edit's number
         self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
-        self._canonical_urls: dict[str, str] = {}  # by link as published
+        self._canonical_urls: dict[str, str] = {}  # by link, as published
         self._place_proposal(proposal)
 
     def _place_proposal(self, proposal: ProposalWithLateStories) -> None:
@@ -88,16 +91,16 @@ class StoryBoard:
             self._canonical_urls.setdefault(article.link, article.url)
 
     def find_story(self, url: str) -> BoardStory | None:
-        """Return the story with an article, by its canonical URL or its link."""
+        """Return the story with an article, given the article's canonical URL or link, or None."""
         canonical = self._canonical_urls.get(url, "")
         return self._by_url.get(url) or self._by_url.get(canonical)
 
     def name_stories(self) -> dict[str, str]:
-        """Return the URL of the lead of each article's story, by the article's URL."""
+        """Map each article's URL to the URL of its story's lead."""
         return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
-        """Return the stories that contain any of some articles, each once, in the order of the articles."""
+        """Return the distinct stories that contain any of some articles, in the order of the articles."""
         stories = dict.fromkeys(map(self.find_story, urls))
         return [story for story in stories if story]
 
@@ -106,7 +109,7 @@ class StoryBoard:
         return [story for story in self.stories if story.state is state]
 
     def apply_edit(self, edit: Edit) -> str:
-        """Apply an edit that's in force; return why it has no effect, or ""."""
+        """Apply an edit that's in effect. Return why it has no effect, or ""."""
         if change := _STORY_CHANGES.get(edit.kind):
             reason = self._change_story(partial(change, self), edit)
         elif write := WRITTEN_CHANGES.get(edit.kind):
@@ -129,7 +132,7 @@ class StoryBoard:
         return reason
 
     def _settle_pins(self) -> None:
-        """Move the pinned stories back to their positions after others have moved."""
+        """Move pinned stories back to their positions after others have moved."""
         for stories in self.sections.values():
             pinned = [(story.pinned_at, story) for story in stories if story.pinned_at is not None]
             settled = [story for story in stories if story.pinned_at is None]
@@ -140,9 +143,9 @@ class StoryBoard:
     # --- places of stories ---
 
     def place_stories(self, edit: Edit) -> str:
-        """Place stories in a section, one after another: after a given story, else at a position, else at the end.
+        """Place stories in a section: after a given story, at a position, or at the end.
 
-        Return why the edit has no effect, or "", as do all methods that take an edit.
+        Like all methods that take an edit, return why it has no effect, or "".
         """
         section, stories = edit.text("section"), self._find_stories(edit.targets)
         if not stories:
@@ -165,11 +168,14 @@ class StoryBoard:
         return ""
 
     def drop_stories(self, edit: Edit) -> str:
-        """Remove stories, or keep them for the next edition; if its section is refilled, each is replaced."""
+        """Remove stories, or keep them for the next edition.
+
+        In a section that's refilled, each of them is replaced.
+        """
         stories = self._find_stories(edit.targets)
         present = [story for story in stories if not story.removal]
         removed = [story for story in stories if story.removal and edit.keeps_for_next and not story.is_kept]
-        # Listed stories without a section are removed first, so that they don't become replacements.
+        # Stories outside of sections are removed first, so that they don't become replacements.
         for story in sorted(present, key=lambda story: bool(story.section)):
             self._drop_story(story, edit)
         for story in removed:
@@ -192,7 +198,10 @@ class StoryBoard:
             self.unfilled[edit.seq] = unfilled
 
     def restore_story(self, story: BoardStory, _edit: Edit) -> str:
-        """Restore a removed story to its place; its replacement is removed unless an editor has changed it."""
+        """Restore a removed story to its place.
+
+        The story that replaced it is removed unless an editor has changed it.
+        """
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
@@ -211,7 +220,10 @@ class StoryBoard:
         return ""
 
     def pin_story(self, story: BoardStory, edit: Edit) -> str:
-        """Pin a placed story to a position in its section, by default its current one, or unpin it."""
+        """Pin a placed story to a position in its section, or unpin it.
+
+        The position defaults to the current one.
+        """
         if story.state is not StoryState.PLACED:
             return "the story isn't in a section"
         if edit.flag("pinned", default=True):
@@ -222,7 +234,7 @@ class StoryBoard:
         return ""
 
     def support_story(self, edit: Edit) -> str:
-        """Put stories under another one, including their own supporting stories."""
+        """Put stories under another one, together with their own supporting stories."""
         stories, main = self._find_stories(edit.targets), self.find_story(edit.text("main"))
         if not stories or main is None:
             return _NO_STORY
@@ -254,7 +266,7 @@ class StoryBoard:
         return len(stories) if position is None else min(max(0, position), len(stories))
 
     def is_first(self, story: BoardStory) -> bool:
-        """Return whether a story is the first in its section."""
+        """Return True if a story is the first in its section."""
         return bool(story.section) and self.sections[story.section][0] is story
 
     def _position_of(self, story: BoardStory) -> int:
@@ -265,7 +277,7 @@ class StoryBoard:
         story.state, story.section, story.removal = StoryState.PLACED, section, None
 
     def _take_away(self, story: BoardStory) -> None:
-        """Remove a story from its place, including its pin but not its supporting stories."""
+        """Remove a story from its place and unpin it. Its supporting stories stay with it."""
         if story.section:
             self.sections[story.section].remove(story)
         if story.main:
@@ -273,10 +285,10 @@ class StoryBoard:
         story.section, story.main, story.pinned_at = "", None, None
 
     def find_next(self, section: str, dropped: BoardStory | None = None) -> BoardStory | None:
-        """Return the story that would replace a dropped one in a section; None if there's none.
+        """Return the story that would replace a dropped one in a section, or None.
 
-        It's the best reserve that no editor has changed and whose topic has room. Sections that aren't refilled, or in
-        which editors placed more than the maximum, don't get one.
+        It's the best reserve story that no editor has changed and whose topic has room. Stories aren't
+        replaced in sections that aren't refilled, or in which editors placed more than the maximum.
         """
         settings = self.settings[section]
         if settings.refill != "next" or self._is_overfull(section):
@@ -294,7 +306,10 @@ class StoryBoard:
         return len(self.sections[section]) > self.settings[section].most
 
     def _explain_unfilled(self, section: str) -> str:
-        """Explain why a section has no replacement for a dropped story; empty if it isn't supposed to have one."""
+        """Explain why a section has no replacement for a dropped story.
+
+        Return "" if it isn't supposed to have one.
+        """
         settings = self.settings[section]
         if settings.refill != "next":
             return ""
@@ -325,7 +340,7 @@ class StoryBoard:
         return ""
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
-        """Move all articles of other stories to a story, which removes those other stories."""
+        """Move all articles of other stories into a story. The other stories are removed."""
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if not others:
             return "there's no other story to merge with"
@@ -335,7 +350,10 @@ class StoryBoard:
         return ""
 
     def _absorb(self, story: BoardStory, other: BoardStory) -> None:
-        """Move another story's articles and supporting stories to a story, and its place if the story has none."""
+        """Move another story's articles and supporting stories into a story.
+
+        If the story has no place, it also takes the other's place.
+        """
         if story.main is other:
             self._take_away(story)
             story.state = StoryState.LEFT_OUT
@@ -354,7 +372,7 @@ class StoryBoard:
         self._index_articles(story)
 
     def keep_apart(self, edit: Edit) -> str:
-        """Record that other stories aren't the same news as a story; the stories don't change."""
+        """Record that other stories aren't the same news as a story. The stories don't change."""
         story = self.find_story(edit.target)
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if story is None or not others:
@@ -365,7 +383,10 @@ class StoryBoard:
         return ""
 
     def split_story(self, story: BoardStory, edit: Edit) -> str:
-        """Move some articles of a story to new stories, each led by its first article, and left out until placed."""
+        """Move some articles of a story into new stories.
+
+        Each new story is led by its first article, and left out until it's placed.
+        """
         members = story.story.members
         groups = [[a for a in members if urls & {a.url, a.link}] for urls in read_split_stories(edit)]
         split_articles = list(chain.from_iterable(groups))
@@ -391,7 +412,10 @@ class StoryBoard:
         return ""
 
     def add_story(self, edit: Edit) -> str:
-        """Add a story without a source, at the end or a position of the section that the edit names, if any."""
+        """Add a story without a source to the section named by the edit, if any.
+
+        It's placed at the edit's position or at the end.
+        """
         if self.find_story(edit.target) is not None:
             return "the article is already in one of the edition's stories"
         article = read_added_article(edit)
@@ -409,10 +433,10 @@ class StoryBoard:
             self._insert(story, section, self._wanted_position(edit, section))
         return ""
 
-    # --- texts: `board_story` ---
+    # --- texts (see `board_story`) ---
 
     def write_text(self, edit: Edit) -> str:
-        """Set a text of a story or of the edition, or restore the original if there's no text."""
+        """Set a text of a story or of the edition, or restore the original if the edit has no text."""
         if edit.target == EDITION_TARGET:
             return apply_edition_text(self.texts, edit)
         return self._change_story(apply_story_text, edit)
@@ -422,7 +446,7 @@ class StoryBoard:
         return apply_block_edit(self.blocks, edit)
 
 
-# Edits of one targeted story first, then edits that find their own targets.
+# Edits with one target story come first, then edits that find their targets themselves.
 _STORY_CHANGES: Mapping[str, Callable[[StoryBoard, BoardStory, Edit], str]] = {
     EditKind.RESTORE: StoryBoard.restore_story,
     EditKind.PIN: StoryBoard.pin_story,

@@ -1,4 +1,4 @@
-"""The operator's own sections, with news on the topics in the settings."""
+"""The operator's own sections, with news on the topics given in the settings."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ class CustomTopicsSection(SectionKind):
     takes_every_topic = False
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best stories by score."""
+        """Take the pinned stories, then the best others by score."""
         fit = [s for s in pool if self.may_take(section, s)]
         filler.take_varied(section, filler.take_pinned(section, fit))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether the section may take a story: it has one of the section's topics, or the section has none."""
+        """Return True if a story has one of the section's topics, or the section has none."""
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits
@@ -42,5 +42,5 @@ class CustomTopicsSection(SectionKind):
         )
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return a row with a small image."""
+        """Return an entry for a row with a small image."""
         return build_image_row_entry(placed, context)

@@ -24,7 +24,7 @@ SUMMARY_WORDS = 16
 
 @register_section_kind
 class EventSection(SectionKind):
-    """Events within 90 days after the release."""
+    """Events in the 90 days after the release."""
 
     name = "events"
     pick_order = 6
@@ -45,7 +45,7 @@ class EventSection(SectionKind):
         return (event.starts_at or event.dated_at, event.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why an event can't be announced; empty if it can."""
+        """Explain why an event can't be announced, or return "" if it can."""
         event = scored.lead
         if event.starts_at is None:
             return "it's an event without its own date"
@@ -58,7 +58,7 @@ class EventSection(SectionKind):
         return ""
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return an entry with the event's day, hour, and place, its own deadline, and a short summary."""
+        """Return an entry with the event's time, place, deadline, and a short summary."""
         event = placed.scored.lead
         about = (event.place or "", _write_open_deadline(event, context), shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or context.zone, context.language)
@@ -66,9 +66,10 @@ class EventSection(SectionKind):
 
 
 def _write_event_date(event: CandidateArticle, zone: tzinfo, language: SubscriberLanguage) -> EntryDate:
-    """Return "Thursday, December 3, 1 p.m. ET, to December 5" in the event's own time zone, if known.
+    """Return an event's date, such as "Thursday, December 3, 1 p.m. ET, to December 5".
 
-    An all-day event is a date, stored as noon UTC, so converting it to local time could change the day.
+    It's in the event's own time zone, if known. An all-day event is a date, stored as noon UTC, so
+    converting it to local time could change the day.
     """
     has_hour = event.starts_at is not None and not event.all_day
     start, end = event.starts_at or event.dated_at, event.ends_at if event.starts_at else None
@@ -93,7 +94,10 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: Subscribe
 
 
 def _write_open_deadline(event: CandidateArticle, context: EntryContext) -> str:
-    """Return "Comments due: Monday, November 30"; empty if the event has no deadline, or it has passed."""
+    """Return an event's deadline, such as "Comments due: Monday, November 30".
+
+    Return "" if the event has no deadline, or if it has passed.
+    """
     if event.deadline is None or (context.release_at and event.deadline.is_past(context.release_at)):
         return ""
     due = build_deadline(event.deadline, context.language)

@@ -1,4 +1,4 @@
-"""Featured: the week's best stories, with variety; the first one leads the edition."""
+"""Featured: the week's best stories, with variety. The first one leads the edition."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,7 +13,11 @@ from subscribers.subscriber_language import mark_message
 
 @register_section_kind
 class FeaturedSection(SectionKind):
-    """The pins, then repeatedly the story that adds most: score less similarity (maximal marginal relevance)."""
+    """The pinned stories, then those that add most.
+
+    In each step, the story with the highest score less its similarity to those chosen is added
+    (maximal marginal relevance).
+    """
 
     name = "featured"
     pick_order = 1
@@ -23,7 +27,7 @@ class FeaturedSection(SectionKind):
     capped = limits_topics = leads_edition = shows_images = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best additions, until the section is full or no other story may be featured."""
+        """Take the pinned stories, then the best additions, until the section is full or none are left."""
         unpinned = filler.take_pinned(section, pool)
         while not filler.is_section_full(section):
             pools = _list_pools(filler, section, unpinned)
@@ -34,11 +38,11 @@ class FeaturedSection(SectionKind):
             unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Explain that a story was passed over for the sake of variety."""
+        """Explain that a story was passed over for variety."""
         return f"it made way for other stories, for variety, in {section.title}"
 
     def build_entries(self, placed: Sequence[PlacedStory], context: EntryContext) -> Iterable[SectionEntry]:
-        """Yield the lead's entry, then a row with a small image for each other story."""
+        """Yield the lead's entry, then a row with a small image for each of the other stories."""
         yield from (build_lead_entry(story, context) for story in placed[:1])
         yield from (build_image_row_entry(story, context) for story in placed[1:])
 
@@ -46,9 +50,10 @@ class FeaturedSection(SectionKind):
 def _list_pools(
     filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]
 ) -> Iterator[Iterator[ScoredStory]]:
-    """Yield pools of eligible stories: those on our topics that have room, then those on any of our topics, then all.
+    """Yield pools of eligible stories, to be tried in order.
 
-    Their stories are checked one by one, because few are needed.
+    They are the stories on our topics that have room, then those on any of our topics, then all
+    stories. Stories are checked one by one, because few of them are needed.
     """
     yield (s for s in _list_free(filler, pool) if s.is_ours and not (s.topic and filler.is_topic_full(section, s)))
     yield (s for s in _list_free(filler, pool) if s.is_ours)
@@ -60,14 +65,17 @@ def _list_free(filler: SectionFiller, pool: Iterable[ScoredStory]) -> Iterator[S
 
 
 def _best_addition(filler: SectionFiller, section: SectionSettings, pool: Iterable[ScoredStory]) -> ScoredStory | None:
-    """Return the best story by score and variety; if all repeat placed news, the first; None if there are none."""
+    """Return the best story by score and variety, or None.
+
+    If all stories repeat placed news, return the first.
+    """
     weight, chosen = filler.select.variety, filler.sections[section.key]
     first: ScoredStory | None = None
     best: tuple[float, ScoredStory] | None = None
     for scored in pool:
         first = first or scored
         if best and weight * scored.score <= best[0]:
-            break  # the pool is sorted by score, and similarity can only reduce it
+            break  # the pool is sorted by score, and similarity can only lower it
         if filler.similarity.find_same_matter(scored, chosen):
             continue
         similarity = max((filler.similarity.compare_stories(scored, other) for other in chosen), default=0.0)

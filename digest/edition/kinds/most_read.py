@@ -1,4 +1,4 @@
-"""Most read: the stories of the publication's own site with the most page views during the week."""
+"""Most read: the stories on the publication's own site with the most page views during the week."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,9 +12,10 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 @register_section_kind
 class MostReadSection(SectionKind):
-    """The publication's own stories by page views, without publisher caps, pins, or stories placed by editors.
+    """The publication's own stories, by page views.
 
-    Its heading says what readers did, which wouldn't be true of a story that an editor chose.
+    There are no caps per publisher, no pins, and no stories placed by editors. The section's title
+    says what readers did, which wouldn't be true of a story that an editor chose.
     """
 
     name = "most-read"
@@ -31,25 +32,28 @@ class MostReadSection(SectionKind):
             filler.take_story(section, scored)
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether the section may take a story: its lead is from the publication's own site."""
+        """Return True if the story's lead is from the publication's own site."""
         return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
-        """Return the stories with enough page views, most views first."""
+        """Return the stories with enough page views, most viewed first."""
         read = [s for s in pool if count_own_views(s.story) >= filler.select.minimum_reads]
         return sorted(read, key=make_reading_order_key)
 
     def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Return the operator's note, or else the week that was counted."""
+        """Return the operator's note, or else a line with the week that was counted."""
         day = language.short_month_day(release_at)
         return section.note or language.gettext("Week ending %(day)s", day=day)
 
 
 def count_own_views(story: Story) -> int:
-    """Return the page views of a story's most-read article on the publication's own site; 0 if unknown."""
+    """Return the page views of a story's most viewed article on the publication's own site, or 0."""
     return max((article.views or 0 for article in story.members if article.own), default=0)
 
 
 def make_reading_order_key(scored: ScoredStory) -> tuple[int, datetime, str]:
-    """Return the sort key of the publication's own stories: most page views first, then earliest, then by URL."""
+    """Return a sort key for the publication's own stories.
+
+    They're sorted by page views (most first), then by date, then by URL.
+    """
     return (-count_own_views(scored.story), scored.lead.dated_at, scored.url)

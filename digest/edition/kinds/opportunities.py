@@ -19,9 +19,10 @@ from digest.store.models import Article
 from subscribers.english_text import month_day
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LOOKBACK = timedelta(days=60)  # announcements older than this are no longer offered
+LOOKBACK = timedelta(days=60)  # older announcements are no longer offered
 SUMMARY_WORDS = 22
-MAX_FIXES = 2  # deadlines for fixing flaws that may displace calls with later ones; several come every week
+# Number of deadlines for fixing flaws that may displace calls with later deadlines. Several come every week.
+MAX_FIXES = 2
 _DEADLINE_LABELS = (
     mark_message("Applications due"),
     mark_message("Registration due"),
@@ -39,14 +40,14 @@ _DEADLINE_LABELS = (
     mark_message("Fixes due"),
 )
 _FIXES = "fixes"
-_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # of deadlines that aren't calls
+_NO_CALLS = frozenset({"registration", "submissions", "responses", _FIXES})  # deadlines of these kinds aren't calls
 _LABELS_BY_WORD = {label.split()[0].lower(): label for label in _DEADLINE_LABELS}
-CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # submissions by readers
+CALL_LABELS = _LABELS_BY_WORD.keys() - _NO_CALLS  # readers may submit something
 
 
 @register_section_kind
 class OpportunitySection(SectionKind):
-    """Recent announcements that are still open; those without a deadline come last."""
+    """Recent announcements that are still open. Those without a deadline come last."""
 
     name = "opportunities"
     pick_order = 7
@@ -56,12 +57,15 @@ class OpportunitySection(SectionKind):
     order_rule = "the soonest deadline comes first"
 
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for announcements in the 60 days before the cutoff, even if shown before."""
+        """Return the condition for announcements in the 60 days before the cutoff.
+
+        Announcements may be shown again.
+        """
         del release_at
         return (Article.dated_at <= window.cut_off) & (Article.dated_at > window.cut_off - LOOKBACK)
 
     def is_offered(self, scored: ScoredStory) -> bool:
-        """Return whether a story is from sources of this kind, or is a call with a deadline in official or own news."""
+        """Return True if a story is from this kind's sources, or is a call in official or own news."""
         call = scored.lead
         if super().is_offered(scored):
             return True
@@ -69,7 +73,10 @@ class OpportunitySection(SectionKind):
         return is_call and call.section == NEWS_SECTION and (call.primary or call.own)
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the soonest deadlines; those for fixing flaws get more than two places only if places are left."""
+        """Take the stories with the soonest deadlines.
+
+        Deadlines for fixing flaws get more than two places only if places are left over.
+        """
         ordered = sorted(pool, key=self.order_key)
         fixes = [scored for scored in ordered if _is_fix(scored)]
         later = {scored.url for scored in fixes[MAX_FIXES:]}
@@ -77,24 +84,24 @@ class OpportunitySection(SectionKind):
         filler.sections[section.key].sort(key=self.order_key)
 
     def order_key(self, scored: ScoredStory) -> tuple[Any, ...]:
-        """Return the sort key: soonest deadline, then earliest announcement, then URL."""
+        """Return the sort key: the deadline (none last), then the date of the announcement, then the URL."""
         call = scored.lead
         order = call.deadline.order if call.deadline else (date.max, time.max)
         return (order, call.dated_at, call.url)
 
     def explain_unfit(self, scored: ScoredStory, now: datetime) -> str:
-        """Explain why an opportunity can't be announced; empty if it can."""
+        """Explain why an opportunity can't be announced, or return "" if it can."""
         deadline = scored.lead.deadline
         return f"it closed on {month_day(deadline.day)}" if deadline and deadline.is_past(now) else ""
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return an entry with a summary, and the opportunity's deadline if it has one."""
+        """Return an entry with a summary, and with the opportunity's deadline, if it has one."""
         call = placed.scored.lead
         when = build_deadline(call.deadline, context.language) if call.deadline else None
         return replace(build_brief_entry(placed, SUMMARY_WORDS), date=context.format_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the summary and its publisher if it has another one, or else the source."""
+        """Return the summary, with its publisher if that's another one, or else the source."""
         lines = tuple(filter(None, (entry.summary, format_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 
@@ -105,7 +112,10 @@ def _is_fix(scored: ScoredStory) -> bool:
 
 
 def build_deadline(deadline: Deadline, language: SubscriberLanguage) -> EntryDate:
-    """Return a deadline with its label: "Applications due", "Friday, December 4, 5 p.m. ET"."""
+    """Return a deadline with its label, such as "Applications due" and "Friday, December 4, 5 p.m.
+
+    ET".
+    """
     label = language.translate_text(_LABELS_BY_WORD.get(deadline.label, mark_message("Deadline")))
     parts = [language.weekday_month_day(deadline.day)]
     if deadline.clock is not None:

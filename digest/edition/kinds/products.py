@@ -13,7 +13,7 @@ SUMMARY_WORDS = 28
 
 @register_section_kind
 class ProductSection(SectionKind):
-    """Products with their maker and a short summary."""
+    """Products, each with its maker and a short summary."""
 
     name = "products"
     pick_order = 5
@@ -27,6 +27,6 @@ class ProductSection(SectionKind):
         return replace(build_brief_entry(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the product's maker, and the publisher of the summary if another one wrote it."""
+        """Return the product's maker, and the publisher of the summary if that's another one."""
         lines = (*super().secondary_lines(entry, language), format_summary_credit(entry, language))
         return tuple(filter(None, lines))

@@ -1,4 +1,7 @@
-"""The base class of section kinds, which determine which articles a section takes and how its entries are built."""
+"""The base class of section kinds.
+
+A kind determines which articles a section takes and how its entries are built.
+"""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -15,33 +18,39 @@ from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.subscriber_language import SubscriberLanguage
 
-# The layout of a section: lead and rows, only rows, a numbered list, a list by topic, pairs, or a list by date.
+# Layouts of sections: lead and rows, only rows, a numbered list, a list by topic, pairs, or a list by date.
 SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
 
 
 class SectionKind(SectionSelectionRules):
-    """One kind of section. Stateless, so one instance serves all sections of its kind."""
+    """A kind of section. It's stateless, so one instance serves all sections of the kind."""
 
     pick_order: ClassVar[int]  # kinds with lower values choose stories first
-    contents: ClassVar[str]  # a message that describes its sections to subscribers
+    contents: ClassVar[str]  # message that describes the section to subscribers
     look: ClassVar[SectionLook] = "rows"
-    leads_edition: ClassVar[bool] = False  # its first entry is the edition's lead, which every edition needs
+    leads_edition: ClassVar[bool] = False  # True if its first entry leads the edition, which every edition needs
     shows_images: ClassVar[bool] = False
-    shows_reasons: ClassVar[bool] = False  # why a story is here, which editors can write
-    is_placed_by_hand: ClassVar[bool] = True  # editors can add and reorder stories
+    shows_reasons: ClassVar[bool] = False  # True if it shows why a story is included; editors can change that text
+    is_placed_by_hand: ClassVar[bool] = True  # True if editors can add and reorder stories
 
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for articles from its sources, by default those of a window or late for it."""
+        """Return the condition for articles to load from its sources.
+
+        By default, these are the articles of a window and those that arrived late for it.
+        """
         del release_at
         return and_(Article.dated_at > window.late_from, Article.dated_at <= window.cut_off)
 
     def describe_contents(self, section: SectionSettings, language: SubscriberLanguage) -> str:
-        """Return a description of the section's content, for subscribers' preferences."""
+        """Return a description of the section's content, for the preferences page."""
         del section
         return language.translate_text(self.contents)
 
     def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Return the line next to the section's title; `release_at` is in the publication's time zone."""
+        """Return the line next to the section's title.
+
+        `release_at` is in the publication's time zone.
+        """
         del release_at
         return language.translate_text(section.note)
 
@@ -50,11 +59,11 @@ class SectionKind(SectionSelectionRules):
         return (self.build_entry(story, context) for story in placed)
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return one entry, by default a headline with its topic, source, and date."""
+        """Return an entry. By default, it has a headline with its topic, source, and date."""
         return build_headline_entry(placed, context)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the lines under an entry's headline, by default its details, or else its source."""
+        """Return the lines under an entry's headline: by default, its details or else its source."""
         return entry.details or format_source_lines(entry, entry.source, language)
 
 
@@ -62,6 +71,6 @@ REGISTERED_KINDS: list[SectionKind] = []
 
 
 def register_section_kind(kind: type[SectionKind]) -> type[SectionKind]:
-    """Register a class as a kind of section; its name must be in the settings' `SectionKindName`."""
+    """Register a class as a kind of section. Its name must be in the settings' `SectionKindName`."""
     REGISTERED_KINDS.append(kind())
     return kind

@@ -1,4 +1,4 @@
-"""Building of entries: headline, reason, summary, image, and the news of a continued story."""
+"""Building of entries: the headline, reason, summary, image, and news of a continued story."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,16 +14,19 @@ from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import distinct_words, jaccard_overlap
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
-LEAD_WORDS, ROW_WORDS = 40, 30  # words of a summary with two sentences
-MAX_CHARACTERS = 300  # characters of a summary
-MAX_NEWS_WORDS = 14  # words of the headline in a continued story's news
-SAME_HEADLINE_OVERLAP = 0.5  # word overlap of two headlines that say nearly the same
+LEAD_WORDS, ROW_WORDS = 40, 30  # maximum number of words in a summary of two sentences
+MAX_CHARACTERS = 300  # maximum length of a summary
+MAX_NEWS_WORDS = 14  # maximum number of words from a headline, in a continued story's news
+SAME_HEADLINE_OVERLAP = 0.5  # minimum word overlap of two headlines that say nearly the same
 NOTHING_MORE = mark_message("this report is new.")
 
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context of entries: zone, language, images by a candidate's `image`, send time, and start of the week."""
+    """The context of an edition's entries.
+
+    `pictures` is keyed by a candidate's `image`. `opens_at` is the start of the edition's week.
+    """
 
     zone: ZoneInfo
     language: SubscriberLanguage
@@ -32,11 +35,11 @@ class EntryContext:
     opens_at: datetime | None = None
 
     def is_older(self, article: CandidateArticle) -> bool:
-        """Return whether an article is dated before the edition's week."""
+        """Return True if an article is dated before the edition's week."""
         return article.has_date and self.opens_at is not None and article.dated_at <= self.opens_at
 
     def format_day(self, article: CandidateArticle) -> str:
-        """Return an article's day: "Nov 18"; empty if the article has no date of its own."""
+        """Return an article's day, such as "Nov 18", or "" if the article has no date of its own."""
         return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
 
     def link_report(self, article: CandidateArticle) -> EditionLink:
@@ -49,17 +52,20 @@ class EntryContext:
         return EditionLink(article.title, strip_tracking(article.link), self.format_day(article))
 
     def find_image(self, article: CandidateArticle) -> ImageCrops | None:
-        """Return the crops of an article's image; None if it has no prepared image."""
+        """Return the crops of an article's image, or None if none were prepared."""
         return self.pictures.get(article.image or "")
 
 
 def make_minimal_entry(article: CandidateArticle) -> SectionEntry:
-    """Return an entry with the fields that every kind has: headline, link, and source."""
+    """Return an entry with the fields that every kind uses: headline, link, and source."""
     return SectionEntry(headline=article.title, url=strip_tracking(article.link), source=article.publisher)
 
 
 def build_brief_entry(placed: PlacedStory, max_words: int) -> SectionEntry:
-    """Return an entry with a story's headline, its summary of at most `max_words` words, and the summary's origin."""
+    """Return an entry with a story's headline and summary.
+
+    The summary has at most `max_words` words.
+    """
     story = placed.scored.story
     chosen = choose_summary(story)
     summary = choose_sentences(chosen.text, max_words)
@@ -69,7 +75,8 @@ def build_brief_entry(placed: PlacedStory, max_words: int) -> SectionEntry:
 def choose_sentences(text: str, max_words: int) -> str:
     """Return the first two sentences of a text if they have at most `max_words` words, or else the first.
 
-    The result has at most 300 characters. A longer first sentence is cut after `max_words` words and ends with "…".
+    The result has at most 300 characters. If the first sentence is longer, it's cut after
+    `max_words` words and ends with "…".
     """
     first, *others = [*split_sentences(text)][:2] or [""]
     both = " ".join((first, *others))
@@ -79,18 +86,19 @@ def choose_sentences(text: str, max_words: int) -> str:
 
 
 def explain_placement(placed: PlacedStory, context: EntryContext) -> str:
-    """Return a sentence that says why a story is in the edition, to follow "Why it leads:" or "Why it’s here:".
+    """Return a sentence explaining why a story is in the edition.
 
-    It's empty if nothing in the story's score is a reason (`phrase_placement_reason`).
+    It follows "Why it leads:" or "Why it’s here:". It's empty if nothing in the story's score is a
+    reason (`phrase_placement_reason`).
     """
     reason = phrase_placement_reason(placed.scored, context.language, is_chosen=placed.is_chosen)
-    if context.language.code.startswith("en"):  # in English, a sentence after a colon begins with a capital
+    if context.language.code.startswith("en"):  # in English, a sentence after a colon starts with a capital letter
         reason = reason[:1].upper() + reason[1:]
     return context.language.pgettext("a clause as a sentence", "%(clause)s.", clause=reason) if reason else ""
 
 
 def build_headline_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry:
-    """Return an entry with a story's headline, topic, source, and date, and the news since an earlier edition."""
+    """Return an entry with a story's headline, topic, source, date, and news since an earlier edition."""
     lead = placed.scored.lead
     is_older, day = context.is_older(lead), context.format_day(lead)
     return replace(
@@ -104,20 +112,23 @@ def build_headline_entry(placed: PlacedStory, context: EntryContext) -> SectionE
 
 
 def build_image_row_entry(placed: PlacedStory, context: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry for a row with a small image, a summary, and the other publishers or else the reason."""
+    """Return an entry for a row with a small image and a summary.
+
+    It also has the other publishers or, if there are none, the reason for the story's place.
+    """
     story = placed.scored.story
     cuts = context.find_image(story.lead)
     also = tuple(context.link_report(article) for article in story.also_reported)
     return replace(
         build_summary_entry(placed, context, max_words),
         also=also,
-        why="" if also else explain_placement(placed, context),  # the others that reported it are the reason
+        why="" if also else explain_placement(placed, context),  # the other reports are the reason
         picture=cuts.thumb if cuts else None,
     )
 
 
 def build_summary_entry(placed: PlacedStory, context: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry with a story's headline, topic, source, date, and summary, and the reason why it's here."""
+    """Return an entry with a story's headline, topic, source, date, summary, and the reason for its place."""
     entry = build_brief_entry(placed, max_words)
     return replace(
         build_headline_entry(placed, context),
@@ -128,7 +139,7 @@ def build_summary_entry(placed: PlacedStory, context: EntryContext, max_words: i
 
 
 def build_lead_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry:
-    """Return the entry of the lead story, with a large image, the reason why it leads, and related articles."""
+    """Return the lead's entry, with a large image, the reason why it leads, and related articles."""
     cuts = context.find_image(placed.scored.lead)
     return replace(
         build_image_row_entry(placed, context, LEAD_WORDS),
@@ -139,25 +150,28 @@ def build_lead_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry
 
 
 def format_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return one line with an entry's source, and the publisher of the news if it's another one; empty if unknown."""
+    """Return a line with an entry's source, and with the publisher of the news if that's another one.
+
+    If neither is known, return ().
+    """
     credit = language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else ""
     line = " · ".join(part for part in (source, credit) if part)
     return (line,) if line else ()
 
 
 def format_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Return a credit for the summary if it's from a publisher other than the linked one; else empty."""
+    """Return a credit for the summary if it's from a publisher other than the linked one, or ""."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
 def find_other_credit(article: CandidateArticle) -> str:
-    """Return the publisher that an article credits for its news; empty if there's none, or it's the article's own."""
+    """Return the publisher that an article credits for its news, if it isn't the article's own, or ""."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
 
-# The topics in digest/topics.toml; the operator's own topics aren't translated.
+# The topics in digest/topics.toml. The operator's own topics aren't translated.
 BUILT_IN_TOPICS = (
     mark_message("Cybersecurity"),
     mark_message("Border security"),
@@ -181,12 +195,12 @@ BUILT_IN_TOPICS = (
 
 
 def translate_topic(topic: str | None, language: SubscriberLanguage) -> str:
-    """Return a story's topic in the subscribers' language; empty if it has none."""
+    """Return a story's topic in the subscribers' language, or "" if it has none."""
     return language.translate_text(topic or "")
 
 
 def join_date_parts(parts: Sequence[str], language: SubscriberLanguage) -> str:
-    """Join a day, an hour, and a last day: "Thursday, December 3, 1 p.m. ET, to December 5"."""
+    """Join a day, a time, and a last day, as in "Thursday, December 3, 1 p.m. ET, to December 5"."""
     return language.pgettext("between a day, an hour and a last day", ", ").join(part for part in parts if part)
 
 
@@ -209,17 +223,17 @@ _NUMBER_WORDS = (
 
 
 def spell_number(number: int, language: SubscriberLanguage) -> str:
-    """Return a number as a word from one to twelve, and otherwise in figures."""
+    """Spell out a number from one to twelve, and return others in figures."""
     if 1 <= number <= len(_NUMBER_WORDS):
         return language.translate_text(_NUMBER_WORDS[number - 1])
     return language.format_number(number)
 
 
 def phrase_placement_reason(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
-    """Return a sentence, without a capital and period, that says why a story has its place; empty if there's no reason.
+    """Return a clause explaining why a story has its place, or "" if there's no reason.
 
-    It's based on editors' choices (`is_chosen` if one added the story at the desk), official actions, coverage, and
-    readership, or else on the story's rank on its topic.
+    The reason may be editors' choices (`is_chosen` is whether an editor added the story), an
+    official action, coverage, readership, or else the story's rank on its topic.
     """
     notes = {term.note for term in scored.terms if term.points > 0}
     found = (
@@ -248,7 +262,7 @@ def _action_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
 
 def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     rank = scored.topic_rank
-    if rank is None or rank.topic != scored.topic:  # editors can change the topic
+    if rank is None or rank.topic != scored.topic:  # editors may have changed the topic
         return ""
     return language.ngettext(
         "it’s the only story that we found on this topic",
@@ -261,7 +275,7 @@ def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    other_count = len(story.also_reported)  # those that the edition lists
+    other_count = len(story.also_reported)  # only those that the edition lists
     official = any(a.primary for a in story.members)
     if not other_count:
         return language.gettext("it comes from an official source") if official else ""
@@ -286,15 +300,15 @@ def _readership_clause(story: Story, notes: Collection[str], language: Subscribe
 
 
 def build_earlier_appearance(placed: PlacedStory, context: EntryContext) -> EarlierAppearance | None:
-    """Return the earlier appearance and the news of a story that continues one of an earlier edition; else None.
+    """Return the earlier appearance of a story that continues one from an earlier edition, or None.
 
-    The entry's own headline and summary come from new articles. If another new article says something else, its
-    headline and publisher are added.
+    The entry's own headline and summary come from new articles. If another new article says
+    something different, its headline and publisher are added.
     """
     story, continues = placed.scored.story, placed.scored.continues
     if continues is None:
         return None
-    # Editors may have moved some of its articles to another story since.
+    # Editors may have moved some of its articles to a different story since.
     urls = {a.url for a in story.members}
     news = [a for a in continues.news if a.url in urls]
     if not news:
@@ -319,7 +333,10 @@ def _write_news(article: CandidateArticle | None, context: EntryContext) -> str:
 def _find_newest_matter(
     news: Sequence[CandidateArticle], lead: CandidateArticle, earlier: EarlierStory
 ) -> CandidateArticle | None:
-    """Return the new article whose headline has the most words that aren't in the lead's or earlier headlines."""
+    """Return the new article whose headline has the most new words.
+
+    These are words that aren't in the lead's headline or in earlier ones.
+    """
     lead_words = distinct_words(lead.title)
     old_words = lead_words.union(*(distinct_words(a.title) for a in earlier.articles))
     other_articles = [

@@ -18,7 +18,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 @register_section_kind
 class TopicSection(SectionKind):
-    """The next best stories, a few per topic, ordered by topic, best topic first."""
+    """The next best stories, a few per topic, grouped by topic with the best topic first."""
 
     name = look = "topics"
     pick_order = 4
@@ -27,9 +27,10 @@ class TopicSection(SectionKind):
     capped = limits_topics = shows_reasons = True
 
     def fill(self, filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
-        """Take the pins, then the best stories with a topic; the last places are reserved for official actions.
+        """Take the pinned stories, then the best others that have a topic.
 
-        Then they're sorted so that stories on a topic are together.
+        The last places are reserved for official actions. Then the stories are sorted so that those
+        on the same topic are together.
         """
         others = filler.take_pinned(section, pool)
         fit = [scored for scored in others if self.may_take(section, scored)]
@@ -42,17 +43,17 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return whether the section may take a story: it has a topic."""
+        """Return True if a story has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return an entry with a headline, source, date, and summary, and the reason why the story is here."""
+        """Return an entry with a headline, source, date, and summary, and the reason for its place."""
         return build_summary_entry(placed, context)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
         """Return the source with the date and the reason, then the summary and its publisher.
 
-        A reason that an editor wrote has its own line.
+        If an editor wrote the reason, it gets a separate line.
         """
         written = language.gettext("Why it’s here: %(reason)s", reason=entry.why) if entry.why_is_written else ""
         reason = "" if written else entry.why.removesuffix(".")

@@ -1,6 +1,7 @@
 """Preflight: rules for the final bytes of a message and for the edition's content.
 
-Every rule has a name, a level, and a section in `docs/preflight.md`. An edition with an error can't be approved.
+Every rule has a name, a level, and a section in `docs/preflight.md`. An edition with an error can't
+be approved.
 """
 
 from digest.edition.preflight import content_rules, contrast_rules, message_rules, opening_rules  # noqa: F401 - each registers its rules

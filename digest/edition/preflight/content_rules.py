@@ -1,4 +1,4 @@
-"""Rules for the edition's content: opening lines, sections, links, images, and earlier stories."""
+"""Rules for an edition's content: opening lines, sections, links, images, and earlier stories."""
 
 import re
 from collections import Counter
@@ -31,7 +31,7 @@ from digest.edition.rendering.template_filters import cuts_off_intro
 from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.english_text import count_with_noun, month_day, name_language
 
-MAX_HEADLINE_LENGTH = 110  # characters; longer ones are a wall of bold text on a phone
+MAX_HEADLINE_LENGTH = 110  # maximum number of characters; longer ones are a wall of bold text on a phone
 
 
 @preflight_rule("held")
@@ -47,7 +47,7 @@ def check_enough_stories(examined: PreflightInput) -> Iterator[PreflightFinding]
 def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     """The masthead shows the day on which the edition is sent."""
     day, send_day = examined.content.date, examined.send_day
-    # In another language, the day is written differently, which the rule "language" reports.
+    # In another language, the day is written differently. The rule "language" reports that.
     if send_day and day != send_day and examined.is_in_current_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
@@ -215,7 +215,7 @@ def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
-    """Return each entry's section title, the entry, and its URL, except entries without a URL."""
+    """Return each entry that has a URL, with its section's title and its canonical URL."""
     return [
         (section.title, entry, _canonical_or_raw(entry.url))
         for section in examined.content.sections
@@ -229,8 +229,8 @@ def _canonical_or_raw(url: str) -> str:
 
 
 MAX_IMAGE_BYTES = 200 * 1024  # bytes
-MAX_ALT_LENGTH = 125  # characters; screen readers read a description in one go
-SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # types that Outlook's Word engine displays
+MAX_ALT_LENGTH = 125  # characters; screen readers read longer descriptions in pieces
+SUPPORTED_TYPES = ("image/jpeg", "image/png", "image/gif")  # types that Outlook's Word engine can display
 
 
 @preflight_rule("images-ours")

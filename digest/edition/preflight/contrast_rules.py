@@ -1,8 +1,9 @@
 """The contrast of all texts in light and dark mode, computed from the final styles.
 
-The email's styles are inline; dark mode is one `@media (prefers-color-scheme: dark)` block whose rules are all
-`!important`. So the color of an element is its inline one, the last dark rule that matches it, or its parent's. Ratios
-and limits: WCAG 2.2, 1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
+The email's styles are inline. Dark mode is a single `@media (prefers-color-scheme: dark)` block,
+whose rules are all `!important`. Therefore, an element's color is that of the last dark rule that
+matches it, or else its inline one, or else its parent's. Ratios and limits are those of WCAG 2.2,
+1.4.3 (4.5, or 3 from 24 px and from 18.66 px bold).
 """
 
 import re
@@ -25,7 +26,10 @@ _HEX_COLOR = re.compile(r"#(?:[0-9a-f]{6}|[0-9a-f]{3})", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class TextStyle:
-    """The style in which an element's text is displayed: colors as #rrggbb, size in CSS pixels."""
+    """The style in which an element's text is displayed.
+
+    Colors are formatted as #rrggbb, and `size` is in CSS pixels.
+    """
 
     text_color: str = "#000000"
     background_color: str = "#ffffff"
@@ -55,7 +59,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def find_dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
-    """Return the CSS declarations for dark mode of each element that has any."""
+    """Return the CSS declarations for dark mode, by element. Elements without any are omitted."""
     declarations: dict[_Element, dict[str, str]] = {}
     styles = examined.tree.iter("style")
     sheets = "\n".join(str(style.text or "") for style in styles)

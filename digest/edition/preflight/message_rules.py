@@ -26,7 +26,7 @@ from digest.settings.leftover_sample_values import (
 from subscribers.crypto import link_tokens
 from subscribers.english_text import join_words
 
-# Gmail shows the first 102 KB of a message's HTML and hides the rest, including the unsubscribe link.
+# Gmail shows the first 102 KB of a message's HTML. It hides the rest, including the unsubscribe link.
 GMAIL_CLIP_SIZE = 102 * 1024
 CLIP_WARNING_SIZE = 80 * 1024
 SINGLE_FIELDS = (
@@ -120,7 +120,7 @@ def _check_identifiers(head: bytes) -> Iterator[PreflightFinding]:
     values = dict(re.findall(r"(?m)^([A-Za-z-]+): *(.*?)\r?$", unfolded))
     for name in STRUCTURED_FIELDS:
         value = values.get(name, "")
-        # A display name before List-Id's angle brackets is a phrase, which may contain encoded words.
+        # In List-Id, a display name before the angle brackets is a phrase, which may contain encoded words.
         if "=?" in (value.partition("<")[2] if name == "List-Id" else value):
             yield error_finding(f"{name} contains an encoded word (RFC 2047, section 5).", _FIX_TEMPLATE)
     if not re.fullmatch(r"<[^<>@\s]+@[^<>@\s]+>", values.get("Message-ID", "")):
@@ -239,13 +239,13 @@ def check_unfilled_placeholders(examined: PreflightInput) -> Iterator[PreflightF
     bodies = {"subject": examined.content.subject, "HTML": examined.html, "text": examined.text}
     for place, body in bodies.items():
         for sign in ("{{", "{%", "%7B%7B", "%7b%7b"):
-            if sign in body:  # the edition's own text is only a warning
+            if sign in body:  # if the edition's own text contains it, it's only a warning
                 make_finding = warning_finding if sign in edition_text else error_finding
                 yield make_finding(f"The {place} contains {sign}.", "Remove the braces, or correct the template.")
 
 
 def _check_slots(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    # if all links have another base URL, `check_one_click` reports it
+    # If all links have a different base URL, `check_one_click` reports it.
     if examined.drafted_base != examined.base:
         return
     for kind, part in examined.parts.items():

@@ -1,4 +1,4 @@
-"""The rule for the first visible sentence, which Apple's and Gmail's summaries use instead of the preheader."""
+"""The rule for the first visible sentence, which Apple's and Gmail's summaries show instead of the preheader."""
 
 import re
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
-_COMPARED_WORDS = 5  # at the start of a text, enough to recognize the intro
-_MAX_LABEL_WORDS = 2  # before the number in a masthead: "No.", "Issue"
+_COMPARED_WORDS = 5  # words at the start of a text; enough to recognize the intro
+_MAX_LABEL_WORDS = 2  # maximum number of words before the number in a masthead, such as "No." or "Issue"
 
 
 @preflight_rule("first-sentence")
@@ -44,10 +44,11 @@ def _is_news(line: str, content: EditionContent) -> bool:
 
 
 def _find_repetition(line: str, examined: PreflightInput) -> str:
-    """Return a description of the text that a line repeats; empty if it doesn't repeat any."""
+    """Return a description of the text that a line repeats, or "" if it doesn't repeat any."""
     content, before = examined.content, examined.previous_edition
     sentence = _words(_first_sentence(line))
-    # The subject is the lead's headline unless an editor changed it, so the list of headlines may begin with it.
+    # The subject is the lead's headline unless an editor changed it, so the list of headlines may
+    # start with it.
     if sentence == _words(content.subject) and _words(line) not in _list_headlines(content):
         return "repeats the subject"
     if sentence == _words(content.preheader):
@@ -62,7 +63,10 @@ def _list_headlines(content: EditionContent) -> set[tuple[str, ...]]:
 
 
 def find_first_visible_line(examined: PreflightInput) -> str:
-    """Return the first visible line below the masthead and labels ("In this issue", a topic); empty if there's none."""
+    """Return the first visible line below the masthead and labels, or "" if there's none.
+
+    Labels are, for example, "In this issue" or a topic.
+    """
     headlines, publication_name = _list_headlines(examined.content), examined.file.publication.name
     topics = {_words(entry.kicker) for section in examined.content.sections for entry in section.entries}
     for tag, line in _list_seen_lines(examined.tree):
@@ -106,13 +110,16 @@ def _is_hidden(element: "_Element") -> bool:
 
 
 def _is_issue_line(words: tuple[str, ...], examined: PreflightInput) -> bool:
-    """Return whether a line is only the number and date, as in a masthead; breaking news has words as its number."""
+    """Return True if a line has only the number and date, as in a masthead.
+
+    Breaking news has words in place of a number.
+    """
     content = examined.content
     is_numbered = content.number != BREAKING_NEWS_NUMBER
     issue = {str(content.number)} if is_numbered else {*_words(examined.issue_heading)}
     date_words = _words(content.date)
     shown_words = (word for word in words if word not in issue)
-    # The month may be short: "Nov" for "November".
+    # The month may be abbreviated, as in "Nov".
     other_words = [word for word in shown_words if not any(part.startswith(word) for part in date_words)]
     return issue <= set(words) and len(other_words) <= _MAX_LABEL_WORDS * is_numbered
 

@@ -1,4 +1,4 @@
-"""Preflight rules: their registration, their input, and running them."""
+"""Preflight rules: registering them, their input, and running them."""
 
 import email
 import email.policy
@@ -24,13 +24,16 @@ if TYPE_CHECKING:
 
 
 class FindingLevel(StrEnum):
-    """The severity of a finding: an error prevents approval, and a warning is only shown to approvers."""
+    """The severity of a finding.
+
+    Errors prevent approval, and warnings are only shown to approvers.
+    """
 
     ERROR = "error"
     WARNING = "warning"
 
 
-# The places of findings about the top of the email; those of others are section titles.
+# Places of findings about the top of the email. Others are section titles.
 HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheader", "Intro"
 
 
@@ -39,9 +42,10 @@ _ASK_ADMIN = "Ask an admin to "
 
 @dataclass(frozen=True, slots=True)
 class PreflightFinding:
-    """A rule's result: what's wrong, what to do, and where; `is_for_admins` is true if editors can't fix it.
+    """A rule's finding: what's wrong, what to do, and where.
 
-    Approvers must select a checkbox for a finding with `must_be_confirmed`.
+    `is_for_admins` is true if editors can't fix it. If `must_be_confirmed` is true, approvers must
+    select a checkbox.
     """
 
     rule: str
@@ -65,7 +69,7 @@ class PreflightFinding:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """The facts about a stored image: MIME type, and size in bytes."""
+    """The MIME type of a stored image and its size in bytes."""
 
     content_type: str
     size: int
@@ -73,7 +77,7 @@ class ImageFacts:
 
 @dataclass(frozen=True, slots=True)
 class SentStory:
-    """A story of an earlier edition, with the edition's name for people: "No. 146"."""
+    """A story of an earlier edition, and the edition's display name, such as "No. 146"."""
 
     edition: str
     url: str
@@ -90,15 +94,16 @@ class PreviousEdition:
 
 @dataclass(frozen=True)
 class PreflightInput:
-    """The input of preflight; `message` is the final bytes for one subscriber.
+    """The input of preflight.
 
-    `parts` are the full and the short edition, as HTML and as text, before the slots are filled.
-
-    `send_day` is the day on which the edition will be sent, as in a masthead; empty if it was sent. `fetcher` is set if
-    links are to be checked online; `pictures` are the facts about `/media/` images by hash. `goes_into_files` is true
-    if the settings write all email to files. `sending_days` is the number of days that the settings' limits require for
-    sending to `subscribers` subscribers. `withdrawn` are the linked articles that visitors can't read anymore, with the
-    reasons; `own_pages` are the results of checking links to the publication's own site, empty if it wasn't requested.
+    `message` is the final bytes for one subscriber. `parts` are the full and the short edition,
+    each as HTML and as text, before slots are filled. `send_day` is the day on which the edition
+    will be sent, as in a masthead, or empty if it was sent. `fetcher` is set if links should be
+    checked online. `pictures` are the facts about `/media/` images by hash. `goes_into_files` is
+    true if the settings write all email to files. `sending_days` is the number of days that sending
+    to `subscribers` subscribers takes with the limits in the settings. `withdrawn` are the linked
+    articles that visitors can't read anymore, with the reasons. `own_pages` are the results of
+    checking links to the publication's own site; it's empty if the check wasn't requested.
     """
 
     message: bytes
@@ -109,8 +114,8 @@ class PreflightInput:
     pictures: Mapping[str, ImageFacts] = field(default_factory=dict)
     sent_stories: tuple[SentStory, ...] = ()
     previous_edition: PreviousEdition | None = None
-    chosen_urls: frozenset[str] = frozenset()  # of stories that editors placed at the desk
-    issue_heading: str = ""  # as in the masthead
+    chosen_urls: frozenset[str] = frozenset()  # URLs of stories that editors placed
+    issue_heading: str = ""  # as shown in the masthead
     incomplete_reason: str = ""
     send_day: str = ""
     goes_into_files: bool = False
@@ -119,17 +124,17 @@ class PreflightInput:
     fetcher: ContentFetcher | None = None
     withdrawn: Mapping[str, str] = field(default_factory=dict)
     own_pages: Mapping[str, PageCheckResult] = field(default_factory=dict)
-    template_mistakes: tuple[str, ...] = ()  # in the operator's own templates
-    markup_mistakes: tuple[str, ...] = ()  # in their HTML, which is still shown
+    template_mistakes: tuple[str, ...] = ()  # in the operator's custom templates
+    markup_mistakes: tuple[str, ...] = ()  # in the HTML of custom templates, which is still shown
 
     @property
     def links_may_stay_here(self) -> bool:
-        """True if links to this machine are sufficient, because the emails don't leave the machine either."""
+        """Whether links to this machine are sufficient, because the emails don't leave it either."""
         return self.goes_into_files and is_local_url(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:
-        """The message, parsed."""
+        """The parsed message."""
         return email.message_from_bytes(self.message, policy=email.policy.default)
 
     def _decoded_part(self, kind: str) -> str:
@@ -140,33 +145,33 @@ class PreflightInput:
 
     @cached_property
     def html(self) -> str:
-        """The decoded HTML part; empty if there's none."""
+        """The decoded HTML part, or "" if there's none."""
         return self._decoded_part("text/html")
 
     @cached_property
     def text(self) -> str:
-        """The decoded text part; empty if there's none."""
+        """The decoded text part, or "" if there's none."""
         return self._decoded_part("text/plain")
 
     @cached_property
     def drafted_language(self) -> str:
-        """The language (BCP 47) that the HTML part states; empty if it states none."""
+        """The language (BCP 47) that the HTML part declares, or "" if it declares none."""
         return str(self.tree.get("lang") or "")
 
     @property
     def is_in_current_language(self) -> bool:
-        """True if the edition was drafted in the publication's current language."""
+        """Whether the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
 
     @cached_property
     def unsubscribe_urls(self) -> tuple[str, ...]:
-        """The URIs of List-Unsubscribe, without their angle brackets."""
+        """The URIs in List-Unsubscribe, without their angle brackets."""
         return tuple(re.findall(r"<([^<>\s]+)>", str(self.parsed_message.get("List-Unsubscribe", ""))))
 
     @cached_property
     def drafted_base(self) -> str:
-        """The base URL of the HTML part's unsubscribe link; the current one if the link isn't found."""
+        """The base URL of the unsubscribe link in the HTML part, or the current one if there's no such link."""
         url = next(iter(self.unsubscribe_urls), "")
         path = url.removeprefix(self.base) if url.startswith(self.base) else ""
         link = re.search(rf"(https?://[^\s\"'<>]+){re.escape(path)}\b", self.html) if path else None
@@ -181,7 +186,7 @@ class PreflightInput:
 
     @cached_property
     def links(self) -> tuple[str, ...]:
-        """All distinct `href` values of the HTML part, in order."""
+        """The distinct `href` values in the HTML part, in order."""
         linked = (element.get("href") for element in self.tree.iter("a"))
         return tuple(dict.fromkeys(str(address) for address in linked if address is not None))
 
@@ -191,10 +196,10 @@ RuleCheck = Callable[[PreflightInput], Iterator[PreflightFinding]]
 
 @dataclass(frozen=True, slots=True)
 class PreflightRule:
-    """A named rule; `description` is its line in the documentation and in `digest check --rules`.
+    """A named rule. `description` is its line in the documentation and in `digest check --rules`.
 
-    `is_for_admins` is true if its findings are about settings or templates, which editors can't change;
-    `must_be_confirmed` is true if approvers must select a checkbox for them.
+    `is_for_admins` is true if its findings are about settings or templates, which editors can't
+    change. `must_be_confirmed` is true if approvers must select a checkbox for them.
     """
 
     name: str
@@ -204,7 +209,10 @@ class PreflightRule:
     must_be_confirmed: bool = False
 
     def list_findings(self, examined: PreflightInput) -> Iterator[PreflightFinding]:
-        """Yield the rule's findings under its name. If only admins can fix them, the remedy says so."""
+        """Yield the rule's findings under its name.
+
+        If only admins can fix them, the remedy says so.
+        """
         for finding in self.check(examined):
             advice = finding.remedy
             if self.is_for_admins and advice:
@@ -224,9 +232,10 @@ PREFLIGHT_RULES: dict[str, PreflightRule] = {}
 def preflight_rule(
     name: str, *, is_for_admins: bool = False, must_be_confirmed: bool = False
 ) -> Callable[[RuleCheck], RuleCheck]:
-    """Return a decorator that registers a function as the rule `name`, with its docstring as the description.
+    """Return a decorator that registers a function as the rule `name`.
 
-    A rule needs a section in `docs/preflight.md` and a planted fault in its tests.
+    The function's docstring becomes the rule's description. A rule needs a section in
+    `docs/preflight.md` and a planted fault in its tests.
     """
 
     def register(check: RuleCheck) -> RuleCheck:
@@ -238,14 +247,14 @@ def preflight_rule(
     return register
 
 
-# The last inputs and their findings, because the desk's pages check unchanged editions again.
+# The most recent inputs and their findings, because the editor's pages check unchanged editions again.
 _examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deque(maxlen=4)
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Return the findings of all rules, errors first, and among equals, those that editors can fix first.
+    """Return the findings of all rules, errors first, and those that editors can fix before others.
 
-    Rules depend only on the input, so equal inputs are examined once, unless links are checked online.
+    Rules depend only on the input, so equal inputs are examined only once, unless links are checked online.
     """
     if examined.fetcher is not None:
         return _run_all_rules(examined)
@@ -260,15 +269,15 @@ def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...
 
 def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     findings = [finding for rule in PREFLIGHT_RULES.values() for finding in rule.list_findings(examined)]
-    order = attrgetter("level", "is_for_admins")  # "error" comes before "warning"
+    order = attrgetter("level", "is_for_admins")  # "error" sorts before "warning"
     return tuple(sorted(findings, key=order))
 
 
 def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Return a finding that prevents approval; the rule's name is added when rules are run."""
+    """Return a finding that prevents approval. The rule's name is added when rules are run."""
     return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
 
 
 def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Return a finding that's only shown; the rule's name is added when rules are run."""
+    """Return a finding that's only shown. The rule's name is added when rules are run."""
     return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)

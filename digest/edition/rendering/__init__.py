@@ -1,1 +1,1 @@
-"""Rendering of an edition, once, to finished fragments of an email."""
+"""Rendering of an edition, done once, to finished fragments of an email."""

@@ -1,4 +1,4 @@
-"""IDs of elements that links to the web copy and the web edition refer to."""
+"""IDs of elements that the web copy and the web edition link to."""
 
 import hashlib
 
@@ -6,7 +6,10 @@ from digest.edition.content.edition_content import SectionEntry
 
 
 def sources_anchor(entry: SectionEntry) -> str:
-    """Return the ID of a story's list of sources in the web copy, based on the story's URL, or else its headline."""
+    """Return the ID of a story's list of sources in the web copy.
+
+    It's based on the story's URL, or else on its headline.
+    """
     return f"sources-{_short_hash(entry)}"
 
 

@@ -1,7 +1,9 @@
-"""The web copy of an edition with its corrections; the approved text remains legible, struck through.
+"""The web copy of an edition with its corrections.
 
-The stored copy doesn't change, so corrections are inserted into its page: a list of all at the top, and each one at the
-text that it corrects.
+The approved text is struck through but legible.
+
+The stored copy doesn't change. Corrections are inserted into its page: a list of all of them at the
+top, and each one next to the text that it corrects.
 """
 
 import re
@@ -22,7 +24,7 @@ _BOX = "border-left:4px solid #B0390C;padding:10px 14px;margin:18px auto 0;max-w
 
 @dataclass(frozen=True, slots=True)
 class DisplayedCorrection:
-    """A correction as displayed: its story, the old and new text, the reason, and the date and name."""
+    """A correction as displayed: the story, the old and new text, the reason, and the date and name."""
 
     story: str
     was: str
@@ -35,7 +37,7 @@ def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], la
     """Return a web copy with its corrections, in chronological order."""
     if not corrections:
         return html
-    # takes half a second to import, and is only needed for corrections
+    # only needed for corrections, and takes half a second to import
     import lxml.html
 
     page = lxml.html.document_fromstring(html, parser=lxml.html.HTMLParser(encoding="utf-8"))
@@ -50,9 +52,10 @@ def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], la
 def insert_fragment_corrections(
     html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
-    """Return a fragment of a web edition with its corrections; its page has the list at the top.
+    """Return a fragment of a web edition with its corrections.
 
-    Without notes, as for a table of contents, the old text is struck through and the reason is omitted.
+    The list of corrections is at the top of the fragment's page. If `with_notes` is false, as in a
+    table of contents, the old text is struck through but the reason is omitted.
     """
     if not corrections:
         return html
@@ -86,7 +89,10 @@ def _strike(
     language: SubscriberLanguage,
     note_attributes: dict[str, str] | None,
 ) -> None:
-    """Strike a text through, with the new text next to it, and a note after its block if it has attributes."""
+    """Strike an element's text through, and put the new text next to it.
+
+    If `note_attributes` is given, also put a note after the element's block.
+    """
     from lxml.html import builder as b
 
     for child in list(element):

@@ -1,8 +1,8 @@
 """CSS inlining, once per edition, and minification of the page.
 
-Premailer inlines the styles, with settings that keep dark mode and media queries: by default, it would strip
-`!important` and fetch linked style sheets from the network. A second pass would remove what the first one kept, so a
-page is inlined exactly once, from its source.
+Premailer inlines the styles, with settings that preserve dark mode and media queries. By default,
+it would strip `!important` and fetch linked style sheets from the network. A second pass would
+remove what the first one preserved, so a page is inlined exactly once, from its source.
 """
 
 import logging
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
-_PLAIN_SELECTOR = re.compile(r"[\w.> -]+")  # elements with all the classes that it names
-# Whitespace between the children of these is insignificant.
+_PLAIN_SELECTOR = re.compile(r"[\w.> -]+")  # matches only elements with all the classes in the selector
+# Elements in which whitespace between children is insignificant.
 _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _CELLS = frozenset({"td", "th", "tr"})
 _ATTRIBUTE_PLACES = {"valign": _CELLS, "bgcolor": _CELLS | {"table", "body"}}
@@ -32,16 +32,16 @@ _ATTRIBUTES_WITH_ANGLES = "//@*[contains(., '<')][not(name() = 'href' or name() 
 _ANGLE_STAND_IN = "\ufdd0"  # a noncharacter (Unicode, 23.7)
 
 
-# Between two edits, an edition is rendered several times: to show it, to check it, and to approve it. The key has slots
-# as offsets, so the random marks don't matter.
+# Between two edits, an edition is rendered several times: to show it, to check it, and to approve
+# it. The cache key has slots as offsets, so the random marks don't matter.
 @lru_cache(maxsize=16)
 def inline_css(page: SlottedText) -> SlottedText:
-    """Return a whole page with its style sheet in style attributes, except the block that's marked as kept.
+    """Return a page with its style sheet moved into style attributes.
 
-    Unused classes and insignificant whitespace are removed.
+    The style block that's marked to be kept stays. Unused classes and insignificant whitespace are removed.
 
     Raises:
-        RenderingError: the page has no kept style block, for example because it was already inlined.
+        RenderingError: the page has no such block, for example because it was already inlined.
     """
     marks = SlotMarks()
     html = marks.write(page)
@@ -50,11 +50,11 @@ def inline_css(page: SlottedText) -> SlottedText:
             f"the page has no <style {KEPT_STYLE_ATTRIBUTE}>: it was already inlined, or it's missing from "
             "mail/edition/body.html"
         )
-    # lxml and Premailer take half a second to import, so commands that don't render avoid it.
+    # lxml and Premailer take half a second to import, so commands that don't render shouldn't import them.
     from lxml import etree
 
     root = etree.fromstring(html.strip(), etree.HTMLParser())
-    # Premailer would parse each image's style to find it.
+    # Without this check, Premailer would parse each image's style.
     premailer = _create_premailer(root, align_floating_images="float" in html.lower())
     classes = {name for value in root.xpath("//@class") for name in value.split()}
     premailer._parse_style_rules = partial(_list_matching_rules, classes)  # noqa: SLF001 - see there
@@ -68,14 +68,17 @@ def inline_css(page: SlottedText) -> SlottedText:
 
 
 def _mask_angles(root: "_Element") -> None:
-    """Replace "<" in attributes with a stand-in, so that articles' text can't match the comments used for cutting."""
+    """Replace "<" in attributes with a stand-in.
+
+    This way, articles' text can't match the comments at which pages are cut.
+    """
     for value in root.xpath(_ATTRIBUTES_WITH_ANGLES):
         value.getparent().set(value.attrname, value.replace("<", _ANGLE_STAND_IN))
 
 
 def _create_premailer(root: "_Element | None", *, align_floating_images: bool = False) -> "Premailer":
-    # Read when Premailer is imported. Its default of 128 parsed styles is less than an edition has, so all would be
-    # parsed again.
+    # This is read when Premailer is imported. Its default of 128 parsed styles is less than an
+    # edition has, so all of them would be parsed again.
     os.environ.setdefault("PREMAILER_CACHE_MAXSIZE", "1024")
     from premailer import Premailer
 
@@ -87,7 +90,7 @@ def _create_premailer(root: "_Element | None", *, align_floating_images: bool = 
         cache_css_parsing=True,
         cssutils_logging_level=logging.CRITICAL,
         align_floating_images=align_floating_images,
-        # Our templates set these two for Outlook; from CSS, they would become "auto" and "100%".
+        # Our templates set these two attributes for Outlook. From CSS, they would become "auto" and "100%".
         disable_basic_attributes=["width", "height"],
     )
 
@@ -97,7 +100,10 @@ def _list_matching_rules(
     css: str,
     index: int,
 ) -> tuple[list[Any], list[Any]]:
-    """Return the rules of `_parse_style_sheet` without those of absent classes, which would all be searched for."""
+    """Return the rules of `_parse_style_sheet`, except for those with classes that aren't in the page.
+
+    Premailer would search the page for each of them.
+    """
     rules, kept_rules = _parse_style_sheet(css, index)
 
     def may_match(selector: str) -> bool:
@@ -108,9 +114,10 @@ def _list_matching_rules(
 
 @lru_cache(maxsize=16)
 def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
-    """Return Premailer's rules of a style sheet, the page's `index`th: those to inline, and those to keep.
+    """Return Premailer's rules for a style sheet: those to inline, and those to keep.
 
-    Premailer caches parsed style sheets but rebuilds their rules for each page, which takes longer than applying them.
+    `index` is the style sheet's index in the page. Premailer caches parsed style sheets but
+    rebuilds their rules for each page, which takes longer than applying them.
     """
     premailer = _create_premailer(None)
     rules: tuple[list[Any], list[Any]] = premailer._parse_style_rules(css, index)  # noqa: SLF001 - see above
@@ -118,7 +125,7 @@ def _parse_style_sheet(css: str, index: int) -> tuple[list[Any], list[Any]]:
 
 
 def _drop_unused_classes(root: "_Element") -> None:
-    """Remove the classes that neither the kept style block nor the one for Outlook uses."""
+    """Remove classes that are used neither by the kept style block nor by the one for Outlook."""
     from lxml import etree
 
     css = "".join(style.text or "" for style in root.iter("style"))
@@ -131,7 +138,7 @@ def _drop_unused_classes(root: "_Element") -> None:
 
 
 def _drop_misplaced_attributes(root: "_Element") -> None:
-    """Remove Premailer's attributes that HTML doesn't define for an element, such as a link's `valign`."""
+    """Remove attributes added by Premailer that HTML doesn't define for an element, such as a link's `valign`."""
     for element in root.iter():
         if isinstance(element.tag, str):
             for name in ("valign", "bgcolor"):
@@ -140,7 +147,7 @@ def _drop_misplaced_attributes(root: "_Element") -> None:
 
 
 def _minify_page(root: "_Element") -> None:
-    """Collapse whitespace as browsers do, and write style attributes without spaces and double quotes."""
+    """Collapse whitespace as browsers do, and minify style attributes."""
     for element in root.iter():
         if isinstance(element.tag, str):
             if "style" in element.attrib:
@@ -153,7 +160,7 @@ def _minify_page(root: "_Element") -> None:
 
 
 def tie_dots(text: str) -> str:
-    """Join each middle dot to the word before it, so that no line begins with one."""
+    """Join each middle dot to the word before it, so that no line starts with a dot."""
     return text.replace(" \N{MIDDLE DOT} ", "\N{NO-BREAK SPACE}\N{MIDDLE DOT} ")
 
 

@@ -1,7 +1,8 @@
 """Rendering of an edition to fragments: HTML, text, and the differences of the web copy.
 
-The whole HTML page is rendered and inlined once, including the parts only for the email or the web copy. The two
-versions are then separated, and cut into fragments, at comments that the templates write.
+The complete HTML page is rendered and inlined once, including the parts that are only for the email
+or the web copy. Then the two versions are separated and cut into fragments at comments that the
+templates write.
 """
 
 import re
@@ -40,10 +41,11 @@ from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 TALL_LOGO, WIDE_LOGO = 40, 170  # CSS pixels
 _HTML_CUT_COMMENT = re.compile(r"<!--cut ([a-z0-9:.+-]+)-->")
-_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator, which texts can't contain
+_TEXT_CUT_SEPARATOR = re.compile(r"\x1e([a-z0-9:.+-]+)\x1e")  # the record separator, which can't occur in texts
 
 
-# The templates' marks for parts only in the email or its web copy, and only in the full or the short edition.
+# Marks in templates for parts that are only in the email or its web copy, or only in the full or
+# the short edition.
 RenderingTarget = Literal["mail", "web", "short"]
 _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "mail": frozenset({"mail", "full"}),
@@ -51,13 +53,13 @@ _TARGET_PARTS: dict[RenderingTarget, frozenset[str]] = {
     "short": frozenset({"mail", "short"}),
 }
 _TEXT_TARGETS: dict[RenderingTarget, FragmentKind] = {"mail": "text", "short": "short-text"}
-# The group separator, which an edition's texts can't contain.
+# The text mark uses the group separator, which can't occur in an edition's texts.
 _HTML_TARGET_MARK, _TEXT_TARGET_MARK = "<!--{}-->", "\x1d{}\x1d"
 
 
 @dataclass(frozen=True, slots=True)
 class PublicationContext:
-    """The content that all editions of a publication share, such as its name and postal address, and its design."""
+    """The content that all editions of a publication share, such as its name, address, and design."""
 
     name: str
     tagline: str
@@ -76,7 +78,7 @@ class PublicationContext:
 
     @property
     def start(self) -> str:
-        """The side on which lines begin."""
+        """The side on which lines start."""
         return "right" if self.direction == "rtl" else "left"
 
     @property
@@ -86,17 +88,17 @@ class PublicationContext:
 
     @property
     def has_tall_masthead(self) -> bool:
-        """True if the masthead fills so much of a phone's first screen that the intro comes later."""
+        """Whether the masthead fills so much of a phone's first screen that the intro comes later."""
         return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
 
     @property
     def has_wide_logo(self) -> bool:
-        """True if a phone has no room for the number and date next to the logo."""
+        """Whether a phone has no room for the number and date next to the logo."""
         return self.logo is not None and self.logo.light_width > WIDE_LOGO
 
     @property
     def postal_line(self) -> str:
-        """The postal address on one line, including the publication's name."""
+        """The postal address on one line, with the publication's name."""
         line = join_address_lines(self.postal_address)
         return line if not line or self.name in line else f"{self.name}, {line}"
 
@@ -107,7 +109,7 @@ class PublicationContext:
 
 
 def build_publication_context(settings: Settings) -> PublicationContext:
-    """Return the shared content of editions from the settings."""
+    """Return the shared content of editions, from the settings."""
     publication, sender = settings.file.publication, settings.file.sender
     return PublicationContext(
         name=publication.name,
@@ -128,16 +130,16 @@ def build_publication_context(settings: Settings) -> PublicationContext:
 
 
 def create_mail_environment(settings: Settings) -> Environment:
-    """Return the Jinja environment for editions; operator templates override built-in ones.
+    """Return the Jinja2 environment for editions. Operator templates override built-in ones.
 
-    It's cached with its compiled templates; changed templates are compiled again.
+    It's cached with its compiled templates. Templates that have changed are compiled again.
     """
     return create_localized_mail_environment(settings.templates, settings.subscriber_language)
 
 
 @lru_cache(maxsize=4)
 def create_localized_mail_environment(operator_folder: Path | None, language: SubscriberLanguage) -> Environment:
-    """Return the environment of `create_mail_environment` in a given language, such as English for the staff."""
+    """Return the environment of `create_mail_environment` for a given language, such as the staff's."""
     pages = create_jinja_environment(operator_folder, language)
     pages.filters.update(template_filters(language))
     return pages
@@ -146,7 +148,7 @@ def create_localized_mail_environment(operator_folder: Path | None, language: Su
 def render_edition(
     content: EditionContent, frame: PublicationContext, environment: Environment
 ) -> tuple[RenderedFragment, ...]:
-    """Return an edition's fragments, sanitizing its content first; see `render_sanitized_edition`."""
+    """Sanitize an edition's content, and return its fragments. See `render_sanitized_edition`."""
     return render_sanitized_edition(sanitize_content(content), frame, environment)
 
 
@@ -155,18 +157,19 @@ def render_sanitized_edition(
 ) -> tuple[RenderedFragment, ...]:
     """Return an edition's fragments in reading order: all html, then web, text, short-text, page, short, and words.
 
-    An html or text fragment is named `head`, `intro`, `block:<id>`, `foot`, or after the sections that it belongs to
-    (`digest.edition.content.fragment_names`). A web fragment differs from the html fragment of the same name. The four
-    page fragments make up the web edition, and the short and short-text fragments the short edition. `join_fragments`
-    joins them again.
+    An html or text fragment is named `head`, `intro`, `block:<id>`, `foot`, or after the sections
+    that it belongs to (`digest.edition.content.fragment_names`). A web fragment differs from the
+    html fragment of the same name. The four page fragments make up the web edition. The short and
+    short-text fragments make up the short edition. `join_fragments` joins fragments again.
 
     Args:
         content: the edition's content as returned by `sanitize_content`.
         frame: the shared content of editions.
-        environment: the environment of `create_mail_environment`.
+        environment: the environment from `create_mail_environment`.
 
     Raises:
-        RenderingError: a link isn't a web URL, or a template removed a cutting comment or changed a placeholder.
+        RenderingError: a link isn't a web URL, or a template removed a comment for cutting or
+            changed a placeholder.
     """
     marks = SlotMarks()
     context = _template_context(content, frame, marks)
@@ -194,7 +197,7 @@ def _separate_slots(fragment: RenderedFragment, marks: SlotMarks) -> RenderedFra
 
 
 def render_subject(content: EditionContent, frame: PublicationContext, environment: Environment) -> str:
-    """Return the subject of an edition's email, on one line."""
+    """Return the subject of an edition's email as a single line."""
     template = environment.get_template("mail/edition/subject.txt")
     return sanitize_text(template.render(content=content, frame=frame))
 
@@ -224,7 +227,10 @@ def _template_context(content: EditionContent, frame: PublicationContext, marks:
 
 
 def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
-    """Return the functions by which a template writes the comments used for cutting; Markup, because they aren't text."""
+    """Return the functions with which a template writes the comments for cutting.
+
+    The comments are Markup, because they mustn't be escaped.
+    """
     mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {
         "cut": (lambda name: Markup(f"<!--cut {name}-->"))  # noqa: S704 - section keys are checked settings
@@ -236,7 +242,10 @@ def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
 
 
 def build_share_links(address: str, title: str) -> dict[str, str]:
-    """Return links for sharing a page, by service; they don't contain scripts or a subscriber's token."""
+    """Return links for sharing a page, by service.
+
+    They don't contain scripts or a subscriber's token.
+    """
     url, subject = quote(address, safe=""), quote(title)
     return {
         "mail": f"mailto:?subject={subject}&body={url}",
@@ -247,7 +256,7 @@ def build_share_links(address: str, title: str) -> dict[str, str]:
 
 
 def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]:
-    """Return the labeled blocks by the key of the section before them."""
+    """Return the labeled blocks by the key of the section that they follow."""
     placed: dict[str, list[LabeledBlock]] = {section.key: [] for section in content.sections}
     if placed:
         for block in content.blocks:
@@ -279,7 +288,10 @@ def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragme
 
 
 def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
-    """Return a text fragment after two blank lines, or one if it continues a block; none at the top or if empty."""
+    """Return a text fragment preceded by two blank lines, or one if it continues a block.
+
+    A fragment that's empty or at the top has no blank lines.
+    """
     lines = "\n".join(map(str.rstrip, fragment.body.strip().splitlines()))
     body = re.sub(r"\n{4,}", "\n\n\n", lines) + "\n" if lines else ""
     if body and not is_opening_fragment(fragment.name):
@@ -290,20 +302,23 @@ def _space_text_fragment(fragment: RenderedFragment) -> RenderedFragment:
 # --- the web edition -------------------------------------------------------------------------------------------
 
 PagePiece = Literal["top", "lead", "contents", "body"]
-_DATES_AFTER = 2  # headlines before the dates in the table of contents
+_DATES_AFTER = 2  # number of headlines before the dates in the table of contents
 
 
 @dataclass(frozen=True, slots=True)
 class TableOfContents:
-    """The contents below the lead: more headlines of its section, with the dates among them, then other sections."""
+    """The table of contents below the lead.
+
+    It has more headlines from the lead's section, with the dates among them, and then the other sections.
+    """
 
     headlines: tuple[SectionEntry, ...]
-    dates_after: int  # the number of headlines before the dates
+    dates_after: int  # number of headlines before the dates
     sections: tuple[RemainingSection, ...]
 
 
 def build_table_of_contents(layout: MailLayout) -> TableOfContents:
-    """Return the contents of an edition's page, in its order."""
+    """Return the table of contents of an edition's page, in page order."""
     lead = layout.lead
     rows = next((part for part in layout.sections if lead and part.fragment == f"{lead.fragment}.rows"), None)
     headlines = rows.section.entries if rows else ()

@@ -1,4 +1,7 @@
-"""The subset of Markdown in intros: *emphasis*, **strong emphasis**, and [links](https://…); the rest is text."""
+"""The subset of Markdown in intros: *emphasis*, **strong emphasis**, and [links](https://…).
+
+Everything else is plain text.
+"""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -12,8 +15,10 @@ from digest.collect.texts.text_cleanup import split_sentences
 from digest.edition.content.edition_content import truncate_text
 
 _LINK_STARTS = ("https://", "http://", "mailto:")
-MIN_OPENING_SHARE = 1 / 4  # share of the room that whole sentences must fill, as "Good morning." alone says nothing
-MIN_CLAUSE_SHARE = 1 / 2  # share that words up to the end of a clause must fill, so that a list isn't cut at its start
+# Share of the room that whole sentences must fill. "Good morning." alone isn't informative.
+MIN_OPENING_SHARE = 1 / 4
+# Share of the room that words up to the end of a clause must fill, so that a list isn't cut near its start.
+MIN_CLAUSE_SHARE = 1 / 2
 _CLAUSE_END = re.compile(r"[,;:](?= )|[،؛、，；：]|(?: ?—| –)(?= )")  # noqa: RUF001 - of other scripts
 
 
@@ -25,7 +30,10 @@ def _open_parser() -> MarkdownIt:
 
 
 def render_inline_markup(text: str) -> Markup:
-    """Return a text as HTML, with links in the email's style; everything except our markup is escaped."""
+    """Return a text as HTML, with links styled for the email.
+
+    Everything but our markup is escaped.
+    """
     parser = _open_parser()
     tokens = parser.parseInline(text)
     for token in _inline_tokens(tokens):
@@ -36,7 +44,7 @@ def render_inline_markup(text: str) -> Markup:
 
 
 def strip_inline_markup(text: str) -> str:
-    """Return a text without its markup; the URL of a link follows the link's text in parentheses."""
+    """Return a text without its markup. A link's text is followed by its URL in parentheses."""
     parts: list[str] = []
     addresses: list[str] = []
     for token in _inline_tokens(_open_parser().parseInline(text)):
@@ -56,10 +64,11 @@ def split_links(text: str) -> tuple[str, list[str]]:
 
 
 def shorten_markup(text: str, max_length: int) -> str:
-    """Return as many of a text's first sentences as fit in `max_length` characters, not counting markup.
+    """Return as many of a text's first sentences as fit in `max_length` characters.
 
-    If the first sentence is longer, or the sentences are as short as a greeting, the words are cut at the end of a
-    clause and have no markup. They're cut elsewhere only if not even a greeting fits.
+    Markup doesn't count toward the length. If the first sentence is longer, or if the sentences are
+    as short as a greeting, the words are cut at the end of a clause and lose their markup. They're
+    cut elsewhere only if not even a greeting fits.
     """
     words = split_links(text)[0]
     if len(words) <= max_length:
@@ -71,19 +80,22 @@ def shorten_markup(text: str, max_length: int) -> str:
 
 
 def _take_sentences(text: str, words: str, max_length: int) -> str:
-    """Return as many of a text's first sentences as fit; `words` is the text without markup."""
+    """Return as many of a text's first sentences as fit.
+
+    `words` is the text without markup.
+    """
     sentences = list(split_sentences(text))
     for count in range(len(sentences) - 1, 0, -1):
         opening = " ".join(sentences[:count])
         opening_words = split_links(opening)[0]
-        # Otherwise, emphasis that ends in a later sentence would leave its asterisk.
+        # Otherwise, emphasis that ends in a later sentence would leave an asterisk behind.
         if len(opening_words) <= max_length and words.startswith(opening_words):
             return opening
     return ""
 
 
 def _cut_at_clause(words: str, max_length: int) -> str:
-    """Return the longest beginning of a text that ends with a clause; empty if none fills enough of the room."""
+    """Return the longest start of a text that ends with a clause, or "" if none is long enough."""
     ends = (match.start() for match in _CLAUSE_END.finditer(words, 0, max_length))
     end = max(ends, default=0)
     return f"{words[:end]}…" if end >= max_length * MIN_CLAUSE_SHARE else ""

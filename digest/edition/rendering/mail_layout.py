@@ -1,7 +1,8 @@
 """The layout of an edition's entries in the email: first screen, lead, upcoming dates, and sections.
 
-Pure: from content to the values that templates loop over. Each part is a fragment of its own, named after the sections
-it belongs to (`fragment_names`), so that omitted sections leave no trace in the email.
+These functions turn content into the values that templates loop over, and are pure. Each part is a
+separate fragment, named after the sections it belongs to (`fragment_names`), so that omitted
+sections leave no trace in the email.
 """
 
 import math
@@ -20,21 +21,23 @@ from subscribers.subscriber_language import mark_message
 
 SOON = timedelta(days=14)  # after the release; later dates stay in their section
 MAX_EARLY_DATES = 5
-CONTENTS_HEADLINES = 2  # in addition to the lead's, which is directly below
-MAX_EARLY_LINES = 8  # of headlines before the lead's first sentence, with an intro among them, on a screen 390 px wide
+CONTENTS_HEADLINES = 2  # in addition to the lead's headline, which is directly below
+# Maximum number of lines before the lead's first sentence, including an intro, on a screen 390 px wide.
+MAX_EARLY_LINES = 8
 _CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line on such a screen
 _BEST_NAMES = ("best_first", "best_second", "best_third")
+# Values for a welcome email.
 BEST_FACTS = (
     *(name + part for name in _BEST_NAMES for part in ("", "_url", "_note")),
     "deadline",
     "deadline_when",
     "deadline_url",
-)  # of a welcome email
+)
 
 
 @dataclass(frozen=True, slots=True)
 class DatedEntry:
-    """An entry with a date, and its fragment among the upcoming dates."""
+    """An entry with a date, and its fragment in the list of upcoming dates."""
 
     fragment: str
     section_kind: str
@@ -43,32 +46,35 @@ class DatedEntry:
 
     @property
     def is_stated_in_text(self) -> bool:
-        """True if it's a deadline that a story's texts state, rather than the story's own date."""
+        """Whether it's a deadline in a story's texts rather than the story's own date."""
         return self.fragment.endswith("-due")
 
     @property
     def reminder_fragment(self) -> str:
-        """The fragment with its reminder on the first screen."""
+        """The name of the fragment for its reminder on the first screen."""
         return section_fragment_name(list_fragment_keys(self.fragment), "or-next")
 
 
 @dataclass(frozen=True, slots=True)
 class UpcomingDates:
-    """The deadlines and events of the next two weeks, by date, which come before the rest of the edition."""
+    """The deadlines and events of the next two weeks, by date.
 
-    head_fragment: str  # of the list, below its title
+    They precede the rest of the edition.
+    """
+
+    head_fragment: str  # the list, below its title
     foot_fragment: str
-    last_day: date  # in the title; all earlier dates of the sections are listed
+    last_day: date  # shown in the title; all earlier dates in the sections are listed
     entries: tuple[DatedEntry, ...]
 
     @property
     def fragments(self) -> frozenset[str]:
-        """The fragments of its entries."""
+        """The names of its entries' fragments."""
         return frozenset(dated.fragment for dated in self.entries)
 
     @property
     def heads(self) -> dict[str, "UpcomingDates"]:
-        """The fragments of its title versions, each with the dates that an email must have for that title."""
+        """The fragments of the title's versions, each with the dates that an email needs for that title."""
         pairs = (pair for pair in combinations(self.entries, 2) if _is_mixed(pair))
         heads: dict[str, UpcomingDates] = {}
         for entries in (*pairs, *((dated,) for dated in self.entries)):
@@ -78,7 +84,7 @@ class UpcomingDates:
 
     @property
     def title(self) -> str:
-        """The title, as a message: "Deadlines and events"."""
+        """The title, as an untranslated message: "Deadlines and events"."""
         if _is_mixed(self.entries):
             return mark_message("Deadlines and events")
         is_deadline = self.entries[0].when.kind == "deadline"
@@ -86,13 +92,13 @@ class UpcomingDates:
 
 
 def _is_mixed(entries: Iterable[DatedEntry]) -> bool:
-    """Return whether there are both deadlines and events."""
+    """Return True if there are both deadlines and events."""
     return len({dated.when.kind for dated in entries}) == 2
 
 
 @dataclass(frozen=True, slots=True)
 class FirstScreenHeadlines:
-    """The headlines of the first screen, which link to the stories below."""
+    """The headlines on the first screen, which link to the stories below."""
 
     fragment: str
     entries: tuple[SectionEntry, ...]
@@ -100,7 +106,7 @@ class FirstScreenHeadlines:
 
 @dataclass(frozen=True, slots=True)
 class LeadStory:
-    """The lead story, before its section's other stories."""
+    """The lead story, which precedes its section's other stories."""
 
     fragment: str
     entry: SectionEntry
@@ -108,7 +114,10 @@ class LeadStory:
 
 @dataclass(frozen=True, slots=True)
 class TopicStories:
-    """The stories on one topic of a section that lists topics; the title is empty for stories without one."""
+    """The stories on one topic, in a section that lists topics.
+
+    The title is empty for stories without a topic.
+    """
 
     fragment: str
     title: str
@@ -117,9 +126,10 @@ class TopicStories:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSection:
-    """A section without the entries that are placed earlier in the email; the leading section may have none left.
+    """A section without the entries that are placed earlier in the email.
 
-    If some of its dates are among the upcoming dates, `after` is their last day, and its other dates are later.
+    The leading section may have none left. If some of the section's dates are among the upcoming
+    dates, `after` is the last day listed there, and the section's remaining dates are later.
     """
 
     fragment: str
@@ -133,14 +143,14 @@ class RemainingSection:
 
     @property
     def topics(self) -> tuple[TopicStories, ...]:
-        """Its stories by topic, each topic a fragment; used if it lists topics."""
+        """Its stories by topic, each with its own fragment, if it lists topics."""
         groups = _group_by_part(self.section).items()
         named = ((section_fragment_name([key], "topic"), entries) for key, entries in groups)
         return tuple(TopicStories(name, entries[0].kicker, entries) for name, entries in named)
 
     @property
     def end_fragment(self) -> str:
-        """The fragment at the end of its list of topics."""
+        """The name of the fragment at the end of its list of topics."""
         return f"{self.fragment}.end"
 
 
@@ -151,7 +161,7 @@ def _lists_topics(section: EditionSection) -> bool:
 def find_part_key(section: EditionSection, entry: SectionEntry | None = None) -> str:
     """Return the key of an entry's part: its section, or its topic in a list of topics.
 
-    Without an entry, it's the key for any topic of the section.
+    Without an entry, return the key for any topic in the section.
     """
     if _lists_topics(section):
         return join_part_key(section.key, make_topic_slug(entry.kicker) if entry else "")
@@ -159,9 +169,9 @@ def find_part_key(section: EditionSection, entry: SectionEntry | None = None) ->
 
 
 def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
-    """Return the titles of sections by key, each followed by the titles of its topics if it lists topics.
+    """Return the titles of sections and their topics by key.
 
-    A title is empty for stories without a topic.
+    Topics are included for sections that list them. The title is empty for stories without a topic.
     """
     parts: dict[str, str] = {}
     for section in content.sections:
@@ -178,7 +188,7 @@ def list_headlines(sections: Sequence[EditionSection]) -> list[tuple[str, Sectio
 
 
 def _group_by_part(section: EditionSection) -> dict[str, tuple[SectionEntry, ...]]:
-    """Return a section's entries by the keys of their parts, keeping the order of parts and entries."""
+    """Return a section's entries by the key of their part, preserving their order."""
     groups: dict[str, tuple[SectionEntry, ...]] = {}
     for entry in section.entries:
         key = find_part_key(section, entry)
@@ -192,37 +202,39 @@ def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionStoryList:
-    """The short edition's list after the lead and the dates: a line for each of the next stories, by section.
+    """The short edition's list after the lead and the dates, with a line for each of the next stories.
 
-    It has more lines than an email uses, because those of omitted parts make room for others.
+    The list has more lines than an email uses, because the lines of omitted parts make room for others.
     """
 
     parts: tuple[RemainingSection, ...]
-    fragment: str = LINES_HEAD  # of its heading
+    fragment: str = LINES_HEAD  # fragment of its heading
 
 
 @dataclass(frozen=True, slots=True)
 class MailLayout:
-    """The layout of one edition in the email."""
+    """The layout of an edition in the email."""
 
     contents: FirstScreenHeadlines | None
-    next_deadlines: tuple[DatedEntry, ...]  # the earliest of each part, in order; an email has the first available one
+    # The earliest deadline of each part, in order. An email shows the first one available.
+    next_deadlines: tuple[DatedEntry, ...]
     lead: LeadStory | None
     dates: UpcomingDates | None
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
     has_tall_masthead: bool = False
-    starts_with_lead: bool = False  # there's no intro, and no other headline to list first
+    starts_with_lead: bool = False  # True if there's no intro and no other headline to list first
 
     def is_lead(self, dated: DatedEntry) -> bool:
-        """Return whether a date is that of the lead story."""
+        """Return True if a date is the lead story's."""
         return self.lead is not None and _is_same_story(self.lead.entry, dated.entry)
 
     @property
     def has_late_intro(self) -> bool:
-        """True if the intro is below the lead: the masthead or the headlines fill the first screen, or there's no intro.
+        """Whether the intro is below the lead.
 
-        Its row also has the link to the web.
+        This is the case if the masthead or the headlines fill the first screen, or if there's no
+        intro. The intro's row also has the link to the web edition.
         """
         if self.lead is None:
             return False
@@ -233,22 +245,25 @@ class MailLayout:
 
     @property
     def next_deadline(self) -> DatedEntry | None:
-        """The earliest deadline of the whole edition."""
+        """The earliest deadline in the whole edition."""
         return next(iter(self.next_deadlines), None)
 
     @property
     def lists(self) -> tuple[RemainingSection, ...]:
-        """The sections with lists instead of rows."""
+        """The sections that have lists instead of rows."""
         return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
 
 
 def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:
-    """Return the approximate number of lines of a headline with `width` characters per line."""
+    """Return the approximate number of lines that a headline takes at `width` characters per line."""
     return math.ceil(len(headline) / width)
 
 
 def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: DatedEntry | None) -> int:
-    """Return the approximate number of lines before the lead's first sentence, with its headline and the deadline."""
+    """Return the approximate number of lines before the lead's first sentence.
+
+    The lead's headline and the deadline are included.
+    """
     lines = _count_lines(lead.headline, _LEAD_WIDTH) + sum(_count_lines(entry.headline) for entry in others)
     if due is None:
         return lines
@@ -260,7 +275,10 @@ def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
 
 
 def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -> MailLayout:
-    """Arrange an edition for the email. Every entry appears once, apart from its line on the first screen."""
+    """Arrange an edition for the email.
+
+    Every entry appears once, apart from its line on the first screen.
+    """
     dated = sorted(list_dated_entries(content.sections), key=_date_order)
     dates = _choose_upcoming_dates(content, dated)
     leading = next(iter(list_lead_sections(content.sections)), None)
@@ -280,9 +298,9 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
 
 
 def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStoryList | None:
-    """Return the next stories in order, without entries that aren't news or are too far ahead.
+    """Return the next stories in order, without entries that aren't news or are too far down.
 
-    The first ten fill an email without omitted parts.
+    The first ten fill an email that has no omitted parts.
     """
     parts: list[RemainingSection] = []
     room = MAX_SHORT_LINES
@@ -300,7 +318,7 @@ def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStor
 
 
 def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntry, ...]:
-    """Return the earliest deadline of each part; the entries must be sorted by date."""
+    """Return the earliest deadline of each part. The entries must be sorted by date."""
     earliest: dict[str, DatedEntry] = {}
     for dated in dated_entries:
         if dated.when.kind == "deadline":
@@ -311,8 +329,8 @@ def _list_next_deadlines(dated_entries: Iterable[DatedEntry]) -> tuple[DatedEntr
 def describe_top_stories(content: EditionContent, page: str, today: date) -> dict[str, str]:
     """Return an edition's top stories for a welcome email: `best_first` to `best_third`, and the next deadline.
 
-    Each story has a `_url` and `_note`, and the deadline a `_when` and `_url`; what's missing is empty. A story without
-    a URL gets `page`, the URL of the edition's page.
+    Each story has a `_url` and a `_note`, and the deadline has a `_when` and a `_url`. Missing
+    values are empty. A story without a URL gets `page`, the URL of the edition's page.
     """
     layout = arrange_email(content)
     first = (layout.lead.entry,) if layout.lead else ()
@@ -330,14 +348,20 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
 
 
 def find_next_deadline(sections: Iterable[EditionSection], today: date = date.min) -> DatedEntry | None:
-    """Return the earliest deadline from a day on, a call's own or one stated in a story's texts; None without one."""
+    """Return the earliest deadline on or after a day, or None.
+
+    It's a call's own deadline, or one stated in a story's texts.
+    """
     coming = (dated for dated in list_dated_entries(sections) if dated.when.day >= today)
     deadlines = (dated for dated in coming if dated.when.kind == "deadline")
     return min(deadlines, key=_date_order, default=None)
 
 
 def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntry]:
-    """Yield the entries with a date; a deadline stated in its texts is listed on its own, without the summary."""
+    """Yield the entries that have a date.
+
+    A deadline stated in an entry's texts is a separate item, without the summary.
+    """
     for section in sections:
         for place, entry in enumerate(section.entries, 1):
             if entry.when:
@@ -350,7 +374,7 @@ def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntr
 
 
 def _date_order(dated: DatedEntry) -> tuple[date, float]:
-    """Return the sort key of a date; equal times stay in reading order."""
+    """Return the sort key of a date. Equal times stay in reading order."""
     moment = dated.when.moment
     seconds = moment.timestamp() if moment else math.inf
     return (dated.when.day, seconds)
@@ -374,9 +398,10 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
 
 
 def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
-    """Return the headlines after the lead's in the leading section: two, or one if the first screen is full.
+    """Return the headlines that follow the lead's in the leading section.
 
-    The intro comes before the second one; it's below the lead only if a single headline leaves no room for it.
+    There are two, or one if the first screen is full. The intro precedes the second one. It's below
+    the lead only if a single headline leaves no room for it.
     """
     if leading is None or len(leading.entries) < 2:
         return None
@@ -389,7 +414,7 @@ def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> Fi
 def _list_sections(
     content: EditionContent, leading: EditionSection | None, dates: UpcomingDates | None
 ) -> Iterator[RemainingSection]:
-    """Yield the rest of each section in order; the leading one keeps its place with its other stories."""
+    """Yield the rest of each section in order. The leading section keeps its place."""
     early = dates.fragments if dates else frozenset()
     for section in content.sections:
         if section is leading:

@@ -1,4 +1,7 @@
-"""Splitting of a text into paragraphs, separate from its markup so that sending doesn't import the parser."""
+"""Splitting of a text into paragraphs.
+
+It's separate from markup so that sending doesn't import the parser.
+"""
 
 import re
 

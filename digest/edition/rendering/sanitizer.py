@@ -1,7 +1,7 @@
-"""Sanitizing of an edition's texts before rendering.
+"""Sanitizing of an edition's texts before they're rendered.
 
-The texts come from feeds, and templates escape them. This module handles what escaping can't: URLs that a browser would
-execute, and characters that hide, reorder, or break lines.
+The texts come from feeds, and templates escape them. This module handles what escaping can't: URLs
+that a browser would execute, and characters that hide, reorder, or break lines.
 """
 
 import re
@@ -16,11 +16,12 @@ from subscribers.errors import ApplicationError
 if TYPE_CHECKING:
     from digest.edition.content.edition_content import EditionContent
 
-# Unchanged in URLs: the unreserved and reserved characters of RFC 3986, section 2, and the percent sign, except those
-# that libxml2, unlike browsers, may encode itself.
+# Characters that stay unchanged in URLs: the unreserved and reserved characters of RFC 3986, section
+# 2, and the percent sign, except for those that libxml2, unlike browsers, may encode itself.
 _URL_SAFE_CHARACTERS = "-._~/?:@!&'()*+,;=#%"
-_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # bidi controls; dir attributes do that job
-# Of Unicode's categories Cc, Zl, and Zp, surrogates, and noncharacters at the end of each plane.
+_BIDI_CONTROLS = re.compile("[\u202a-\u202e\u2066-\u2069]")  # unnecessary, because dir attributes do the same
+# Unicode's categories Cc, Zl, and Zp. `_NO_CHARACTER` matches surrogates and the noncharacters that
+# end each plane.
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _NO_CHARACTER = re.compile(
     f"[\ud800-\udfff{''.join(chr(plane << 16 | last) for plane in range(17) for last in (0xFFFE, 0xFFFF))}]"
@@ -31,11 +32,11 @@ _UNCLEAN = re.compile(f"{_BIDI_CONTROLS.pattern}|{_CONTROL_CHARACTER.pattern}|{_
 
 
 class RenderingError(ApplicationError):
-    """Raised when an edition can't be rendered; the message says what to change."""
+    """Raised when an edition can't be rendered. The message says what to change."""
 
 
 def sanitize_content(content: "EditionContent") -> "EditionContent":
-    """Return an edition with all texts and URLs made safe; only the intro keeps its paragraphs.
+    """Return an edition with all texts and URLs made safe. Only the intro keeps its paragraphs.
 
     Raises:
         RenderingError: a URL isn't a web URL.
@@ -49,7 +50,7 @@ def sanitize_content(content: "EditionContent") -> "EditionContent":
 def _sanitize_value(value: Any) -> Any:
     if isinstance(value, dict):
         clean = {key: _sanitize_value(part) for key, part in value.items()}
-        if url := value.get("url"):  # empty without a page of its own
+        if url := value.get("url"):  # empty if there's no page
             clean["url"] = sanitize_url(url)
         return clean
     if isinstance(value, list | tuple):
@@ -58,7 +59,7 @@ def _sanitize_value(value: Any) -> Any:
 
 
 def sanitize_text(text: str) -> str:
-    """Return a text on one line, without control and reordering characters."""
+    """Return a text on one line, without control characters and characters that reorder text."""
     if not _UNCLEAN.search(text):
         return text
     text = _BIDI_CONTROLS.sub("", text)
@@ -71,7 +72,7 @@ def sanitize_url(url: str) -> str:
     """Return a web URL in ASCII (RFC 3986, section 2), with its host as an A-label.
 
     Raises:
-        RenderingError: it isn't an http or https URL.
+        RenderingError: the URL isn't http or https.
     """
     try:
         parts = urlsplit(url.strip())
@@ -79,7 +80,7 @@ def sanitize_url(url: str) -> str:
         if not parts.netloc.isascii():
             name = ascii_host(host or "")
             parts = parts._replace(netloc=f"{name}:{parts.port}" if parts.port else name)
-    except ValueError:  # an unclosed [ of IPv6, or a host that can't be an A-label
+    except ValueError:  # an unclosed IPv6 bracket, or a host that can't be an A-label
         host = None
     if not host or parts.scheme not in {"http", "https"}:
         raise RenderingError(f"{url!r} isn't an http or https URL.", "Correct the entry's link, or remove the entry.")

@@ -1,7 +1,7 @@
-"""The marks by which templates write slots into a page that's rendered as one string.
+"""The marks with which templates write slots into a page that's rendered as a string.
 
-Each mark contains a random nonce that lasts for one rendering and is never stored. No text in the page can contain the
-nonce, however the text is escaped, so each mark in the output was written by a template.
+Each mark contains a random nonce, which is used for one rendering and never stored. No text in the page
+can contain the nonce, however the text is escaped, so each mark in the output was written by a template.
 """
 
 import re
@@ -11,19 +11,19 @@ from collections.abc import Iterable
 from digest.edition.content.slotted_text import Slot, SlottedText
 from digest.edition.rendering.sanitizer import RenderingError
 
-_NONCE_DIGITS = 36  # 120 bits; digits, so that no change of case alters a mark
-_CUT_DIGITS = 12  # identifies the rest of a mark that a template truncated
+_NONCE_DIGITS = 36  # 120 bits; only digits, so that case changes don't affect marks
+_CUT_DIGITS = 12  # enough to recognize the rest of a mark that a template truncated
 
 
 class SlotMarks:
-    """The marks for one rendering."""
+    """The marks used for one rendering."""
 
     def __init__(self) -> None:
         self._nonce = f"{secrets.randbelow(10**_NONCE_DIGITS):0{_NONCE_DIGITS}}"
         self._slots: list[Slot] = []
 
     def mark(self, slot: Slot) -> str:
-        """Return the mark for a slot: digits, which no escaping changes."""
+        """Return the mark for a slot. It consists of digits, which are never escaped."""
         if slot not in self._slots:
             self._slots.append(slot)
         return f"{self._nonce}{self._slots.index(slot):02}"
@@ -37,7 +37,7 @@ class SlotMarks:
         """Separate a rendered text from its marks.
 
         Raises:
-            RenderingError: a template has cut off a mark.
+            RenderingError: a template truncated a mark.
         """
         slotted = SlottedText(rendered)
         if self._nonce in rendered:
@@ -54,5 +54,5 @@ class SlotMarks:
         return slotted
 
     def occurs_in(self, texts: Iterable[str]) -> bool:
-        """Return whether any of the texts contains the nonce."""
+        """Return True if any of the texts contains the nonce."""
         return any(self._nonce in text for text in texts)

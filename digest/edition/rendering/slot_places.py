@@ -1,6 +1,8 @@
-"""Allowed places for slots: in the path of a whole link to this site, and, for the sign-up, in a line without URLs.
+"""The places where slots are allowed.
 
-Operators can write their own templates, in which a slot elsewhere could send a subscriber's token to another site.
+A slot may be in the path of a complete link to this site. The sign-up slot may be in a line without
+URLs. Operators can write their own templates, in which a slot elsewhere could send a subscriber's
+token to another site.
 """
 
 import re
@@ -14,14 +16,17 @@ _HIDDEN_ELEMENTS = frozenset({"script", "style", "title"})
 
 
 def find_misplaced_slots(part: SlottedText, base: str, *, is_html: bool) -> Iterator[str]:
-    """Yield a sentence about each misplaced slot of a part. `base` is the base URL without a trailing slash."""
+    """Yield a sentence about each misplaced slot in a part.
+
+    `base` is the base URL, without a trailing slash.
+    """
     sound = _list_html_slots(part, base) if is_html else _list_text_slots(part, base)
     for slot in Counter(slot for _, slot in part.slots) - Counter(sound):
         yield f"the placeholder {slot.name} could lead to another site."
 
 
 def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of an HTML part in allowed places, according to a parser."""
+    """Yield the slots of an HTML part that are in allowed places, according to a parser."""
     import lxml.html
 
     marks = SlotMarks()
@@ -34,7 +39,10 @@ def _list_html_slots(part: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slots of a text part in allowed places: in a whole URL between spaces, or in a line without URLs."""
+    """Yield the slots of a text part that are in allowed places.
+
+    These are complete URLs between spaces, and lines without URLs.
+    """
     marks = SlotMarks()
     for line in marks.write(part).splitlines():
         yield from _list_line_slots(marks.split(line))
@@ -43,7 +51,10 @@ def _list_text_slots(part: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
-    """Yield the slot of a link to a page of this site, optionally followed by a subpage and a fragment."""
+    """Yield the slot of a link to one of this site's pages.
+
+    The slot may be followed by a subpage and a fragment.
+    """
     for path, slot in (("/u/", LEAVE_SLOT), ("/preferences/", PREFERENCES_SLOT)):
         page = base + path
         is_whole = re.fullmatch(rf"{re.escape(page)}(?:/[a-z-]+)?(?:#[\w-]*)?", link.text)
@@ -52,6 +63,6 @@ def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
-    """Yield the sign-up slots of a line, unless it contains a URL."""
+    """Yield the sign-up slots of a line, unless the line contains a URL."""
     if "://" not in line.text:
         yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)

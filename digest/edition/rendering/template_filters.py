@@ -1,4 +1,4 @@
-"""Jinja filters of the email templates, for typography and the size of images."""
+"""Jinja2 filters for the email templates, for typography and image sizes."""
 
 import re
 import unicodedata
@@ -25,13 +25,14 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
 NO_BREAK = "\N{NO-BREAK SPACE}"
-_TEXT_GLUE = "\x1f"  # the unit separator, which an edition's texts can't contain
+_TEXT_GLUE = "\x1f"  # the unit separator, which can't occur in an edition's texts
 
 
 def keep_last_words_together(text: str, max_letters: int = 20) -> str:
-    """Return a text of five or more words with the last two joined, so that no short word is alone on the last line.
+    """Join the last two words of a text that has at least five, to avoid a short last line.
 
-    Words with more than `max_letters` letters together aren't joined, as they could be wider than a phone's column.
+    Words with more than `max_letters` letters in total aren't joined, because they could be wider
+    than a phone's column.
     """
     head, *last = text.rsplit(" ", 2)
     if head.count(" ") < 2 or len("".join(last)) > max_letters:
@@ -40,12 +41,15 @@ def keep_last_words_together(text: str, max_letters: int = 20) -> str:
 
 
 def keep_on_one_line(text: str) -> str:
-    """Return a short text, such as a date, with nonbreaking spaces; one of more than 20 characters is unchanged."""
+    """Return a short text, such as a date, with nonbreaking spaces.
+
+    A text of more than 20 characters stays unchanged.
+    """
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
 
 
 def text_direction(text: str) -> str | None:
-    """Return the direction of a text's first letter that has one (UAX #9, rules P2 and P3); None if none has."""
+    """Return the direction of the first letter that has one (UAX #9, rules P2 and P3), or None."""
     for letter in text:
         kind = unicodedata.bidirectional(letter)
         if kind in {"R", "AL"}:
@@ -56,13 +60,16 @@ def text_direction(text: str) -> str | None:
 
 
 def dir_attribute(text: str, page_direction: str) -> Markup:
-    """Return a ` dir` attribute for a text whose direction isn't the page's, or else an empty text."""
+    """Return a ` dir` attribute for a text whose direction isn't the page's, or an empty string."""
     own = text_direction(text)
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
 
 def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]:
-    """Return the size of an image in a box, in CSS pixels, without changing its shape or enlarging it."""
+    """Return the size of an image that fits in a box, in CSS pixels.
+
+    The image keeps its aspect ratio, and is never enlarged.
+    """
     own_width, own_height = max(picture.width, 1), max(picture.height, 1)
     scale = min(1.0, width / own_width, height / own_height)
     return max(1, round(own_width * scale)), max(1, round(own_height * scale))
@@ -74,7 +81,7 @@ def without_alt_text(picture: EditionImage) -> EditionImage:
 
 
 def list_lines_below_headline(entry: SectionEntry, section_kind: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return the secondary lines under a headline in a list, according to the section's kind."""
+    """Return the lines under a headline in a list, according to the kind of section."""
     return SECTION_KINDS[section_kind].secondary_lines(entry, language)
 
 
@@ -86,24 +93,24 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
         language.gettext("Source: %(credit)s", credit=entry.credit) if entry.has_other_credit else "",
         format_summary_credit(entry, language),
     ]
-    # An abbreviated month may end with a period: "18 nov."
+    # An abbreviated month may end with a period, as in "18 nov."
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
 def intro_opening(intro: str) -> str:
-    """Return an intro's first sentences, for the email; the web edition has all of it."""
+    """Return an intro's first sentences for the email. The web edition has the whole intro."""
     paragraphs = split_paragraphs(intro)
     return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
 
 
 def cuts_off_intro(intro: str) -> bool:
-    """Return whether an email shows only a part of an intro's first sentence."""
+    """Return True if an email shows only part of an intro's first sentence."""
     opening = intro_opening(intro)
     is_cut = opening.endswith("…") and not split_paragraphs(intro)[0].startswith(opening)
     return is_cut and len(list(split_sentences(opening))) == 1
 
 
-NAMED_SOURCES = 2  # of the others that reported a story; if only one more is left, it's named too
+NAMED_SOURCES = 2  # number of other reports to name; if only one more is left, it's named, too
 
 
 def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
@@ -112,12 +119,15 @@ def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ..
 
 
 def keep_hour_on_one_line(text: str) -> str:
-    """Return an hour's number, a.m. or p.m., and zone with nonbreaking spaces: "5 p.m. ET"."""
+    """Put nonbreaking spaces into times, such as "5 p.m. ET"."""
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
 def tie_dates(text: str, language: SubscriberLanguage, glue: str = NO_BREAK) -> str:
-    """Return a text, or HTML, with the month and day of each date joined by `glue`: "November 30", "30 novembre"."""
+    """Join the month and day of each date in a text, or in HTML, with `glue`.
+
+    Examples are "November 30" and "30 novembre".
+    """
     for pattern in _compile_dates(language):
         text = pattern.sub(rf"\1{glue}", text)
     return text
@@ -125,7 +135,10 @@ def tie_dates(text: str, language: SubscriberLanguage, glue: str = NO_BREAK) -> 
 
 @lru_cache(maxsize=4)
 def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return patterns of a month before a day and of a day before a month, up to the space between them."""
+    """Return patterns that match a month before a day, and a day before a month.
+
+    They match up to the space between the two.
+    """
     names = sorted({name.rstrip(".") for name in (*language.month_names, "Sept")}, key=len, reverse=True)
     months = "|".join(map(re.escape, names))
     return re.compile(rf"((?:{months})\.?) (?=\d{{1,2}}\b)"), re.compile(rf"(\d) (?=(?:{months})\b)")
@@ -140,7 +153,10 @@ def wrap_edition_text(text: str, language: SubscriberLanguage) -> str:
 def group_by_topic(
     entries: Iterable[SectionEntry], language: SubscriberLanguage
 ) -> list[tuple[str, list[SectionEntry]]]:
-    """Return entries grouped by topic, keeping their order; those without a topic are under "Other news"."""
+    """Group entries by topic, preserving their order.
+
+    Those without a topic are under "Other news".
+    """
     groups: dict[str, list[SectionEntry]] = {}
     for entry in entries:
         groups.setdefault(entry.kicker or language.gettext("Other news"), []).append(entry)
@@ -148,7 +164,10 @@ def group_by_topic(
 
 
 def minify_css(css: str, page_direction: str) -> Markup:
-    """Return one of our style sheets without comments and line breaks, mirrored for right-to-left pages."""
+    """Return one of our style sheets without comments and blank lines.
+
+    For right-to-left pages, it's mirrored.
+    """
     css = re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)
     css = re.sub(r"\n+", "\n", css).strip()
     if page_direction == "rtl":
@@ -158,7 +177,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
 
 
 def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., Any]]:
-    """Return the filters of the email templates in the subscribers' language."""
+    """Return the filters for the email templates in the subscribers' language."""
     return {
         "anchor": sources_anchor,
         "bound": keep_on_one_line,
@@ -200,6 +219,6 @@ def write_dates_title(dates: UpcomingDates, language: SubscriberLanguage) -> str
 
 
 def join_address_lines(text: str) -> str:
-    """Return the lines of a postal address as one, separated by commas."""
+    """Join the lines of a postal address with commas."""
     lines = (line.strip(" ,") for line in text.splitlines())
     return ", ".join(filter(None, lines))

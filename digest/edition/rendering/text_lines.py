@@ -1,18 +1,22 @@
-"""Widths and line breaks in a message's text part; sending imports this without the templates."""
+"""Widths and line breaks in a message's text part.
+
+Sending imports this module without the templates.
+"""
 
 import re
 import unicodedata
 from itertools import pairwise
 
-TEXT_WIDTH = 72  # columns of the text part
-_BLANKS = " \t\n\r\f\v"  # excludes no-break spaces
+TEXT_WIDTH = 72  # columns
+_BLANKS = " \t\n\r\f\v"  # doesn't include no-break spaces
 _TEXT_PIECES = re.compile(rf"([{_BLANKS}]*)([^{_BLANKS}]+)")
 
 
 def wrap_text(text: str, column: int = 0) -> str:
-    """Wrap a text for an email's text part at 72 columns, at spaces and between ideographs; long URLs aren't broken.
+    """Wrap a text for an email's text part at 72 columns.
 
-    The first line begins at `column`, after existing text.
+    Lines break at spaces and between ideographs. Long URLs aren't broken. The first line starts at
+    `column`, after existing text.
     """
     lines = [""]
     for separator, piece in _TEXT_PIECES.findall(text.strip(_BLANKS)):
@@ -29,7 +33,10 @@ def wrap_text(text: str, column: int = 0) -> str:
 
 
 def measure_text_width(text: str) -> int:
-    """Return the width of a text in terminal columns: two for wide letters, none for marks (UAX #11)."""
+    """Return the width of a text in terminal columns (UAX #11).
+
+    Wide letters take two columns, and marks take none.
+    """
     if text.isascii():
         return len(text)
     letters = [letter for letter in text if unicodedata.category(letter) not in {"Mn", "Me", "Cf"}]
@@ -37,7 +44,10 @@ def measure_text_width(text: str) -> int:
 
 
 def _split_ideographs(word: str) -> list[str]:
-    """Return a word split between its wide letters, which have no spaces; never before a mark or punctuation."""
+    """Split a word between its wide letters, which are written without spaces.
+
+    It's never split before a mark or punctuation.
+    """
     if word.isascii():
         return [word]
     wide = [unicodedata.east_asian_width(c) == "W" and unicodedata.category(c) == "Lo" for c in word]

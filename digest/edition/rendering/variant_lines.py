@@ -1,7 +1,7 @@
-"""The lines of an email about its whole content, for any choice of parts: the preheader and the reading time.
+"""The lines of an email that concern all of its content: the preheader and the reading time.
 
-Each version of a preheader is a fragment of its own. The reading time is based on the words of the parts
-(`fragment_names`).
+They fit any choice of parts. Each version of a preheader is a separate fragment. The reading time
+is based on the number of words in each part (`fragment_names`).
 """
 
 from collections import Counter
@@ -29,15 +29,16 @@ from digest.edition.rendering.mail_layout import MailLayout, find_next_deadline,
 from subscribers.subscriber_language import SubscriberLanguage
 
 Sections = Iterable[EditionSection]
-MAX_TRIED_HEADLINES = 5  # of which a preheader has at most two
+MAX_TRIED_HEADLINES = 5  # number of headlines to try; a preheader has at most two
 _SENTENCE_ENDS = (".", "?", "!", "…")
 
 
 def list_preheaders(content: EditionContent, language: SubscriberLanguage, other: str) -> dict[str, str]:
-    """Return the versions of the preheader by their fragments, in order of preference; empty without a preheader.
+    """Return the versions of the preheader by fragment name, in order of preference.
 
-    The edition's own is for emails with everything it mentions, or for the whole edition if an editor wrote it. Others
-    have headlines of one part each, and `other` is for emails without a headline other than the subject's.
+    The edition's own preheader is for emails with everything it mentions or, if an editor wrote it,
+    for the whole edition. The others have headlines from one part each. `other` is for emails with
+    no headline besides the subject's. If the edition has no preheader, the result is empty.
     """
     if not content.preheader:
         return {}
@@ -52,12 +53,12 @@ def list_preheaders(content: EditionContent, language: SubscriberLanguage, other
 
 
 def _name_preheader_fragment(content: EditionContent, language: SubscriberLanguage) -> str:
-    """Return the fragment name of an edition's own preheader, based on the parts it mentions."""
+    """Return the fragment name of an edition's own preheader, based on the parts that it mentions."""
     others, deadline = list_headlines(content.sections)[1:], find_next_deadline(content.sections)
     headlines = [entry.headline for _, entry in others]
     if content.preheader != compose_preheader(headlines, deadline.when if deadline else None, language):
         return WHOLE_PREHEADER
-    # The first headline is always included, but may be cut.
+    # The first headline is always included, but may be truncated.
     tried = others[1:MAX_TRIED_HEADLINES]
     keys = {key for key, entry in tried if entry.headline in content.preheader}
     keys |= {key for key, _ in others[:1]}
@@ -66,10 +67,11 @@ def _name_preheader_fragment(content: EditionContent, language: SubscriberLangua
 
 
 def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, language: SubscriberLanguage) -> str:
-    """Return a preheader of at most 90 characters with up to two of the headlines and the next deadline.
+    """Return a preheader of at most 90 characters, with up to two headlines and the next deadline.
 
-    The first headline is cut if it doesn't fit next to the deadline. Of the following four, the first that fits whole
-    is added. Without headlines, the preheader is the deadline alone; without either, it's empty.
+    The first headline is truncated if it doesn't fit next to the deadline. Of the following four,
+    the first that fits completely is added. Without headlines, the preheader is only the deadline.
+    Without either, it's empty.
     """
     due = ""
     if deadline:
@@ -86,7 +88,10 @@ def compose_preheader(headlines: Sequence[str], deadline: EntryDate | None, lang
 
 
 def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> str:
-    """Join two sentences; the first, a headline, may lack a period, and either may be empty."""
+    """Join two sentences, either of which may be empty.
+
+    The first one is a headline, which may lack a period.
+    """
     if not second:
         return first
     if first.endswith(_SENTENCE_ENDS):
@@ -95,16 +100,16 @@ def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> st
 
 
 def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> int:
-    """Return the minutes it takes to read an edition, rounded and at least one.
+    """Return the minutes needed to read an edition, rounded and at least 1.
 
-    Everything between masthead and footer counts, including sources and dates, except the names of others that reported
-    a story.
+    Everything between the masthead and the footer counts, including sources and dates, except for
+    the names of other publishers that reported a story.
     """
     return count_minutes(_count_words(intro, sections, blocks).total())
 
 
 def count_short_minutes(layout: MailLayout) -> int:
-    """Return the minutes it takes to read the short edition with all parts: the lead, the dates, and its lines."""
+    """Return the minutes needed to read the whole short edition: the lead, the dates, and its lines."""
     entries = [layout.lead.entry] if layout.lead else []
     entries += [dated.entry for dated in layout.dates.entries] if layout.dates else []
     words = _count(*(text for entry in entries for text in _list_entry_texts(entry)))
@@ -116,14 +121,14 @@ def count_short_minutes(layout: MailLayout) -> int:
 
 
 def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:
-    """Yield a fragment for each part of an edition, and one for the rest, named after its number of words."""
+    """Yield a fragment for each part of an edition, and one for the rest, named after its word count."""
     for key, words in _count_words(content.intro, content.sections, content.blocks).items():
         part = f"words-{words}"
         yield RenderedFragment("words", section_fragment_name([key], part) if key else part, "")
 
 
 def _count_words(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> Counter[str]:
-    """Return the number of words by part key; text in all emails has an empty key."""
+    """Return the number of words by part key. The key of text in all emails is ""."""
     block_texts = (text for block in blocks for text in (block.name, block.headline, block.text))
     words = Counter({"": _count(intro, *block_texts)})
     for section in sections:

@@ -1,17 +1,19 @@
-"""The whole schema of the first release, for SQLite and PostgreSQL.
+"""The complete schema of the first release, for SQLite and PostgreSQL.
 
-It names no model, because it must stay as it is when they change. Later changes are migrations of their own.
+It doesn't refer to any model, because it must stay the same when the models change. Later changes
+are separate migrations.
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "1001"  # development builds used up to 0085
+revision = "1001"  # development builds had revisions up to 0085
 down_revision = None
 
 MOMENT = sa.DateTime(timezone=True)
 
-# FTS5 stores no second copy of the texts: three triggers tell it what changed (https://sqlite.org/fts5.html, 4.4.3).
+# FTS5 doesn't store another copy of the texts, so three triggers tell it about changes
+# (https://sqlite.org/fts5.html, 4.4.3).
 FULL_TEXT_ON_SQLITE = (
     """
     CREATE VIRTUAL TABLE archived_story_fts USING fts5(
@@ -47,9 +49,10 @@ FULL_TEXT_ON_POSTGRESQL = (
     """,
 )
 
-# Each delivery is rewritten twice when it's sent. By default, a vacuum starts when a fifth of the table is outdated, which
-# for a year of editions is after ten of them. Here, one large edition is enough. Pages are filled, because no rewrite can
-# stay within its page (heap-only), as the state is indexed.
+# Each delivery is rewritten twice when it's sent. By default, a vacuum starts when a fifth of the
+# table is outdated, which, given a year of editions, is after ten more. With these values, one
+# large edition is enough. Pages are filled completely, because no rewrite can stay within its page
+# (heap-only), as the state is indexed.
 DELIVERY_STORAGE = {
     "fillfactor": "100",
     "autovacuum_vacuum_scale_factor": "0.01",
@@ -57,7 +60,8 @@ DELIVERY_STORAGE = {
     "autovacuum_analyze_scale_factor": "0.02",
 }
 
-# Triggers record rows that change during a backup, so that it can read most rows before its snapshot.
+# Triggers record the rows that change during a backup, so that the backup can read most rows before
+# its snapshot.
 RECORD_DELIVERY = "INSERT INTO changed_row (backup, source, key) SELECT id, 'delivery', OLD.id FROM running_backup;"
 RECORD_EVENT = (
     "INSERT INTO changed_row (backup, source, key)"
@@ -73,7 +77,7 @@ TRIGGERS_ON_SQLITE = {
 TRIGGERS_ON_POSTGRESQL = {
     "delivery_changed": (f"UPDATE OR DELETE ON delivery FOR EACH ROW WHEN ({IS_SEALED})", RECORD_DELIVERY),
     "event_changed": ("UPDATE OR DELETE ON event FOR EACH ROW", RECORD_EVENT.format(row="OLD")),
-    # A number can turn up after a higher one.
+    # A number can appear after a higher one.
     "event_added": ("INSERT ON event FOR EACH ROW", RECORD_EVENT.format(row="NEW")),
 }
 
@@ -135,7 +139,8 @@ def _create_subscribers() -> None:
     op.create_index("ix_person_asked_where", "person", ["asked_where", "number"])
     op.create_index("ix_person_batch", "person", ["batch", "number"])
     op.create_index("ix_person_roll", "person", ["state", "number"])
-    # After the index by state, since SQLite takes the newest of several that begin with the same columns.
+    # This must come after the index by state, because SQLite uses the newest of several that start
+    # with the same columns.
     _create_preference_index("ix_person_breaking_news", "breaking_news", ["state", "batch"])
     _create_preference_index("ix_person_paused", "pause_until", ["state", "number"])
     op.create_table(

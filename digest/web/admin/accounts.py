@@ -17,8 +17,9 @@ from digest.web.forms import Count, FormOrQueryModel, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
-OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what staff members can't do to themselves
-GRAVE_ACTIONS = frozenset({"reset", "removal"})  # can't be undone, so they have their own page
+OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what staff members can't do to their own accounts
+# These actions can't be undone, so they have their own page.
+GRAVE_ACTIONS = frozenset({"reset", "removal"})
 
 
 class RoleForm(FormOrQueryModel):
@@ -28,14 +29,14 @@ class RoleForm(FormOrQueryModel):
 
 
 class InvitationForm(RoleForm):
-    """An invitation. The action checks the address."""
+    """An invitation, whose address is checked by the action."""
 
     email: str = ""
     name: str = ""
 
 
 class StaffQuery(FormOrQueryModel):
-    """The numbers of the staff members just invited and removed; 0 for none."""
+    """The numbers of the staff members who were just invited and removed, or 0."""
 
     invited: Count = 0
     removed: Count = 0
@@ -49,7 +50,7 @@ def list_staff() -> ResponseReturnValue:
 
 @admin_pages.post("/staff")
 def invite_member() -> ResponseReturnValue:
-    """Add a staff member, and email them an invitation."""
+    """Add a staff member and email them an invitation."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(InvitationForm)
@@ -76,7 +77,7 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/staff/<int:number>")
 def show_member(number: int) -> ResponseReturnValue:
-    """Show a staff member, with the actions that admins can take."""
+    """Show a staff member and the actions that admins can take."""
     return _member_page(_find_row(number))
 
 
@@ -112,7 +113,7 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
 
 
 def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
-    """Perform an action on a staff member; return what was done, and the number of ended sessions."""
+    """Perform an action on a staff member, and return a description of it and the number of ended sessions."""
     installation, actor, now = get_installation_actor_and_time()
     address = staff_actions.parse_member_address(row.member.email)
     if act in GRAVE_ACTIONS:
@@ -130,7 +131,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     return "link", 0
 
 
-_WAYS_IN = frozenset({"link", "reset"})  # these email a sign-in link, or the invitation if the address isn't verified
+_WAYS_IN = frozenset({"link", "reset"})  # these send a sign-in link, or the invitation if the address isn't verified
 _MEMBER_ACTIONS: Mapping[str, Callable[..., object]] = {
     "invitation": staff_actions.send_address_verification_link,
     "sessions": staff_actions.end_staff_sessions,

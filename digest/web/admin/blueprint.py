@@ -1,4 +1,7 @@
-"""The blueprint of the admin pages, and their shared functions. `digest.web.admin.pages` collects the routes."""
+"""The blueprint of the admin pages, and the functions that they share.
+
+`digest.web.admin.pages` collects the routes.
+"""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -23,10 +26,10 @@ def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
 
 
 def require_number_typed_to_confirm(number: int) -> None:
-    """Check that the form's `number` field, typed to confirm an irreversible change, is this number.
+    """Raise an error unless this number was typed in the form to confirm an irreversible change.
 
     Raises:
-        FormError: the number is missing or wrong.
+        FormError: the `number` field is missing or wrong.
     """
     typed = request.form.get("number", "").replace(",", "")
     if typed.strip() != str(number):
@@ -34,7 +37,7 @@ def require_number_typed_to_confirm(number: int) -> None:
 
 
 def refresh_page(page: str, *, every_seconds: int) -> Response:
-    """Return a page that browsers reload after some seconds, even without scripts. With 0, they don't."""
+    """Return a page that browsers reload after some seconds, even without scripts, or never if it's 0."""
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 

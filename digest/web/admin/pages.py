@@ -1,4 +1,4 @@
-"""All admin pages with their routes, and the navigation."""
+"""All admin pages with their routes, and the navigation between them."""
 
 from flask import redirect, url_for
 from flask.typing import ResponseReturnValue
@@ -8,7 +8,7 @@ from digest.web.admin.blueprint import admin_pages
 from digest.web.admin.settings import setting_pages
 from digest.web.admin.subscribers import import_pages, list_pages, record_pages, subscriber_pages, suppression_pages
 
-# Areas of the admin pages, in this order: key in the templates, title, and first page.
+# The areas of the admin pages, in order: the key used in templates, the title, and the first page.
 ADMIN_PLACES = (
     ("readers", "Subscribers", "admin.list_subscribers"),
     ("import", "Import", "admin.list_imports"),
@@ -30,7 +30,7 @@ def redirect_to_first_page() -> ResponseReturnValue:
 
 @admin_pages.app_context_processor
 def provide_admin_navigation() -> dict[str, tuple[tuple[str, str, str], ...]]:
-    """Provide the admin areas to the layout."""
+    """Provide the admin areas to the page layout."""
     return {"admin_places": ADMIN_PLACES}
 
 

@@ -29,11 +29,11 @@ from subscribers.pages.forms import FormError
 _WORDS = {"arrived": UncertainResolution.ACCEPTED, "again": UncertainResolution.SEND_AGAIN}
 _NOTICE_WORDS = {**_WORDS, "lost": UncertainResolution.LOST}
 _FIELD_PREFIX = "word-"
-MAX_FILE_NAME = 100  # characters of an upload's name shown in a response
+MAX_FILE_NAME = 100  # the number of characters of an upload's name shown in a response
 
 
 class DeliveriesQuery(FormOrQueryModel):
-    """The edition shown, the one below which the list continues, and how many deliveries were just resolved."""
+    """The edition to show, where its list continues (`below`), and how many deliveries were just resolved."""
 
     edition: str = ""
     below: Count | None = None
@@ -42,12 +42,15 @@ class DeliveriesQuery(FormOrQueryModel):
 
 @admin_pages.get("/deliveries")
 def list_deliveries() -> ResponseReturnValue:
-    """Show a page of sent editions, and the results of one."""
+    """Show a page of sent editions, and the results of one of them."""
     return _deliveries_page(read_query(DeliveriesQuery).edition)
 
 
 class RecipientsQuery(FormOrQueryModel):
-    """The deliveries to list: those with a result or, if `group` is set, those in the refusal group with this key."""
+    """The deliveries to list.
+
+    These are the deliveries with a result or, if `group` is set, those in the refusal group with this key.
+    """
 
     result: str = "planned"
     group: str = ""
@@ -56,13 +59,19 @@ class RecipientsQuery(FormOrQueryModel):
 
 @admin_pages.get("/deliveries/<name>/recipients")
 def list_delivery_recipients(name: str) -> ResponseReturnValue:
-    """List the subscribers behind a delivery count. Addresses are only shown while access to them is valid."""
+    """List the subscribers counted in an edition's delivery results.
+
+    Addresses are only shown while access to them is valid.
+    """
     return _recipients_page(name)
 
 
 @admin_pages.post("/deliveries/<name>/recipients")
 def show_recipient_addresses(name: str) -> ResponseReturnValue:
-    """Grant access to the addresses on the page. Each owner can see the access and its reason."""
+    """Grant access to the addresses on the page.
+
+    Each owner can see the access and its reason.
+    """
     context = web_context()
     try:
         reason = read_address_access_reason()
@@ -116,7 +125,10 @@ def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> s
 
 @admin_pages.post("/deliveries/<name>/doubts")
 def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
-    """Resolve an edition's deliveries with unknown status as chosen in the form. The others stay unresolved."""
+    """Resolve an edition's deliveries with unknown status as chosen in the form.
+
+    The others remain unresolved.
+    """
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -135,7 +147,10 @@ def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/notices/doubts")
 def resolve_uncertain_notices() -> ResponseReturnValue:
-    """Resolve transactional emails with unknown status as chosen in the form. The others stay unresolved."""
+    """Resolve transactional emails with unknown status as chosen in the form.
+
+    The others remain unresolved.
+    """
     context = web_context()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
@@ -154,7 +169,10 @@ def resolve_uncertain_notices() -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/silence")
 def resend_unreported(name: str) -> ResponseReturnValue:
-    """Resend deliveries unreported for a day, although the provider has reported on others sent at the same time."""
+    """Send deliveries again for which the provider has reported nothing for a day.
+
+    It has reported on others that were sent at the same time.
+    """
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -174,7 +192,10 @@ def _refuse(name: str, refusal: ApplicationError) -> tuple[str, int]:
 
 @admin_pages.post("/deliveries/<name>/log")
 def upload_mail_log(name: str) -> ResponseReturnValue:
-    """Examine an uploaded mail server log, and redirect to the results. Nothing is resolved yet."""
+    """Examine an uploaded mail server log, and redirect to the results.
+
+    Nothing is resolved yet.
+    """
     context = web_context()
     installation, _, now = get_installation_actor_and_time()
     zones = {"utc": UTC, "publication": context.zone}
@@ -192,7 +213,10 @@ def upload_mail_log(name: str) -> ResponseReturnValue:
 
 @admin_pages.get("/deliveries/logs/<name>")
 def show_log_evidence(name: str) -> ResponseReturnValue:
-    """Show what a log says about an edition's deliveries with unknown status, without addresses."""
+    """Show what a log says about an edition's deliveries with unknown status.
+
+    No addresses are shown.
+    """
     return _log_page(name)
 
 
@@ -225,7 +249,7 @@ def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
 
 
 def _read_words(words: Mapping[str, UncertainResolution]) -> Iterator[tuple[list[str], UncertainResolution]]:
-    """Yield the form's delivery IDs for each resolution that was chosen."""
+    """Yield the form's delivery IDs for each chosen resolution."""
     resolutions = [
         (field.removeprefix(_FIELD_PREFIX), word)
         for field, word in request.form.items()

@@ -1,4 +1,7 @@
-"""Source pages for admins: status, articles, settings, testing, and removal. New sources come from a URL or OPML."""
+"""Source pages for admins: status, articles, settings, testing, and removal.
+
+New sources are added by URL or from OPML.
+"""
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -29,7 +32,10 @@ ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
 
 
 class SourceForm(FormOrQueryModel):
-    """A source's settings in its form; `fingerprint` identifies the version that was shown."""
+    """A source's settings in its form.
+
+    `fingerprint` identifies the version that was shown.
+    """
 
     url: str = ""
     fingerprint: str = ""
@@ -45,7 +51,10 @@ class SourceForm(FormOrQueryModel):
     paused: bool = False
 
     def values(self) -> dict[str, Any]:
-        """Return the values, without validating them. Text fields missing in the form are left out."""
+        """Return the values, without validating them.
+
+        Text fields missing from the form are omitted.
+        """
         name = self.name or self.url[:_MAX_TEXT_LENGTH] or "Untitled"
         values_given = self.model_dump(exclude_unset=True, exclude={"url", "fingerprint"})
         marks = {"primary": self.primary, "own": self.own, "paused": self.paused}
@@ -84,7 +93,7 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
     except SettingsConflictError as exc:
         current = _view(number)
         problems = _describe_saved(current, form)
-        form = form.model_copy(update={"fingerprint": current.fingerprint})  # saving again overwrites
+        form = form.model_copy(update={"fingerprint": current.fingerprint})  # if it's saved again, it's overwritten
         return _source_page(current, form=form, problems=problems, refusal=exc), 409
     except (SettingsError, SourceRefusedError) as exc:
         return _source_page(view, form=form, refusal=exc), 409
@@ -93,7 +102,7 @@ def submit_source_changes(number: int) -> ResponseReturnValue:
 
 @admin_pages.get("/sources/<int:number>/address")
 def confirm_moved_source(number: int) -> ResponseReturnValue:
-    """Show a source's current and new URL."""
+    """Show the current and the new URL of a source."""
     view = _view(number)
     if view.configured is None or not view.row.moved_to:
         return redirect(url_for("admin.show_source", number=number), 303)
@@ -102,7 +111,7 @@ def confirm_moved_source(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/address")
 def follow_moved_source(number: int) -> ResponseReturnValue:
-    """Change a source's URL to the one it has moved to."""
+    """Change the URL of a source to the one it has moved to."""
     installation, actor, now = get_installation_actor_and_time()
     view, form = _view(number), read_form(SourceUrlForm)
     try:
@@ -116,7 +125,7 @@ def follow_moved_source(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/address/undo")
 def undo_source_move(number: int) -> ResponseReturnValue:
-    """Restore a source's earlier URL."""
+    """Restore the earlier URL of a source."""
     installation, actor, now = get_installation_actor_and_time()
     fingerprint = read_query(SourceUrlForm, request.form).fingerprint
     try:
@@ -129,9 +138,10 @@ def undo_source_move(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/sources/<int:number>/test")
 def probe_source(number: int) -> ResponseReturnValue:
-    """Fetch a source now, from the form's URL, and show its articles. Nothing is stored, and the form is kept.
+    """Fetch a source now, from the URL in the form, and show its articles.
 
-    If the URL is unchanged and the source has moved, its new URL is fetched.
+    Nothing is stored, and the form's input is kept. If the URL is unchanged and the source has
+    moved, its new URL is fetched.
     """
     view = _view(number)
     form = read_query(SourceForm, request.form) if "url" in request.form else None
@@ -258,7 +268,10 @@ def _require_file() -> None:
 
 
 def _describe_saved(view: SourceView, form: SourceForm) -> dict[str, str]:
-    """Return the saved value of each field whose input differs, as text, after someone else saved the source first."""
+    """Describe the saved value of each field whose input differs, by field name.
+
+    This is shown if someone else has saved the source in the meantime.
+    """
     saved, typed = _saved_values(view), form.values()
     differing = [name for name in saved.keys() & typed.keys() if not _is_same(typed[name], saved[name])]
     return {name: f"Saved value: {_write_value(saved[name])}" for name in differing}
@@ -270,7 +283,7 @@ def _saved_values(view: SourceView) -> dict[str, Any]:
 
 def _is_same(typed: Any, saved: Any) -> bool:
     try:
-        return bool(type(saved)(typed) == saved)  # "1.0" is 1
+        return bool(type(saved)(typed) == saved)  # "1.0" is the same as 1
     except ValueError:
         return False
 
@@ -325,7 +338,7 @@ def _adding_page(
         source_form = SourceForm(url=probed_source.url, name=probed_source.document.title)
     values = (form or source_form).values()
     if probed_source and len(probed_source.feeds) > 1:
-        values |= {"name": "", "publisher": ""}  # those of the first feed may not fit the chosen one
+        values |= {"name": "", "publisher": ""}  # those of the first feed may not be right for the chosen one
     return render_template(
         "web/admin/sources/add_source.html",
         address=address,

@@ -27,7 +27,8 @@ from digest.web.forms import Day, FormOrQueryModel, ReasonForm, read_form, read_
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 
-REFRESH_SECONDS = 1  # between reloads of the page while a check runs; works without scripts
+# The seconds between reloads of the page while a check is running. No script is needed.
+REFRESH_SECONDS = 1
 _MAX_FIELD_LENGTH = 200  # characters
 _MAX_ROW = 10**18 - 1
 _KNOWN_ACTORS = (("scheduler", "The scheduler"), (audit_log.TERMINAL_ACTORS, "A terminal"))
@@ -49,7 +50,10 @@ QueryText = Annotated[str, AfterValidator(_check_text)]
 
 
 class AuditQuery(FormOrQueryModel):
-    """The filter of the audit log. Invalid values are ignored."""
+    """The filter of the audit log.
+
+    Invalid values are ignored.
+    """
 
     who: QueryText = ""
     what: Annotated[QueryText, AfterValidator(_check_what)] = ""
@@ -58,11 +62,14 @@ class AuditQuery(FormOrQueryModel):
     last: Day | None = Field(default=None, alias="to")
 
     def as_url(self) -> dict[str, str]:
-        """Return the values for a URL's query."""
+        """Return the values for the query of a URL."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def as_filter(self) -> AuditFilter:
-        """Return the filter for the log. Days begin at midnight in the publication's time zone."""
+        """Return the filter for the log.
+
+        Days begin at midnight in the publication's time zone.
+        """
         is_topic = self.what in audit_topics.TOPICS
         return AuditFilter(
             actor=self.who,
@@ -75,7 +82,7 @@ class AuditQuery(FormOrQueryModel):
 
 
 class AuditPositionQuery(FormOrQueryModel):
-    """The position where the page continues: a row's time and number, from its link."""
+    """The position at which the page continues, from a link: the time and number of a row."""
 
     at: AwareDatetime
     row: Annotated[int, Field(ge=-_MAX_ROW, le=_MAX_ROW)]
@@ -117,7 +124,7 @@ def show_audit_export_form() -> ResponseReturnValue:
 
 @admin_pages.post("/audit/export")
 def export_audit_log() -> ResponseReturnValue:
-    """Return the filtered rows as CSV without formulas."""
+    """Return the filtered rows as CSV that can't contain formulas."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         reason = read_form(ReasonForm).reason
@@ -158,7 +165,7 @@ def show_gdpr_processing_record() -> ResponseReturnValue:
 def show_health_report() -> ResponseReturnValue:
     """Show the results of the last health check, and the progress of a running one."""
     report = web_context().health.latest
-    stage = report.stage if report else None  # before the results, because the check may end meanwhile
+    stage = report.stage if report else None  # before the results are read, because the check may end in between
     findings = report.sorted_findings() if report else []
     page = render_template(
         "web/admin/doctor/health.html", report=report, stage=stage, findings=findings, checks=list_checks()
@@ -168,9 +175,9 @@ def show_health_report() -> ResponseReturnValue:
 
 @admin_pages.post("/health")
 def start_health_check() -> ResponseReturnValue:
-    """Start a health check, with network checks if chosen, and redirect to its page."""
+    """Start a health check, including network checks if they were chosen, and redirect to its page."""
     installation, actor, now = get_installation_actor_and_time()
     is_online = request.form.get("online") == "yes"
-    with suppress(ExaminationRunningError):  # the page shows the one that's running
+    with suppress(ExaminationRunningError):  # the page shows the running check
         web_context().health.begin(installation, actor, is_online=is_online, now=now)
     return redirect(url_for("admin.show_health_report"), 303)

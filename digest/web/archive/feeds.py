@@ -18,7 +18,10 @@ _LONG_AGO = "2000-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """One entry. Its permanent public URL is also its ID; `published` and `updated` are UTC (RFC 3339, section 5.6)."""
+    """A feed entry.
+
+    Its permanent public URL is also its ID. `published` and `updated` are in UTC (RFC 3339, section 5.6).
+    """
 
     address: str
     title: str
@@ -45,7 +48,10 @@ class FeedEntry:
 def list_edition_entries(
     editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
-    """Return an entry for each edition. A correction updates its entry."""
+    """Return an entry for each edition.
+
+    A correction updates its edition's entry.
+    """
     return [_edition_entry(edition, publication.zone, base, language) for edition in editions]
 
 
@@ -65,7 +71,7 @@ def _edition_entry(edition: FeedEdition, zone: ZoneInfo, base: str, language: Su
 def list_topic_entries(
     page: TopicPage, publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
-    """Return an entry for each story of a topic, with the URL of its place in its edition."""
+    """Return an entry for each story of a topic, with the URL of the story in its edition."""
     return [
         FeedEntry(
             f"{base}{story.path}",
@@ -84,7 +90,7 @@ def _join_origin(source: str, dated: str, number: int, language: SubscriberLangu
 
 
 def find_last_update(entries: Sequence[FeedEntry]) -> str:
-    """Return the time of the newest change to an entry, or the start of 2000 if there are none."""
+    """Return the time of the latest change to an entry, or the start of the year 2000 if there are none."""
     return max((entry.updated for entry in entries), default=_LONG_AGO)
 
 

@@ -26,10 +26,11 @@ from subscribers.subscriber_language import SubscriberLanguage
 archive_pages = Blueprint("archive", __name__)
 
 MAX_TYPED_LENGTH = 200  # characters of a search
-CACHE_FOREVER = "public, max-age=31536000, immutable"  # for files named by a hash of their bytes
-_INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")  # XML 1.0, 2.2
+CACHE_FOREVER = "public, max-age=31536000, immutable"  # for files whose names contain a hash of their bytes
+# See XML 1.0, section 2.2.
+_INVALID_XML_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _IMAGE_SOURCE = re.compile(r'(\ssrc=")[^"]*/media/([0-9a-f]{64})"')
-# The letter is in ink on paper, inverted in dark mode. The dot has the color of labels in either.
+# The letter is in ink on paper, or inverted in dark mode. The dot always has the color of labels.
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">'
     "<style>rect{{fill:#14181E}}text{{fill:#FFFFFF}}circle{{fill:{label_dark}}}"
@@ -42,7 +43,7 @@ _ICON = (
 
 @archive_pages.get("/")
 def index() -> AnyResponse:
-    """Show the home page: the newest edition, recent ones, and the sign-up field."""
+    """Show the home page: the latest edition, recent ones, and the sign-up field."""
     context = web_context()
     home = archive.read_home_page(context.installation, now=context.clock())
     picture = find_home_image(home.layout)
@@ -54,7 +55,7 @@ def index() -> AnyResponse:
 
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
-    """List the sent editions in pages, newest first."""
+    """List the sent editions, newest first, on several pages."""
     listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
@@ -92,7 +93,10 @@ def topic_feed(key: str) -> AnyResponse:
 
 @archive_pages.get("/search")
 def search() -> Response:
-    """Search the public stories. Searches are neither stored nor logged."""
+    """Search the public stories.
+
+    Searches are neither stored nor logged.
+    """
     context = web_context()
     typed = request.args.get("q", "")[:MAX_TYPED_LENGTH]
     search_page = archive.search_archive(
@@ -106,7 +110,7 @@ def search() -> Response:
     )
     response = Response(render_template("web/search.html", typed=typed, found=search_page), mimetype="text/html")
     response.headers["X-Robots-Tag"] = "noindex"
-    response.headers["Cache-Control"] = "no-store"  # so that proxies don't store searches
+    response.headers["Cache-Control"] = "no-store"  # so that proxies don't store the search
     return response
 
 
@@ -118,7 +122,7 @@ def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
 
 @archive_pages.get("/robots.txt")
 def robots() -> AnyResponse:
-    """Tell search engines what to skip, and where the site map is (RFC 9309, section 2.2)."""
+    """Return the paths that search engines shouldn't visit, and the URL of the site map (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
     prefix, base = request.script_root, web_context().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
@@ -139,11 +143,11 @@ def site_map() -> AnyResponse:
 
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
-    """Show the page of an edition that's being sent or was sent, or redirect to the URL of an imported past edition."""
+    """Show the page of a sent edition or one that's being sent, or redirect to the URL of an imported past edition."""
     context = web_context()
     page = web_editions.read_edition_page(context.installation, name, now=context.clock())
     if page is None:
-        # Stories continued from an edition before this installation link here.
+        # Stories continued from an edition that's older than this installation link here.
         address = past_editions.find_past_edition_url(context.installation, name)
         return redirect(address, 302) if address else abort(404)
     meta = build_page_metadata(page, *_page_terms(context.settings))
@@ -154,19 +158,19 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show an edition's email, without personal links but with any corrections."""
+    """Show the email of an edition, without personal links but with its corrections."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
     response = Response(make_image_urls_local(html), mimetype="text/html")
     response.headers["Content-Security-Policy"] = build_email_content_policy()
-    response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the page instead
+    response.headers["X-Robots-Tag"] = "noindex"  # search engines should find the edition's page instead
     return _cacheable_response(response, seconds=300)
 
 
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
-    """Return the site's icon: the first letter of the publication's name."""
+    """Return the site's icon, which is the first letter of the publication's name."""
     settings = web_context().settings
     letter = escape(find_icon_letter(settings) or "•")
     branding = settings.file.branding
@@ -182,7 +186,7 @@ def small_icon() -> AnyResponse:
     png = draw_site_icon(web_context().settings, 32)
     if png is None:
         return _missing_icon()
-    size, depth = (32, 32, 0, 0), (1, 24)  # pixels; planes and bits
+    size, depth = (32, 32, 0, 0), (1, 24)  # in pixels; planes and bits
     entry = struct.pack("<BBBBHHII", *size, *depth, len(png), 22)
     body = struct.pack("<HHH", 0, 1, 1) + entry + png
     return _cacheable_response(Response(body, mimetype="image/x-icon"), seconds=86400)
@@ -190,7 +194,7 @@ def small_icon() -> AnyResponse:
 
 @archive_pages.get("/apple-touch-icon.png")
 def touch_icon() -> AnyResponse:
-    """Return the icon for phones' home screens."""
+    """Return the icon for the home screens of phones."""
     png = draw_site_icon(web_context().settings, 180)
     if png is None:
         return _missing_icon()
@@ -203,7 +207,7 @@ def _missing_icon() -> Response:
 
 @archive_pages.get("/editions/<name>.ics")
 def serve_edition_dates_calendar(name: str) -> AnyResponse:
-    """Return the dates that an edition lists before its sections as an iCalendar file (RFC 5545, section 3.4)."""
+    """Return the dates listed before an edition's sections as an iCalendar file (RFC 5545, section 3.4)."""
     body = build_edition_calendar(web_context().installation, name)
     if body is None:
         abort(404)
@@ -212,7 +216,7 @@ def serve_edition_dates_calendar(name: str) -> AnyResponse:
 
 @archive_pages.get("/calendar.ics")
 def serve_deadline_and_event_calendar() -> AnyResponse:
-    """Return the deadlines and events of the newest editions as an iCalendar feed to subscribe to."""
+    """Return the deadlines and events of the latest editions as an iCalendar feed."""
     body = build_calendar_feed(web_context().installation)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
@@ -272,14 +276,17 @@ def json_feed() -> AnyResponse:
 
 @archive_pages.get("/media/<name>")
 def image_file(name: str) -> AnyResponse:
-    """Return an image. Its name is the hash of its bytes, so it never changes."""
+    """Return an image.
+
+    Its name is the hash of its bytes, so it never changes.
+    """
     picture = edition_views.find_image(web_context().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)
     response.headers["Cache-Control"] = CACHE_FOREVER
     response.headers["Content-Security-Policy"] = "default-src 'none'"
-    # Mail apps and their proxies show these images on their own pages.
+    # Email apps and their proxies show these images on their own pages.
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.set_etag(name)
     return response.make_conditional(request)
@@ -300,7 +307,8 @@ def script_file(name: str) -> Response:
 def _give_named_text(text: str | None, mimetype: str) -> Response:
     if text is None:
         abort(404)
-    # Only responses that are the same for everyone are compressed: see docs/decisions/0050-compressed-answers.md.
+    # Only responses that are the same for everyone are compressed. See
+    # docs/decisions/0050-compressed-answers.md.
     is_compressed = request.accept_encodings["gzip"] > 0
     response = Response(_compress_text(text) if is_compressed else text, mimetype=mimetype)
     if is_compressed:
@@ -310,28 +318,29 @@ def _give_named_text(text: str | None, mimetype: str) -> Response:
     return response
 
 
-@lru_cache(maxsize=16)  # more than there are style sheets and scripts
+@lru_cache(maxsize=16)  # more than the number of style sheets and scripts
 def _compress_text(text: str) -> bytes:
     return gzip.compress(text.encode(), mtime=0)
 
 
 def make_image_urls_local(html: str) -> str:
-    """Return a page made from an email with its images' URLs on the current host.
+    """Return a page made from an email with the URLs of its images changed to the current host.
 
-    An email contains the public URL of the day it was made. The page must survive a change of that URL.
+    An email contains the base URL at the time when it was made, but the page must work after the
+    base URL changes.
     """
     return _IMAGE_SOURCE.sub(rf'\g<1>{request.script_root}/media/\g<2>"', html)
 
 
 def make_safe_html_with_local_images(html: str) -> Markup:
-    """Return part of an approved page as safe HTML, with local image URLs."""
+    """Return part of an approved page as safe HTML with local image URLs."""
     return Markup(make_image_urls_local(html))  # noqa: S704 - rendered by us, and signed
 
 
 def build_email_content_policy(*, images: bool = True, framed: bool = False) -> str:
-    """Return the content security policy for a page made from an email.
+    """Return the content security policy of a page made from an email.
 
-    Mail apps only support inline styles, so they're allowed here, and only here.
+    Email apps only support inline styles, so they're allowed here, but nowhere else.
     """
     pictures = "'self'" if images else "'none'"
     ancestors = "'self'" if framed else "'none'"
@@ -362,7 +371,10 @@ _MIN_STEM = 3  # letters
 
 
 def mark_words(text: str, words: Iterable[str]) -> Markup:
-    """Return a text as HTML, with matching words in `mark`, including those with other endings."""
+    """Return a text as HTML in which matching words are in `mark` elements.
+
+    A word also matches with a different ending.
+    """
     stems = {_stem(word) for word in words}
     marked, end = [], 0
     for match in _WORD.finditer(text):

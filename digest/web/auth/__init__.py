@@ -1,1 +1,1 @@
-"""Sign-in pages, and each staff member's account page."""
+"""Sign-in pages, and the account page of each staff member."""

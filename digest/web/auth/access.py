@@ -1,4 +1,4 @@
-"""The signed-in staff member, and the check of every request against its route's access rule."""
+"""The signed-in staff member, and the check of every request against the access rule of its route."""
 
 import re
 from datetime import datetime
@@ -22,9 +22,8 @@ from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import read_client_ip_address
 
 MAX_NEXT_LENGTH = 500  # characters of a redirect path
-_LOCAL_PATH = re.compile(
-    r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?"
-)  # visible ASCII without a backslash, and not starting with two slashes
+# Visible ASCII characters without a backslash, not beginning with two slashes.
+_LOCAL_PATH = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
 STAFF_BLUEPRINTS = frozenset(
     {
         *(
@@ -46,7 +45,10 @@ STAFF_BLUEPRINTS = frozenset(
 
 
 def find_current_staff() -> SignedInStaff | None:
-    """Return the staff member signed in for this request, or None. Looked up once per request."""
+    """Return the staff member who's signed in, or None.
+
+    The session is looked up once per request.
+    """
     if "signed_in" not in g:
         context, token = web_context(), read_session_cookie()
         g.signed_in = sign_in.find_signed_in_member(context.installation, token, now=context.clock()) if token else None
@@ -55,19 +57,25 @@ def find_current_staff() -> SignedInStaff | None:
 
 
 def current_staff() -> SignedInStaff:
-    """Return the signed-in staff member. Only for pages that require sign-in."""
+    """Return the signed-in staff member.
+
+    This is only for pages that require signing in.
+    """
     signed_in = find_current_staff()
     assert signed_in is not None, "check_access() let nobody else in"
     return signed_in
 
 
 def current_actor() -> Actor:
-    """Return the signed-in staff member as an actor. Only for pages that require sign-in."""
+    """Return the signed-in staff member as an actor.
+
+    This is only for pages that require signing in.
+    """
     return current_staff().actor
 
 
 class ActorAndTime(TypedDict):
-    """The actor and time, as keyword arguments of every action."""
+    """An actor and the time, as keyword arguments of every action."""
 
     actor: Actor
     now: datetime
@@ -79,25 +87,31 @@ def get_actor_and_time() -> ActorAndTime:
 
 
 def is_admin() -> bool:
-    """Return whether the signed-in staff member is an admin. Only for pages that require sign-in."""
+    """Return True if the signed-in staff member is an admin.
+
+    This is only for pages that require signing in.
+    """
     return current_actor().role is Role.ADMIN
 
 
 def read_request_visitor() -> Visitor:
-    """Return the visitor who sent this request: IP address, user agent, and device token."""
+    """Return the visitor who sent this request: their IP address, user agent, and device token."""
     proxies = web_context().settings.file.limits.proxies
     return Visitor(read_client_ip_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
 
 def provide_current_staff() -> dict[str, SignedInStaff | None]:
-    """Provide the signed-in staff member, or None, to templates. On pages that aren't for staff, it's always None."""
+    """Provide the signed-in staff member, or None, to templates.
+
+    On pages that aren't for staff, it's always None.
+    """
     return {"staff": find_current_staff() if request.blueprint in STAFF_BLUEPRINTS else None}
 
 
 def check_access() -> ResponseReturnValue | None:
-    """Let a request through, or return a response that requires signing in, signing in again, or another role."""
+    """Return None to allow a request, or a response that requires signing in, signing in again, or another role."""
     if request.endpoint is None:
-        return None  # no such page, which the response says
+        return None  # the page doesn't exist, as the response will say
     rule = ROUTE_RULES[request.endpoint]
     if rule.role is None:
         return None
@@ -110,15 +124,15 @@ def check_access() -> ResponseReturnValue | None:
         return redirect_to_confirm_identity()
     if not _is_look():
         web_context().kept_forms.drop(signed_in.sign_in, get_submitted_path(request))
-    if rule.max_bytes is not None:  # before the form token is checked, which reads the form
+    if rule.max_bytes is not None:  # before the form token is checked, because that reads the form
         request.max_content_length = rule.max_bytes
     return None
 
 
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
-    """Redirect to the page where staff members confirm their identity, which leads back here.
+    """Redirect to the page where staff members confirm their identity, which redirects back here.
 
-    After a submitted form, it leads to the form's page, and the form is kept meanwhile, if it may be.
+    If a form was submitted, it redirects to the form's page, and the form is kept if that's allowed.
     """
     if _is_look():
         back = _here()
@@ -149,7 +163,7 @@ def _is_look() -> bool:
 
 
 def _here() -> str:
-    """Return the requested path with its query, relative to the base URL's path."""
+    """Return the requested path with its query, relative to the path of the base URL."""
     query = request.query_string.decode("ascii", "ignore")
     return f"{request.path}?{query}" if query else request.path
 
@@ -160,7 +174,10 @@ def sanitize_next_path(path: str | None) -> str:
 
 
 def _is_staff_path(path: str) -> bool:
-    """Return whether a path leads to a staff page, and so never to another host, however browsers parse it."""
+    """Return True if a path leads to a staff page.
+
+    Such a path can't lead to another host, however browsers parse it.
+    """
     if len(path) > MAX_NEXT_LENGTH or not _LOCAL_PATH.fullmatch(path):
         return False
     try:
@@ -172,12 +189,18 @@ def _is_staff_path(path: str) -> bool:
 
 
 def build_next_url(path: str | None) -> str:
-    """Return the path after signing in: `sanitize_next_path`, with the base URL's path."""
+    """Return the path to redirect to after signing in.
+
+    It's the result of `sanitize_next_path`, with the path of the base URL.
+    """
     return f"{request.script_root}{sanitize_next_path(path)}"
 
 
 def keep_staff_pages_private(response: Response) -> Response:
-    """Add headers that keep staff pages out of caches and search engines, and let the desk frame its own previews."""
+    """Add headers that keep staff pages out of caches and search engines.
+
+    They also let the desk frame its own previews.
+    """
     if request.blueprint in STAFF_BLUEPRINTS:
         response.headers.setdefault("Content-Security-Policy", DESK_POLICY)
         mark_response_private(response)

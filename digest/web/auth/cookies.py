@@ -1,6 +1,6 @@
-"""The desk's cookies: for the session, for the form token, and for counting a browser's sign-in attempts.
+"""The cookies of the desk, for the session, the form token, and counting a browser's sign-in attempts.
 
-On https, they're `Secure` and named `__Host-…`, so browsers only accept them from this host, for all paths.
+With https, they're `Secure` and named `__Host-…`, so browsers only accept them from this host, for all paths.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ DEVICE_SECONDS = 365 * 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class CookieScope:
-    """The names of the cookies, their path, and whether they're only sent over https."""
+    """The names of the cookies, their path, and whether they're only sent with https."""
 
     session: str
     device: str
@@ -42,7 +42,7 @@ def read_session_cookie() -> str:
 
 
 def read_device_cookie() -> str:
-    """Return the device token of an earlier sign-in, as sent by the browser."""
+    """Return the device token from an earlier sign-in, as sent by the browser."""
     return request.cookies.get(CookieScope.from_settings(web_context().settings).device, "")
 
 

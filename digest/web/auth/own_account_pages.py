@@ -1,4 +1,7 @@
-"""Each staff member's own account: sessions, passkeys, password, and log. Changes require a recent sign-in."""
+"""The account page of each staff member: sessions, passkeys, password, and log.
+
+Changes require a recent sign-in.
+"""
 
 from flask import Response, abort, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
@@ -79,7 +82,10 @@ def begin_authenticator_setup() -> ResponseReturnValue:
 
 @auth_pages.get("/desk/security/password")
 def show_password_form() -> ResponseReturnValue:
-    """Show the password form, with the authenticator app's secret if its first code hasn't been entered yet."""
+    """Show the password form.
+
+    It includes the authenticator app's secret if its first code hasn't been entered yet.
+    """
     page = _password_page()
     return page if page is not None else _back_to_own_page("password")
 
@@ -105,7 +111,7 @@ def submit_new_password() -> ResponseReturnValue:
 
 
 def _password_page(*, refusal: RefusalError | None = None) -> str | None:
-    """Render the form, or return None if the app must be set up first."""
+    """Render the form, or return None if the app has to be set up first."""
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
@@ -116,7 +122,7 @@ def _password_page(*, refusal: RefusalError | None = None) -> str | None:
 
 @auth_pages.get("/desk/security/app.svg")
 def draw_authenticator_qr_code() -> ResponseReturnValue:
-    """Return a QR code of the authenticator app's secret if its first code hasn't been entered yet."""
+    """Return a QR code with the authenticator app's secret if its first code hasn't been entered yet."""
     context = web_context()
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())
     if not secret:
@@ -127,7 +133,7 @@ def draw_authenticator_qr_code() -> ResponseReturnValue:
 
 @auth_pages.post("/desk/security/recovery-codes")
 def make_new_recovery_codes() -> ResponseReturnValue:
-    """Create new recovery codes and show them once."""
+    """Create new recovery codes, and show them once."""
     context = web_context()
     try:
         codes = own_account.replace_recovery_codes(context.installation, current_staff(), now=context.clock())

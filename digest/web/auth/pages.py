@@ -1,4 +1,7 @@
-"""Signing in, confirming one's identity, and signing out. GETs change nothing; all forms require the form token."""
+"""Signing in, confirming one's identity, and signing out.
+
+GET requests change nothing, and all forms require the form token.
+"""
 
 from flask import Blueprint, Response, flash, redirect, render_template, request, session, url_for
 from flask.typing import ResponseReturnValue
@@ -24,7 +27,7 @@ auth_pages = Blueprint("auth", __name__)
 
 @auth_pages.get("/desk/sign-in")
 def show_sign_in() -> ResponseReturnValue:
-    """Show the ways to sign in, or redirect if already signed in."""
+    """Show the ways to sign in, or redirect if someone is already signed in."""
     if find_current_staff() is not None:
         return redirect(build_next_url(request.args.get("next")), 303)
     return _sign_in_page(request.args.get("next"))
@@ -97,7 +100,7 @@ def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) 
 
 @auth_pages.get("/desk/link/<token>")
 def show_sign_in_link(token: str) -> ResponseReturnValue:
-    """Show the owner of a sign-in link, and the button that signs in."""
+    """Show whom a sign-in link is for, and the button for signing in."""
     context = web_context()
     link = sign_in.look_up_sign_in_link(context.installation, token, now=context.clock())
     return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
@@ -105,7 +108,7 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.post("/desk/link/<token>")
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
-    """Sign in with a link, which is then used up."""
+    """Sign in with a link, which can't be used again."""
     context = web_context()
     new_session = sign_in.sign_in_by_link(context.installation, token, read_request_visitor(), now=context.clock())
     if new_session is None:
@@ -115,14 +118,17 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.get("/staff/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
-    """Show the address that the link would verify, and the button that does so."""
+    """Show the address that the link would verify, and the button for verifying it."""
     context = web_context()
     return _invitation_page(staff.look_up_address_verification_link(context.installation, token, now=context.clock()))
 
 
 @auth_pages.post("/staff/<token>")
 def submit_invitation(token: str) -> ResponseReturnValue:
-    """Verify the address and sign its staff member in. A second press only shows that it's verified."""
+    """Verify the address and sign in its staff member.
+
+    If the button is pressed again, the page only says that the address is verified.
+    """
     context = web_context()
     link, new_session = sign_in.accept_invitation(
         context.installation, token, read_request_visitor(), now=context.clock()
@@ -138,7 +144,10 @@ def submit_invitation(token: str) -> ResponseReturnValue:
 
 
 def _first_page(new_session: sign_in.NewStaffSession) -> str | None:
-    """Return the page after a link: the one that sets up a sign-in method, until there is one."""
+    """Return the first page after signing in with a link.
+
+    Until there's a sign-in method, it's the page for setting one up.
+    """
     return None if new_session.has_own_way else "/desk/security"
 
 
@@ -187,14 +196,17 @@ def confirm_identity_by_passkey() -> ResponseReturnValue:
 
 
 def _go_on(token: str, next_path: str | None) -> Response:
-    """Redirect to the kept form on the next page, if any, or else to the page itself."""
+    """Redirect to the form that was kept for the next page, or to the page itself if there's none."""
     form = _find_kept_form(sanitize_next_path(next_path))
     location = url_for("auth.show_kept_form") if form else build_next_url(next_path)
     return set_session_cookie(Response(status=303, headers={"Location": location}), token)
 
 
 def _find_kept_form(back: str = "") -> KeptForm | None:
-    """Return the kept form, if any; with `back`, only if it's on that page."""
+    """Return the kept form, or None.
+
+    With `back`, it's only returned if it belongs to that page.
+    """
     context = web_context()
     form = context.kept_forms.find(current_staff().sign_in, now=context.clock())
     return form if form is not None and back in ("", form.back) else None
@@ -202,7 +214,7 @@ def _find_kept_form(back: str = "") -> KeptForm | None:
 
 @auth_pages.get("/desk/confirm/form")
 def show_kept_form() -> ResponseReturnValue:
-    """Show the form that was kept during the confirmation, to submit it unchanged."""
+    """Show the form that was kept during the confirmation, so that it can be submitted unchanged."""
     form = _find_kept_form()
     if form is None:
         return redirect(url_for("desk.index"), 303)
@@ -236,7 +248,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
 
 @auth_pages.post("/desk/confirm/link")
 def request_sign_in_link() -> ResponseReturnValue:
-    """Email staff members without a passkey or password another sign-in link."""
+    """Email another sign-in link to a staff member without a passkey or password."""
     context = web_context()
     try:
         sign_in.email_own_sign_in_link(context.installation, current_staff(), now=context.clock())

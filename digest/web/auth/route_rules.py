@@ -1,4 +1,7 @@
-"""Access rules for all routes. Without a rule for every route, the application doesn't start."""
+"""The access rules of all routes.
+
+The application doesn't start unless every route has a rule.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,9 +11,10 @@ from digest.installation.audited_actions import Role
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """The role that a route requires, or None. `fresh` requires a sign-in within the last 15 minutes.
+    """The role required by a route, or None.
 
-    `max_bytes` is the maximum length of a form with a file. With None, the usual limit applies.
+    `fresh` requires a sign-in within the last 15 minutes. `max_bytes` is the maximum length of a
+    form with a file, or None for the usual limit.
     """
 
     role: Role | None
@@ -18,16 +22,17 @@ class AccessRule:
     max_bytes: int | None = None
 
 
-MAX_IMAGE_BYTES = 12_000_000  # a camera's output; images are re-encoded to at most 200 KB
-MAX_LIST_BYTES = 512 * 1024 * 1024  # a list of two million subscribers with evidence, or a mail server's logs
+MAX_IMAGE_BYTES = 12_000_000  # the size of a camera's images, which are re-encoded to at most 200 KB
+# The size of a list of two million subscribers with evidence, or of a mail server's logs.
+MAX_LIST_BYTES = 512 * 1024 * 1024
 MAX_OPML_BYTES = 2_000_000
 
 PUBLIC = AccessRule(None)
-# Only the token in the path is required, so anyone with the email can use it.
+# Only the token in the path is required, so anyone who has the email can use it.
 LINK = AccessRule(None)
-# A provider's signature is required.
+# The signature of a provider is required.
 SIGNED = AccessRule(None)
-# A token, or an address of this machine, is required.
+# A token is required, or the request must come from this machine.
 PROVED = AccessRule(None)
 EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
@@ -35,7 +40,7 @@ EDITOR_IMAGE = AccessRule(Role.EDITOR, max_bytes=MAX_IMAGE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
 ADMIN_LOGOS = AccessRule(Role.ADMIN, max_bytes=2 * MAX_IMAGE_BYTES)
 ADMIN_OPML = AccessRule(Role.ADMIN, max_bytes=MAX_OPML_BYTES)
-# Before subscribers' addresses are shown or moved.
+# These are required before addresses of subscribers are shown or transferred.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
 ADMIN_LIST = AccessRule(Role.ADMIN, fresh=True, max_bytes=MAX_LIST_BYTES)
 
@@ -289,10 +294,10 @@ ROUTE_RULES = {
 
 
 def check_route_rules(endpoints: Iterable[str]) -> None:
-    """Check that every route has a rule, and every rule a route.
+    """Raise an error unless every route has a rule and every rule has a route.
 
     Raises:
-        ValueError: a rule or a route is missing. The message lists those.
+        ValueError: a rule or a route is missing; the message lists the missing ones.
     """
     endpoint_names = set(endpoints)
     if unruled := sorted(endpoint_names - ROUTE_RULES.keys()):

@@ -1,7 +1,8 @@
-"""Webhooks where providers post events. A post is verified, stored unchanged, and answered immediately.
+"""Webhooks to which providers post events.
 
-Another job applies the events (`background.apply_inbound_events`). Every invalid post gets the same response, so that
-guessing reveals nothing.
+A post is verified, stored unchanged, and answered immediately. Another job applies the events
+(`background.apply_inbound_events`). Every invalid post gets the same response, so that guessing
+reveals nothing.
 """
 
 from flask import Blueprint, Response, abort, request
@@ -11,7 +12,7 @@ from digest.app.sending import background_tasks
 from digest.web.context import web_context
 from subscribers.loggers import get_logger
 
-MAX_POST_BYTES = 2_000_000  # bytes; providers post less than half of it
+MAX_POST_BYTES = 2_000_000  # in bytes; providers post less than half of this
 
 webhook_pages = Blueprint("hooks", __name__)
 log = get_logger("digest.web")
@@ -19,7 +20,11 @@ log = get_logger("digest.web")
 
 @webhook_pages.post("/hooks/<provider_name>")
 def receive_events(provider_name: str) -> Response:
-    """Store posted events: 200 once they're durably stored, or were before; 403 if the provider can't be verified."""
+    """Store posted events.
+
+    The status is 200 if they're durably stored, including when they already were, or 403 if the
+    provider can't be verified.
+    """
     if not background_tasks.has_webhook(provider_name):
         abort(404)
     context = web_context()

@@ -1,7 +1,8 @@
-"""Adopting a suppression file: its hashes are added, then everyone on the list is checked against them.
+"""Adopting a suppression file: its hashes are added, and then everyone on the list is checked against them.
 
-Both parts run in short transactions that store their progress, so a second run of the same file continues. The keys
-count from the first transaction on. Adopting can't be undone, but each person's own confirmation ends it for them.
+Both parts run in short transactions that store their progress, so a second run of the same file
+continues. The keys are in effect from the first transaction on. Adopting a file can't be undone,
+but a person's own confirmation ends it for them.
 """
 
 import json
@@ -43,7 +44,7 @@ from subscribers.transfer.suppressions.suppression_file import (
 _ANOTHER_PROCESS = "Another process is adopting this file. Wait until it's done."
 _LISTED_STATES = (PersonState.SUBSCRIBED, PersonState.REQUESTED, PersonState.UNVERIFIED)
 _KnownEntries = dict[tuple[str, str], list[tuple[str, datetime]]]
-# People here with these reasons in the file are unsubscribed.
+# People here for whom the file has these reasons are unsubscribed.
 _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 
 
@@ -51,9 +52,9 @@ _WITHDRAWING_REASONS = frozenset({"left elsewhere", "erased"})
 class AdoptionReport:
     """The result of adopting a file, or of a dry run, as counts.
 
-    Hashes: `added` by cause, `present` from an earlier file, `own` if they were made here and are still here, and
-    `unusable` if their key isn't in the file. People on the list: `removed` by cause, and `consented` if they consented
-    here later and stay.
+    For hashes, they're `added` by cause, `present` from an earlier file, `own` if they were made
+    here and are still here, and `unusable` if their key isn't in the file. For people on the list,
+    they're `removed` by cause, and `consented` if they consented here later and are kept.
     """
 
     entries: int = 0
@@ -80,7 +81,9 @@ class AdoptionReport:
 def rehearse_adoption(
     context: ImportContext, file: BinaryIO, *, now: datetime, progress: Progress = lambda *_: None
 ) -> AdoptionReport:
-    """Count what adopting a decrypted file would do. Nothing is changed.
+    """Count what adopting a decrypted file would do.
+
+    Nothing is changed.
 
     Raises:
         SuppressionFileError: it isn't a suppression file, or it's damaged.
@@ -110,12 +113,14 @@ def rehearse_adoption(
 def adopt_suppressions(
     context: ImportContext, file: BinaryIO, *, now: datetime, progress: Progress = lambda *_: None
 ) -> AdoptionReport:
-    """Adopt a decrypted file, or continue an interrupted adoption. Files that were adopted before change nothing.
+    """Adopt a decrypted file, or continue an interrupted adoption.
 
-    The whole file is read first, so a damaged one has no effect.
+    If the file was adopted before, nothing is changed. The whole file is read first, so a damaged
+    one has no effect.
 
     Raises:
-        SuppressionFileError: it isn't a suppression file, it's damaged, or another process is adopting it.
+        SuppressionFileError: it isn't a suppression file, it's damaged, or another process is
+            adopting it.
         ImportUndoError: an import is being undone.
         OSError: the unsubscribe log couldn't be written.
     """
@@ -142,7 +147,9 @@ def adopt_suppressions(
 
 
 def review_imported_people(context: ImportContext, batch: int, *, started_at: datetime, now: datetime) -> None:
-    """Check the people of an import against files adopted since it began, because its rows were checked before.
+    """Check the people of an import against the files adopted since it began.
+
+    Its rows may have been checked before then.
 
     Raises:
         OSError: the unsubscribe log couldn't be written.
@@ -160,7 +167,7 @@ def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None
 
 
 def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
-    """Read a whole file, which checks that it's complete; return its header, and the amount of work."""
+    """Read a whole file, which checks that it's complete, and return its header and the amount of work."""
     file.seek(0)
     header = read_header(file)
     entries = sum(1 for _ in read_entries(file))
@@ -179,7 +186,9 @@ def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHa
 def _open_adoption(
     session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
 ) -> SuppressionAdoption:
-    """Return the row of an adoption, creating it the first time. From now on, the file's keys count.
+    """Return the row of an adoption, creating it the first time.
+
+    From then on, the keys of the file are in effect.
 
     Raises:
         SuppressionFileError: another process began to adopt the file at the same moment.
@@ -210,7 +219,7 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
     """Store the progress of an adoption.
 
     Raises:
-        SuppressionFileError: another process has got further.
+        SuppressionFileError: another process has made more progress.
     """
     row = session.get_one(SuppressionAdoption, adoption.id, with_for_update=True)
     expected = adoption.reached, adoption.people_reached, None
@@ -223,7 +232,7 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
 
 
 def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> "_PrivateEntries":
-    """Return the people who left here, as in an export, under those of our own keys that are also in the file."""
+    """Return the people who left here, as in an export, with those of our own keys that are also in the file."""
     departed = _PrivateEntries()
     in_file = {key.id for each in header.key_sets for key in each.suppression}
     for key in context.keys.of_kind("suppression"):
@@ -240,7 +249,7 @@ def _list_new_entries(
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
-    """Return the entries (at most 1,000) that add to what's here, marked as adopted, and count all of them."""
+    """Return the entries (at most 1,000) that add something, marked as adopted, and count all of them."""
     usable = {key.id for each in header.key_sets for key in each.suppression}
     hashes = [entry.hash for entry in entries]
     query = select(Suppression).where(build_any_hash_condition(session, Suppression.hash, hashes))
@@ -270,9 +279,9 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return whether a row here is as grave and recent as an entry. A later confirmation by the owner ends it.
+    """Return True if a row here is at least as grave and recent as an entry.
 
-    A later permission by an admin outweighs any entry.
+    A later confirmation by the owner ends the entry, and a later permission by an admin outweighs any entry.
     """
     is_as_grave = reason == suppression.ALLOWED_AGAIN or not suppression.outweighs_reason(entry.reason, reason)
     return at >= entry.at and is_as_grave
@@ -285,7 +294,7 @@ def _review_page(
     now: datetime,
     adoption: SuppressionAdoption | None = None,
 ) -> None:
-    """Unsubscribe or suppress the people of a page whom adopted hashes suppress."""
+    """Unsubscribe or suppress the people of a page who are suppressed by adopted hashes."""
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
         rows = suppression.list_suppression_rows(session, [each.suppressions for each in hashes])
@@ -310,7 +319,7 @@ def _review_person(
     report: AdoptionReport,
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Apply the row that counts for a person's address; return the entry for the unsubscribe log, or None."""
+    """Apply the row that's in effect for a person's address, and return the entry for the unsubscribe log, or None."""
     person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
     match = _find_adopted_cause(suppression.list_suppression_rows(session, [hashes.suppressions])[0])
     if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
@@ -331,7 +340,10 @@ def _review_person(
 
 
 def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
-    """Return an address's cause if it's from a file, and the latest date in any file, which consent must follow."""
+    """Return the cause for an address and the latest date in any file, or None if the cause isn't from a file.
+
+    Consent has to be later than the date.
+    """
     row = suppression.find_effective_row(rows)
     if row is None or not is_adopted_key_id(row.key_id):
         return None
@@ -341,7 +353,7 @@ def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | N
 def _list_future_rows(
     session: Session, private: "_PrivateEntries", addresses: Sequence[suppression.SuppressionHashes]
 ) -> list[list[Suppression]]:
-    """Return the rows that addresses would have if a dry run's entries were adopted."""
+    """Return the rows that addresses would have if the entries of a dry run were adopted."""
     by_address = suppression.list_suppression_rows(session, addresses)
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     for row in private.list_rows([address_hash for address_hash, _ in positions]):
@@ -352,7 +364,7 @@ def _list_future_rows(
 
 
 def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
-    """Return the person with an address, or None if there's none anymore."""
+    """Return the person with an address, or None if there isn't one anymore."""
     existing = import_store.find_existing_people(session, [hashes]).get(hashes.lookup)
     if existing is None:
         return None
@@ -361,7 +373,7 @@ def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | 
 
 
 def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: str, at: datetime) -> bool:
-    """Count whether a person on the list is removed; return the decision.
+    """Count whether a person on the list is removed, and return the decision.
 
     Their own later consent keeps them on it, except after a complaint.
     """
@@ -373,7 +385,10 @@ def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: st
 
 
 class _PrivateEntries:
-    """Entries of a dry run, in an unnamed file that's deleted when closed. Use it in one thread."""
+    """The entries of a dry run, in an unnamed file that's deleted when it's closed.
+
+    It must be used in one thread.
+    """
 
     def __init__(self) -> None:
         self._connection = sqlite3.connect("", isolation_level=None)

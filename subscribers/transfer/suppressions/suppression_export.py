@@ -1,4 +1,4 @@
-"""Export of the suppression list without addresses: all hashes that count, with cause and date, and their keys."""
+"""Export of the suppression list without addresses: all hashes in effect, with cause and date, and their keys."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +23,10 @@ from subscribers.store.models import ConsentEvent, ConsentKind, Person, PersonSt
 from subscribers.transfer.suppressions.suppression_file import SuppressedHash, SuppressionFileHeader
 
 PAGE_SIZE = 1000
-# States whose people may not be in the suppression table, with the cause. Suppressed people are.
+# The states whose people may not be in the suppression table, with the cause. Suppressed people are
+# in the table.
 _CAUSES: dict[PersonState, SuppressionReason] = {PersonState.WITHDRAWN: "left elsewhere", PersonState.ERASED: "erased"}
-# Without expired requests, because anyone can type an address into the form.
+# Expired requests aren't included, because anyone can type an address into the form.
 _DEPARTURE_KINDS = (ConsentKind.WITHDRAWN, ConsentKind.ERASED)
 
 
@@ -36,7 +37,7 @@ def export_suppressions(
     *,
     progress: Progress = lambda *_: None,
 ) -> Counter[str]:
-    """Write the hashes of all addresses that must not be emailed, line by line; return their number by cause."""
+    """Write the hashes of all addresses that must not be emailed, line by line, and return their number by cause."""
     with database.read() as session:
         adopted = load_key_sets(session, keys)
         total = count_rows(session, Suppression) + count_rows(session, Person)
@@ -52,9 +53,10 @@ def export_suppressions(
 
 
 def _list_suppressed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
-    """Yield the suppressions that count, by hash.
+    """Yield the suppressions that are in effect, by hash.
 
-    Those that an admin lifted are included, so that the next installation can also let the owner sign up.
+    Those that were lifted by an admin are included, so that the next installation can also let the
+    owner sign up.
     """
     lifted = _find_lifted_hashes(database, keys)
     by_hash = groupby(_stream_rows(database), key=attrgetter("hash", "key_id"))
@@ -80,7 +82,7 @@ def _stream_rows(database: PeopleDatabase) -> Iterator[Suppression]:
 
 
 def _find_lifted_hashes(database: PeopleDatabase, keys: KeyRing) -> set[tuple[str, str]]:
-    """Return hashes of subscribed people that a row under another hash lifts, such as that of a newer key."""
+    """Return hashes of subscribed people that were lifted by a row with another hash, such as that of a newer key."""
     lifted: set[tuple[str, str]] = set()
     with database.read() as session:
         if not session.scalar(select(exists().where(Suppression.reason == LIFTED))):
@@ -102,9 +104,9 @@ def stream_addresses(
     after: int = 0,
     batch: int | None = None,
 ) -> Iterator[list[tuple[int, Address]]]:
-    """Yield pages of people in the given states (and import), by number, with their addresses.
+    """Yield pages of people in these states (and this import), by number, with their addresses.
 
-    People whose address is deleted or damaged are left out. A page may be empty.
+    People whose address is deleted or damaged are omitted. A page may be empty.
     """
     columns = (Person.number, Person.ciphertext, Person.key_id, Person.lookup, Person.lookup_key)
     conditions: list[ColumnElement[bool]] = [Person.state.in_(states), Person.ciphertext.is_not(None)]
@@ -121,7 +123,10 @@ def stream_addresses(
 
 
 def list_departure_hashes(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
-    """Yield the people who left, by their hash in the unsubscribe log under a key, which doesn't need an address."""
+    """Yield the people who left, by their hash in the unsubscribe log with a key.
+
+    No address is needed for that.
+    """
     after = 0
     columns = (Person.number, Person.state, Person.lookup)
     query = select(*columns).where(Person.state.in_(_CAUSES), Person.lookup.is_not(None))

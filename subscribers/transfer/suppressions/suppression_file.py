@@ -1,7 +1,7 @@
-"""Suppression files: hashes of addresses that must not be emailed, with their keys. Callers encrypt the whole file.
+"""Suppression files: hashes of addresses that must not be emailed, with their keys.
 
-The first line is a JSON object with format, version, ID, and keys. Each other line is a JSON array of key ID, hash,
-cause, and date.
+The whole file is encrypted by the callers. The first line is a JSON object with format, version,
+ID, and keys. Each other line is a JSON array of key ID, hash, cause, and date.
 """
 
 import json
@@ -27,7 +27,10 @@ _FILE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class SuppressionFileError(RefusalError):
-    """Raised if a file isn't a suppression file or can't be used. The message says why, without quoting it."""
+    """Raised if a file isn't a suppression file or can't be used.
+
+    The message says why, without quoting it.
+    """
 
 
 class SuppressedHash(NamedTuple):
@@ -45,7 +48,7 @@ class SuppressedHash(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SuppressionFileHeader:
-    """The header of a file: its ID, and the keys to its hashes."""
+    """The header of a file: its ID, and the keys for its hashes."""
 
     file_id: str
     key_sets: Sequence[SuppressionKeySet]
@@ -84,7 +87,7 @@ def read_header(file: BinaryIO) -> SuppressionFileHeader:
         is_other_version = fields["format"] == FORMAT and fields["version"] != VERSION
         header = None if is_other_version else _parse_header(fields)
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise SuppressionFileError("The file isn't a suppression file.") from None  # the cause quotes it
+        raise SuppressionFileError("The file isn't a suppression file.") from None  # its cause quotes the file
     if header is None:
         raise SuppressionFileError(
             "This version of the program can't read suppression files from the version that made this one.",
@@ -100,10 +103,10 @@ def _parse_header(fields: Any) -> SuppressionFileHeader:
 
 
 def read_entries(file: BinaryIO) -> Iterator[SuppressedHash]:
-    """Yield the entries after the header, in little memory.
+    """Yield the entries after the header, without holding them all in memory.
 
     Raises:
-        SuppressionFileError: one is damaged, or there are too many.
+        SuppressionFileError: an entry is damaged, or there are too many.
     """
     lines = iter(lambda: file.readline(MAX_ENTRY_BYTES), b"")
     for number, line in enumerate(lines, start=1):

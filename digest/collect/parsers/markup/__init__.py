@@ -1,1 +1,1 @@
-"""Parsing of documents' markup: character sets, XML, JSON-LD, and plain text."""
+"""Parsing of markup: character sets, XML, JSON-LD, and plain text."""

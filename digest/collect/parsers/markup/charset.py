@@ -1,4 +1,4 @@
-"""Detection of a document's character encoding, whatever it declares."""
+"""Detection of a document's character encoding, regardless of what it declares."""
 
 import codecs
 import re
@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from charset_normalizer import from_bytes
 
-# Byte-order marks, longer ones first because UTF-32's begins with UTF-16's. UTF-16 without one has zero bytes next to
-# its first characters, which are ASCII in all our kinds.
+# Byte-order marks. Longer ones come first, because UTF-32's begins with UTF-16's. UTF-16 without a
+# mark has zero bytes next to its first characters, which are ASCII in all our kinds of documents.
 _MARKS = {
     "utf-8": re.compile(rb"\xef\xbb\xbf"),
     "utf-32-le": re.compile(rb"\xff\xfe\0\0"),
@@ -26,7 +26,7 @@ _HIGH_BYTES = re.compile(rb"[\x80-\xff]+")
 _LOOKED_AT_BYTES = 2_000_000
 _SAMPLE_BYTES = 20_000
 _FEWEST_HIGH_BYTES = 12
-# Codecs that documents don't use, or that other programs decode differently.
+# Codecs that documents don't use or that other programs decode differently.
 _REFUSED_CODEC = re.compile("utf-?7|utf-(?:16|32).*|idna|punycode|(?:raw_)?unicode_escape|undefined|mbcs|oem")
 
 
@@ -34,24 +34,24 @@ def decode_document_text(
     body: bytes,
     charset: str | None = None,
 ) -> str:
-    """Return a document's text without a byte-order mark; never raises.
+    """Return a document's text without a byte-order mark. This function never raises an error.
 
-    A byte-order mark takes precedence. Then valid UTF-8 is UTF-8, whatever is declared: text in other encodings is
-    almost never valid UTF-8, and wrong declarations are common. Next are the document's own declaration, the HTTP
-    header's, detection of undeclared Japanese, Korean, Chinese, or Cyrillic, and UTF-8 with each bad byte decoded as
-    windows-1252.
+    A byte-order mark takes precedence. Next, valid UTF-8 is UTF-8, whatever is declared: text in
+    other encodings is almost never valid UTF-8, and wrong declarations are common. Then come the
+    document's own declaration, the HTTP header's, and detection of undeclared Japanese, Korean,
+    Chinese, or Cyrillic. The last resort is UTF-8 with each bad byte decoded as windows-1252.
 
     Args:
         body: the document as received.
-        charset: the charset of the HTTP header, if any.
+        charset: the charset from the HTTP header, if any.
     """
     for name, mark in _MARKS.items():
         if marked := mark.match(body):
             return body[marked.end() :].decode(name, "replace")
     declared = _declared_codec(body)
-    if not declared.startswith("iso2022"):  # 7-bit, so it would pass for UTF-8
+    if not declared.startswith("iso2022"):  # 7-bit, so it would be taken for UTF-8
         with suppress(UnicodeDecodeError):
-            # Strict, except for a character at the cut of a truncated document.
+            # Strict, except for an incomplete character at the end of a truncated document.
             return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
     if declared in _UNTOLD:
         declared = _codec_name(charset or "")
@@ -62,10 +62,10 @@ def decode_document_text(
 
 
 def _guess_codec(body: bytes) -> str:
-    """Return the encoding of a non-Latin text; empty if it's Latin, or UTF-8 with a few bad bytes.
+    """Return the encoding of text in a non-Latin script, or "" for other text.
 
-    Accents and quotation marks in Latin scripts are single bytes among ASCII, so if most high bytes are, nothing is
-    detected.
+    Accents and quotation marks in Latin scripts are single bytes among ASCII, so if most high bytes
+    are isolated, nothing is detected. The same goes for UTF-8 with a few bad bytes.
     """
     pieces = _MARKUP.split(body[:_LOOKED_AT_BYTES])
     sample = b"\n".join(piece for piece in pieces if not piece.isascii())[:_SAMPLE_BYTES]
@@ -85,24 +85,27 @@ def _declared_codec(body: bytes) -> str:
 
 
 def _codec_name(name: str) -> str:
-    """Return the codec's normalized name; Latin-1 is windows-1252, as in browsers (WHATWG Encoding section 4.2)."""
+    """Return the normalized name of a codec, or "" if it's unknown or unsuitable.
+
+    Latin-1 is windows-1252, as in browsers (WHATWG Encoding, section 4.2).
+    """
     try:
         codec = codecs.lookup(name)
     except (LookupError, ValueError):
         return ""
-    # UTF-16 and UTF-32 without zero bytes are wrong declarations. Only `_is_text_encoding` distinguishes "zlib" from
-    # text.
+    # If a document has no zero bytes, UTF-16 and UTF-32 are wrong declarations. Only
+    # `_is_text_encoding` distinguishes text from "zlib".
     if not codec._is_text_encoding or _REFUSED_CODEC.fullmatch(codec.name):  # noqa: SLF001
         return ""
     return "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
-_UNTOLD = {"", "utf-8", "ascii"}  # can't be right for a document that isn't valid UTF-8
+_UNTOLD = {"", "utf-8", "ascii"}  # wrong if a document isn't valid UTF-8
 _FALLBACK_HANDLER = "digest.windows-1252"
 
 
 def _decode_bad_bytes(error: UnicodeError) -> tuple[str, int]:
-    """Decode each byte that isn't UTF-8 as windows-1252, because documents mix both."""
+    """Decode each byte that isn't UTF-8 as windows-1252. Some documents mix the two."""
     if not isinstance(error, UnicodeDecodeError):
         raise error
     return error.object[error.start : error.end].decode("cp1252", "replace"), error.end

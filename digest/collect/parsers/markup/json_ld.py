@@ -1,4 +1,4 @@
-"""A page's JSON-LD (schema.org) about an article or an event."""
+"""JSON-LD (schema.org) about an article or event, read from a page."""
 
 import json
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
 
 @dataclass(frozen=True, slots=True)
 class LinkedData:
-    """The fields of a page's JSON-LD that we use; empty if absent."""
+    """The fields of a page's JSON-LD that we use. Missing ones are empty."""
 
     is_article: bool = False
     is_event: bool = False
@@ -31,7 +31,10 @@ class LinkedData:
 
 
 def parse_linked_data(scripts: list[str]) -> LinkedData:
-    """Return the first article in a page's JSON-LD blocks, else the first event; broken blocks are ignored."""
+    """Return the first article in a page's JSON-LD blocks, or else the first event.
+
+    Broken blocks are ignored.
+    """
     nodes = list(chain.from_iterable(map(_json_ld_nodes, scripts[:30])))
     articles = [node for node in nodes if _has_type(node, *_ARTICLE_TYPES)]
     events = [node for node in nodes if _has_type(node, "Event")]
@@ -59,7 +62,7 @@ def _json_ld_nodes(script: str) -> Iterator[dict[str, Any]]:
         waiting: list[Any] = [json.loads(text, strict=False)]
     except (ValueError, RecursionError):
         return
-    for value in islice(waiting, _MAX_NODES):  # grows during the loop
+    for value in islice(waiting, _MAX_NODES):  # the list grows during the loop
         if isinstance(value, list):
             waiting += value[:_MAX_NODES]
         elif isinstance(value, dict):

@@ -11,7 +11,7 @@ _LATE_ROOT = re.compile(
     rf"<((?:\w+:)?(?:{'|'.join(sorted(_ROOT_KINDS.keys() - {'html', 'channel'}))}))\s[^<>]*(?:version|xmlns)[^<>]*>",
     re.IGNORECASE,
 )
-# Not RDF, because pages contain licenses and trackbacks in it.
+# RDF isn't included, because pages use it for licenses and trackbacks.
 _WRAPPED_FEED = re.compile(
     r"<(feed)\s[^<>]*xmlns\s*=\s*[\"']http://(?:www\.w3\.org/2005/Atom|purl\.org/atom/ns#)[^<>]*>"
     r"|<(rss)\s[^<>]*version\s*=[^<>]*>",
@@ -20,11 +20,14 @@ _WRAPPED_FEED = re.compile(
 _HTML_TAG = re.compile(
     r"<(?:!doctype\s+html|html|head|body|meta|title|article|main|div|p|h1|section|a)\b", re.IGNORECASE
 )
-_HEAD_CHARACTERS = 8_000  # characters in which a root element must occur, even if a server's warnings precede a feed
+# Number of characters in which a root element must occur, even if a server's warnings precede a feed.
+_HEAD_CHARACTERS = 8_000
 
 
 def detect_kind(text: str) -> DocumentKind | None:
-    """Return a document's kind; None for JSON or a script around it, whose kind depends on the value.
+    """Return a document's kind.
+
+    Return None for JSON, or a script containing JSON, because its kind depends on the value.
 
     Raises:
         ParseError: the document is empty, binary, or XML that isn't a feed.
@@ -39,7 +42,7 @@ def detect_kind(text: str) -> DocumentKind | None:
         return None
     if start.startswith("<"):
         return _kind_from_markup(start)
-    if match := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning before the feed
+    if match := _LATE_ROOT.search(start[:_HEAD_CHARACTERS]):  # a server's warning precedes the feed
         return _kind_from_root(match[1])
     if _HTML_TAG.search(start[:_HEAD_CHARACTERS]):
         return DocumentKind.PAGE
@@ -48,7 +51,7 @@ def detect_kind(text: str) -> DocumentKind | None:
 
 
 def strip_feed_preamble(text: str) -> str:
-    """Return a feed's XML without blank lines, server messages, or an HTML page around it."""
+    """Return a feed's XML without leading blank lines, server messages, or a surrounding HTML page."""
     text = text.lstrip("\ufeff \t\r\n\0")
     declaration = text.find("<?xml", 0, _HEAD_CHARACTERS)
     if declaration == 0 or (declaration > 0 and not text.startswith("<")):
@@ -61,7 +64,7 @@ def strip_feed_preamble(text: str) -> str:
 
 
 def _find_wrapped_feed(text: str) -> re.Match[str] | None:
-    """Return the match of a feed inside an HTML page, as some templates and proxies serve it."""
+    """Return the match of a feed within an HTML page, as some templates and proxies serve it."""
     root = _ROOT_ELEMENT.match(text, find_root_offset(text))
     if not root or root[1].lower() != "html":
         return None
@@ -96,7 +99,10 @@ def _kind_from_root(root: str) -> DocumentKind:
 
 
 def _is_script(text: str) -> bool:
-    """Return whether a text is JSONP (`/**/callback([…])`, from WordPress's `_jsonp=`) or data in a script."""
+    """Return True if a text is JSONP or data in a script.
+
+    JSONP is `/**/callback([…])`, for example from WordPress's `_jsonp=`.
+    """
     opening = r"(?s)(?:/\*.*?\*/\s*)?(?:(?:var|let|const|window\.)\s*)?[\w.$]{1,80}\s*(?:=|\()\s*[\[{]"
     return re.match(opening, text[:_HEAD_CHARACTERS]) is not None
 

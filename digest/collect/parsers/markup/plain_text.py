@@ -1,4 +1,4 @@
-"""Articles in plain text that includes a site's header and footer, and the lead sentences of articles."""
+"""Articles in plain text that includes a site's header and footer, and lead sentences of articles."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ _IMAGE_CAPTION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class PlainTextArticle:
-    """An article found in plain text; `date` is as written."""
+    """An article found in plain text. `date` is as written."""
 
     title: str
     paragraphs: tuple[str, ...]
@@ -43,13 +43,13 @@ class PlainTextArticle:
 
 
 def extract_article(document: str) -> PlainTextArticle | None:
-    """Return the article in plain text; None if there's none.
+    """Return the article in plain text, or None if there's none.
 
     1. The body begins with the first line of 18 words or more that ends like a sentence.
-
-    2. It ends before the first line of a site's footer ("Share", "Related articles", "About …"), or at a credit.
-
-    3. The title is the line before the body that shares the most words with it, near the date line.
+    2. It ends before the first line of a site's footer ("Share", "Related articles", "About
+       …"), or at a credit.
+    3. The title is the line before the body, near the date line, that has the most words in
+       common with the body.
     """
     normal = map(text_cleanup.normalize_text, document.splitlines())
     lines = [line for raw in normal if (line := raw.lstrip("# "))]
@@ -90,7 +90,7 @@ def _is_paragraph(line: str) -> bool:
 
 
 def _body_end(lines: list[str], body_start: int) -> tuple[int, str | None]:
-    """Return the index after the body's last line, and the credit at its end."""
+    """Return the index after the body's last line, and the credit that ends the body, if any."""
     for at in range(body_start + 1, len(lines)):
         line = lines[at]
         if len(line) < 140 and (credit := text_cleanup.find_source_credit(line)):
@@ -123,7 +123,7 @@ def _may_be_title(line: str) -> bool:
 
 MAX_LEAD_WORDS = 60
 _MIN_WORDS = 6
-_CANDIDATE_SENTENCES = 6  # sentences from the start
+_CANDIDATE_SENTENCES = 6  # number of sentences from the start to consider
 _POSITION_WEIGHT = 0.5
 
 # "LYON, France (AP) — ", "WASHINGTON – " and the one-word "France: " that agencies put in front.  # noqa: RUF003  the quotation marks and dashes that publishers use
@@ -142,10 +142,11 @@ _BOILERPLATE = re.compile(
 
 
 def extract_lead(title: str, paragraphs: Sequence[str]) -> str:
-    """Return an article's lead: one or two sentences near its start that match its title, at most 60 words in all.
+    """Return an article's lead: one or two sentences near its start that match its title.
 
-    Two sentences are adjacent in the text, so that they read well together. A single sentence that's too long is
-    shortened, and a dateline is removed. The lead is empty if no paragraph is usable.
+    The lead has at most 60 words. Two sentences are adjacent in the text, so that they read well
+    together. A single sentence that's too long is shortened, and a dateline is removed. The lead is
+    empty if no paragraph is usable.
     """
     long = (text for text in paragraphs[:12] if len(text.split()) >= _MIN_WORDS)
     start = [text for text in long if not _BOILERPLATE.match(text)]

@@ -1,4 +1,7 @@
-"""Repair of invalid XML for strict parsers, without declared entities and external resources."""
+"""Repair of invalid XML for strict parsers.
+
+Declared entities and external resources are never loaded.
+"""
 
 import re
 from bisect import bisect_right
@@ -21,7 +24,7 @@ _REFERENCE = re.compile(r"&(?:(#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z
 _PREDEFINED = {"amp", "lt", "gt", "quot", "apos"}
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]{0,40}):[A-Za-z_]|\s([A-Za-z_][\w.-]{0,40}):[\w.-]{1,60}\s?=\s?[\"']")
 _NAMESPACE_DECLARATION = re.compile(r"\bxmlns:([A-Za-z_][\w.-]{0,40})\s*=")
-# The usual meanings of prefixes that publishers forget to declare.
+# The usual namespaces of prefixes that publishers forget to declare.
 _NAMESPACE_TABLE = """
 atom     http://www.w3.org/2005/Atom
 content  http://purl.org/rss/1.0/modules/content/
@@ -37,7 +40,7 @@ _ROOT_END_TAG = re.compile(r"</(?:[\w.-]{1,40}:)?(?:rss|RDF|feed|urlset|channel)
 
 
 _MAX_SIMILAR = 300
-_MAX_REPAIRED_ITEMS = 20_000  # items
+_MAX_REPAIRED_ITEMS = 20_000  # maximum number of items
 _MAX_NAME_CHARACTERS = 1_000
 _LONG_NAMES = etree.XPath(
     "//*[contains('|author|creator|contributor|managingeditor|webmaster|publisher|owner|name|email|', "
@@ -49,7 +52,7 @@ _MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
 
 
 def find_root_offset(text: str) -> int:
-    """Return the index of a document's root element, after declarations, comments, and document types."""
+    """Return the index of the root element, after declarations, comments, and document types."""
     at = 0
     while at < len(text) and (skipped := _BEFORE_ROOT.match(text, at)):
         at = skipped.end()
@@ -59,9 +62,9 @@ def find_root_offset(text: str) -> int:
 def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
     """Return the XML as UTF-8 for strict parsers, and whether the document is truncated within an item.
 
-    Document types are removed with all entities they declare, so none can expand; HTML's character names become
-    characters. Anything that strict parsers still reject is recovered by libxml2; an item cut off by the end is left
-    out.
+    Document types are removed with all entities that they declare, so that none can expand. HTML's
+    character references become characters. Anything that strict parsers still reject is recovered
+    by libxml2. An item cut off by the end of the document is omitted.
 
     Args:
         text: the decoded document.
@@ -78,13 +81,16 @@ def repair_xml(text: str, *, item_pattern: str) -> tuple[bytes, bool]:
 
 
 def parse_xml_tree(text: str, *, item_pattern: str) -> etree._Element:
-    """Return the root element of an XML document, repaired as in `repair_xml`."""
+    """Return the root element of an XML document, repaired as by `repair_xml`."""
     root, *_ = _read_tree(_repair_text(text), item_pattern)
     return root
 
 
 def _read_tree(text: str, item_pattern: str) -> tuple[etree._Element, bool, bool]:
-    """Return the root element, whether the document is truncated within an item, and whether it's well-formed."""
+    """Parse a document, recovering what's possible.
+
+    Return the root element, whether the document is truncated within an item, and whether it's well-formed.
+    """
     try:
         return etree.fromstring(text.encode(), _xml_parser(recover=False)), False, True
     except etree.XMLSyntaxError as exc:
@@ -108,7 +114,7 @@ def _repair_text(text: str) -> str:
 
 
 def _strip_doctype(text: str) -> str:
-    """Return a text without its document type and the declarations in it."""
+    """Return a text without its document type and the declarations within it."""
     match = _DOCTYPE.search(text)
     if not match:
         return text
@@ -121,7 +127,11 @@ def _strip_doctype(text: str) -> str:
 
 
 def _repair_reference(match: re.Match[str]) -> str:
-    """Return a reference unchanged if XML defines it, HTML's as a character, and others as an escaped ampersand."""
+    """Return the replacement for a character reference.
+
+    References defined by XML stay the same, and HTML's become characters. In others, the ampersand
+    is escaped.
+    """
     name = match[1]
     if name is None:
         return "&amp;"
@@ -146,9 +156,10 @@ def _recover_tree(text: str, item_pattern: str, cause: str) -> tuple[etree._Elem
 
 
 def _prune_excess(root: etree._Element, item_pattern: str) -> bool:
-    """Remove excessive content: long author names, hundreds of attributes or of children with one name.
+    """Remove excessive content, and return whether anything was removed.
 
-    feedparser's time is quadratic in each. Return whether anything was removed.
+    This means long author names, and hundreds of attributes or of children with one name.
+    feedparser's time is quadratic in each.
     """
     names = _LONG_NAMES(root)
     for element in names:
@@ -180,14 +191,14 @@ def _surplus_children(parent: etree._Element) -> Iterator[etree._Element]:
 
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
-    """Return the indices at which items begin, and those at which they end."""
+    """Return the indices at which items begin and those at which they end."""
     opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})(?=[\s>])", text)]
     closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})\s*>", text)]
     return opens, closes
 
 
 def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
-    """Return a text truncated before an incomplete last item, and whether there was one."""
+    """Return the text without an incomplete last item, and whether there was one."""
     if _ROOT_END_TAG.search(text, max(0, len(text) - 4_000)):
         return text, False
     opens, closes = _item_bounds(text, item_pattern)
@@ -197,7 +208,7 @@ def _drop_cut_item(text: str, item_pattern: str) -> tuple[str, bool]:
 
 
 def _repair_items(text: str, item_pattern: str) -> str:
-    """Return a text with broken items' HTML in CDATA, so that one can't swallow the next."""
+    """Return the text with broken items' HTML in CDATA, so that no item can swallow the next."""
     opens, closes = _item_bounds(text, item_pattern)
     if len(opens) > _MAX_REPAIRED_ITEMS:
         return text
@@ -222,7 +233,10 @@ def _repair_item(piece: str, declared: str) -> str:
 
 
 def _wrap_in_cdata(piece: str, name: str) -> str:
-    """Wrap the content between the first opening and last closing tag of a name in CDATA if it has markup."""
+    """Wrap the content between the first opening and last closing tag of a name in CDATA.
+
+    Content without markup stays unchanged.
+    """
     opening = re.search(rf"<{name}(?:\s[^<>]*)?(?<!/)>", piece)
     end = piece.rfind(f"</{name}>")
     if not opening or end < opening.end():
@@ -235,7 +249,7 @@ def _wrap_in_cdata(piece: str, name: str) -> str:
 
 
 def _declare_prefixes(text: str) -> str:
-    """Return a text with undeclared prefixes declared on the root element."""
+    """Return the text with undeclared namespace prefixes declared on the root element."""
     used = {match[1] or match[2] for match in _PREFIX.finditer(text)}
     missing = sorted(used - set(_NAMESPACE_DECLARATION.findall(text)) - {"xml", "xmlns"})
     name = re.compile(r"<[\w:.-]{1,80}").match(text, find_root_offset(text))

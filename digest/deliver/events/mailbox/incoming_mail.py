@@ -1,12 +1,14 @@
-"""Parsing of a message in the bounce mailbox into the event it reports, or the reason to ignore it. Pure.
+"""Parsing of a message in the bounce mailbox into the event that it reports. Pure functions.
 
-A message counts only if it proves that it concerns one of ours, by that message's return path with its MAC
-(`return_path`) or, for a complaint, by the subscriber's unsubscribe token. A message to the address in List-Unsubscribe
-(`unsubscribe_address`) unsubscribes the owner of its token, whatever its sender. See
+The result may also be the reason why the message is ignored. A message counts only if it proves
+that it concerns one of ours, with that message's return path and its MAC (`return_path`) or, for a
+complaint, with the subscriber's unsubscribe token. A message to the address in List-Unsubscribe
+(`unsubscribe_address`) unsubscribes the owner of its token, whoever sent it. See
 docs/decisions/0018-bounce-mailbox.md.
 
-Mail systems send delivery status reports (RFC 3464, section 2), abuse reports (RFC 5965, section 2), and bounces in
-older forms. Only machine-readable fields are parsed. The one exception is `parse_legacy_bounce`, which reads no cause.
+Mail systems send delivery status reports (RFC 3464, section 2), abuse reports (RFC 5965, section
+2), and bounces in older forms. Only machine-readable fields are parsed. The one exception is
+`parse_legacy_bounce`, which doesn't look for a cause.
 """
 
 import re
@@ -40,7 +42,8 @@ from subscribers.crypto.keys import KeyRing
 _DELIVERY_STATUS_TYPES = ("message/delivery-status", "message/global-delivery-status")
 _FEEDBACK_TYPES = ("message/feedback-report",)
 _RETURNED_MESSAGE_TYPES = ("message/rfc822", "text/rfc822-headers", "message/global", "message/global-headers")
-# "relayed" and "expanded" say nothing about the mailbox: no more reports come from where the message went
+# "relayed" and "expanded" say nothing about the mailbox. The systems that these messages went to
+# send no more reports.
 _KIND_OF_ACTION = {
     "delivered": EventKind.DELIVERED,
     "relayed": EventKind.ACCEPTED,
@@ -49,14 +52,18 @@ _KIND_OF_ACTION = {
     "failed": EventKind.BOUNCED,
 }
 _BEST_FIRST = (EventKind.DELIVERED, EventKind.ACCEPTED, EventKind.DEFERRED, EventKind.BOUNCED)
-# qmail's format (QSBMF): a greeting, a paragraph for each recipient, and a line before the copy of the message
+# qmail's format (QSBMF) has a greeting, a paragraph for each recipient, and a line before the copy
+# of the message.
 _QSBMF = re.compile(rb"Hi\. This is the [^\n]{1,200}\n(?:(?!---)[^\n]*\n){0,60}?<[^<>\s]{3,320}>:\r?\n")
 _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class MailReportResult:
-    """The verdict of a report: `status` contains codes, and `reason` text without addresses."""
+    """The result that a report states.
+
+    `status` contains codes, and `reason` text without addresses.
+    """
 
     kind: EventKind
     cause: FailureCause = FailureCause.NONE
@@ -66,10 +73,12 @@ class MailReportResult:
 
 @dataclass(frozen=True, slots=True)
 class MailSystemReport:
-    """A parsed report. `verdict` is None if it says nothing relevant; `returned_fields` are the quoted fields.
+    """A parsed report.
 
-    `original_sender` is the return path that the report gives for the message, and `envelope_id` the ID that we sent
-    with it. `is_feedback` marks an abuse report (RFC 5965, section 2).
+    `verdict` is None if the report says nothing relevant. `returned_fields` are the header fields
+    that it quotes. `original_sender` is the message's return path according to the report, and
+    `envelope_id` is the ID that we sent with the message. `is_feedback` is true for an abuse report
+    (RFC 5965, section 2).
     """
 
     verdict: MailReportResult | None
@@ -80,7 +89,7 @@ class MailSystemReport:
 
 
 def parse_report(mail: MimePart) -> MailSystemReport | None:
-    """Parse a delivery status or abuse report; return None if the message doesn't contain one."""
+    """Parse a delivery status or abuse report, or return None if the message doesn't contain one."""
     if mail.media_type != "multipart/report":
         return None
     form = mail.parameter("report-type").lower()
@@ -103,18 +112,19 @@ def _parse_delivery_status(part: MimePart, returned: HeaderFields) -> MailSystem
 
 def _parse_feedback(part: MimePart, returned: HeaderFields) -> MailSystemReport:
     fields = HeaderFields(part.decoded_body())
-    # Other types don't express a wish of the subscriber; unknown ones are ignored (RFC 5965, section 6).
+    # Other types don't express the subscriber's wish, and unknown types are ignored (RFC 5965, section 6).
     verdict = MailReportResult(EventKind.COMPLAINED) if fields.first("feedback-type").lower() == "abuse" else None
     return MailSystemReport(verdict, returned, original_sender=fields.first("original-mail-from"), is_feedback=True)
 
 
 def parse_legacy_bounce(mail: MimePart) -> MailReportResult | None:
-    """Parse a bounce that isn't a report: qmail's format, or Exim's old one with its machine-readable field.
+    """Parse a bounce that isn't a report.
 
-    The reason is free text, which isn't parsed, so it counts as a soft bounce.
+    It may be in qmail's format, or in Exim's old one with its machine-readable field. The reason is
+    free text, which isn't parsed, so it counts as a soft bounce.
     """
     sender = mail.fields.first("return-path")
-    if sender and sender != "<>":  # RFC 5321, section 4.5.5: a bounce has no sender
+    if sender and sender != "<>":  # a bounce has no sender (RFC 5321, section 4.5.5)
         return None
     text = mail.decoded_body() if mail.media_type == "text/plain" else b""
     qsbmf = _QSBMF.match(text.lstrip()) and _QSBMF_COPY.search(text)
@@ -130,14 +140,14 @@ def _first_part(parts: Iterable[MimePart], media_types: tuple[str, ...]) -> Mime
 
 
 def _returned_fields(part: MimePart) -> HeaderFields:
-    """Return the fields of the returned message, without reading its body."""
+    """Return the header fields of the returned message, without reading its body."""
     text = part.decoded_body()
     end = re.search(rb"\n\r?\n", text)
     return HeaderFields(text[: end.start()] if end else text)
 
 
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> MailReportResult | None:
-    """Return the mildest verdict on a report's recipients."""
+    """Return the mildest verdict among those on a report's recipients."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
     return min(verdicts, key=_harshness, default=None)
 
@@ -153,7 +163,7 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Ma
     final = _recipient_address(group.first("final-recipient"))
     original = _recipient_address(group.first("original-recipient"))
     form, _, reason = group.first("diagnostic-code").partition(";")
-    status = group.first("status").partition(" ")[0]  # some systems add a comment after it
+    status = group.first("status").partition(" ")[0]  # some systems append a comment
     code, statuses = parse_reply_codes(status, reason if form.strip().lower() == "smtp" else "")
     for address in (final, original, parse_header_address(returned_fields.first("to"))):
         reason = scrub_addresses(reason, address)
@@ -165,7 +175,7 @@ def _recipient_verdict(group: HeaderFields, returned_fields: HeaderFields) -> Ma
 def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> FailureCause:
     """Return the cause that the codes indicate, or else a soft bounce.
 
-    If the subscriber's address forwards to one that's gone, the subscriber's may still exist.
+    If the subscriber's address forwards to one that's gone, the subscriber's own may still exist.
     """
     cause = find_failure_cause(code, statuses)
     if cause is FailureCause.NO_MAILBOX and forwarded:
@@ -174,35 +184,36 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
 
 def _recipient_address(value: str) -> str:
-    """Return the address in `rfc822; ada@example.org` (RFC 3464, section 2.3.1), case-folded."""
+    """Return the case-folded address in `rfc822; ada@example.org` (RFC 3464, section 2.3.1)."""
     return value.rpartition(";")[2].strip().strip("<>").casefold()
 
 
 REPORTED_BY = "mailbox"
-# The recipient of a message as servers record it, least forgeable first.
+# The recipient of a message as recorded by servers, least forgeable first.
 _RECIPIENT_FIELDS = ("delivered-to", "x-original-to", "envelope-to", "x-envelope-to", "to")
 _RECEIVED_FOR = re.compile(r"\bfor\s+<?([^<>\s;]{3,320})")
-# Older requests, found when a mailbox is first read, are out of date.
+# Older requests, found when a mailbox is first read, are outdated.
 MAX_REQUEST_AGE = timedelta(days=7)
 _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![A-Za-z0-9_-])")
 
 
 class IgnoreReason(StrEnum):
-    """The reason why a message is ignored."""
+    """Reasons to ignore a message."""
 
     FOREIGN = "foreign"  # it isn't about a message of ours
     UNPROVEN = "unproven"  # a report without one of our return paths
     AMBIGUOUS = "ambiguous"  # it names two of our messages
     AUTOMATIC = "automatic"  # an automatic reply, such as a vacation notice
-    PERSONAL_REPLY = "letter"  # a person replied to the return path
-    NO_VERDICT = "silent"  # a report that says nothing about the subscriber, such as a virus or "not spam"
+    PERSONAL_REPLY = "letter"  # a person's reply to the return path
+    NO_VERDICT = "silent"  # a report that says nothing about the subscriber, such as "virus" or "not spam"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenOwner:
     """A subscriber identified by an unsubscribe token.
 
-    `message_id` is that of the message quoted in a complaint; empty for a request to unsubscribe.
+    `message_id` is the Message-ID of the message quoted in a complaint, or empty for a request to
+    unsubscribe.
     """
 
     person: int
@@ -211,7 +222,10 @@ class TokenOwner:
 
 @dataclass(frozen=True, slots=True)
 class MailboxEvent:
-    """The event that a message reports. If it doesn't identify a delivery, it's about `subscriber`."""
+    """The event that a message reports.
+
+    If it doesn't identify a delivery, it's about `subscriber`.
+    """
 
     event: DeliveryEvent
     subscriber: TokenOwner | None = None
@@ -250,9 +264,9 @@ def _judge_report(
 
 
 def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:
-    """Yield the texts that may contain a return path: this message's recipients, then what it quotes.
+    """Yield the texts that may contain a return path: the message's recipients, then what it quotes.
 
-    `Original-Envelope-Id` isn't enough by itself, since it has no MAC.
+    `Original-Envelope-Id` isn't sufficient on its own, because it has no MAC.
     """
     yield from _recipient_texts(mail)
     if report is not None:
@@ -272,10 +286,10 @@ def _find_unsubscribing_people(keys: KeyRing, mail: mime.MimePart) -> frozenset[
 
 
 def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> MailboxEvent | IgnoreReason:
-    """Return the event of a message to an unsubscribe address.
+    """Return the event for a message to an unsubscribe address.
 
-    The fingerprint includes its time, which distinguishes it from later requests, so reading the message again has no
-    effect.
+    The fingerprint includes its time, which distinguishes it from later requests, so reading the
+    message again has no effect.
     """
     if len(people) > 1:
         return IgnoreReason.AMBIGUOUS
@@ -286,13 +300,13 @@ def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> 
 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
-    """Return the deliveries that the first text with a valid return path names."""
+    """Return the deliveries named in the first text that has a valid return path."""
     deliveries = (return_path.extract_delivery_ids(keys, text) for text in candidates)
     return next(filter(None, deliveries), frozenset())
 
 
 def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> frozenset[TokenOwner]:
-    """Return the subscribers whose tokens are in the quoted message's List-Unsubscribe field."""
+    """Return the subscribers whose tokens are in the List-Unsubscribe field of the quoted message."""
     links = " ".join(report.returned_fields.all("list-unsubscribe"))[:5000]
     message = report.returned_fields.first("message-id")[:200]
     tokens = [match[1] for match in islice(_LEAVE_LINK.finditer(links), 5)]
@@ -303,7 +317,10 @@ def _find_complaining_subscribers(keys: KeyRing, report: MailSystemReport) -> fr
 def _read_letter(
     mail: mime.MimePart, delivery: str | None, times: tuple[datetime, datetime]
 ) -> UnsubscribeRequest | IgnoreReason:
-    """Parse a message that isn't a report: only a recent one by a person that asks to unsubscribe counts."""
+    """Parse a message that isn't a report.
+
+    It counts only if it's a person's recent request to unsubscribe.
+    """
     if is_automatic_message(mail.fields):
         return IgnoreReason.AUTOMATIC if delivery else IgnoreReason.FOREIGN
     request = read_unsubscribe_request(mail) if times[1] - times[0] < MAX_REQUEST_AGE else None
@@ -325,7 +342,7 @@ def _mailbox_event(
         cause=verdict.cause,
         occurred_at=times[0],
         received_at=times[1],
-        # repeated reports about the same message are one event
+        # repeated reports about a message are a single event
         fingerprint=hash_event_parts(REPORTED_BY, subject, verdict.kind, verdict.cause, verdict.status),
         provider_mark=None,
         detail={key: value for key, value in detail.items() if value},
@@ -334,7 +351,7 @@ def _mailbox_event(
 
 
 def _event_times(mail: mime.MimePart, received_at: datetime) -> tuple[datetime, datetime]:
-    """Return when the message reached the mailbox, never in the future, and `received_at`.
+    """Return when the message reached the mailbox, which is never in the future, and `received_at`.
 
     The topmost Received field was written by the mailbox's server.
     """

@@ -1,7 +1,7 @@
-"""Bounded parsing of a message's fields and parts. Pure: it doesn't raise errors for any input.
+"""Bounded parsing of a message's fields and parts. Pure functions, which accept any input.
 
-Python's parser fails on deeply nested parts. A report has its parts on one level (RFC 6522, section 3), so only the
-first parts of one level are read, in linear time.
+Python's parser fails on deeply nested parts. A report's parts are all on one level (RFC 6522,
+section 3), so only the first parts of one level are read, in linear time.
 """
 
 import binascii
@@ -14,12 +14,13 @@ from email.message import Message
 from email.utils import getaddresses
 from functools import cached_property
 
-MAX_HEAD_BYTES = 100_000  # bytes of a message's or part's header
+MAX_HEAD_BYTES = 100_000  # maximum size of the header of a message or part
 MAX_FIELDS = 1000
 MAX_PARTS = 20
-MAX_DECODED_BYTES = 100_000  # bytes of a part to decode
-_MAX_ADDRESS_LENGTH = 1000  # characters of a field with addresses
-_MAX_CONTENT_TYPE_LENGTH = 2000  # characters of a Content-Type, whose parser takes quadratic time
+MAX_DECODED_BYTES = 100_000  # maximum number of bytes of a part to decode
+_MAX_ADDRESS_LENGTH = 1000  # maximum length of a field with addresses
+# Maximum length of a Content-Type, whose parser takes quadratic time.
+_MAX_CONTENT_TYPE_LENGTH = 2000
 _HEAD_END = re.compile(rb"\A\r?\n|\n\r?\n")
 _FIELD = re.compile(r"([!-9;-~]{1,80})[ \t]*:(.*)", re.DOTALL)
 _FOLDED_LINE = re.compile(r"\r?\n(?=[ \t])")
@@ -27,7 +28,7 @@ _EMPTY_LINES = re.compile(rb"\n(?:[ \t]*\r?\n)+")
 
 
 class HeaderFields:
-    """Header fields in order, with case-insensitive names. Folded values are unfolded."""
+    """Header fields in order. Names are case-insensitive, and folded values are unfolded."""
 
     def __init__(self, head: bytes) -> None:
         text = _FOLDED_LINE.sub("", head[:MAX_HEAD_BYTES].decode("utf-8", "replace"))
@@ -41,7 +42,7 @@ class HeaderFields:
         return self._values.get(name, [])
 
     def first(self, name: str) -> str:
-        """Return the value of the topmost field with a name, or an empty string if there isn't one."""
+        """Return the value of the topmost field with a name, or "" if there isn't one."""
         return next(iter(self.all(name)), "")
 
     def __contains__(self, name: str) -> bool:
@@ -50,7 +51,7 @@ class HeaderFields:
 
 @dataclass(frozen=True)
 class MimePart:
-    """A message or a part of one."""
+    """A message, or a part of one."""
 
     fields: HeaderFields
     body: bytes
@@ -63,11 +64,11 @@ class MimePart:
 
     @property
     def media_type(self) -> str:
-        """The lowercase media type, such as `multipart/report`."""
+        """The media type in lower case, such as "multipart/report"."""
         return self._content_type.get_content_type()
 
     def parameter(self, name: str) -> str:
-        """Return a parameter of the media type, or an empty string if it's missing or unusually encoded."""
+        """Return a parameter of the media type, or "" if it's missing or unusually encoded."""
         value = self._content_type.get_param(name, "")
         return value if isinstance(value, str) else ""
 
@@ -79,9 +80,9 @@ class MimePart:
         return [parse_mime(raw) for raw in _split_at_boundary(self.body, boundary.encode("utf-8", "replace"))]
 
     def decoded_body(self, limit: int = MAX_DECODED_BYTES) -> bytes:
-        """Return the first `limit` bytes of the body with the transfer encoding decoded (RFC 2045, section 6).
+        """Return the first `limit` bytes of the body, with the transfer encoding decoded (RFC 2045, section 6).
 
-        Return empty bytes if it can't be decoded.
+        Return b"" if the body can't be decoded.
         """
         encoding, body = self.fields.first("content-transfer-encoding").lower(), self.body[:limit]
         if encoding == "quoted-printable":
@@ -94,7 +95,10 @@ class MimePart:
             return b""
 
     def field_groups(self) -> list[HeaderFields]:
-        """Return the groups of fields in a report's body, which empty lines separate (RFC 3464, section 2.1)."""
+        """Return the groups of fields in a report's body (RFC 3464, section 2.1).
+
+        The groups are separated by empty lines.
+        """
         return [HeaderFields(group) for group in _EMPTY_LINES.split(self.decoded_body(), maxsplit=MAX_PARTS)]
 
 
@@ -107,7 +111,7 @@ def parse_header_addresses(values: Iterable[str]) -> list[str]:
 
 
 def parse_header_address(value: str) -> str:
-    """Return the first address of a field, or an empty string if there isn't one or it can't be parsed."""
+    """Return the first address in a field, or "" if there isn't one or it can't be parsed."""
     return next(iter(parse_header_addresses([value])), "")
 
 

@@ -1,6 +1,7 @@
-"""Replies that ask to unsubscribe, recognized by a short list of words. Pure; no text is kept.
+"""Replies that ask to unsubscribe, recognized by a short list of words.
 
-The sender of an email can be forged, so a request only triggers an email with the subscriber's unsubscribe link.
+The functions are pure, and no text is stored. The sender of an email can be forged, so a request
+only triggers an email with the subscriber's unsubscribe link.
 """
 
 import re
@@ -13,8 +14,8 @@ from email.header import decode_header, make_header
 from digest.deliver.events.mailbox.mime import HeaderFields, MimePart, parse_header_addresses
 from subscribers.address import Address, AddressError, read_address
 
-# A line is a request if it contains a word of the first list and otherwise only words of the second. By language,
-# without accents.
+# By language, without accents. A line is a request if it contains a word from the first list and
+# otherwise only words from the second.
 _WORD_TABLE = {
     "en": (
         "unsubscribe unsubscribed remove removed off opt optout stop",
@@ -56,7 +57,10 @@ class UnsubscribeRequest:
 
 
 def is_automatic_message(fields: HeaderFields) -> bool:
-    """Return whether an email is automatic or wants no reply (RFC 3834, sections 2 and 5; RFC 5321, section 4.5.5)."""
+    """Return True if an email is automatic or doesn't want a reply.
+
+    See RFC 3834, sections 2 and 5, and RFC 5321, section 4.5.5.
+    """
     submitted = fields.first("auto-submitted").partition(";")[0].strip().lower()
     precedence = fields.first("precedence").lower()
     return (
@@ -68,7 +72,10 @@ def is_automatic_message(fields: HeaderFields) -> bool:
 
 
 def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
-    """Return the request to unsubscribe that an email makes, or None if it isn't one or its sender is unclear."""
+    """Return the request to unsubscribe in an email, or None.
+
+    Return None if the email doesn't ask to unsubscribe or its sender is unclear.
+    """
     if not any(map(asks_to_unsubscribe, _telling_lines(mail))):
         return None
     senders = parse_header_addresses(mail.fields.all("from"))
@@ -79,7 +86,7 @@ def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
 
 
 def asks_to_unsubscribe(line: str) -> bool:
-    """Return whether a line asks to unsubscribe, in English, German, French, or Spanish."""
+    """Return True if a line asks to unsubscribe, in English, German, French, or Spanish."""
     decomposed = unicodedata.normalize("NFKD", line[:_MAX_LINE_LENGTH].casefold())
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     words = set(_WORD.findall(letters))
@@ -95,7 +102,7 @@ def _telling_lines(mail: MimePart) -> Iterator[str]:
 
 
 def _decode_words(value: str) -> str:
-    """Decode the encoded words of a field (RFC 2047, section 6), or return it unchanged if that fails."""
+    """Decode the encoded words in a field (RFC 2047, section 6), or return it unchanged if that fails."""
     try:
         return str(make_header(decode_header(value)))
     except (HeaderParseError, LookupError, ValueError):
@@ -103,7 +110,7 @@ def _decode_words(value: str) -> str:
 
 
 def _text_of(mail: MimePart) -> str:
-    """Return the beginning of the plain text, which may be in a nested part; empty if there is none."""
+    """Return the start of the plain text, which may be in a nested part, or "" if there's none."""
     parts = [mail, *mail.parts()]
     parts += [inner for part in parts[1:] for inner in part.parts()]
     plain = next((part for part in parts if part.media_type == "text/plain"), None)

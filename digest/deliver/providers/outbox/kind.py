@@ -1,4 +1,4 @@
-"""The outbox as a provider, which writes files and sends nothing."""
+"""The outbox as a provider. It writes files and doesn't send anything."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,10 @@ _WRITTEN = MessageOutcome(HandoverStatus.ACCEPTED)
 
 
 class OutboxProvider:
-    """Writes `<folder>/edition/<delivery>.eml`, `<folder>/notice/…`, and `<folder>/test/…`, private to the owner."""
+    """A provider that writes .eml files which only the owner can read.
+
+    They're named `<folder>/edition/<delivery>.eml`, `<folder>/notice/…`, or `<folder>/test/…`.
+    """
 
     name = "outbox"
     batch_size = 100
@@ -36,7 +39,7 @@ class OutboxProvider:
     def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
         """Write the messages durably.
 
-        An existing file of the same delivery is replaced; only a signature's time can differ.
+        An existing file of the same delivery is replaced. Only the time of a signature may differ.
         """
         written, stop_reason = 0, ""
         try:
@@ -55,13 +58,13 @@ class OutboxProvider:
         return BatchOutcome((*map(_describe_written, messages[:written]), *not_tried), stop_reason)
 
     def _write_file(self, message: OutgoingMessage, recorder: HandoverRecorder) -> bool:
-        """Write a file atomically, which counts as acceptance; return whether it was written."""
+        """Write a file atomically, which counts as acceptance. Return True if it was written."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = folder / f".{message.delivery_id}.tmp"
         with suppress(FileNotFoundError):
-            draft.unlink()  # left by a crash
+            draft.unlink()  # left over from a crash
         descriptor = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(message.to_bytes(self._signer))
@@ -75,11 +78,14 @@ class OutboxProvider:
         return True
 
     def close(self) -> None:
-        """Do nothing, since nothing is open."""
+        """Do nothing, because nothing is open."""
 
 
 def _describe_written(message: OutgoingMessage) -> MessageOutcome:
-    """Return the outcome of a written message; a test's names its file, for the person who waits for it."""
+    """Return the outcome of a written message.
+
+    For a test, it contains the file's name, for the person who's waiting for it.
+    """
     if message.outbox_folder != "test":
         return _WRITTEN
     return MessageOutcome(HandoverStatus.ACCEPTED, f"test/{message.delivery_id}.eml in the outbox folder")
@@ -96,7 +102,7 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 class OutboxSetupAnswers(ProviderSetupAnswers):
-    """The setup form of the outbox, without questions."""
+    """The setup form for the outbox, which has no questions."""
 
     words = "outbox (writes files)"
     sends = False

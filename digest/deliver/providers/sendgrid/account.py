@@ -1,7 +1,7 @@
-"""The SendGrid account: checking its settings, and erasing an address there.
+"""The SendGrid account: checks of its settings, and erasing an address from it.
 
-The checks cover the key's permissions, open and click tracking, and the authenticated domains. Erasing an address
-removes it from the suppression lists and from all other data.
+The checks cover the key's permissions, open and click tracking, and the authenticated domains.
+Erasing an address removes it from the suppression lists and from all other data.
 """
 
 import json
@@ -24,11 +24,14 @@ CHECK = "provider-account"
 SEND_SCOPE = "mail.send"
 SPF_INCLUDE = "sendgrid.net"
 TRACKING = {"open": "opens", "click": "clicks"}  # `/v3/tracking_settings/<name>`
-MAX_DOMAINS = 200  # authenticated domains of one account
+MAX_DOMAINS = 200  # maximum authenticated domains of an account
 
 
 def check_account(settings: Settings, timeout: float) -> Iterator[DoctorFinding]:
-    """Yield findings about the key's permissions, open and click tracking, and whether the account signs for our domain."""
+    """Yield findings about the key's permissions, open and click tracking, and our domain.
+
+    The account must sign for the domain.
+    """
     api = SendGridApi(*read_api_account(settings), timeout=timeout)
     response = api.call("get", "scopes")
     if response.status != 200:
@@ -49,7 +52,10 @@ def check_account(settings: Settings, timeout: float) -> Iterator[DoctorFinding]
 
 
 def is_authenticated(settings: Settings, domain: str, timeout: float) -> bool:
-    """Return whether SendGrid signs for a domain; False if there's no API key or SendGrid doesn't say."""
+    """Return True if SendGrid signs for a domain.
+
+    Return False if there's no API key or SendGrid doesn't say.
+    """
     if not settings.provider_variable("sendgrid_api_key"):
         return False
     return _is_among(_list_domains(SendGridApi(*read_api_account(settings), timeout=timeout)), domain)
@@ -123,8 +129,8 @@ def _failure(response: SendGridResponse, permission: str) -> DoctorFinding:
 NEEDED_PERMISSION = (
     "Suppressions and recipients.erasejob.create, which Twilio support grants to accounts from before July 2023"
 )
-# Erased addresses aren't needed on these. Complaints and unsubscribes stay: they're the person's own statements to
-# SendGrid, and keep other users of the account from emailing them.
+# Erased addresses aren't needed on these lists. Complaints and unsubscribes stay: they're the
+# person's own statements to SendGrid, and keep other users of the account from emailing them.
 CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
 
 
@@ -138,7 +144,7 @@ def open_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] |
 
 
 def make_address_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
-    """Return a function that erases an address over `api`."""
+    """Return a function that uses `api` to erase an address."""
 
     def erase(address: str) -> ErasureOutcome:
         response = _request_erasure(api, address)
@@ -152,10 +158,13 @@ def make_address_eraser(api: SendGridApi) -> Callable[[str], ErasureOutcome]:
 
 
 def _request_erasure(api: SendGridApi, address: str) -> SendGridResponse:
-    """Remove an address from the lists, and request the erasure of all other data; 202 means that both succeeded."""
+    """Remove an address from the lists, and request the erasure of all other data.
+
+    A status of 202 means that both succeeded.
+    """
     for name in CLEARED_LISTS:
         response = api.call("delete", f"suppression/{name}", body={"emails": [address]})
-        if not 200 <= response.status < 300 and response.status != 404:  # 404: it isn't on the list
+        if not 200 <= response.status < 300 and response.status != 404:  # 404 means that it isn't on the list
             return response
     return api.call("post", "recipients/erasejob", body={"email_addresses": [address]})
 

@@ -1,7 +1,7 @@
-"""SendGrid's v3 API through its official package, with `SendGridApi` working around the package's pitfalls.
+"""SendGrid's v3 API, accessed through its official package.
 
-By itself, the package waits forever, reads without a limit, follows redirects with the key, and logs the key and the
-payload. See docs/decisions/0007-message-bytes.md.
+`SendGridApi` works around the package's pitfalls: it waits forever, reads without a limit, follows
+redirects with the key, and logs the key and the payload. See docs/decisions/0007-message-bytes.md.
 """
 
 import http.client
@@ -29,18 +29,19 @@ from digest.settings.setting_lines import advise_variable_change
 
 STEP_TIMEOUT = 30.0  # seconds for each step of a request
 MAX_RESPONSE_BYTES = 4_000_000  # a page of 500 bounces has about 200,000
-DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that doesn't say how long
-MAX_RATE_LIMIT_WAIT = 3600.0  # seconds, whatever a 429 says
-_MILLISECONDS = 100_000_000_000  # a Unix time this large is in milliseconds; in seconds, it would be in the year 5138
+DEFAULT_RATE_LIMIT_WAIT = 60.0  # seconds to wait after a 429 that doesn't specify a time
+MAX_RATE_LIMIT_WAIT = 3600.0  # maximum seconds, whatever a 429 specifies
+# A Unix time at least this large is in milliseconds. In seconds, it would be in the year 5138.
+_MILLISECONDS = 100_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class SendGridResponse:
     """The response to a request. If there was none, the status is 0, and `text` says why.
 
-    `text` has no addresses; for a success, it's SendGrid's ID, if any. `request_sent` says whether the whole request
-    was sent, `wait_seconds` when to retry after a 429, and `error_fields` which fields a 400 is about. `body` is the
-    raw body of a success.
+    `text` has no addresses. For a success, it's SendGrid's ID, if any. `request_sent` is whether
+    the whole request was sent, `wait_seconds` is when to retry after a 429, and `error_fields`
+    lists the fields that a 400 is about. `body` is the raw body of a success.
     """
 
     status: int = 0
@@ -52,7 +53,10 @@ class SendGridResponse:
 
 
 class SendGridApi:
-    """SendGrid's API for one account. The package opens a connection for each request, so nothing stays open."""
+    """SendGrid's API for one account.
+
+    The package opens a connection for each request, so nothing stays open.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class SendGridApi:
         timeout: float = STEP_TIMEOUT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        from sendgrid import SendGridAPIClient  # late: it would add 50 ms to every start
+        from sendgrid import SendGridAPIClient  # imported late, because it would add 50 ms to every start
 
         _silence_debug_log()
         self._clock = clock
@@ -78,10 +82,10 @@ class SendGridApi:
         query: dict[str, int] | None = None,
         announce_body: Callable[[], bool] = lambda: True,
     ) -> SendGridResponse:
-        """Make a request and return its response; failures are responses, not exceptions.
+        """Make a request and return its response. Failures are responses, not exceptions.
 
-        `path` is relative to `/v3/`, and mustn't contain a subscriber's address, since others log paths. `body` is sent
-        as JSON right after `announce_body` is called, unless that returns False.
+        `path` is relative to `/v3/`, and mustn't contain a subscriber's address, because others log
+        paths. `body` is sent as JSON right after `announce_body` is called, unless that returns False.
         """
         client = self._client
         for step in path.split("/"):
@@ -109,7 +113,10 @@ class SendGridApi:
 
 
 def _read_wait(reset: str, after: str, now: float) -> float:
-    """Return the seconds that a 429's headers ask to wait, unbounded; `now` is a Unix time in seconds."""
+    """Return how many seconds a 429's headers ask us to wait, without a limit.
+
+    `now` is a Unix time in seconds.
+    """
     if reset.isascii() and reset.isdigit():
         resets_at = float(reset[:20])
         return (resets_at / 1000 if resets_at >= _MILLISECONDS else resets_at) - now + 1
@@ -125,7 +132,7 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
     """Return the API key and host from the settings.
 
     Raises:
-        ProviderSettingsError: there is no key, or it would be sent unencrypted.
+        ProviderSettingsError: there's no key, or it would be sent unencrypted.
     """
     key, address = (settings.provider_variable(f"sendgrid_{name}") for name in ("api_key", "host"))
     if not key:
@@ -146,12 +153,15 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
 
 
 def open_api(settings: Settings) -> SendGridApi:
-    """Open the API for the account in the settings; raise the same errors as `read_api_account`."""
+    """Open the API for the account in the settings. See `read_api_account` for possible errors."""
     return SendGridApi(*read_api_account(settings))
 
 
 def describe_api_failure(response: SendGridResponse, *, needed_permission: str) -> str:
-    """Return one line that says why a call failed and what to do; `needed_permission` is the one that the key needs."""
+    """Return a line saying why a call failed and what to do.
+
+    `needed_permission` is the permission that the key needs.
+    """
     text = f"{response.status} {response.text}".strip() if response.status else response.text
     if not response.request_sent:
         return f"couldn't connect to SendGrid: {text}"
@@ -180,7 +190,10 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, which would send the key to another server and turn a POST into a GET."""
+    """A handler that refuses redirects.
+
+    They would send the key to a different server and turn a POST into a GET.
+    """
 
     def redirect_request(
         self,
@@ -191,13 +204,17 @@ class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
         headers: Any,
         newurl: str,
     ) -> None:
-        """Return None, so that urllib raises the redirect as an error."""
+        """Return None, so that urllib raises an error for the redirect."""
 
 
 class _BoundedResponseHandler(urllib.request.BaseHandler):
-    """Reads every response completely, within `MAX_RESPONSE_BYTES` and four times the timeout."""
+    """A handler that reads every response completely.
 
-    handler_order = 100  # before urllib turns statuses into errors, whose bodies the package reads completely, too
+    The response is limited to `MAX_RESPONSE_BYTES` and four times the timeout.
+    """
+
+    # Before urllib turns statuses into errors, whose bodies the package also reads completely.
+    handler_order = 100
 
     def http_response(self, request: Any, response: Any) -> Any:
         """Return a response whose body has been read into memory."""
@@ -220,7 +237,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
 
 
 def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield a body once it's announced, which is after its headers were sent (`http.client`)."""
+    """Yield a body once it's announced, which is after its headers were sent (see `http.client`)."""
     if not announce():
         raise OSError("the request's body wasn't sent")
     yield body
@@ -242,19 +259,22 @@ class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the pac
         )
 
     def _make_request(self, opener: Any, request: Any, timeout: float | None = None) -> Any:
-        del opener  # it follows redirects
+        del opener  # the package's opener follows redirects
         if body := request.data:
             request.data = _announced(body, self.announce_body)
-            request.add_header("Content-Length", str(len(body)))  # otherwise, it would be sent in chunks
+            request.add_header("Content-Length", str(len(body)))  # otherwise, the body would be sent in chunks
         strict_opener = urllib.request.build_opener(_NoRedirectHandler, _BoundedResponseHandler)
         return super()._make_request(strict_opener, request, timeout=timeout)
 
 
 class _DebugLogFilter(logging.Filter):
-    """Drops the package's DEBUG records, which contain the key and payload, whatever the log level."""
+    """A filter for the package's DEBUG records, which contain the key and payload.
+
+    It drops them, whatever the log level.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether a record is a warning or worse."""
+        """Return True if a record is a warning or worse."""
         return record.levelno >= logging.WARNING
 
 
@@ -264,4 +284,4 @@ _DEBUG_LOG_FILTER = _DebugLogFilter()
 def _silence_debug_log() -> None:
     logger = logging.getLogger("python_http_client.client")
     logger.setLevel(logging.WARNING)
-    logger.addFilter(_DEBUG_LOG_FILTER)  # adding it twice has no effect
+    logger.addFilter(_DEBUG_LOG_FILTER)  # adding it again has no effect

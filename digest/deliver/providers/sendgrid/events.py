@@ -1,11 +1,12 @@
-"""Normalization of SendGrid's events. Pure: takes a request's raw body, and returns events without raising errors.
+"""Normalization of SendGrid's events.
 
-Events are objects in a JSON array, with our custom argument `delivery_id` among their keys. Each contains the
+Pure functions take a request's raw body, and return events without raising errors. Events are
+objects in a JSON array, with our custom argument `delivery_id` among their keys. Each contains the
 subscriber's address, which is used to scrub the reason and then discarded.
 
-A post is authenticated by an ECDSA signature (P-256, SHA-256) over the timestamp's bytes and the raw body. The official
-package isn't used for that: it takes the body as text, raises errors if something is missing, and doesn't check the
-time (see docs/decisions/0014-events.md).
+A request is authenticated by an ECDSA signature (P-256, SHA-256) over the timestamp's bytes and the
+raw body. The official package isn't used for this: it takes the body as text, raises errors if
+something is missing, and doesn't check the time (see docs/decisions/0014-events.md).
 """
 
 import json
@@ -31,12 +32,12 @@ from digest.deliver.events.server_replies import scrub_addresses
 
 SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
 TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
-# SendGrid retries for 24 hours, and doesn't say whether it signs each retry again. Two more hours allow for clocks and
-# outages.
+# SendGrid retries for 24 hours, and doesn't say whether it signs each retry again. The other two
+# hours allow for clocks and outages.
 MAX_AGE = timedelta(hours=26)
-MAX_CLOCK_SKEW = timedelta(minutes=10)  # between clocks
-_MAX_SIGNATURE_LENGTH = 200  # characters; 72 bytes of DER take 96
-_TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since 1970
+MAX_CLOCK_SKEW = timedelta(minutes=10)  # between two machines' clocks
+_MAX_SIGNATURE_LENGTH = 200  # maximum characters; 72 bytes of DER take 96
+_TIMESTAMP = re.compile(r"[1-9][0-9]{8,10}")  # seconds since the epoch
 
 
 def explain_webhook_refusal(
@@ -47,7 +48,7 @@ def explain_webhook_refusal(
     timestamp: str | None,
     now: datetime,
 ) -> str:
-    """Return why a request is refused, for the log only; empty if one of `keys` signed it recently."""
+    """Return why a request is refused, for the log only, or "" if one of `keys` signed it recently."""
     if not keys:
         return "no key is configured"
     if not signature or not timestamp:
@@ -81,7 +82,7 @@ def _is_signed_by(key: EllipticCurvePublicKey, signature: bytes, signed_bytes: b
 
 
 REPORTED_BY = "sendgrid"
-IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off; even if it were on, these wouldn't be stored
+IGNORED_EVENTS = frozenset({"open", "click"})  # tracking is off, and even if it were on, these wouldn't be stored
 _KIND_OF_EVENT = {
     "processed": EventKind.ACCEPTED,
     "delivered": EventKind.DELIVERED,
@@ -93,7 +94,7 @@ _KIND_OF_EVENT = {
     "unsubscribe": EventKind.UNSUBSCRIBED,
     "group_unsubscribe": EventKind.UNSUBSCRIBED,
 }
-# `bounce_classification`, if no code decides; the others say nothing about the address
+# Used if no code decides the cause. Other values of `bounce_classification` say nothing about the address.
 _CAUSE_OF_CLASSIFICATION = {
     "invalid address": FailureCause.NO_MAILBOX,
     "mailbox unavailable": FailureCause.SOFT,
@@ -103,7 +104,7 @@ _CAUSE_OF_CLASSIFICATION = {
     "frequency or volume too high": FailureCause.POLICY,
     "technical failure": FailureCause.NONE,
 }
-_CAUSE_OF_DROP_REASON = {  # `reason` of a drop, from SendGrid's own lists
+_CAUSE_OF_DROP_REASON = {  # a drop's `reason`, from SendGrid's own lists
     "bounced address": FailureCause.NO_MAILBOX,
     "invalid": FailureCause.NO_MAILBOX,
     "spam reporting address": FailureCause.COMPLAINED,
@@ -113,7 +114,10 @@ _CAUSE_OF_DROP_REASON = {  # `reason` of a drop, from SendGrid's own lists
 
 
 def parse_webhook_body(body: bytes, received_at: datetime) -> list[DeliveryEvent] | None:
-    """Return the events of a request's body, except the ignored ones, or None if it isn't a JSON array."""
+    """Return the events in a request's body, or None if it isn't a JSON array.
+
+    Ignored kinds of events are omitted.
+    """
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):
@@ -149,7 +153,8 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
     if kind is not EventKind.BOUNCED:
         return FailureCause.NONE
     if read_text_value(item, "type") == "blocked" or read_text_value(item, "event") == "blocked":
-        return FailureCause.POLICY  # the message was rejected, not the address, which SendGrid doesn't suppress either
+        # The message was rejected, not the address. SendGrid doesn't suppress the address, either.
+        return FailureCause.POLICY
     classified = _CAUSE_OF_CLASSIFICATION.get(read_text_value(item, "bounce_classification").strip().lower())
     by_code = find_failure_cause(*parse_item_codes(item))
     if FailureCause.POLICY in {classified, by_code}:
@@ -160,7 +165,7 @@ def _event_cause(item: Mapping[str, Any], kind: EventKind) -> FailureCause:
 
 
 def parse_item_codes(item: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
-    """Return the reply code and enhanced codes of an event or of a suppression list's entry."""
+    """Return the reply code and enhanced codes of an event or of an entry in a suppression list."""
     return parse_reply_codes(read_text_value(item, "status"), read_text_value(item, "reason"))
 
 
@@ -172,7 +177,7 @@ def _drop_cause(reason: str) -> FailureCause:
 
 
 def _is_phrase(reason: str, phrase: str) -> bool:
-    """Return whether a reason is exactly this phrase: "Invalid SMTPAPI header" isn't "Invalid"."""
+    """Return True if a reason is exactly this phrase. "Invalid SMTPAPI header" isn't "Invalid"."""
     return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
@@ -195,7 +200,10 @@ def _event_detail(
 
 
 def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
-    """Return a hash that identifies an event, whose SendGrid ID may change between retries of a post."""
+    """Return a hash that identifies an event.
+
+    Its SendGrid ID may change between retries of a request.
+    """
     reason = read_text_value(item, "reason") or read_text_value(item, "response")
     parts = (
         read_text_value(item, "sg_message_id"),
@@ -207,7 +215,10 @@ def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
 
 
 def parse_timestamp(value: Any, received_at: datetime) -> datetime:
-    """Return a time given in seconds since 1970, or the time of receipt if it's invalid or in the future."""
+    """Return a time given in seconds since the epoch.
+
+    If it's invalid or in the future, return the time of receipt.
+    """
     try:
         at = datetime.fromtimestamp(int(value), UTC)
     except (TypeError, ValueError, OverflowError, OSError):
@@ -216,6 +227,6 @@ def parse_timestamp(value: Any, received_at: datetime) -> datetime:
 
 
 def read_text_value(item: Mapping[str, Any], name: str) -> str:
-    """Return an object's value as text, or an empty string if it's neither text nor a number."""
+    """Return an object's value as a string, or "" if it's neither a string nor a number."""
     value = item.get(name)
     return value if isinstance(value, str) else str(value) if isinstance(value, int | float) else ""

@@ -21,7 +21,8 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.subscriber_language import SubscriberLanguage
 
 RECIPIENT_NAME = "Twilio SendGrid"
-MAX_CONNECTIONS = 8  # concurrent requests; messages being sent become uncertain if the process dies
+# Concurrent requests. If the process dies, the status of messages being sent becomes unknown.
+MAX_CONNECTIONS = 8
 
 
 def _open(settings: Settings) -> Provider:

@@ -1,6 +1,7 @@
-"""Sending through SendGrid in batches, with one personalization per person; only a 202 is success.
+"""Sending through SendGrid in batches, with one personalization per person. Only a 202 is success.
 
-The official package would put a list of recipients into one message; `api` works around its other pitfalls.
+The official package would put a list of recipients into a single message. `api` works around its
+other pitfalls.
 """
 
 import time
@@ -22,9 +23,11 @@ from digest.deliver.providers.base import (
 from digest.deliver.providers.sendgrid.api import STEP_TIMEOUT, SendGridApi, SendGridResponse
 from digest.edition.rendering.slot_marks import SlotMarks
 
-MAX_BATCH_SIZE = 1000  # personalizations per request
-DEFAULT_BATCH_SIZE = 250  # messages that a lost response leaves uncertain
-MAX_REFUSALS_IN_A_ROW = 8  # found one by one in a batch, after which the rest of it is returned untried
+MAX_BATCH_SIZE = 1000  # maximum personalizations per request
+# Number of messages whose status becomes unknown if a response is lost.
+DEFAULT_BATCH_SIZE = 250
+# Refusals found one by one in a batch, after which the rest of it is returned untried.
+MAX_REFUSALS_IN_A_ROW = 8
 
 _TRACKING_OFF: dict[str, Any] = {
     "click_tracking": {"enable": False, "enable_text": False},
@@ -35,7 +38,7 @@ _TRACKING_OFF: dict[str, Any] = {
 
 
 class SendGridProvider:
-    """The v3/mail/send endpoint as a provider."""
+    """A provider that uses the v3/mail/send endpoint."""
 
     name = "sendgrid"
 
@@ -49,7 +52,7 @@ class SendGridProvider:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.batch_size = min(batch_size, MAX_BATCH_SIZE)
-        # Bisecting down to one bad entry takes about two requests per level; several bad entries take more.
+        # Bisecting down to one bad entry takes about two requests per level, and more if there are several.
         self.batch_timeout = timeout * 4 * (2 + self.batch_size.bit_length())
         self._api = SendGridApi(api_key, host, timeout=timeout, clock=clock)
 
@@ -68,10 +71,13 @@ class SendGridProvider:
         return replace(batch, outcomes=tuple(outcomes.get(m.delivery_id, not_tried) for m in messages))
 
     def close(self) -> None:
-        """Do nothing, since the package opens a connection for each request."""
+        """Do nothing, because the package opens a connection for each request."""
 
     def _send_request(self, batch: list[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages with the same template; see `_interpret_response` for the outcomes."""
+        """Hand over messages that have the same template.
+
+        See `_interpret_response` for the outcomes.
+        """
         body, withheld = build_request_body(batch), list[OutgoingMessage]()
 
         def announce() -> bool:
@@ -96,14 +102,14 @@ class SendGridProvider:
     def _send_in_halves(
         self, batch: list[OutgoingMessage], response: SendGridResponse, recorder: HandoverRecorder
     ) -> BatchOutcome:
-        """Find the bad entry by bisecting, while sending the good ones."""
+        """Find the bad entry by bisecting the batch, and send the good ones in the process."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
             return BatchOutcome((MessageOutcome(HandoverStatus.REFUSED, reply, may_blame_message=True),))
         middle = len(batch) // 2
         first = self._send_request(batch[:middle], recorder)
         results = {outcome.result for outcome in first.outcomes}
-        # If all messages were refused, each would cost two requests, so the caller decides how to go on.
+        # If all messages were refused, each would cost two requests, so the caller decides how to continue.
         all_refused = middle >= MAX_REFUSALS_IN_A_ROW and results == {HandoverStatus.REFUSED}
         if first.stop_reason or all_refused or HandoverStatus.NOT_TRIED in results:
             untried = _same_outcome(HandoverStatus.NOT_TRIED, len(batch) - middle)
@@ -117,11 +123,12 @@ def _same_outcome(result: HandoverStatus, count: int, reply: str = "") -> tuple[
 
 
 def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
-    """Return the outcomes for the response to a request for `count` messages.
+    """Return the outcomes for the response to a request with `count` messages.
 
-    Only a 202 is acceptance. Nothing was accepted after a 401 or 403, which concern our account; a 400 not caused by a
-    subscriber, which concerns our template; or a 429, which concerns the rate. A 5xx, a redirect, another 2xx, or no
-    response leaves all messages uncertain, since there is no idempotency key.
+    Only a 202 is acceptance. Nothing was accepted after a 401 or 403, which concern our account; a
+    400 not caused by a subscriber, which concerns our template; or a 429, which concerns the rate.
+    After a 5xx, a redirect, another 2xx, or no response, all messages are uncertain, because
+    there's no idempotency key.
     """
     status, text = response.status, f"{response.status} {response.text}".strip()
     result, reply, stop_reason = HandoverStatus.NOT_TRIED, "", ""
@@ -142,7 +149,10 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
 
 
 def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
-    """Return the request body for messages with the same template, with a personalization for each."""
+    """Return the request body for messages that have the same template.
+
+    It has a personalization for each message.
+    """
     template = batch[0].template
     marks, column = _choose_marks(batch), template.signup_column
     content = [
@@ -167,7 +177,7 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
 
 
 def _choose_marks(batch: Sequence[OutgoingMessage]) -> SlotMarks:
-    """Return marks that occur in no text or value of a request, since SendGrid searches for them."""
+    """Return marks that don't occur in any text or value in a request, because SendGrid searches for them."""
     template = batch[0].template
     texts = [template.subject, template.sender_name, *(text.text for text in template.body_texts)]
     texts += {message.placeholders.signup_text for message in batch}
@@ -181,7 +191,7 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
     personalization: dict[str, Any] = {
         "to": [{"email": message.address}],
         "substitutions": substitutions,
-        # SendGrid keeps this for a long time and can't erase it, so it's opaque.
+        # SendGrid stores this for a long time and can't erase it, so it's opaque.
         "custom_args": {"delivery_id": message.delivery_id},
     }
     if message.template.unsubscribe_url_prefix:  # substitutions don't apply to header fields
@@ -192,7 +202,10 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
 
 
 def _shared_headers(template: MessageTemplate) -> dict[str, str]:
-    """Return the header fields that all messages share; SendGrid sets To, From, Subject, Reply-To, and Content-*."""
+    """Return the header fields that all messages share.
+
+    SendGrid sets To, From, Subject, Reply-To, and Content-*.
+    """
     headers = dict(template.extra_headers)
     if template.unsubscribe_url_prefix:
         headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
@@ -202,7 +215,7 @@ def _shared_headers(template: MessageTemplate) -> dict[str, str]:
 
 
 def _may_concern_one_subscriber(response: SendGridResponse) -> bool:
-    """Return whether a 400 may be due to one entry: it names a personalization, or no field at all."""
+    """Return True if a 400 may be due to a single entry: it names a personalization, or no field."""
     return not response.error_fields or any(
         f is None or f.startswith("personalizations") for f in response.error_fields
     )

@@ -1,7 +1,7 @@
 """Nightly pull of SendGrid's suppression lists, whose entries are applied to subscribers.
 
-They contain what events didn't report. Entries only ever remove people; deleting one brings no one back. See
-docs/decisions/0019-the-provider.md.
+The lists contain what events didn't report. Entries only ever remove people; deleting an entry
+doesn't bring anyone back. See docs/decisions/0019-the-provider.md.
 """
 
 import json
@@ -29,12 +29,15 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport
 from subscribers.store import people
 
-MAX_ADDRESS_LENGTH = 254  # RFC 5321, section 4.5.3.1.3
+MAX_ADDRESS_LENGTH = 254  # see RFC 5321, section 4.5.3.1.3
 
 
 @dataclass(frozen=True, slots=True)
 class SuppressionEntry:
-    """An entry of a list. `feedback` is None if it says nothing against the address; `detail` contains no address."""
+    """An entry of a list.
+
+    `feedback` is None if it says nothing against the address. `detail` doesn't contain an address.
+    """
 
     address: Address
     feedback: DeliveryFeedbackKind | None
@@ -51,7 +54,10 @@ class SuppressionPage:
 
 
 def parse_suppression_page(list_name: str, body: bytes, *, received_at: datetime) -> SuppressionPage | None:
-    """Parse a page of the list `list_name`, one of `FEEDBACK_OF_LIST`; return None if it isn't an array of objects."""
+    """Parse a page of the list `list_name`, which must be in `FEEDBACK_OF_LIST`.
+
+    Return None if the page isn't an array of objects.
+    """
     try:
         items = json.loads(body)
     except (ValueError, RecursionError):
@@ -78,11 +84,11 @@ def _judge_codes(event: EventKind, otherwise: FailureCause, item: Mapping[str, A
     return convert_event_to_feedback_kind(event, find_failure_cause(*parse_item_codes(item)) or otherwise)
 
 
-# Each list and the meaning of its entries, most serious first.
+# Each list, most serious first, and the meaning of its entries.
 FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], DeliveryFeedbackKind | None]] = {
     "spam_reports": lambda _: DeliveryFeedbackKind.COMPLAINED,
     "unsubscribes": lambda _: DeliveryFeedbackKind.UNSUBSCRIBED,
-    # By codes only: much on this list isn't the subscriber's fault.
+    # Only the codes count: many entries on this list aren't the subscriber's fault.
     "bounces": partial(_judge_codes, EventKind.BOUNCED, FailureCause.NONE),
     "invalid_emails": partial(_judge_codes, EventKind.DROPPED, FailureCause.NO_MAILBOX),
     "blocks": lambda _: None,  # the message was rejected, not the address
@@ -90,21 +96,22 @@ FEEDBACK_OF_LIST: dict[str, Callable[[Mapping[str, Any]], DeliveryFeedbackKind |
 
 
 POSITIONS_STATE_KEY = "sendgrid pull"
-PAGE_SIZE = 500  # entries per page, the API's maximum
-OVERLAP = timedelta(days=3)  # read again, since entries may appear late and clocks differ
-MAX_PAGES = 1000  # per night, for all lists: half a million entries; the next night continues from there
+PAGE_SIZE = 500  # entries per page; the API's maximum
+OVERLAP = timedelta(days=3)  # read again, because entries may appear late and clocks differ
+# Per night, for all lists. This is half a million entries, and the next night continues from there.
+MAX_PAGES = 1000
 MAX_SECONDS = 600.0
 PEOPLE_PER_TRANSACTION = 100
 NEEDED_PERMISSION = "Suppressions (read)"
-_ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would fail, too
+_ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would also fail
 
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """The reading position in a list; times are in seconds since 1970.
+    """The reading position in a list. Times are in seconds since the epoch.
 
-    Everything until `through` has been read. During a reading (if `until` is set), so have the first `offset` entries
-    between `since` and `until`.
+    Everything until `through` has been read. During a reading, when `until` is set, so have the
+    first `offset` entries between `since` and `until`.
     """
 
     through: int = 0
@@ -114,24 +121,30 @@ class ListPosition:
 
     @property
     def page_query(self) -> dict[str, int]:
-        """The query for the next page. The end is fixed during a reading, so that new entries don't shift pages."""
+        """The query for the next page.
+
+        The end is fixed during a reading, so that new entries don't shift the pages.
+        """
         return {"start_time": self.since, "end_time": self.until, "limit": PAGE_SIZE, "offset": self.offset}
 
     def begin_reading(self, now: datetime) -> "ListPosition":
-        """Return the position at which a new reading begins, or this one if a reading was interrupted."""
+        """Return the position at which a new reading starts, or this one if a reading was interrupted."""
         if self.until:
             return self
         since = max(0, self.through - int(OVERLAP.total_seconds()))
         return ListPosition(self.through, since, int(now.timestamp()))
 
     def follow_page(self, page: SuppressionPage) -> "ListPosition":
-        """Return the position after a page; after an empty one, everything until the fixed end has been read."""
+        """Return the position after a page.
+
+        After an empty page, everything until the fixed end has been read.
+        """
         return replace(self, offset=self.offset + page.size) if page.size else ListPosition(through=self.until)
 
 
 @dataclass(slots=True)
 class _PullRun:
-    """One run over the lists, with its remaining limits."""
+    """A run over the lists, with its remaining limits."""
 
     database: Database
     keys: KeyRing
@@ -144,7 +157,7 @@ class _PullRun:
     result: SuppressionPullResult = field(default_factory=lambda: SuppressionPullResult("SendGrid"))
 
     def is_out_of_time(self) -> bool:
-        """Return whether the run has used up its pages or its time."""
+        """Return True if the run has used up its pages or its time."""
         return self.pages_left <= 0 or self.clock() >= self.ends_at
 
 
@@ -160,11 +173,11 @@ def pull_suppressions(
 ) -> SuppressionPullResult:
     """Read the new entries of all lists, and apply them to subscribers. Idempotent.
 
-    Unknown addresses are counted and discarded. A list that can't be read is added to the troubles, and the next run
-    continues where this one stopped.
+    Unknown addresses are counted and discarded. A list that can't be read is added to the troubles,
+    and the next run continues where this one stopped.
 
     Raises:
-        OSError: the unsubscribe log couldn't be written; unapplied entries will be read again.
+        OSError: the unsubscribe log couldn't be written. Unapplied entries will be read again.
     """
     run = _PullRun(database, keys, unsubscribe_log, api, now, max_pages, clock() + MAX_SECONDS, clock)
     for name in FEEDBACK_OF_LIST:
@@ -177,12 +190,12 @@ def pull_suppressions(
 
 
 def reset_list_positions(session: Session) -> None:
-    """Delete the positions of the lists, so that the next pull reads all of them."""
+    """Delete the positions in the lists, so that the next pull reads all of them completely."""
     installation_hold.delete_installation_state(session, POSITIONS_STATE_KEY)
 
 
 def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
-    """Read one list to the end, page by page; return the response if it failed."""
+    """Read a list to its end, page by page. Return the response if a request failed."""
     with run.database.read() as session:
         position = _list_positions(session).get(name, ListPosition()).begin_reading(run.now)
     previous_body = b""

@@ -1,7 +1,7 @@
-"""An `smtplib` connection with PIPELINING (RFC 2920, section 3) and DSN (RFC 3461, section 4) if offered.
+"""An `smtplib` connection with PIPELINING (RFC 2920, section 3) and DSN (RFC 3461, section 4), if offered.
 
-Steps that wait for the server are generators. They yield what they wait for, so that one thread can serve many
-connections.
+Steps that wait for the server are generators. They yield what they're waiting for, so that one
+thread can serve many connections.
 """
 
 import math
@@ -20,21 +20,26 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 CONNECT_TIMEOUT = 30.0  # seconds for connecting, and for each reply until messages can be sent
-COMMAND_TIMEOUT = 300.0  # seconds; RFC 5321, section 4.5.3.2: MAIL, RCPT, and the data itself
+COMMAND_TIMEOUT = 300.0  # seconds for MAIL, RCPT, and the data itself (RFC 5321, section 4.5.3.2)
 FINAL_REPLY_TIMEOUT = 600.0  # seconds after the final dot, when a server may be busy
 MIN_READ_TIMEOUT = 1.0  # seconds, so that a reply that has already arrived is still read
-MAX_REPLY_LINE = 8192  # bytes of a reply's line without its end, before the connection is dropped
-READ_SIZE = 16384  # bytes read at once: a whole TLS record (RFC 8446, section 5.1), so that none of it stays buffered
+# Bytes of a line of a reply, without its end, after which the connection is dropped.
+MAX_REPLY_LINE = 8192
+# Bytes to read at once. This is a complete TLS record (RFC 8446, section 5.1), so none of it stays buffered.
+READ_SIZE = 16384
 FINAL_DOT = b".\r\n"  # ends the data (RFC 5321, section 4.1.1.4)
 NO_REPLY = -1  # smtplib's code for an invalid reply
 _EXPECTED_CODES = {"MAIL": (250,), "RCPT": (250, 251), "DATA": (354,)}
-# One-line replies to MAIL, RCPT, and DATA that let the message proceed.
+# One-line replies to MAIL, RCPT, and DATA with which the message can proceed.
 _USUAL_REPLIES = re.compile(rb"250 [^\r\n]*\r\n25[01] [^\r\n]*\r\n354 ([^\r\n]*)\r\n")
 T = TypeVar("T")
 
 
 class SocketWait(NamedTuple):
-    """A connection's wait for a poll(2) event on a file, until a moment of the monotonic clock."""
+    """A connection's wait for a poll(2) event on a file.
+
+    `deadline` is a time of the monotonic clock.
+    """
 
     file: int
     event: int
@@ -42,7 +47,7 @@ class SocketWait(NamedTuple):
 
     @property
     def milliseconds_left(self) -> float | None:
-        """The milliseconds until its deadline, for poll(2), or None if there is none."""
+        """The milliseconds until the deadline, for poll(2), or None if there's no deadline."""
         return None if self.deadline == math.inf else max(0.0, self.deadline - time.monotonic()) * 1000
 
 
@@ -50,7 +55,7 @@ SmtpSteps = Generator[SocketWait, None, T]
 
 
 def run_steps(steps: SmtpSteps[T]) -> T:
-    """Run all steps, waiting at each, and return their result."""
+    """Run all steps, waiting after each, and return their result."""
     while True:
         try:
             wait = next(steps)
@@ -75,16 +80,16 @@ class SmtpTimeouts:
 
     @property
     def max_per_message(self) -> float:
-        """The longest that one message may take, over two connections of which the first fails."""
+        """The maximum time for one message, over two connections of which the first fails."""
         return 2 * (self.connect + 3 * self.command) + self.final
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """The server that email is submitted to.
+    """The server to which email is submitted.
 
-    `tls_mode` is `starttls`, `implicit` (RFC 8314, section 3.3), or `off` (loopback only). `settings_place` says where
-    DIGEST_MAIL_URL is set, for error messages.
+    `tls_mode` is "starttls", "implicit" (RFC 8314, section 3.3), or "off" (loopback only).
+    `settings_place` says where DIGEST_MAIL_URL is set, for error messages.
     """
 
     host: str
@@ -100,7 +105,7 @@ class SmtpServer:
 
 @dataclass(frozen=True, slots=True)
 class SmtpEnvelope:
-    """The sender, the recipient, and the ID that a delivery report should quote."""
+    """The sender, the recipient, and the ID to be quoted by delivery reports."""
 
     sender: str
     recipient: str
@@ -114,7 +119,7 @@ class SmtpEnvelope:
 
 @dataclass(frozen=True, slots=True)
 class SmtpReply:
-    """The server's reply to one command."""
+    """The server's reply to a command."""
 
     command: str
     code: int
@@ -129,9 +134,10 @@ class SmtpReply:
 class SmtpConnection(smtplib.SMTP):
     """An SMTP connection that one thread can serve along with others.
 
-    A socket's timeout restarts with every byte, so a server that trickles its reply could block us forever. Here, the
-    time counts from the last write to the end of the reply. Once the connection is open (`stop_blocking`), a write or
-    read is one system call, with a wait only if it would block; a socket with a timeout would wait before each call.
+    A socket's timeout restarts with every byte, so a server that trickles its reply could block us
+    forever. Here, the time counts from the last write to the end of the reply. Once the connection
+    is open (`stop_blocking`), a write or read is a single system call, with a wait only if it would
+    block. A socket with a timeout would wait before each call.
     """
 
     timeouts = SmtpTimeouts()
@@ -142,10 +148,12 @@ class SmtpConnection(smtplib.SMTP):
     _received_from: socket.socket | None = None
 
     def offer_envelope(self, envelope: SmtpEnvelope) -> SmtpSteps[SmtpReply]:
-        """Send MAIL, RCPT, and DATA, in one write if possible; return the first refusal, or DATA's 354.
+        """Send MAIL, RCPT, and DATA, in a single write if possible.
+
+        Return the first refusal, or the 354 that DATA got.
 
         Raises:
-            OSError: the connection broke before the server replied; the data wasn't sent.
+            OSError: the connection broke before the server replied. The data wasn't sent.
         """
         commands = _commands_for_envelope(envelope, dsn=self.has_extn("dsn"))
         self.set_reply_timeout(self.timeouts.command)
@@ -162,7 +170,7 @@ class SmtpConnection(smtplib.SMTP):
         return reply
 
     def run_command(self, verb: str) -> SmtpSteps[int]:
-        """Send a command without arguments, and return the reply's code.
+        """Send a command without arguments, and return the code of the reply.
 
         Raises:
             OSError: the connection broke.
@@ -172,7 +180,10 @@ class SmtpConnection(smtplib.SMTP):
         return code
 
     def _take_usual_replies(self) -> SmtpSteps[SmtpReply | None]:
-        """Return DATA's 354 if all three replies have arrived as single lines without a refusal; else keep them."""
+        """Return DATA's 354 if all three replies have arrived as single lines without a refusal.
+
+        Otherwise, keep the replies to be read one by one.
+        """
         deadline = self._reply_deadline()
         if not self._received:
             yield from self._receive_more(deadline)
@@ -199,10 +210,10 @@ class SmtpConnection(smtplib.SMTP):
         return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> SmtpSteps[None]:
-        """End a transaction whose DATA the server accepted anyway, with a lone dot (RFC 2920, section 3.1).
+        """End a transaction whose DATA the server accepted in spite of a refusal.
 
-        If the server accepted the recipient of a rejected sender, that would deliver an empty message, so hang up
-        instead.
+        This takes a lone dot (RFC 2920, section 3.1). If the server accepted the recipient after
+        rejecting the sender, the dot would deliver an empty message, so hang up instead.
         """
         try:
             if not replies[1].is_expected:
@@ -214,25 +225,29 @@ class SmtpConnection(smtplib.SMTP):
         self.close()  # makes the next command fail
 
     def set_reply_timeout(self, seconds: float) -> None:
-        """Set the timeout of all following steps, counted from the last write."""
+        """Set the timeout of all following steps. It counts from the last write."""
         self._reply_timeout = seconds
 
     def stop_blocking(self) -> None:
-        """Make the socket nonblocking, now that the connection is open, encrypted, and signed in."""
+        """Make the socket nonblocking.
+
+        Call this once the connection is open, encrypted, and signed in.
+        """
         assert self.sock is not None
         self.sock.settimeout(0)
         self._is_open = True
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
-        """Write, and remember the time, from which the server's time to reply counts.
+        """Write data, and remember the time, from which the server's time to reply counts.
 
         Raises:
-            smtplib.SMTPServerDisconnected: the connection is closed or broke, or the server accepted nothing for too long.
+            smtplib.SMTPServerDisconnected: the connection is closed or broke, or the server
+                accepted nothing for too long.
         """
         run_steps(self._write(s.encode(self.command_encoding) if isinstance(s, str) else s))
 
     def send_data(self, data: bytes) -> SmtpSteps[None]:
-        """Send a message without its final dot; `send_final_dot` has to follow immediately.
+        """Send a message without its final dot. `send_final_dot` must follow immediately.
 
         Raises:
             OSError: the connection broke.
@@ -243,8 +258,9 @@ class SmtpConnection(smtplib.SMTP):
     def send_final_dot(self) -> SmtpSteps[None]:
         """Complete a message.
 
-        A message marked before this counts as sent if the process is killed, so as little as possible happens in
-        between: a socket's `send` would first check whether it can write, and another thread might run.
+        A message marked before this counts as sent if the process is killed, so as little as
+        possible happens in between: a socket's `send` would first check whether it can write, and
+        another thread might run.
 
         Raises:
             OSError: the connection broke.
@@ -263,10 +279,13 @@ class SmtpConnection(smtplib.SMTP):
         return self._read_reply()
 
     def getreply(self) -> tuple[int, bytes]:
-        """Read a reply within the timeout; return its code, -1 if it has none, and its text.
+        """Read a reply within the timeout.
+
+        Return its code, which is -1 if it has none, and its text.
 
         Raises:
-            smtplib.SMTPServerDisconnected: it took too long, or the connection broke.
+            smtplib.SMTPServerDisconnected: the reply took too long, or the connection
+                broke.
             smtplib.SMTPResponseException: a line was too long.
         """
         return run_steps(self._read_reply())
@@ -282,10 +301,11 @@ class SmtpConnection(smtplib.SMTP):
                 return code, b"\n".join(texts)
 
     def _reply_deadline(self) -> float:
-        """Return the deadline of the next reply."""
+        """Return the deadline for the next reply."""
         now = time.monotonic()
         if self._received_from is not self.sock:
-            # A greeting, or the first reply after STARTTLS: discard what was received unencrypted before it.
+            # For a greeting, or the first reply after STARTTLS, discard what was received
+            # unencrypted before it.
             self._received, self._received_from, self._last_write_at = b"", self.sock, now
         return max(self._last_write_at + self._effective_timeout, now + MIN_READ_TIMEOUT)
 
@@ -301,7 +321,7 @@ class SmtpConnection(smtplib.SMTP):
             yield from self._receive_more(deadline)
 
     def _receive_more(self, deadline: float) -> SmtpSteps[None]:
-        """Receive more data before the deadline, and append it to what was received."""
+        """Receive more data before the deadline, and append it to what was already received."""
         try:
             received = yield from self._receive(deadline)
         except OSError as exc:
@@ -313,7 +333,7 @@ class SmtpConnection(smtplib.SMTP):
         self._received += received
 
     def _receive(self, deadline: float) -> SmtpSteps[bytes]:
-        """Read what arrives before the deadline, assuming that everything earlier has been read."""
+        """Read what arrives before the deadline, assuming that everything before it has been read."""
         assert self.sock is not None
         if self._is_open:
             yield SocketWait(self.sock.fileno(), select.POLLIN, deadline)
@@ -342,7 +362,10 @@ class SmtpConnection(smtplib.SMTP):
         self._last_write_at = time.monotonic()
 
     def _write_some(self, data: bytes | memoryview, flags: int, deadline: float) -> SmtpSteps[int]:
-        """Write as much as the socket accepts, waiting until it accepts some, and return how much."""
+        """Write as much as the socket accepts, and return the number of bytes written.
+
+        If the socket doesn't accept anything, wait until it does.
+        """
         assert self.sock is not None
         while True:
             if not self._is_open:
@@ -370,7 +393,7 @@ class SmtpConnection(smtplib.SMTP):
 
 
 def _seconds_until(deadline: float) -> float:
-    """Return the seconds that remain; raise TimeoutError if none do."""
+    """Return the seconds until the deadline. Raise TimeoutError if it has passed."""
     seconds_left = deadline - time.monotonic()
     if seconds_left <= 0:
         raise TimeoutError("the response took too long")
@@ -382,7 +405,8 @@ class TlsSmtpConnection(SmtpConnection, smtplib.SMTP_SSL):
 
 
 def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[str, bytes]]:
-    # A report quotes the ID as Original-Envelope-Id, and only the headers, which is enough to identify the message.
+    # A report quotes the ID as Original-Envelope-Id. It includes only the headers, which are enough
+    # to identify the message.
     mail, rcpt = (f" RET=HDRS ENVID={envelope.id}", " NOTIFY=FAILURE") if dsn else ("", "")
     return [
         ("MAIL", f"MAIL FROM:<{envelope.sender}>{mail}\r\n".encode("ascii")),
@@ -392,12 +416,12 @@ def _commands_for_envelope(envelope: SmtpEnvelope, *, dsn: bool) -> list[tuple[s
 
 
 def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConnection:
-    """Connect, encrypt, and sign in; with `starttls`, only the greeting is unencrypted.
+    """Connect, encrypt, and sign in. With "starttls", only the greeting is unencrypted.
 
-    `context` may only be None with `off`, since smtplib would otherwise trust any certificate.
+    `context` may be None only if TLS is off, because smtplib would otherwise trust any certificate.
 
     Raises:
-        OSError: an error of smtplib, `ssl`, or `socket`; the connection is closed.
+        OSError: an error from smtplib, `ssl`, or `socket`. The connection is closed.
     """
     assert context is not None or server.tls_mode == "off", "TLS without verifying the certificate protects nothing"
     address = (server.host, server.port, _greeting_name())
@@ -414,7 +438,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
         if server.user:
             connection.login(server.user, server.password)
         assert connection.sock is not None
-        # Disable Nagle's algorithm: the end of a message mustn't wait for the acknowledgment of its beginning.
+        # Disable Nagle's algorithm: the end of a message mustn't wait for the acknowledgment of its start.
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.stop_blocking()
     except BaseException:

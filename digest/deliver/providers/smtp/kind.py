@@ -23,8 +23,8 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 NO_USER = "-"  # the answer for no user
 OPENDKIM_FILE = Path("/etc/opendkim.conf")
-DEFAULT_PORTS = {"smtp": 587, "smtps": 465}  # defaults: RFC 6409, section 3.1, and RFC 8314, section 3.3
-MAX_CONNECTIONS = 50  # Postfix's default limit for one client
+DEFAULT_PORTS = {"smtp": 587, "smtps": 465}  # see RFC 6409, section 3.1, and RFC 8314, section 3.3
+MAX_CONNECTIONS = 50  # Postfix's default limit per client
 
 
 def _open(settings: Settings) -> Provider:
@@ -144,9 +144,9 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def is_asked(cls, key: str, answers: Mapping[str, Any]) -> bool:
-        """Return whether to ask a question.
+        """Return True if a question should be asked.
 
-        A server without a user needs no password, and only your own server can sign for you.
+        Without a user, the server doesn't need a password, and only a server on this machine can sign for us.
         """
         if key == "smtp_dkim_record":
             return is_loopback(str(answers.get("smtp_host", "")))
@@ -154,7 +154,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Propose no user, the usual port (here or elsewhere), and the key of an OpenDKIM on this machine."""
+        """Propose no user, the usual port, and the key of an OpenDKIM on this machine."""
         port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else DEFAULT_PORTS["smtp"]
         if key == "smtp_dkim_record":
             return find_opendkim_record() or NO_USER
@@ -162,7 +162,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the URL's server and login, and the key that the server signs with."""
+        """Return the server and login in the URL, and the key with which the server signs."""
         url, record = kind.split_mail_url(settings), settings.file.relay.dkim_record
         return {
             **({"smtp_dkim_record": record} if record else {}),
@@ -174,7 +174,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def mail_url(self) -> str:
-        """The server's URL, which disables TLS only for a server on this machine."""
+        """The server's URL. TLS is disabled only for a server on this machine."""
         login = f"{quote(self.smtp_user, safe='')}:{quote(self.smtp_password, safe='')}@" if self.smtp_user else ""
         scheme = "smtps" if self.smtp_port == DEFAULT_PORTS["smtps"] else "smtp"
         in_clear = scheme == "smtp" and not self.smtp_user and is_loopback(self.smtp_host)
@@ -187,16 +187,19 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def relay_dkim_record(self) -> str:
-        """The DNS name of the key that a server on this machine signs with; empty if it doesn't."""
+        """The DNS name of the key with which a server on this machine signs, or "" if it doesn't sign."""
         return self.smtp_dkim_record if is_loopback(self.smtp_host) else ""
 
     @property
     def signs_here(self) -> bool:
-        """Whether this program signs email, rather than the mail server."""
+        """Whether this program, rather than the mail server, signs email."""
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:
-        """Return a step for a server that signs, which by default doesn't sign all unsubscribe headers and Feedback-ID."""
+        """Return a step for a mail server that signs email.
+
+        By default, such a server doesn't sign all unsubscribe headers and Feedback-ID.
+        """
         del sender_domain, base_url
         if self.signs_here:
             return ()
@@ -208,7 +211,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
 
 def find_opendkim_record(file: Path = OPENDKIM_FILE) -> str:
-    """Return the DNS name of OpenDKIM's only key on this machine, or an empty string if its settings don't say."""
+    """Return the DNS name of the only OpenDKIM key on this machine, or "" if OpenDKIM's settings don't say."""
     try:
         lines = map(str.split, file.read_text("utf-8").splitlines())
         options = {words[0].lower(): words[1] for words in lines if len(words) == 2}
@@ -228,5 +231,5 @@ KIND = kind.ProviderKind(
     doctor_findings=_doctor_findings,
     setup_form=SmtpSetupAnswers,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
-    acceptance_is_arrival=True,  # later failures come back to the bounce mailbox
+    acceptance_is_arrival=True,  # later failures arrive in the bounce mailbox
 )

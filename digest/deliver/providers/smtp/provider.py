@@ -1,9 +1,9 @@
-"""SMTP as a provider: several connections in one loop, each taking the next message as soon as it's free.
+"""SMTP as a provider: several connections in one loop, each taking the next message when it's free.
 
-One thread serves all of them: with a thread for each, Python's threads would spend more time waiting for each other
-than for the server. A connection that waits for its server doesn't hold up the others, and connecting happens while
-others send. While the server is fast, slightly more messages than connections are queued here, so that no connection
-waits for our database.
+One thread serves all of them: if each had its own, Python's threads would spend more time waiting
+for each other than for the server. A connection that's waiting for its server doesn't hold up the
+others, and connecting happens while others send. While the server is fast, slightly more messages
+than connections are queued here, so that no connection waits for our database.
 """
 
 import select
@@ -27,12 +27,17 @@ from digest.deliver.providers.smtp.connection import SmtpServer, SmtpSteps, Sock
 from digest.deliver.providers.smtp.session import SmtpConnector, SmtpSession, SmtpSessionError
 from subscribers.loggers import get_logger
 
-MAX_HELD, MAX_AHEAD = 50, 32  # messages, including those being sent and those waiting for a connection
-AHEAD_SECONDS = 0.1  # how long they should wait: longer than a report and claiming the next messages take
-MAX_AHEAD_SECONDS = 0.25  # messages that waited longer aren't tried, since their consent was checked too long ago
-REPORTED_TOGETHER = 25  # outcomes that are reported without waiting for more
-MAX_REPORT_SECONDS, IDLE_REPORT_SECONDS = 0.03, 0.01  # how long fewer wait; the second if connections are idle
-FIRST_REST, MAX_REST = 1.0, 60.0  # seconds until a connection beyond the server's limit is tried
+# Maximum messages, including those being sent, and maximum messages waiting for a connection.
+MAX_HELD, MAX_AHEAD = 50, 32
+# How long messages should wait. Reporting outcomes and claiming the next messages takes less time.
+AHEAD_SECONDS = 0.1
+# Messages that waited longer aren't tried, because their consent was checked too long ago.
+MAX_AHEAD_SECONDS = 0.25
+REPORTED_TOGETHER = 25  # number of outcomes to report without waiting for more
+# How long fewer outcomes wait. The second value applies if connections are idle.
+MAX_REPORT_SECONDS, IDLE_REPORT_SECONDS = 0.03, 0.01
+# Seconds until another connection beyond the server's limit is tried.
+FIRST_REST, MAX_REST = 1.0, 60.0
 _ANSWERED = frozenset({HandoverStatus.ACCEPTED, HandoverStatus.REFUSED, HandoverStatus.TRY_LATER})
 
 log = get_logger("sending")
@@ -49,7 +54,7 @@ class _Offer:
 
 @dataclass(slots=True)
 class _Transfer:
-    """The work of one session: a message, or QUIT."""
+    """The work of a session: a message, or QUIT."""
 
     session: SmtpSession
     steps: SmtpSteps[MessageOutcome | None]
@@ -59,15 +64,15 @@ class _Transfer:
 
 
 class ConnectionLimit:
-    """The number of connections that a server accepts, learned from refusals.
+    """The number of connections that a server accepts, learned from its refusals.
 
-    After a refusal, one more is tried after a delay, which doubles each time.
+    After a refusal, another connection is tried after a delay, which doubles each time.
     """
 
     def __init__(self, connections: int, clock: Callable[[], float]) -> None:
         self._connections = connections  # the number wanted
         self._clock = clock
-        self.taken = connections  # as far as known
+        self.taken = connections  # number of connections that the server accepts, as far as known
         self._rest_seconds = 0.0
         self._rests_until = 0.0
 
@@ -79,11 +84,14 @@ class ConnectionLimit:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the server accepts none at all."""
+        """Whether the server doesn't accept any connection."""
         return not self.taken
 
     def note_refusal(self, others: int) -> float:
-        """Record a refusal beside `others` open connections, and return the seconds until the next try."""
+        """Record a refusal while `others` connections were open.
+
+        Return the number of seconds until the next attempt.
+        """
         self.taken = min(self.taken, others)
         now = self._clock()
         if now >= self._rests_until:
@@ -92,14 +100,20 @@ class ConnectionLimit:
         return self._rest_seconds
 
     def note_open(self, count: int) -> None:
-        """Record the number of open connections; if the server accepts all that are wanted, reset the delay."""
+        """Record the number of open connections.
+
+        If the server accepts all that are wanted, reset the delay.
+        """
         self.taken = max(self.taken, count)
         if self.taken >= self._connections:
             self._rest_seconds = 0.0
 
 
 class SmtpProvider:
-    """One or more connections to a server, opened on demand, used for many messages, and closed with QUIT."""
+    """A provider with one or more connections to a server.
+
+    Connections are opened on demand, used for many messages, and closed with QUIT.
+    """
 
     name = "smtp"
 
@@ -117,10 +131,11 @@ class SmtpProvider:
         self._limit = ConnectionLimit(connections, clock)
         self._signing = SigningThreads(signer)
         self._sessions = tuple(SmtpSession(connector, self._signing.finish) for _ in range(connections))
-        self._idle = deque(self._sessions)  # open ones last
-        self._silent: list[SmtpSession] = []  # sessions that lost a reply, unused until another one gets a reply
+        self._idle = deque(self._sessions)  # open sessions last
+        # Sessions that lost a reply. They're unused until another one gets a reply.
+        self._silent: list[SmtpSession] = []
         self._queue: deque[_Offer] = deque()
-        self._transfers: dict[int, _Transfer] = {}  # by the file that each waits for
+        self._transfers: dict[int, _Transfer] = {}  # by the file that each one waits for
         self._poll = select.poll()
         self._finished: list[tuple[OutgoingMessage, MessageOutcome]] = []
         self._returned: list[OutgoingMessage] = []
@@ -184,7 +199,10 @@ class SmtpProvider:
                 self._poll.unregister(wake_fd)
 
     def close(self) -> None:
-        """Close all connections with QUIT, or immediately if an interruption left messages being sent."""
+        """Close all connections with QUIT.
+
+        If an interruption left messages being sent, close them immediately.
+        """
         if self._transfers:
             self._abort()
         for session in self._sessions:
@@ -204,7 +222,7 @@ class SmtpProvider:
                 self._advance(_Transfer(session, steps, offer.message, session.is_open))
 
     def _take_session(self) -> SmtpSession | None:
-        """Return a free session, either an open one or one that may be opened, or None."""
+        """Return a free session that is open or may be opened, or None."""
         if not self._idle or not (self._idle[-1].is_open or self._count_used() < self._limit.allowed):
             return None
         return self._idle.pop()
@@ -214,7 +232,10 @@ class SmtpProvider:
         return len(self._sessions) - len(self._silent) - sum(not session.is_open for session in self._idle)
 
     def _move_on(self, wake_fd: int | None = None) -> bool:
-        """Wait for any connection, and advance the ready ones; return whether `wake_fd` is readable."""
+        """Wait for any connection, and advance those that are ready.
+
+        Return True if `wake_fd` is readable.
+        """
         deadline = min((transfer.deadline for transfer in self._transfers.values()), default=inf)
         events = self._poll.poll(SocketWait(-1, 0, min(deadline, self._report_due_at)).milliseconds_left)
         is_awake = False
@@ -258,7 +279,7 @@ class SmtpProvider:
         assert transfer.message is not None
         self._finish(transfer.message, outcome)
         if outcome.may_blame_message and self._is_streaming:
-            self._return_queued()  # same text: first decide whether to go on
+            self._return_queued()  # the others have the same text, so first decide whether to continue
         session = transfer.session
         if outcome.result is HandoverStatus.UNCERTAIN:
             self._silent.append(session)
@@ -274,7 +295,7 @@ class SmtpProvider:
             self._limit.note_open(sum(each.is_open for each in self._sessions))
 
     def _end_silence(self) -> None:
-        """Use all connections again after each of them lost a reply, in a stream after a pause."""
+        """Use all connections again once each of them has lost a reply. In a stream, pause first."""
         if len(self._silent) == len(self._sessions):
             self._idle.extend(self._silent)
             self._silent.clear()
@@ -283,7 +304,10 @@ class SmtpProvider:
                 self._return_queued()
 
     def _note_refusal(self, refusal: SmtpSessionError) -> None:
-        """Reduce the connections after a refusal, or stop if the server accepts none or the refusal concerns all."""
+        """Use fewer connections after a refusal.
+
+        Stop if the server doesn't accept any, or if the refusal concerns all connections.
+        """
         if refusal.this_connection_only:
             seconds = self._limit.note_refusal(self._count_used())
             if not self._limit.is_exhausted:
@@ -308,13 +332,16 @@ class SmtpProvider:
 
     @property
     def _report_due_at(self) -> float:
-        """The time at which finished outcomes are reported even if no others have joined them."""
+        """The time at which finished outcomes are reported even if there are few of them."""
         if not self._finished:
             return inf
         return self._first_finished_at + (MAX_REPORT_SECONDS if self._queue else IDLE_REPORT_SECONDS)
 
     def _is_report_due(self) -> bool:
-        """Return whether to report outcomes, which are grouped while connections are busy with other messages."""
+        """Return True if outcomes should be reported now.
+
+        They're grouped while connections are busy with other messages.
+        """
         if self._returned:
             return True
         if not self._finished:
@@ -339,7 +366,10 @@ class SmtpProvider:
         return FinishedMessages(tuple(message for message, _ in finished), batch, returned)
 
     def _abort(self) -> None:
-        """Close all connections without waiting for replies, and forget all messages, after an interruption."""
+        """Close all connections without waiting for replies, and discard all messages.
+
+        This is done after an interruption.
+        """
         for file, transfer in self._transfers.items():
             self._poll.unregister(file)
             transfer.steps.close()
@@ -352,6 +382,9 @@ class SmtpProvider:
 
 
 def choose_messages_ahead(connections: int, seconds: float) -> int:
-    """Return how many messages may be queued for these connections, given the recent seconds per message."""
+    """Return how many messages may be queued for the connections.
+
+    `seconds` is the recent time per message.
+    """
     most = max(0, min(MAX_AHEAD, MAX_HELD - connections))
     return most if seconds <= 0 else min(most, int(AHEAD_SECONDS / seconds))

@@ -1,4 +1,7 @@
-"""An SMTP session (RFC 5321, section 3) with one recipient per transaction, required TLS, and tracked progress."""
+"""An SMTP session (RFC 5321, section 3) with one recipient per transaction.
+
+TLS is required, and progress is recorded.
+"""
 
 import os
 import select
@@ -34,17 +37,17 @@ from digest.deliver.providers.smtp.connection import (
 from digest.settings import is_loopback
 from subscribers.errors import ApplicationError
 
-# OpenSSL's codes for a certificate that isn't trusted (X509_V_ERR_…).
+# OpenSSL's codes for certificates that aren't trusted (X509_V_ERR_…).
 _EXPIRED, _OTHER_NAME, _OTHER_IP_ADDRESS = 10, 62, 64
-TLS_PORT = 465  # RFC 8314, section 3.3
-QUIT_TIMEOUT = 5.0  # seconds; a reply to QUIT isn't worth waiting longer
+TLS_PORT = 465  # see RFC 8314, section 3.3
+QUIT_TIMEOUT = 5.0  # seconds; a reply to QUIT isn't worth waiting for longer
 
 
 class SmtpSessionError(ApplicationError):
-    """Raised when the server accepts no more messages; the text is for the operator.
+    """Raised when the server doesn't accept more messages. The text is for the operator.
 
-    With `this_connection_only`, it may accept them over another connection: there are too many, or this one broke. With
-    `is_busy`, it may accept them in a few seconds.
+    If `this_connection_only` is true, the server may accept them over a different connection: there
+    are too many, or this one broke. If `is_busy` is true, it may accept them in a few seconds.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class SmtpSessionError(ApplicationError):
 
 
 class SmtpConnector:
-    """Opens connections to a server. Thread-safe."""
+    """An opener of connections to a server. Thread-safe."""
 
     def __init__(self, server: SmtpServer, trusted: ssl.SSLContext | None = None) -> None:
         self.server = server
@@ -95,7 +98,7 @@ class SmtpConnector:
         """Connect, encrypt, and sign in.
 
         Raises:
-            SmtpSessionError: any of it failed.
+            SmtpSessionError: one of these steps failed.
         """
         try:
             return connect_smtp(self.server, self._tls_context)
@@ -103,7 +106,7 @@ class SmtpConnector:
             raise self._explain_failure(exc) from None
 
     def _explain_failure(self, error: OSError) -> SmtpSessionError:
-        """Return the error for a connection that failed, by its cause."""
+        """Return the error for a failed connection, according to its cause."""
         match error:
             case smtplib.SMTPAuthenticationError():
                 reply = f"{error.smtp_code} {scrub_addresses(error.smtp_error)}"
@@ -161,7 +164,7 @@ class SmtpConnector:
         )
 
     def connect_in_thread(self) -> SmtpSteps[SmtpConnection]:
-        """Connect in a separate thread, since the name lookup, TLS, and the server's greeting can be slow."""
+        """Connect in a separate thread, because the name lookup, TLS, and the greeting can be slow."""
         attempt = _ConnectionAttempt(self.connect)
         try:
             yield SocketWait(attempt.is_over, select.POLLIN, inf)
@@ -173,7 +176,7 @@ class SmtpConnector:
         """Connect, encrypt, sign in, and say QUIT, without handing anything over.
 
         Raises:
-            SmtpSessionError: any of it failed.
+            SmtpSessionError: one of these steps failed.
         """
         connection = self.connect()
         greeting = (connection.ehlo_resp or b"").split(maxsplit=1)
@@ -188,7 +191,10 @@ class SmtpConnector:
 
 
 class _ConnectionAttempt:
-    """A connection that a thread is opening; the file `is_over` becomes readable when it succeeds or fails."""
+    """A connection that's being opened by a thread.
+
+    The file `is_over` becomes readable when the attempt succeeds or fails.
+    """
 
     def __init__(self, connect: Callable[[], SmtpConnection]) -> None:
         self.is_over, self._signal = os.pipe()
@@ -196,7 +202,7 @@ class _ConnectionAttempt:
         self._is_abandoned = False
         self._connection: SmtpConnection | None = None
         self._error: BaseException | None = None
-        # Daemon: an interruption mustn't wait for the server's greeting.
+        # A daemon thread, because an interruption mustn't wait for the server's greeting.
         threading.Thread(target=self._run, args=(connect,), name="connect", daemon=True).start()
 
     def _run(self, connect: Callable[[], SmtpConnection]) -> None:
@@ -233,19 +239,20 @@ class SmtpSession:
         self._connector = connector
         self._finish_message = finish_message
         self._connection: SmtpConnection | None = None
-        self.message_count = 0  # on this connection
-        self._max_messages = connector.server.messages_per_connection  # the server may end connections earlier
+        self.message_count = 0  # number of messages on this connection
+        self._max_messages = connector.server.messages_per_connection  # the server may close connections earlier
 
     @property
     def is_open(self) -> bool:
-        """Whether it's connected, as far as known."""
+        """Whether the session is connected, as far as known."""
         return self._connection is not None
 
     def send_message(self, message: OutgoingMessage, recorder: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
         """Hand over a message, yielding while the server prepares a reply so that others can continue.
 
-        The server may have closed a connection after earlier messages, or close it now (421). A failure before the data
-        is sent is therefore retried once over a new connection: nothing can have been accepted.
+        The server may have closed a connection after earlier messages, or close it now (421).
+        Therefore, a failure before the data is sent is retried once over a new connection, because
+        nothing can have been accepted.
 
         Raises:
             SmtpSessionError: the server, or this connection, accepts nothing.
@@ -267,7 +274,7 @@ class SmtpSession:
         return outcome
 
     def _smtp_data(self, message: OutgoingMessage) -> bytes:
-        """Return the data to send before the final dot, with leading dots doubled (RFC 5321, section 4.5.2)."""
+        """Return the data before the final dot, with leading dots doubled (RFC 5321, section 4.5.2)."""
         data = self._finish_message(message)
         if not message.template.needs_no_dot_stuffing:
             data = data.replace(b"\r\n.", b"\r\n..")
@@ -276,7 +283,10 @@ class SmtpSession:
     def _run_transaction(
         self, message: OutgoingMessage, envelope: SmtpEnvelope, data: bytes, recorder: HandoverRecorder
     ) -> SmtpSteps[MessageOutcome | None]:
-        """Run one mail transaction; return None if the connection broke before anything could be accepted."""
+        """Run a mail transaction.
+
+        Return None if the connection broke before anything could be accepted.
+        """
         if self._connection is None:
             self._connection = yield from self._connector.connect_in_thread()
             self.message_count = 0
@@ -286,15 +296,15 @@ class SmtpSession:
             if not reply.is_expected:
                 return (yield from self._handle_refusal(reply, envelope.recipient))
             connection.set_reply_timeout(connection.timeouts.command)
-            # smtplib's `data` wouldn't say whether it failed before or after the final dot.
+            # smtplib's `data` doesn't say whether it failed before or after the final dot.
             yield from connection.send_data(data)
             if not recorder.mark_sending(message):
-                self.hang_up()  # within the data, so the server discards it
+                self.hang_up()  # within the data, so that the server discards it
                 return MessageOutcome(HandoverStatus.NOT_TRIED, LEASE_EXPIRED)
             yield from connection.send_final_dot()
         except OSError:
             self.hang_up()
-            recorder.mark_unsent(message)  # sending would have succeeded if the final dot had been sent
+            recorder.mark_unsent(message)  # the message would have been accepted only after the final dot
             return None
         return (yield from self._read_final_outcome(connection, envelope.recipient))
 
@@ -302,7 +312,7 @@ class SmtpSession:
         """Return the outcome of a message that wasn't accepted, or None if a new connection may accept it.
 
         Raises:
-            SmtpSessionError: the server accepts no message now, or none at all.
+            SmtpSessionError: the server doesn't accept messages for now, or at all.
         """
         text = f"{reply.code} {scrub_addresses(reply.text, address)}"
         is_between = reply.code == 421 and self.message_count > 0
@@ -328,7 +338,10 @@ class SmtpSession:
         )
 
     def _read_final_outcome(self, connection: SmtpConnection, address: str) -> SmtpSteps[MessageOutcome]:
-        """Read the reply after the final dot; without one, the outcome is uncertain (RFC 5321, section 6.1)."""
+        """Read the reply after the final dot.
+
+        Without a reply, the outcome is uncertain (RFC 5321, section 6.1).
+        """
         try:
             code, reply = yield from connection.read_final_reply()
         except OSError:
@@ -361,7 +374,7 @@ class SmtpSession:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the connection immediately; within a message, QUIT would become a part of it."""
+        """Close the connection immediately. Within a message, QUIT would become a part of it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()

@@ -1,4 +1,4 @@
-"""The precompiled SQL statements that `delivery_claims` uses to claim deliveries and record their results."""
+"""The precompiled SQL statements with which `delivery_claims` claims deliveries and records results."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -59,7 +59,7 @@ _SELECT_CLAIMS = (
 )
 CLAIM_ORDER = (_columns.next_try_at, _columns.person)
 _cursor = (bindparam("after_time", type_=UtcDateTime()), bindparam("after_person", type_=Integer()))
-# The state is a literal, not a parameter, so that the index in this order is used.
+# The state is a literal, not a parameter, so that the index with this order is used.
 _is_waiting = _columns.state == literal_column(f"'{DeliveryState.WAITING}'")
 IS_AFTER_CURSOR = and_(_is_waiting, tuple_(*CLAIM_ORDER) > tuple_(*_cursor))
 SELECT_DUE = CompiledStatement(_SELECT_CLAIMS.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER))
@@ -70,9 +70,10 @@ SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
 
 
 class UpdateById:
-    """An UPDATE by ID: row by row on SQLite, and one statement for all rows with the same values on PostgreSQL.
+    """An UPDATE by ID.
 
-    On PostgreSQL, each statement takes planning time, on cores that the sending process needs, too.
+    It runs row by row on SQLite, and as one statement for all rows with the same values on
+    PostgreSQL, where each statement takes planning time on cores that the sending process also needs.
     """
 
     def __init__(self, *guard: ColumnElement[bool], **values: Any) -> None:
@@ -86,7 +87,10 @@ class UpdateById:
         session: Session,
         changes: Iterable[tuple[str, Mapping[str, Any]]],
     ) -> int:
-        """Update rows given as (ID, values), with the same names in each, and return how many changed."""
+        """Update rows given as (ID, values), and return the number changed.
+
+        The names of the values must be the same in each row.
+        """
         if not is_postgresql(session):
             return self._single_row.execute_many(session, [{"delivery_id": id_, **values} for id_, values in changes])
         ids_by_values: dict[tuple[tuple[str, Any], ...], list[str]] = {}
@@ -103,8 +107,8 @@ _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 def is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
     """Return a condition on the state of rows found by ID that doesn't use an index.
 
-    With the index, PostgreSQL would read all outdated rows that ever had one of these states, as long as an old
-    snapshot is kept.
+    With the index, PostgreSQL would read all outdated rows that ever had one of these states, for
+    as long as an old snapshot exists.
     """
     state = type_coerce(_columns.state, String()).concat(literal_column("''"))
     return or_(*(state == each.value for each in states))
@@ -120,7 +124,7 @@ _LEASE_VALUES: dict[str, Any] = {
     "lease_until": bindparam("leased_until"),
 }
 TAKE_LEASE = UpdateById(_IS_WAITING, **_LEASE_VALUES)
-# One statement on PostgreSQL, however many variants there are.
+# A single statement on PostgreSQL, however many variants there are.
 _leased = (
     func.unnest(
         bindparam("delivery_ids", type_=postgresql.ARRAY(String())),
@@ -139,7 +143,7 @@ TAKE_READER_LEASE, TAKE_READER_LEASES = (
     )
 )
 _IS_OWN = _columns.owner == bindparam("owner_name")
-# If others considered the run dead, its rows became uncertain; the run itself knows better.
+# If others considered the run dead, its rows became uncertain. The run itself knows better.
 _WAS_HANDED_OVER = is_in_state(DeliveryState.HANDING_OVER, DeliveryState.UNCERTAIN)
 _IS_OWN_CLAIM = (_IS_OWN, or_(_IS_RESERVED, _WAS_HANDED_OVER))
 _lease_columns = inspect(RunLease).local_table.c
@@ -156,7 +160,7 @@ _hand_over = (
         transport=bindparam("provider_name"),
     )
 )
-# One statement for all on SQLite, too.
+# A single statement for all rows, even on SQLite.
 _json_ids = func.json_each(bindparam("delivery_ids", type_=String())).table_valued("value")
 HAND_OVER_JSON, HAND_OVER_ARRAY = (
     CompiledStatement(_hand_over.where(is_meant))
@@ -197,7 +201,7 @@ RESULT_TYPES: dict[str, TypeEngine[Any]] = {
     "retry_at": UtcDateTime(),
 }
 RECORD_RESULT = _result_update(*(bindparam(name, type_=type_) for name, type_ in RESULT_TYPES.items()))
-# One statement on PostgreSQL, however different the replies are.
+# A single statement on PostgreSQL, however different the replies are.
 _results = (
     func.unnest(*(bindparam(name, type_=postgresql.ARRAY(type_)) for name, type_ in RESULT_TYPES.items()))
     .table_valued(*(column(name, type_) for name, type_ in RESULT_TYPES.items()))

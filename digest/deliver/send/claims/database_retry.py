@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from subscribers.loggers import get_logger
 
 MAX_TOTAL_WAIT = timedelta(minutes=15)  # then the run ends, and the schedule tries again
-FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between two attempts, which cost almost nothing
+FIRST_PAUSE, MAX_PAUSE = 1.0, 5.0  # seconds between attempts, which cost almost nothing
 
 T = TypeVar("T")
 
@@ -19,11 +19,11 @@ log = get_logger("sending")
 
 @dataclass(slots=True)
 class DatabaseRetry:
-    """Repeats steps that use the database while it's unavailable.
+    """A runner that repeats steps while the database is unavailable.
 
-    `sleep` waits for a number of seconds; `stopping` says whether the process is about to end; `discard_connections`
-    discards other connections to the database. `commit_in_doubt` is set by a failure, since the commit may have
-    succeeded anyway; the code that checks whether it did clears it.
+    `sleep` waits for a number of seconds. `stopping` returns True if the process is about to end.
+    `discard_connections` discards other connections to the database. `commit_in_doubt` is set by a failure,
+    because the commit may have succeeded anyway. The code that checks whether it did must clear it.
     """
 
     sleep: Callable[[float], object]
@@ -32,10 +32,11 @@ class DatabaseRetry:
     commit_in_doubt: bool = False
 
     def __call__(self, step: Callable[[], T]) -> T:
-        """Run a step, which has to be idempotent, and return its result.
+        """Run a step, which must be idempotent, and return its result.
 
         Raises:
-            DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`; other errors immediately.
+            DBAPIError, OSError: the last failure, after 15 minutes or once `stopping`
+                returns True. Other errors are raised immediately.
         """
         waited, pause = 0.0, FIRST_PAUSE
         while True:
@@ -57,11 +58,15 @@ class DatabaseRetry:
 
 
 def _is_unavailable(exc: DBAPIError | OSError) -> bool:
-    """Return whether waiting may help: no connection, a long-held lock, or a full disk (even the unsubscribe log's)."""
+    """Return True if waiting may help.
+
+    It may if there's no connection, a long-held lock, or a full disk, including that of the
+    unsubscribe log.
+    """
     return isinstance(exc, OSError | OperationalError | InterfaceError) or exc.connection_invalidated
 
 
 def _failure_summary(exc: DBAPIError | OSError) -> str:
-    """Return the error's type and first line, which contain no row values (`hide_parameters`)."""
+    """Return the type and first line of an error, which contain no row values (`hide_parameters`)."""
     text = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
     return f"{type(exc).__name__}: {(text or '').strip().partition(chr(10))[0][:100]}"

@@ -1,8 +1,8 @@
-"""Recovery of what dead and silent runs had claimed.
+"""Recovery of claims from dead and silent runs.
 
-A dead run's file says what happened to its messages. For a run that's silent (`run_lease`), reserved deliveries wait
-again, and those being handed over become uncertain. If its file is on another machine or in another folder, this
-happens only after processes there have had time to read it.
+A dead run's file says what happened to its messages. If a run is silent (`run_lease`), its reserved
+deliveries go back to waiting, and those being handed over become uncertain. If its file is on a different
+machine or in a different folder, this happens only after processes there have had time to read it.
 """
 
 from collections import Counter
@@ -52,15 +52,17 @@ class RunVerdict(Enum):
     """The state of a run, as far as others can tell."""
 
     ALIVE = auto()
-    SILENT = auto()  # it may hand over nothing more, and its file may still say what happened to its messages
+    # The run may not hand over anything more. Its file may still say what happened to its messages.
+    SILENT = auto()
     OVER = auto()
 
 
 def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> RunVerdict:
-    """Return the state of a run that hasn't renewed its lease for `silence` seconds; `lease` is in seconds, too.
+    """Return the state of a run that hasn't renewed its lease for `silence` seconds.
 
-    The silence is negative if the clock was set back. `is_dead` says that its process is known to have ended, and
-    `at_home` that its file would be among ours and have been read.
+    `silence` is negative if the clock was set back. `lease` is in seconds, too. `is_dead` is
+    whether its process is known to have ended. `at_home` is whether its file would be among ours
+    and so have been read.
     """
     silence = abs(silence)
     if silence <= lease and not is_dead:
@@ -69,7 +71,7 @@ def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> 
 
 
 def recover_dead_and_silent_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
-    """Take over what dead or silent runs had claimed. Idempotent."""
+    """Take over the claims of dead or silent runs. Idempotent."""
     recover_dead_runs(database, settings, keys, now=now)
     _end_silent_runs(database, settings)
 
@@ -89,7 +91,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
 
 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
-    """Lock a dead run's deliveries without recorded results, including those whose lease has expired."""
+    """Lock a dead run's deliveries that have no recorded result, including those with an expired lease."""
     unrecorded = Delivery.state.in_((*CLAIMED_STATES, DeliveryState.UNCERTAIN))
     columns = (
         *(Delivery.id, Delivery.purpose, Delivery.state, Delivery.tries, Delivery.due_at),
@@ -110,7 +112,7 @@ def _record_outcomes(
     """Record the outcomes of a dead run, and count them by status."""
     results, changes, events, unsent = Counter[str](), [], [], []
     for row in rows:
-        # A reserved delivery hasn't begun, so its slot is from an earlier attempt.
+        # A reserved delivery hasn't started, so its slot is from an earlier attempt.
         is_reserved = row.state is DeliveryState.RESERVED
         outcome = _NOT_BEGUN if is_reserved else dead_run.outcomes.get(row.id, _NOT_BEGUN)
         results[outcome.result] += 1
@@ -136,13 +138,19 @@ def _record_outcomes(
 
 
 def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
-    """Return the purposes of a dead run's last messages; some may wait again because of a result that it recorded."""
+    """Return the purposes of a dead run's last messages.
+
+    Some may be waiting again because of a result that the run recorded.
+    """
     purposes = select(Delivery.purpose).where(Delivery.id.in_(dead_run.outcomes))
     return set(session.scalars(purposes))
 
 
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
-    """Change sent editions with waiting deliveries back to sending, and return the canceled ones."""
+    """Change sent editions with waiting deliveries back to sending.
+
+    Return the names of those that were canceled.
+    """
     waiting = select(Delivery.purpose).where(IS_WAITING, Delivery.purpose.in_(purposes))
     of_edition = literal(make_edition_delivery_purpose("")).concat(Edition.name).in_(waiting)
     editions = session.scalars(select(Edition).where(of_edition).with_for_update()).all()
@@ -163,7 +171,7 @@ def list_silent_runs(
     settings: Settings,
     kept: Collection[str],
 ) -> list[tuple[Any, RunVerdict]]:
-    """Return the leases and states of silent runs whose claims weren't taken away yet.
+    """Return the leases and states of silent runs whose claims haven't been revoked yet.
 
     This process's own runs (`kept`) aren't silent: they renew their leases after a database outage.
     """
@@ -180,7 +188,10 @@ def list_silent_runs(
 
 
 def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
-    """Take away a silent run's claims if its lease is unchanged; rows locked by others are left for the next time."""
+    """Revoke a silent run's claims if its lease is unchanged.
+
+    Rows locked by others are left for the next time.
+    """
     unchanged = (RunLease.owner == lease.owner, RunLease.epoch == lease.epoch, RunLease.beat_at == lease.beat_at)
     own = Delivery.owner == lease.owner
     with database.write() as session:
@@ -189,7 +200,7 @@ def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
             return
         purposes = set(session.scalars(select(Delivery.purpose).where(own, IS_RESERVED).distinct()))
         row.epoch += 1
-        # A test email is tried only once, and no one resolves its status.
+        # A test email is tried only once, and nobody resolves its status.
         is_test = Delivery.purpose.startswith(TEST_PURPOSE_PREFIX)
         waiting = case((is_test, DeliveryState.CANCELLED.value), else_=DeliveryState.WAITING.value)
         _change_claims(session, own & IS_RESERVED, state=waiting, owner=None, lease_until=None)

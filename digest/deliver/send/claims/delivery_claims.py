@@ -1,8 +1,9 @@
-"""Claims of deliveries in the database: reserving them, handing them over, recording results, and undoing claims.
+"""Claims of deliveries in the database: reserving, handing over, recording results, and undoing claims.
 
-A claim reserves rows with a conditional UPDATE in the transaction that selected them, so that only one process gets a
-row. A reserved row hasn't been sent, and waits again if its run dies. Before messages are sent, their rows become
-`handing over` in a durable commit, and only while the run keeps its lease (`run_lease`).
+A claim reserves rows with a conditional UPDATE in the transaction that selected them, so that only
+one process gets a row. A reserved row hasn't been sent, and goes back to waiting if its run dies.
+Before messages are sent, their rows become `handing over` in a durable commit, and only while the
+run keeps its lease (`run_lease`).
 """
 
 import json
@@ -47,9 +48,10 @@ from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS, is_postgresql
 
 CHANGED_ROW = "not sent: this row was changed outside the application"
-RETURN_INTERVAL = timedelta(seconds=30)  # after which claims start from the beginning again
-_START = (datetime(1970, 1, 1, tzinfo=UTC), 0)  # before everything
-LEASE_MARGIN = timedelta(minutes=2)  # for composing a batch and for a slow disk, in addition to the provider's timeout
+RETURN_INTERVAL = timedelta(seconds=30)  # after this time, claims start from the beginning again
+_START = (datetime(1970, 1, 1, tzinfo=UTC), 0)  # before all deliveries
+# Time for composing a batch and for a slow disk, in addition to the provider's timeout.
+LEASE_MARGIN = timedelta(minutes=2)
 
 log = get_logger("sending")
 
@@ -70,10 +72,10 @@ class LeaseTerms:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery as it was when it was claimed; `tries` counts the earlier attempts.
+    """A delivery as it was when it was claimed. `tries` counts the earlier attempts.
 
-    `first_handed_at` is the Date of its message: `claimed_at`, or that of the first claim whose message was sent.
-    `domain_tag` is that of the recipient domain's group.
+    `first_handed_at` becomes the Date of its message. It's `claimed_at`, or the time of the first
+    claim whose message was sent. `domain_tag` is the tag of the recipient domain's group.
     """
 
     delivery_id: str
@@ -95,11 +97,14 @@ class ClaimedEditionDelivery(ClaimedDelivery):
 
 @dataclass(slots=True)
 class ClaimCursor:
-    """A run's position in the order of claims, by time and person, from which its next claim continues.
+    """A run's position in the order of claims, by time and person.
 
-    While an old snapshot is kept, PostgreSQL keeps an outdated index entry for each delivery that was waiting before
-    that position, and a claim from the start would read all of them. Deliveries waiting there again are found when the
-    cursor returns to the start: every 30 seconds, and before the run concludes that nothing is due.
+    Its next claim continues from there.
+
+    While an old snapshot exists, PostgreSQL keeps an outdated index entry for each delivery that
+    was waiting before that position, and a claim from the start would read all of them. Deliveries
+    that are waiting there again are found when the cursor returns to the start, which it does every
+    30 seconds and before the run concludes that nothing is due.
     """
 
     after: tuple[datetime, int] = _START
@@ -112,7 +117,10 @@ class ClaimCursor:
         return {"after_time": self.after[0], "after_person": self.after[1]}
 
     def return_if_due(self, now: datetime) -> bool:
-        """Return to the start every 30 seconds, or if the clock was set back, and return whether it did."""
+        """Return to the start every 30 seconds, or if the clock was set back.
+
+        Return True if the cursor was moved.
+        """
         is_due = self.returned_at is None or not timedelta() <= now - self.returned_at < RETURN_INTERVAL
         if is_due:
             self.return_to_start(now)
@@ -123,9 +131,12 @@ class ClaimCursor:
         self.after, self.returned_at = _START, now
 
     def advance(self, rows: Sequence[Any]) -> None:
-        """Continue after the last of the due rows, or if there were none, after the furthest position so far."""
+        """Continue after the last of the due rows.
+
+        If there were none, continue after the furthest position so far.
+        """
         if rows:
-            self.after = (rows[-1].next_try_at, rows[-1].person or 0)  # no person after an erasure
+            self.after = (rows[-1].next_try_at, rows[-1].person or 0)  # erased people have no number
             self.furthest = max(self.furthest, self.after)
         else:
             self.after = self.furthest
@@ -146,17 +157,19 @@ def claim_deliveries(
     avoided_domains: Collection[str | None] | None = None,
     aside: Mapping[str, SetAsideDomain],
 ) -> tuple[tuple[ClaimedEditionDelivery, ...], bool]:
-    """Claim up to `limit` deliveries of an edition that are due by `horizon`, and end those that are no longer needed.
+    """Claim up to `limit` deliveries of an edition that are due by `horizon`.
 
-    Return the claimed deliveries, and whether the transaction reached its maximum size, so that more may be due.
+    Return the claimed deliveries, and whether the transaction reached its maximum size, so that
+    more may be due. Deliveries that are no longer needed are ended.
 
-    The earliest come first, from the cursor on, or from the start if there are none and the run `is_idle`. With
-    `avoided_domains`, which may be empty, they're spread over the list, and other domains come first.
+    The earliest deliveries come first, starting at the cursor, or at the start if there are none
+    and the run `is_idle`. If `avoided_domains` is given (it may be empty), they're spread over the
+    list, and other domains come first.
 
-    Consent is checked here, in the claim's transaction: deliveries become `withdrawn` if the subscriber has
-    unsubscribed, and `skipped` if they've paused or left out every section; neither is returned. Deliveries postponed
-    by a domain's limit keep waiting, and so do those of a domain or variant that was set `aside`, unless it's dropped.
-    A row that was tampered with is refused.
+    Consent is checked here, in the claim's transaction: deliveries become `withdrawn` if the
+    subscriber has unsubscribed, and `skipped` if they've paused or omitted every section. Neither
+    are returned. Deliveries postponed by a domain's limit keep waiting, and so do those of a domain
+    or variant that was set `aside`, unless it's dropped. A row that was tampered with is refused.
     """
     claimed: list[ClaimedEditionDelivery] = []
     domain_claim = DomainLimitClaim(session, domain_limits, now)
@@ -195,7 +208,10 @@ def _sort_due_rows(
     aside: Mapping[str, SetAsideDomain],
     now: datetime,
 ) -> list[ClaimedEditionDelivery]:
-    """Divide rows into those to send now, postponed ones, and those no longer owed; update all of them."""
+    """Divide rows into those to send now, those to postpone, and those no longer owed.
+
+    All of them are updated.
+    """
     today = now.astimezone(variants.zone).date()
     going: list[ClaimedEditionDelivery] = []
     postponed, ended = [], []
@@ -206,7 +222,7 @@ def _sort_due_rows(
             ended.append((row.id, state))
             continue
         domain_tag = row.group_tag
-        # Check the domain's tag, too: its group may have been looked up since.
+        # Also check the domain's own tag, because its group may have been looked up since.
         held_by = (
             find_blocking_domain(aside, (domain_tag, subscriber.domain_tag or "", _tag_variant(subscriber, variants)))
             if aside
@@ -271,9 +287,10 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
 
 
 def mark_handing_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
-    """Mark reserved deliveries as being handed over if the run keeps its lease, and return whether all are. Idempotent.
+    """Mark reserved deliveries as being handed over if the run keeps its lease. Idempotent.
 
-    Deliveries may have been taken from the run because it was silent for too long.
+    Return True if all of them are marked. Deliveries may have been taken from the run because it
+    was silent for too long.
     """
     terms = {"owner_name": lease.owner, "lease_epoch": epoch, "provider_name": lease.provider_name}
     ids_by_moment: dict[datetime, list[str]] = {}
@@ -322,7 +339,10 @@ def _list_variant_texts(going: Sequence[ClaimedEditionDelivery], variants: Editi
 
 
 def postpone_waiting_deliveries(session: Session, moments: Iterable[tuple[str, datetime]]) -> None:
-    """Postpone waiting deliveries that this transaction has locked, given as (ID, time of the next attempt)."""
+    """Postpone waiting deliveries, given as (ID, time of the next attempt).
+
+    This transaction must have locked them.
+    """
     _update_waiting_rows(session, POSTPONE, [(id_, {"retry_at": until}) for id_, until in moments])
 
 
@@ -331,12 +351,18 @@ def end_unneeded_deliveries(
     states: Iterable[tuple[str, DeliveryState]],
     why: str = "",
 ) -> None:
-    """End waiting deliveries that are no longer owed and that this transaction has locked, given as (ID, state)."""
+    """End waiting deliveries that are no longer owed, given as (ID, state).
+
+    This transaction must have locked them.
+    """
     _update_waiting_rows(session, SET_ASIDE, [(id_, {"new_state": state, "why": why}) for id_, state in states])
 
 
 def end_tampered_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
-    """End waiting deliveries that this transaction has locked and whose rows were tampered with."""
+    """End waiting deliveries whose rows were tampered with.
+
+    This transaction must have locked them.
+    """
     ids = list(delivery_ids)
     for id_ in ids:
         log.error("a delivery was changed outside the application", delivery=id_)
@@ -388,13 +414,16 @@ def undo_claims(
 
 
 def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Collection[str]) -> None:
-    """Undo claims of `owner` that no worker has: their commit succeeded although it seemed to fail."""
+    """Undo claims of `owner` that no worker has.
+
+    Their commit succeeded although it seemed to fail.
+    """
     own = (IS_CLAIMED, Delivery.purpose == purpose, Delivery.owner == owner)
     strays = [id_ for id_ in session.scalars(select(Delivery.id).where(*own)) if id_ not in in_flight]
     undo_claims(session, owner, strays, withdrawn=False)
 
 
 def find_next_due_time(session: Session, purpose: str) -> datetime | None:
-    """Return when the next waiting delivery is due, or None if none is waiting."""
+    """Return when the next waiting delivery is due, or None if none are waiting."""
     waiting = (IS_WAITING, Delivery.purpose == purpose)
     return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

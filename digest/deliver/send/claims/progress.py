@@ -1,4 +1,7 @@
-"""The progress of a send, shown to other processes and stored every few seconds with a claim's commit."""
+"""The progress of a send, shown to other processes.
+
+It's stored every few seconds with a claim's commit.
+"""
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,10 +27,12 @@ class MinuteCount:
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """A run's last report. `wait_reason` and `resumes_at` say what it waits for, and until when.
+    """A run's last report.
 
-    If the latest runs all failed without handing anything over, `failing_since` is when the first of them ended.
-    `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
+    `wait_reason` and `resumes_at` say what it's waiting for and until when.
+
+    If the latest runs all failed without handing anything over, `failing_since` is when the first of
+    them ended. `minutes` are the last minutes with handovers, by this run or earlier ones, in order.
     """
 
     started_at: datetime
@@ -40,11 +45,14 @@ class SendProgress:
     minutes: tuple[MinuteCount, ...] = ()
 
     def starts_soon(self, now: datetime) -> bool:
-        """Return whether the next run is due: none is running, and there's nothing to wait for."""
+        """Return True if the next run is due.
+
+        None must be running, and there must be nothing to wait for.
+        """
         return not (self.running or self.wait_reason or (self.resumes_at and self.resumes_at > now))
 
     def is_overdue(self, now: datetime) -> bool:
-        """Return whether the next run has been due for so long that apparently nothing starts it."""
+        """Return True if the next run has been due for so long that nothing seems to start it."""
         return self.starts_soon(now) and now - self.reported_at > STALE_AFTER
 
     @property
@@ -54,16 +62,19 @@ class SendProgress:
         return self.attempted / seconds if seconds > 0 else 0.0
 
     def is_running(self, now: datetime) -> bool:
-        """Return whether it's still running, as far as known."""
+        """Return True if the run is still running, as far as known."""
         return self.running and now - self.reported_at <= STALE_AFTER
 
     def time_left(self, waiting: int) -> timedelta | None:
-        """Return how long `waiting` messages take at the average rate, or None if it's unknown or 0."""
+        """Return how long `waiting` messages take at the average rate, or None if the rate is unknown or 0."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
 def describe_progress(progress: SendProgress | None, waiting: int, now: datetime, zone: ZoneInfo) -> str:
-    """Return a phrase about a send's progress, or an empty string if nothing is waiting or there's nothing to say."""
+    """Return a phrase about a send's progress.
+
+    Return "" if nothing is waiting or there's nothing to say.
+    """
     if progress is None or not waiting:
         return ""
     if progress.is_running(now):
@@ -87,15 +98,15 @@ def _format_duration(span: timedelta) -> str:
 
 @dataclass(slots=True)
 class ProgressWriter:
-    """Stores the progress of one run."""
+    """A writer of one run's progress."""
 
     edition: str
     started_at: datetime
     last_written_at: datetime | None = field(default=None)
-    counted: int = 0  # messages of this run that are counted in a minute
+    counted: int = 0  # number of this run's messages that are counted in a minute
 
     def is_due(self, now: datetime) -> bool:
-        """Return whether it's time to store the progress. After the clock was set back, it is."""
+        """Return True if it's time to store the progress, which includes when the clock was set back."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(
@@ -110,16 +121,17 @@ class ProgressWriter:
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Store the progress in the caller's transaction. If the commit fails, the minutes miss some messages.
+        """Store the progress in the caller's transaction.
 
-        `failed` says that the run ended because something is wrong.
+        If the commit fails, some messages are missing from the minutes. `failed` is whether the run
+        ended because something is wrong.
         """
         before = read_progress(session, self.edition)
         failing_since = before.failing_since if before and not attempted and (running or failed) else None
         if failed and not attempted:
             failing_since = failing_since or now
         attempted += in_flight
-        # Messages being handed over may come back and be retried, but count once.
+        # Messages being handed over may come back and be retried, but they count once.
         minutes = add_to_minute_counts(before.minutes if before else (), max(0, attempted - self.counted), now)
         self.last_written_at, self.counted = now, max(self.counted, attempted)
         stored = {
@@ -153,7 +165,10 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
 
 
 def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None:
-    """Delete the reason why an edition's last run ended, since sending was resumed and the next run starts soon."""
+    """Delete the reason why an edition's last run ended.
+
+    Sending was resumed, and the next run starts soon.
+    """
     key = _progress_key(edition)
     stored = installation_hold.read_installation_state(session, key)
     if stored is not None and not stored["running"]:
@@ -166,7 +181,7 @@ def add_to_minute_counts(
     messages: int,
     now: datetime,
 ) -> tuple[MinuteCount, ...]:
-    """Add messages to the minute of `now`, keeping the last KEPT_MINUTES minutes with messages."""
+    """Add messages to the minute of `now`, keeping the last KEPT_MINUTES minutes that have messages."""
     counts = {minute.at: minute.messages for minute in minutes}
     if messages:
         at = now.replace(second=0, microsecond=0)

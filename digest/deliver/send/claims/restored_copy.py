@@ -1,7 +1,7 @@
-"""Bulk email owed by a restored copy, which can't know whether it was sent after the backup was made.
+"""Marking the bulk email of a restored copy as uncertain, because it may have been sent after the backup was made.
 
-Such deliveries become `uncertain` for the time between the backup and the restore. A log, events, or an admin's
-decision resolves them like any others.
+Deliveries that were due between the backup and the restore become `uncertain`. A log, events, or an
+admin's decision resolves them like any other uncertain delivery.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _REPLY = "not sent when the backup was made; it may have been sent since"
 
 @dataclass(frozen=True, slots=True)
 class RestoreGap:
-    """The period that a restored copy knows nothing about."""
+    """The period between a backup and its restore, which a restored copy has no records of."""
 
     made_at: datetime
     restored_at: datetime
@@ -38,10 +38,10 @@ class RestoreGap:
 
 
 def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[str, int]:
-    """Record the gap, mark the bulk email owed in it as `uncertain`, and count uncertain deliveries by purpose.
+    """Mark the bulk email due by the end of the gap as `uncertain`, and count uncertain deliveries by purpose.
 
-    Deliveries due after the restore can't have been sent, and keep waiting. Already uncertain ones may have been sent
-    again.
+    The gap is recorded, too. Deliveries due after the restore can't have been sent, so they keep
+    waiting. Deliveries that were already uncertain may have been sent again, so they remain uncertain.
     """
     was_due = IS_WAITING & (Delivery.due_at <= gap.restored_at)
     earliest = case((Delivery.due_at > gap.made_at, Delivery.due_at), else_=gap.made_at)
@@ -68,21 +68,22 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
 
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return column values for deliveries planned now of an email made at `made_at`; empty unless a restore came later.
+    """Return column values for deliveries being planned of an email made at `made_at`.
 
-    If it did, the installation may have planned and sent the email before it was lost. Deliveries have the same IDs
-    whenever they're planned, so a log can show whether they were sent. The time of planning doesn't matter, since the clock
-    may have been set back after the restore.
+    They're empty unless the database was restored after that. If it was, the installation may have
+    planned and sent the email before it was lost. Deliveries have the same IDs whenever they're
+    planned, so a log can show whether they were sent. The time of planning doesn't matter, because
+    the clock may have been set back after the restore.
     """
     gap = read_restore_gap(session)
     return gap.build_uncertain_values() if gap and made_at <= gap.restored_at else {}
 
 
 def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
-    """Return the condition that a delivery's last handover came after the last restore, so this copy knows its results.
+    """Return the condition that a delivery was last handed over after the last restore, so its result is known.
 
-    A handover that the copy already had doesn't count, even if the clock was set back since and the restore looks
-    older.
+    A handover recorded in the backup doesn't count, even if the clock was set back afterward and
+    the restore seems to be older.
     """
     stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
     if stored is None:

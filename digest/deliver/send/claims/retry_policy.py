@@ -1,4 +1,4 @@
-"""Pure decisions about a delivery's next state and retries, and the event for a final refusal."""
+"""Pure decisions about a delivery's next state and its retries, and the event for a final refusal."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -11,7 +11,8 @@ from digest.store.delivery_models import DeliveryState
 
 FIRST_RETRY_DELAY = timedelta(minutes=15)
 MAX_RETRY_DELAY = timedelta(hours=4)
-GIVE_UP_AFTER = timedelta(hours=72)  # after the first attempt, as long as providers keep trying deferred messages
+# The time after the first attempt during which deferred messages are retried.
+GIVE_UP_AFTER = timedelta(hours=72)
 
 _FINAL_STATES = {
     HandoverStatus.ACCEPTED: DeliveryState.ACCEPTED,
@@ -22,10 +23,11 @@ _FINAL_STATES = {
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A delivery's new state. `next_try_at` applies if it waits; `attempted` says whether an attempt was made.
+    """A delivery's new state.
 
-    `cause` is what a refusal says about the address, or None if it has to be inferred from the reply's codes.
-    `blames_message` means that the refusal is about the message.
+    `next_try_at` applies if it's waiting, and `attempted` says whether an attempt was made. `cause`
+    is what a refusal says about the address, or None if it has to be inferred from the reply's
+    codes. `blames_message` means that the refusal is about the message.
     """
 
     state: DeliveryState
@@ -39,10 +41,11 @@ class StateChange:
 def decide_state_change(
     outcome: MessageOutcome, *, delivery_id: str, tries: int, due_at: datetime, first_tried_at: datetime, now: datetime
 ) -> StateChange:
-    """Return a delivery's new state; `tries` counts the earlier attempts.
+    """Return the state change that follows from an attempt to send a delivery.
 
-    It expires some time after its first attempt, not after it was due, since a rate limit may have delayed it for days.
-    A delivery that someone has sent again becomes due again.
+    `tries` is the number of earlier attempts. A delivery expires some time after its first attempt
+    or its due time, whichever is later: a rate limit may delay the first attempt for days, and a
+    delivery that an admin sends again gets a new due time.
     """
     if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=False, next_try_at=now)
@@ -60,9 +63,9 @@ def _end_delivery(state: DeliveryState, outcome: MessageOutcome) -> StateChange:
 
 
 def end_without_retry(change: StateChange) -> StateChange:
-    """Return the final change of a delivery that gets only one attempt.
+    """Return a final state change for a delivery that gets only one attempt.
 
-    Instead of waiting, it becomes `expired`, or `cancelled` if untried.
+    Instead of waiting, it becomes `expired`, or `cancelled` if it wasn't tried.
     """
     if change.state is not DeliveryState.WAITING:
         return change
@@ -73,9 +76,10 @@ def end_without_retry(change: StateChange) -> StateChange:
 def decide_admin_warning_state_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
-    """Return the change of a warning to an admin, which only a missing mailbox ends, since settings may be the cause.
+    """Return the state change of a warning to an admin, which only a missing mailbox can end.
 
-    A warning that wasn't tried, because the server accepts nothing from its sender, lets others go first.
+    Other refusals are retried, because the settings may have caused them. If a warning wasn't tried
+    because the server accepts nothing from its sender, it's postponed so that others can go first.
     """
     if outcome.result is HandoverStatus.NOT_TRIED:
         return StateChange(DeliveryState.WAITING, outcome.reply, attempted=True, next_try_at=now + FIRST_RETRY_DELAY)
@@ -87,10 +91,12 @@ def decide_admin_warning_state_change(
 
 
 def compute_retry_delay(delivery_id: str, tries: int) -> timedelta:
-    """Return the delay before the next attempt: 15 minutes, doubled up to 4 hours, plus up to as much again.
+    """Return the delay before the next attempt.
 
-    The random part is derived from the delivery's ID, so that a thousand subscribers of one greylisting server aren't
-    retried in the same minute, and a delivery's delay is always the same.
+    It's 15 minutes, doubled after each attempt up to 4 hours, plus a random part of up to the same
+    length; the total is at most 4 hours. The random part is derived from the delivery's ID, so that
+    a delivery's delay is always the same, but a thousand subscribers of one greylisting server
+    aren't retried in the same minute.
     """
     step = min(FIRST_RETRY_DELAY * (1 << min(tries, 10)), MAX_RETRY_DELAY)
     digest = hashlib.sha256(f"{delivery_id} {tries}".encode()).digest()
@@ -103,10 +109,10 @@ _REFUSED_STATES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED})
 
 
 def build_refusal_event(delivery_id: str, tries: int, change: StateChange, now: datetime) -> DeliveryEvent | None:
-    """Return the event for a final refusal, or None if it says nothing about address, message, or reputation.
+    """Return the event for a final refusal, or None if it says nothing about the address, message, or reputation.
 
-    A message deferred until it expired counts once, by its last reply: a mailbox that stays full is a repeated bounce.
-    `tries` counts the earlier attempts.
+    `tries` is the number of earlier attempts. A message deferred until it expired counts once, by
+    its last reply. For example, a mailbox that stays full is a repeated bounce.
     """
     if change.state not in _REFUSED_STATES:
         return None

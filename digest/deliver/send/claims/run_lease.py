@@ -1,9 +1,10 @@
-"""The lease of a run: a row that its process renews, and a limit that it checks against its own clock.
+"""The lease of a run: a row that its process renews, and a time limit that it checks against its own clock.
 
-A run that doesn't renew its lease is silent: its machine or process died, or is frozen. Others then take away its
-claims and increment the row's epoch (`dead_runs`), so that it can't hand anything over if it wakes up. It won't try,
-since its own limit is shorter and measured by CLOCK_BOOTTIME (clock_gettime(2)), which runs while the machine sleeps
-and can't be set. Others measure by the database's clock, which they share.
+If a run doesn't renew its lease, its machine or process may have died or been suspended. Other
+processes then take over its claims and increment the row's epoch (`dead_runs`), so that it can't
+hand anything over if it continues. It won't try to, because its own time limit is shorter and
+measured by CLOCK_BOOTTIME (clock_gettime(2)), which keeps running while the machine is suspended
+and can't be set. Other processes use the database's clock, which they share.
 """
 
 import socket
@@ -26,7 +27,7 @@ from subscribers.store.database import is_postgresql, upsert
 
 BEATS_PER_LEASE = 6
 OWN_SHARE = 2 / 3  # of its lease, after which a run hands nothing over
-_UNIX_EPOCH_JULIAN = 2440587.5  # days: 1970-01-01
+_UNIX_EPOCH_JULIAN = 2440587.5  # in days: 1970-01-01
 
 log = get_logger("sending")
 
@@ -42,15 +43,21 @@ class LeaseKeeper:
         self._home = home
         self._seconds = seconds
         self._valid_until = 0.0  # by CLOCK_BOOTTIME
-        self.is_lost = False  # another process took away the claims
+        self.is_lost = False  # another process has taken over the claims
 
     @property
     def is_valid(self) -> bool:
-        """Whether the run may hand anything over, checked before each batch and before completing each message."""
+        """Whether the run may hand anything over.
+
+        It's checked before each batch and before each message is completed.
+        """
         return time.clock_gettime(time.CLOCK_BOOTTIME) < self._valid_until and not self.is_lost
 
     def ensure_valid(self) -> None:
-        """Renew the lease now if it isn't valid, since the renewing thread is late after an outage."""
+        """Renew the lease if it isn't valid.
+
+        The renewing thread may be late after an outage.
+        """
         if not self.is_valid:
             self.renew()
 
@@ -80,15 +87,18 @@ class LeaseKeeper:
             self.is_lost = True
 
     def end(self) -> None:
-        """Delete the lease, unless claims are left, in which case others will find it silent."""
+        """Delete the lease, unless claims are left.
+
+        In that case, other processes take them over when the lease ends.
+        """
         claims = select(Delivery.id).where(IS_CLAIMED, Delivery.owner == self.owner)
         with self._database.write() as session:
             session.execute(delete(RunLease).where(RunLease.owner == self.owner, ~claims.exists()))
 
     def renew_until(self, is_over: threading.Event) -> None:
-        """Renew the lease at intervals, in a separate thread."""
+        """Renew the lease at intervals until `is_over` is set; run in a separate thread."""
         while not is_over.wait(self._seconds / BEATS_PER_LEASE):
-            # The run itself waits for an unavailable database.
+            # The run itself waits if the database is unavailable.
             with suppress(DBAPIError, OSError):
                 self.renew()
 
@@ -100,7 +110,10 @@ def keep_lease(
     settings: Settings,
     retry: Callable[[Callable[[], Any]], Any] = lambda step: step(),
 ) -> Iterator[LeaseKeeper]:
-    """Keep a run's lease for the duration of the block. `retry` runs the steps that need the database."""
+    """Keep a run's lease for the duration of the block.
+
+    `retry` runs the steps that need the database.
+    """
     keeper = LeaseKeeper(database, owner, make_run_folder_id(settings), settings.send_lease)
     retry(keeper.begin)
     is_over = threading.Event()
@@ -117,7 +130,7 @@ def keep_lease(
 
 
 def make_run_folder_id(settings: Settings) -> str:
-    """Return a text that identifies the folder of this installation's run files across machines."""
+    """Return a string that identifies this installation's folder of run files across machines."""
     return f"{socket.gethostname()}:{settings.runs_folder.absolute()}"
 
 

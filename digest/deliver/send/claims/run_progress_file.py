@@ -1,11 +1,13 @@
-"""The progress file of a run, which says how far each message got if the process is killed.
+"""The progress file of a run, which records how far each message got in case the process is killed.
 
-Between two commits, the database only knows what was claimed. In the file, each message being handed over has a slot:
-begun, then dot (it may arrive from then on), then answer. The file is in the installation's folder, mapped into memory,
-and never synced: it survives a killed process, but not a power failure. The run holds a lock on it (flock), so a
-process that gets the lock knows that the run is over.
+Between two commits, the database only knows which deliveries were claimed. In the file, each
+message being handed over has a slot. Its state is `_BEGUN`, then `_DOT` (from then on, the message
+may arrive), and then `_ANSWERED`. The file is in the installation's folder, mapped into memory, and
+never synced, so it survives the end of the process, but not a power failure. The run holds a lock
+on it (flock), so if another process gets the lock, the run is over.
 
-The file consists of a JSON header, padded with zeros, and the slots. See docs/decisions/0028-the-runs-file.md.
+The file consists of a JSON header, padded with zeros, and the slots. See
+docs/decisions/0028-the-runs-file.md.
 """
 
 import fcntl
@@ -31,7 +33,8 @@ _BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 _SUFFIX = ".run"
 _HEADER_SIZE = 512  # bytes
 _SLOT_SIZE = 256  # bytes
-# A slot: its sequence number within the run, the delivery's ID, the answer, and the state in the last byte.
+# A slot contains its sequence number within the run, the delivery's ID, the answer, and the state
+# in the last byte.
 _BEGINNING = Struct("<Q26s")
 _ANSWER = Struct("<221p")
 _STATE_OFFSET = _SLOT_SIZE - 1
@@ -43,9 +46,9 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class DeadRun:
-    """The content of a finished run's file: the outcomes of the messages it was handing over, by delivery.
+    """The content of an ended run's file: the outcomes of the messages it was handing over, by delivery ID.
 
-    A claimed delivery that isn't among them hadn't begun to be sent.
+    If a claimed delivery isn't included, it wasn't passed to a provider.
     """
 
     owner: str
@@ -53,9 +56,10 @@ class DeadRun:
 
 
 class HandoverSlots:
-    """A pool of reusable slots in a run's file, one per message being handed over; its provider's `HandoverRecorder`.
+    """A pool of reusable slots in a run's file, one per message being handed over.
 
-    A slot is free again once its message's outcome is committed. One thread assigns and frees slots; others mark them.
+    It's the `HandoverRecorder` of a provider. A slot can be reused once its message's outcome is
+    committed. One thread assigns and frees slots, and other threads mark them.
     """
 
     def __init__(
@@ -65,16 +69,16 @@ class HandoverSlots:
         beginnings: "count[int]",
         may_send: Callable[[], bool],
     ) -> None:
-        self.may_send = may_send  # returns whether the run still keeps its lease
+        self.may_send = may_send  # returns whether the run still has its lease
         self._buffer = buffer
         self._free_offsets = list(reversed(offsets))
         self._beginnings = beginnings
-        self._state_offsets: dict[str, int] = {}  # by delivery, for messages that the provider may be sending
+        self._state_offsets: dict[str, int] = {}  # by delivery ID, for messages that the provider may be sending
         self._ended: list[int] = []
 
     @property
     def free_count(self) -> int:
-        """The number of messages that can begin."""
+        """The number of free slots."""
         return len(self._free_offsets)
 
     @property
@@ -94,34 +98,35 @@ class HandoverSlots:
             self._state_offsets[delivery_id] = state_offset
 
     def end_batch(self, delivery_ids: Iterable[str]) -> None:
-        """Record that the provider is done with deliveries, so that none of them will be sent anymore."""
+        """Record that the provider has finished with deliveries, so that none of them will be sent anymore."""
         self._ended += [self._state_offsets.pop(delivery_id) - _STATE_OFFSET for delivery_id in delivery_ids]
 
     def free_ended(self) -> None:
-        """Free the slots of ended deliveries, whose outcomes are committed."""
+        """Free the slots of finished deliveries, whose outcomes have been committed."""
         self._free_offsets += reversed(self._ended)
         self._ended = []
 
     def may_have_arrived(self, delivery_id: str) -> bool:
-        """Return whether a delivery with a slot was marked as being sent, and so may have arrived."""
+        """Return True if a delivery with a slot was marked as being sent, and so may have arrived."""
         return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Mark a message as not sent, at least at this attempt."""
+        """Mark a message as not sent in this attempt."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN
 
     def mark_sending(self, message: OutgoingMessage) -> bool:
-        """Mark a message as being sent; return False if it mustn't be, because the run hasn't kept its lease."""
+        """Mark a message as being sent and return True, or return False if the run no longer has its lease."""
         self._buffer[self._state_offsets[message.delivery_id]] = _DOT
-        if self.may_send():  # checked after the mark, so that nothing comes between the check and the dot
+        if self.may_send():  # checked after marking, so that nothing happens between the check and the dot
             return True
         self.mark_unsent(message)
         return False
 
     def mark_outcome(self, message: OutgoingMessage, outcome: MessageOutcome) -> None:
-        """Mark the outcome of a message; its mark doesn't change if the outcome is uncertain.
+        """Mark the outcome of a message, unless it's uncertain.
 
-        A refusal that the message itself may have caused is judged along with others, so it's retried after a kill.
+        A refusal that the message itself may have caused is evaluated together with others, so the
+        message is marked as unsent and retried if the process is killed.
         """
         if outcome.result is HandoverStatus.NOT_TRIED or outcome.may_blame_message:
             self.mark_unsent(message)
@@ -133,7 +138,10 @@ class HandoverSlots:
 
 
 class RunFile:
-    """The progress file of one run; `owner` is the run's name in the deliveries it claims."""
+    """The progress file of one run.
+
+    `owner` is the run's name in the deliveries that it claims.
+    """
 
     def __init__(
         self,
@@ -151,11 +159,14 @@ class RunFile:
 
     @classmethod
     def in_memory(cls, slot_count: int) -> "RunFile":
-        """Return an object with slots in memory and no file, so that a kill leaves deliveries uncertain."""
+        """Return a run file with slots only in memory.
+
+        If the process is killed, the deliveries it was handing over become uncertain.
+        """
         return cls(_new_run_owner(), bytearray(_HEADER_SIZE + slot_count * _SLOT_SIZE))
 
     def take_slots(self, slot_count: int | None = None) -> HandoverSlots:
-        """Return a pool of the next `slot_count` slots, or of all that are left."""
+        """Return a pool of the next `slot_count` slots, or of all remaining slots."""
         end = len(self._buffer) if slot_count is None else self._next_offset + slot_count * _SLOT_SIZE
         assert end <= len(self._buffer), "more slots than the run's file has"
         slots = HandoverSlots(self._buffer, range(self._next_offset, end, _SLOT_SIZE), self._beginnings, self.may_send)
@@ -164,7 +175,10 @@ class RunFile:
         return slots
 
     def release(self) -> None:
-        """Release the lock, unless a worker may still be handing over; then it's held until the process ends."""
+        """Release the lock, unless a worker may still be handing over messages.
+
+        In that case, it's held until the process ends.
+        """
         if self._descriptor is None or any(slots.is_busy for slots in self._slots):
             return
         assert isinstance(self._buffer, mmap.mmap), "a file is mapped"
@@ -175,10 +189,10 @@ class RunFile:
 
 @contextmanager
 def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterator[RunFile]:
-    """Open a run's file with a number of slots, and delete it at the end of the block.
+    """Open a run file with a number of slots, and delete it at the end of the block.
 
-    After an error, the file is left to the process that gets its lock (`take_dead_runs`). If it can't be created, for
-    example on a full disk, the slots are only in memory.
+    After an error, the file is left to the process that gets its lock (`take_dead_runs`). If the
+    file can't be created, for example because the disk is full, the slots are only in memory.
     """
     owner = _new_run_owner()
     path = folder / f"{owner.rpartition('/')[2]}{_SUFFIX}"
@@ -198,15 +212,15 @@ def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterat
 
 
 def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
-    """Yield what finished runs left; each file is deleted when the next one is requested.
+    """Yield the content of ended runs' files, and delete each file when the next one is requested.
 
-    Nothing is yielded for a run of another boot or database, or for a copied or unreadable file: the messages that such
-    a run was handing over become uncertain.
+    Runs of another boot or database are omitted, as are copied or unreadable files. The messages
+    that such a run was handing over become uncertain.
     """
     for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
             descriptor = os.open(path, os.O_RDWR)
-        except FileNotFoundError:  # another process took it
+        except FileNotFoundError:  # another process has taken it
             continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -220,7 +234,7 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
 
 
 def list_abandoned_run_files(folder: Path) -> list[Path]:
-    """Return the files of finished runs, whose lock no process holds, without changing them."""
+    """Return the files of ended runs, which no process has locked, without changing them."""
     return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
 
 
@@ -239,7 +253,10 @@ def _is_locked(path: Path) -> bool:
 
 
 def read_database_instance_id(database: Database) -> str:
-    """Return a number that identifies a database; a copied or restored one has another number."""
+    """Return a string that identifies a database.
+
+    A copied or restored database has a different one.
+    """
     if database.engine.dialect.name == "sqlite":
         return str(Path(database.engine.url.database or "").stat().st_ino)
     query = "SELECT oid, CAST(CAST('delivery' AS regclass) AS oid) FROM pg_database WHERE datname = current_database()"
@@ -268,7 +285,10 @@ def _create_run_file(path: Path, owner: str, database_number: str, slot_count: i
 
 
 def _create_locked_file(path: Path) -> int:
-    """Create and lock a file, again if `take_dead_runs` found it empty and deleted it before it was locked."""
+    """Create and lock a file.
+
+    It's created again if `take_dead_runs` found it empty and deleted it before it was locked.
+    """
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -278,7 +298,10 @@ def _create_locked_file(path: Path) -> int:
 
 
 def _run_place(descriptor: int, database_number: str) -> dict[str, str]:
-    """Return what identifies the run of an open file; a copied file has another inode."""
+    """Return what identifies the run of an open file.
+
+    A copied file has another inode.
+    """
     return {
         "boot": _BOOT_ID_FILE.read_text("ascii").strip(),
         "database": database_number,
@@ -288,7 +311,7 @@ def _run_place(descriptor: int, database_number: str) -> dict[str, str]:
 
 def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
     content = path.read_bytes()
-    if not content:  # its run hasn't locked it yet, and will create another
+    if not content:  # its run hasn't locked it yet, and will create another one
         return None
     try:
         header = json.loads(content[:_HEADER_SIZE].rstrip(b"\0"))
@@ -304,7 +327,11 @@ def _read_dead_run(path: Path, place: Mapping[str, str]) -> DeadRun | None:
 
 
 def _read_outcomes(content: bytes) -> dict[str, MessageOutcome]:
-    """Return each delivery's outcome from the slot it began last; raise ValueError if one is invalid."""
+    """Return the outcome of each delivery from its latest slot.
+
+    Raises:
+        ValueError: an outcome is invalid.
+    """
     latest: dict[str, tuple[int, MessageOutcome]] = {}
     for offset in range(_HEADER_SIZE, len(content), _SLOT_SIZE):
         state = content[offset + _STATE_OFFSET]

@@ -1,6 +1,6 @@
-"""The rate limiter of a run, which compares the limits in the settings with the whole installation's sending.
+"""The rate limiter of a run, which compares the limits in the settings with what the whole installation has sent.
 
-If the settings have no limits, nothing is counted, and a send runs no statements for this.
+If the settings contain no limits, nothing is counted, and no database queries are needed.
 """
 
 from collections import Counter
@@ -31,11 +31,13 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.store.database import upsert
 
-FIRST_HANDOVER_KEY = "first handed over"  # the stored state that says since when a new sender has been warming up
+# The key of the time when a new sender started to warm up.
+FIRST_HANDOVER_KEY = "first handed over"
 COUNTS_KEPT_FOR = 2 * DAY
-_WHOLE_INSTALLATION = "all"  # the name of its row; other rows are named by a domain's tag
+# The name of the installation's row. Other rows are named by a domain's tag.
+_WHOLE_INSTALLATION = "all"
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
-_TICK = timedelta(milliseconds=1)  # the unit in which times since _LONG_AGO are stored
+_TICK = timedelta(milliseconds=1)  # the unit of stored times, which are counted from _LONG_AGO
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class RateLimiter:
     limits: UsageLimitSettings
     domain_limits: DomainLimits
     first_handover_at: datetime | None = None
-    _usage: RateUsage | None = None  # under the limit per second, as this transaction found it
+    _usage: RateUsage | None = None  # for the limit per second, as read by this transaction
 
     @classmethod
     def from_settings(cls, database: Database, limits: UsageLimitSettings, keys: KeyRing) -> "RateLimiter":
@@ -67,7 +69,7 @@ class RateLimiter:
 
     @property
     def has_limits(self) -> bool:
-        """Whether handed-over messages need counting."""
+        """Whether messages have to be counted."""
         return bool(self.limits.send_per_second or self._is_counted_by_minute)
 
     @property
@@ -86,10 +88,11 @@ class RateLimiter:
     ) -> SendAllowance:
         """Return how many of `requested` messages may be sent.
 
-        Under a limit, other processes wait here until this transaction ends. The clock is read after waiting for them.
+        If there's a limit, other processes wait for the end of this transaction. The clock is read
+        after waiting for them.
         """
         if self.limits.send_per_second:
-            # Several processes wake up at the same moment, so only lock if something is available.
+            # Several processes wake up at the same moment, so only lock the row if something is available.
             available, ready_at = self._rate.compute_allowance(_read_usage(session), clock())
             if available:
                 self._usage = _lock_usage(session)
@@ -100,7 +103,7 @@ class RateLimiter:
                 return SendAllowance(0, ready_at, reason)
         if not self._is_counted_by_minute:
             return SendAllowance(requested)
-        _add_to_minute(session, 0, clock())  # takes the row's lock
+        _add_to_minute(session, 0, clock())  # locks the row
         now = clock()
         rate_limits = list_current_rate_limits(self.limits, self._first_handover(session, now), now)
         if not rate_limits:
@@ -114,7 +117,10 @@ class RateLimiter:
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them; return when more may be sent, or None if more may be now."""
+        """Count messages in the transaction that claims them, and return when more may be sent.
+
+        Return None if more may be sent now.
+        """
         usage, self._usage = self._usage, None
         if not messages or not self.has_limits:
             return None
@@ -130,19 +136,28 @@ class RateLimiter:
         return None if available else ready_at
 
     def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
-        """Count messages exempt from limits, in the transaction that claims them, so that others wait longer."""
+        """Count messages exempt from the limits, in the transaction that claims them.
+
+        They make other messages wait longer.
+        """
         self._usage = None
         self.count_messages(session, messages, now)
 
     def _first_handover(self, session: Session, now: datetime) -> datetime | None:
-        """Return when this installation first handed something over; None if never, or in the future."""
+        """Return when this installation first handed over a message.
+
+        Return None if it never has, or if the stored time is in the future.
+        """
         if self.first_handover_at is None:
             self.first_handover_at = read_first_handover(session, now)
         return self.first_handover_at
 
 
 def read_first_handover(session: Session, now: datetime) -> datetime | None:
-    """Return when this installation first handed something over under a limit; None if never, or in the future."""
+    """Return when this installation first handed over a message under a limit.
+
+    Return None if it never has, or if the stored time is in the future.
+    """
     stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
     first = datetime.fromisoformat(stored["at"]) if stored else None
     return first if first and first <= now else None
@@ -150,7 +165,10 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """One claim's use of the domain limits. The first message to a limited domain locks the rows of all limits."""
+    """The use of the domain limits by one claim.
+
+    The first message to a limited domain locks the rows of all limits.
+    """
 
     session: Session
     limits: DomainLimits
@@ -158,20 +176,20 @@ class DomainLimitClaim:
     _is_begun: bool = False
 
     def take_turn(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
-        """Count a message that may be sent now, and return None, or else return the time until which it's postponed."""
+        """Count a message that may be sent now and return None, or return the time until which it's postponed."""
         if not self._is_begun and domain_tag in self.limits.by_domain:
             self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
             self._is_begun = True
         return self.limits.take_turn(domain_tag, self.now, fresh=fresh)
 
     def save(self) -> None:
-        """Store when each domain that got messages may get more."""
+        """Store when more messages may be sent to each domain that was used."""
         if self._is_begun:
             _save_ready_times(self.session, self.limits.ready_times())
 
 
 def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
-    """Return what was sent under the limit per second."""
+    """Return the messages counted under the limit per second."""
     query = select(SendSpacingState.ready_at, SendSpacingState.recent).where(
         SendSpacingState.name == _WHOLE_INSTALLATION
     )
@@ -182,7 +200,10 @@ def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
 
 
 def _lock_usage(session: Session) -> RateUsage:
-    """Return what was sent under the limit per second; other processes wait until this transaction ends."""
+    """Lock and return the messages counted under the limit per second.
+
+    Other processes wait until this transaction ends.
+    """
     usage = _read_usage(session, lock=True)
     if usage != RateUsage():
         return usage
@@ -197,7 +218,10 @@ def _save_usage(session: Session, usage: RateUsage) -> None:
 
 
 def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
-    """Return when each of these limits allows more; other processes wait until this transaction ends."""
+    """Lock these limits, and return when each allows more messages.
+
+    Other processes wait until this transaction ends.
+    """
     query = select(SendSpacingState.name, SendSpacingState.ready_at).where(SendSpacingState.name.in_(names))
     query = query.order_by(SendSpacingState.name).with_for_update()
     ready_times = {row.name: row.ready_at for row in session.execute(query)}
@@ -221,7 +245,7 @@ def _add_to_minute(session: Session, messages: int, now: datetime) -> None:
 
 
 def delete_old_counts(database: Database, *, now: datetime) -> int:
-    """Delete rows that limits no longer need, and return the number of deleted minute counts."""
+    """Delete rows that limits no longer need, and return the number of deleted minutes."""
     long_ago = now - COUNTS_KEPT_FOR
     with database.write() as session:
         session.execute(delete(SendSpacingState).where(SendSpacingState.ready_at < long_ago))

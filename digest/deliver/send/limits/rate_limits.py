@@ -1,9 +1,10 @@
-"""Pure decisions on how fast messages may be sent, from counts per minute, the time, and servers' replies.
+"""Pure decisions about how fast messages may be sent, from counts per minute, the time, and servers' replies.
 
-Limits apply to the whole installation over sliding windows: an hour is any 60 minutes, and a day any 24 hours. A
-minute's count stays in the window until all of that minute has left it, so a limit is never exceeded, but is used up to
-a minute late. A domain's messages are spaced (`SpacedRate`), and limits per second are spread and counted
-(`RollingWindowRate`); neither exceeds its limit in any window.
+Limits apply to the whole installation and to sliding windows, so an hour is any 60 minutes, and a
+day is any 24 hours. A minute's count stays in the window until the whole minute has left it. A
+limit is therefore never exceeded, but it's used up to a minute late. A domain's messages are spaced
+(`SpacedRate`), and messages under a limit per second are spread and counted (`RollingWindowRate`).
+Neither exceeds its limit in any window.
 """
 
 import math
@@ -15,22 +16,32 @@ from datetime import UTC, datetime, timedelta
 from digest.settings import UsageLimitSettings
 
 SECOND, MINUTE, HOUR, DAY = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
-RECOVERY_INTERVAL = timedelta(minutes=5)  # without a refusal, after which a domain's allowance doubles
-MAX_DOUBLINGS = 6  # after which a domain without a cap is unlimited again
-MAX_CLOCK_SKEW = timedelta(minutes=1)  # between machines; a clock that was set back further doesn't stop sending
-HANDOVER_JITTER = timedelta(milliseconds=100)  # how much later than claimed messages may be sent
-METERED_JITTER = timedelta(milliseconds=10)  # the same for rates where a hundredth matters
-_MAX_BURST_SHARE = 20  # 1/20 of a span's messages, but at least one, may be sent at once
-_SPACED_SHARE = 100  # 1/100 of a spaced rate, at least one, may be sent at once; as much delay is made up for
-_MAX_CATCH_UP_SHARE = 2  # half of a span may be made up for
-_SLOTS_PER_SPAN = 100  # in each of which claims are counted together
+# The time without a refusal after which a domain's allowance is doubled.
+RECOVERY_INTERVAL = timedelta(minutes=5)
+MAX_DOUBLINGS = 6  # after which a domain without a cap is no longer limited
+# The largest difference between machines' clocks. If a clock was set back further, sending isn't stopped.
+MAX_CLOCK_SKEW = timedelta(minutes=1)
+# The longest time between claiming and sending a message.
+HANDOVER_JITTER = timedelta(milliseconds=100)
+# The same for rates where a hundredth matters.
+METERED_JITTER = timedelta(milliseconds=10)
+# A twentieth of a span's messages, but at least one, may be sent at once.
+_MAX_BURST_SHARE = 20
+# A hundredth of a domain's messages, but at least one, may be sent at once. Delays of up to the
+# same share are made up for.
+_SPACED_SHARE = 100
+# Delays of up to half of a span are made up for.
+_MAX_CATCH_UP_SHARE = 2
+# The claims in one slot are counted together.
+_SLOTS_PER_SPAN = 100
 _NEVER = datetime(1, 1, 2, tzinfo=UTC)
-_MAX_COUNTED_DOMAINS = 10_000  # domains whose messages are counted this minute, largest first
+# The number of domains whose messages are counted this minute.
+_MAX_COUNTED_DOMAINS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A limit of `max_messages` in any window of `span`, described in words by `description`."""
+    """A limit of `max_messages` in any window of `span`, with a `description` in words."""
 
     max_messages: int
     span: timedelta
@@ -39,7 +50,10 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class SendAllowance:
-    """The number of messages that may be sent now; if none, when more may be (`available_at`) and the `reason`."""
+    """The number of messages that may be sent now.
+
+    If it's 0, `available_at` is when more may be sent, and `reason` explains why.
+    """
 
     messages: int
     available_at: datetime | None = None
@@ -49,7 +63,7 @@ class SendAllowance:
 def list_current_rate_limits(
     limits: UsageLimitSettings, first_handover_at: datetime | None, now: datetime
 ) -> tuple[RateLimit, ...]:
-    """Return the current limits; `first_handover_at` is when this installation first handed something over.
+    """Return the current limits of an installation that first handed over a message at `first_handover_at`.
 
     A new sender warms up: `limits.warm_up` lists how many messages may be sent on each of its first days.
     """
@@ -66,9 +80,9 @@ def list_current_rate_limits(
 def count_sending_days(
     limits: UsageLimitSettings, messages: int, first_handover_at: datetime | None, now: datetime
 ) -> int:
-    """Return how many days sending `messages` takes from now, by the warm-up and the hourly limit; 1 is within a day.
+    """Return how many days it takes to send `messages` from now, given the warm-up and the hourly limit.
 
-    Other messages, and those sent in the day before, aren't counted.
+    One means within a day. Other messages, including those sent in the last 24 hours, aren't counted.
     """
     day = max(0, (now - first_handover_at) // DAY) if first_handover_at else 0
     per_day = limits.send_per_hour * (DAY // HOUR)
@@ -83,7 +97,10 @@ def count_sending_days(
 def compute_send_allowance(
     rate_limits: Iterable[RateLimit], minute_counts: Iterable[tuple[datetime, int]], now: datetime
 ) -> SendAllowance:
-    """Return how many messages the limits still allow, given (minute, messages handed over in it)."""
+    """Return how many messages the limits still allow.
+
+    `minute_counts` contains pairs of a minute and the number of messages handed over in it.
+    """
     counts = sorted(minute_counts)
     allowances = [_allowance_under_limit(limit, counts, now) for limit in rate_limits]
     exhausted = [allowance for allowance in allowances if not allowance.messages]
@@ -97,7 +114,7 @@ def _allowance_under_limit(
     counts: list[tuple[datetime, int]],
     now: datetime,
 ) -> SendAllowance:
-    # Minutes further in the future are from before the clock was set back.
+    # Minutes further in the future were counted before the clock was set back.
     span = rate_limit.span
     past = [(minute, count) for minute, count in counts if minute <= now + span]
     inside = [(minute + MINUTE + span, count) for minute, count in past if minute + MINUTE + span > now]
@@ -113,10 +130,10 @@ def _allowance_under_limit(
 
 @dataclass(frozen=True, slots=True)
 class SpacedRate:
-    """A rate of up to `max_burst` messages at once, each followed by an `interval` before others may be sent.
+    """A rate of up to `max_burst` messages at once, each followed by an `interval` before the next one may be sent.
 
-    Delays of a process are made up for, up to `tolerance`. In any window, all but the last burst have been paid for
-    within the window and the tolerance before it (GCRA, ITU-T I.371).
+    Delays of a process are made up for, up to `tolerance`. In any window, all messages but the last
+    burst have been paid for within the window and the tolerance before it (GCRA, ITU-T I.371).
     """
 
     max_burst: int
@@ -127,15 +144,16 @@ class SpacedRate:
     def from_limit(cls, max_messages: float, span: timedelta) -> "SpacedRate":
         """Return the rate with at most `max_messages`, rounded up, in any window of `span`."""
         burst = max(1, int(max_messages / _SPACED_SHARE))
-        # A slow rate loses little to delays.
+        # A slow rate loses little because of delays.
         tolerance = span / _SPACED_SHARE * min(1, max_messages / _SPACED_SHARE)
         paid_span = span + HANDOVER_JITTER + tolerance
         return cls(burst, paid_span / (max_messages - burst + 1), tolerance)
 
     def paid_until(self, ready_at: datetime, now: datetime) -> datetime:
-        """Return when the intervals of all sent messages end: `ready_at`, but at least `now` less the tolerance.
+        """Return when the intervals of all sent messages end.
 
-        Return `now` if `ready_at` is later than a correct clock allows.
+        That's `ready_at`, but no earlier than `now` minus the tolerance. Return `now` if `ready_at`
+        is later than a correct clock would allow.
         """
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(ready_at, now - self.tolerance) if ready_at <= latest else now
@@ -147,7 +165,7 @@ class SpacedRate:
 
 @dataclass(frozen=True, slots=True)
 class RateUsage:
-    """The messages sent under a rolling rate: when their intervals end (`paid_until`), and their numbers by time."""
+    """The messages sent under a rolling rate: when their intervals end (`paid_until`), and their counts by time."""
 
     paid_until: datetime = _NEVER
     recent: tuple[tuple[datetime, int], ...] = ()
@@ -155,11 +173,11 @@ class RateUsage:
 
 @dataclass(frozen=True, slots=True)
 class RollingWindowRate:
-    """A rate of at most `max_messages` in any window of `span`, spread over it, with nearly as many on average.
+    """A rate of at most `max_messages` in any window of `span`, spread over it, and nearly as high on average.
 
-    Messages are spaced with a tolerance (GCRA, ITU-T I.371), so that a process's delays are made up for. By itself,
-    that would allow half as many again in a window, so messages in the window are counted as well. If each claim is
-    late by a hundredth of a span, a hundredth of the rate is lost.
+    Messages are spaced with a tolerance (GCRA, ITU-T I.371), so that a process's delays are made up
+    for. By itself, that would allow 50% more messages in a window, so the messages in the window are
+    counted as well. If each claim is late by a hundredth of a span, a hundredth of the rate is lost.
     """
 
     max_messages: int
@@ -182,7 +200,10 @@ class RollingWindowRate:
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
     def compute_allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
-        """Return how many messages may be sent now, and when: `now`, or if none may, the time from which more may be."""
+        """Return how many messages may be sent now, and when.
+
+        The time is `now`, or if none may be sent, the time from which more may be.
+        """
         paid_until = self._paid_until(usage, now)
         inside = self._count_inside(usage, now)
         used = sum(count for _, count in inside)
@@ -196,7 +217,7 @@ class RollingWindowRate:
         return min(free, max(self.max_burst, (now - paid_until) // self.interval + 1)), now
 
     def add_messages(self, usage: RateUsage, messages: int, now: datetime) -> RateUsage:
-        """Return the usage after sending `messages` more."""
+        """Return the usage after sending `messages` more messages."""
         paid_until = self._paid_until(usage, now) + self.interval * messages
         recent, slot = self._count_inside(usage, now), self.span / _SLOTS_PER_SPAN
         if recent and (recent[-1][0] - _NEVER) // slot == (now - _NEVER) // slot:
@@ -209,7 +230,7 @@ class RollingWindowRate:
         return self.span + METERED_JITTER
 
     def _paid_until(self, usage: RateUsage, now: datetime) -> datetime:
-        """Return until when everything is paid for, bounded by the catch-up and by what a correct clock allows."""
+        """Return when everything is paid for, limited by the catch-up and by what a correct clock would allow."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(usage.paid_until if usage.paid_until <= latest else _NEVER, now - self.span / _MAX_CATCH_UP_SHARE)
 
@@ -219,14 +240,14 @@ class RollingWindowRate:
 
 @dataclass(slots=True)
 class _DomainLimit:
-    """The messages that a domain may get per minute and in this claim, and the end of its queue."""
+    """The number of messages that a domain may receive per minute and in this claim, and the end of its queue."""
 
     allowed_per_minute: float
-    cap_per_minute: float | None  # by the settings; None if they don't set one
+    cap_per_minute: float | None  # from the settings, or None
     slowed_at: datetime | None = None
     doublings: int = 0
     queue_ends_at: datetime = _NEVER
-    paid_until: datetime = _NEVER  # from the row that all processes share, as of this claim
+    paid_until: datetime = _NEVER  # from the row that all processes share, at the time of this claim
     ready_at: datetime = _NEVER  # when the next message may be sent
     messages_left: int = 0  # in this claim
     messages_taken: int = 0
@@ -238,21 +259,25 @@ class _DomainLimit:
         return SpacedRate.from_limit(self.allowed_per_minute, MINUTE)
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:
-        """Begin a claim with the time stored in the shared row."""
+        """Begin a claim, given the time stored in the shared row."""
         self.paid_until = self.rate.paid_until(ready_at, now)
         self.messages_left = self.rate.available_messages(self.paid_until, now)
         self.ready_at = max(now, self.paid_until)
         self.messages_taken = self.postponed_again = 0
 
     def take_turn(self, now: datetime, *, fresh: bool) -> datetime | None:
-        """Return None if a message may be sent now, or else its turn; a fresh one doesn't overtake others."""
+        """Return None if a message may be sent now, or the time of its turn.
+
+        A fresh message doesn't overtake others.
+        """
         interval = self.rate.interval
         if self.messages_left and not (fresh and self.queue_ends_at > now):
             self.messages_left -= 1
             self.messages_taken += 1
             self.ready_at = self.paid_until + interval * self.messages_taken
             return None
-        if not fresh:  # it came too early, or others came late; it keeps its place as well as possible
+        # The message came too early or others came late. It keeps its place as far as possible.
+        if not fresh:
             self.postponed_again += 1
             return self.ready_at + interval * (self.postponed_again - 1)
         place = max(self.queue_ends_at, self.ready_at)
@@ -260,7 +285,10 @@ class _DomainLimit:
         return place
 
     def recover_allowance(self, now: datetime) -> bool:
-        """Double the allowance for each interval without a refusal; return whether the domain is unlimited again."""
+        """Double the allowance for each interval without a refusal.
+
+        Return True if the domain is no longer limited.
+        """
         while self.slowed_at is not None and now - self.slowed_at >= RECOVERY_INTERVAL:
             self.slowed_at += RECOVERY_INTERVAL
             self.allowed_per_minute *= 2
@@ -274,8 +302,8 @@ class _DomainLimit:
 class DomainLimits:
     """The limited domains, by tag: those with a cap, and those whose servers asked for fewer messages.
 
-    It lives as long as one run and contains rates and queues. The times until which messages are paid for are shared by
-    all processes.
+    An object contains the rates and queues of one run. The times until which messages are paid for
+    are shared by all processes.
     """
 
     caps_per_hour: Mapping[str, int] = field(default_factory=dict)  # messages per hour
@@ -287,7 +315,10 @@ class DomainLimits:
         self.by_domain = {tag: _DomainLimit(cap / 60, cap / 60) for tag, cap in self.caps_per_hour.items()}
 
     def begin_claim(self, ready_times: Mapping[str, datetime], now: datetime) -> None:
-        """Begin a claim, given when each limited domain may get more; recovered domains become unlimited."""
+        """Begin a claim, and remove the domains that have recovered.
+
+        `ready_times` are the times when each limited domain may receive more.
+        """
         for tag, limit in list(self.by_domain.items()):
             if limit.recover_allowance(now):
                 del self.by_domain[tag]
@@ -295,7 +326,7 @@ class DomainLimits:
                 limit.begin_claim(ready_times[tag], now)
 
     def ready_times(self) -> dict[str, datetime]:
-        """Return when each domain that got messages in this claim may get more."""
+        """Return when each domain used in this claim may receive more messages."""
         return {tag: limit.ready_at for tag, limit in self.by_domain.items() if limit.messages_taken}
 
     def take_turn(
@@ -305,9 +336,9 @@ class DomainLimits:
         *,
         fresh: bool,
     ) -> datetime | None:
-        """Count a message that may be sent now, and return None, or else return the time until which it's postponed.
+        """Count a message that may be sent now and return None, or return the time until which it's postponed.
 
-        `fresh` says that the message has never been postponed.
+        `fresh` means that the message has never been postponed.
         """
         if domain_tag is None:
             return None
@@ -323,7 +354,10 @@ class DomainLimits:
         return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
-        """Halve a domain's allowance at its servers' request, at most once a minute; return whether it was halved."""
+        """Halve a domain's allowance at its servers' request, and return True if it was halved.
+
+        That's done at most once a minute.
+        """
         if domain_tag is None:
             return False
         limit = self.by_domain.get(domain_tag)

@@ -1,1 +1,1 @@
-"""Transactional email: queuing, wording, and sending."""
+"""Transactional emails: queuing, wording, and sending."""

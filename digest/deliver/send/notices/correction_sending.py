@@ -1,6 +1,7 @@
-"""Sending of corrections, which go to many people: at the rate of editions, and stopping if the message is refused.
+"""Sending of corrections, which go to many people.
 
-A refusal after the message was sent may be due to the message, so its delivery waits. If the server refuses too many,
+They're sent at the rate of editions, and stopped if the message is refused. A refusal after the
+message was sent may be due to the message, so its delivery waits. If the server refuses too many,
 the correction waits for an hour (`correction_waits`), and then probes are sent again.
 """
 
@@ -50,7 +51,8 @@ from digest.store.engine import Database
 from subscribers.crypto.keys import KeyRing
 from subscribers.loggers import get_logger
 
-MAX_LIMIT_WAIT = timedelta(minutes=1)  # longest sleep of a run until a rate limit allows more
+# The longest time that a run sleeps until a rate limit allows more messages.
+MAX_LIMIT_WAIT = timedelta(minutes=1)
 
 log = get_logger("notices")
 
@@ -66,12 +68,12 @@ class _CorrectionRun(NoticeRun):
 
     @property
     def was_just_accepted(self) -> bool:
-        """Whether the server accepted a message of the last batch, and its correction doesn't wait."""
+        """Whether the server accepted a message of the last batch, and its correction isn't waiting."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 
     def suspect_correction(self, session: Session, purpose: str) -> MessageSuspicion:
-        """Record which correction is claimed now, and return the suspicion about its message."""
+        """Record which correction is claimed now, and return the evidence about its message."""
         self.correction = purpose
         if purpose not in self.suspicions:
             accepted = count_deliveries(session, purpose)[DeliveryState.ACCEPTED]
@@ -79,7 +81,7 @@ class _CorrectionRun(NoticeRun):
         return self.suspicions[purpose]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Record a batch's results; a correction whose message is refused waits."""
+        """Record a batch's results, and make a correction wait if its message is refused."""
         suspicion = self.suspicions.get(self.correction)
         if suspicion is None:
             return super().note_result(result)
@@ -101,14 +103,17 @@ class _CorrectionRun(NoticeRun):
 
 
 def has_due_corrections(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_corrections` has anything to do; False while all sending is paused."""
+    """Return True if `send_due_corrections` has anything to do.
+
+    Return False while all sending is paused.
+    """
     if installation_hold.read_current_hold(session) is not None:
         return False
     return _find_correction_purpose(session, ClaimCursor(), now) is not None
 
 
 def _find_correction_purpose(session: Session, cursor: ClaimCursor, now: datetime) -> str | None:
-    """Return the purpose of a correction with a due delivery, after the cursor or else from the start."""
+    """Return the purpose of a correction with a due delivery, after the cursor or else from the start, or None."""
     approved = session.scalars(select(Correction).where(Correction.mail_approved_at.is_not(None)))
     waits = read_correction_waits(session)
     waiting = {purpose for purpose, wait in waits.items() if not wait.is_over(now)}
@@ -135,11 +140,11 @@ def send_due_corrections(
 ) -> Counter[HandoverStatus]:
     """Hand over all due corrections at the rate of editions, and count the results by status.
 
-    While the rate limits allow nothing, it waits with `sleep`, which may return early. It ends soon after `stopping`
-    returns True.
+    While the rate limits allow nothing, wait with `sleep`, which may return early. Return soon
+    after `stopping` returns True.
 
     Raises:
-        jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.
+        jinja2.TemplateError: an operator's template is broken; claimed deliveries keep waiting.
     """
     with open_notice_run(_CorrectionRun, database, provider, keys, settings, clock) as run:
         with database.write() as session:
@@ -160,7 +165,10 @@ def _claim_corrections(
     session: Session,
     stopping: Callable[[], bool],
 ) -> list[ClaimedNotice]:
-    """Claim as many corrections as the rate limits allow; if that's none, record when more are allowed."""
+    """Claim as many corrections as the rate limits allow.
+
+    If none are allowed, record when more are.
+    """
     if run.was_just_accepted:
         end_correction_wait(session, run.correction)
     _delete_recorded_notices(run, session)
@@ -177,7 +185,7 @@ def _claim_corrections(
     due = select_due_notices(now).where(Delivery.purpose == purpose)
     if suspicion.is_probing:
         avoided = select_domain_group_tag(Delivery.domain_tag).in_(sorted(filter(None, suspicion.avoided_domains)))
-        spread = due.order_by(avoided, Delivery.id)  # IDs are keyed hashes
+        spread = due.order_by(avoided, Delivery.id)  # the IDs are keyed hashes, so this order is random
         rows = session.execute(spread.limit(min(allowance.messages, PROBE_SIZE))).all()
     else:
         in_order = due.where(IS_AFTER_CURSOR).order_by(*CLAIM_ORDER)
@@ -194,7 +202,7 @@ def _claim_corrections(
 def _without_postponed(
     run: _CorrectionRun, session: Session, rows: Sequence[Any], domains_at_fault: Collection[str], now: datetime
 ) -> list[Any]:
-    """Return the rows to send now; postpone the others because of their domain's limit or refusals."""
+    """Return the rows to send now, and postpone the others because of their domain's limit or refusals."""
     domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
 
     def find_turn(row: Any) -> datetime | None:
@@ -210,7 +218,7 @@ def _without_postponed(
 
 
 def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> bool:
-    """Wait up to a minute until the rate limits allow more, and return whether to claim again."""
+    """Wait up to a minute until the rate limits allow more, and return True if more should be claimed."""
     if run.stop_reason or run.resumes_at is None:
         return False
     seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
@@ -220,7 +228,7 @@ def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> b
 
 
 def _delete_recorded_notices(run: _CorrectionRun, session: Session) -> None:
-    """Delete the queued content of the deliveries that the last batch ended, without searching all that wait."""
+    """Delete the queued content of the deliveries that ended in the last batch, without searching all waiting ones."""
     kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
     ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:

@@ -1,4 +1,4 @@
-"""The facts in a notice: its decrypted content, put into words."""
+"""The content of a transactional email, decrypted and put into words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import preference_changes
 from subscribers.subscriber_language import SubscriberLanguage
 
-# the page that each token opens; all others confirm
+# The page that a token of each kind opens. All other tokens open the confirmation page.
 _TOKEN_PAGES = {
     "data": "my-data",
     "move": "address",
@@ -33,6 +33,7 @@ _TOKEN_PAGES = {
     "stay": "stay",
     "staff": "staff",
 }
+# These aren't in every queued email.
 _OPTIONAL_FACTS = (
     "about_you",
     "by_you",
@@ -42,14 +43,15 @@ _OPTIONAL_FACTS = (
     "to_editor",
     "by_editor",
     "reason",
-)  # not in every queued notice
+)
 _MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
-_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "test_of", "to"})  # not shown as they are
+# These facts aren't shown unchanged.
+_UNWRITTEN = frozenset({"token", "expires_at", "first_change", "sent_from", "test_of", "to"})
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedNotice(ClaimedDelivery):
-    """A claimed notice with its kind and content."""
+    """A claimed transactional email with its kind and content."""
 
     kind: str
     facts: Mapping[str, Any]
@@ -58,7 +60,10 @@ class ClaimedNotice(ClaimedDelivery):
 def build_template_facts(
     database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice
 ) -> dict[str, str]:
-    """Return a notice's content in words, the same at every attempt, so that the bytes are the same, too."""
+    """Return the content of a transactional email in words.
+
+    It's the same at every attempt, so that the message is, too.
+    """
     stored, zone = notice.facts, settings.file.publication.zone
     language = choose_notice_language(settings, notice.kind)
     facts = dict.fromkeys(_OPTIONAL_FACTS, "")
@@ -89,7 +94,10 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
 
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
-    """Describe the preferences chosen until the email was due; later changes belong in the next email."""
+    """Describe the preferences chosen until the email was due.
+
+    Later changes are described in the next email.
+    """
     assert notice.person is not None, "preferences belong to a person"
     first_change = notice.facts["first_change"]
     with database.read() as session:
@@ -108,9 +116,10 @@ def _edition_facts(
     keys: KeyRing,
     notice: ClaimedNotice,
 ) -> dict[str, str]:
-    """Describe the next edition and the best of the newest one, as of when the email was due so that retries match.
+    """Describe the next edition and the best articles of the latest one, at the time when the email was due.
 
-    Only signed content is quoted: a newest edition without valid signatures isn't mentioned.
+    A retry therefore has the same content. Only signed content is quoted, so a latest edition
+    without valid signatures isn't mentioned.
     """
     zone, language, now = settings.file.publication.zone, settings.subscriber_language, notice.due_at
     with database.read() as session:

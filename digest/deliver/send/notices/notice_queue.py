@@ -1,4 +1,7 @@
-"""Queuing of notices: the delivery and its content are stored in the transaction that causes the notice."""
+"""Queuing of transactional emails.
+
+A delivery and its content are stored in the transaction that causes the email.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -16,13 +19,16 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store.models import Person
 
-MANY_TRIES = 2  # of a warning to an admin: with the sender before the action, and with today's
-# A literal, not a parameter, so that the index of notices that aren't corrections is used, however many of these there
-# are.
+# The number of attempts after which a warning to an admin was tried with the senders before and
+# after the action.
+MANY_TRIES = 2
+# These use a literal instead of a parameter, so that the index of urgent emails is used, however
+# many corrections there are.
 IS_URGENT = QueuedNoticeEmail.kind != literal_column("'correction'")
 IS_GUARD = QueuedNoticeEmail.kind == literal_column("'guard'")
 
-NoticeRows = tuple[dict[str, Any], dict[str, Any]]  # of the delivery, and of the notice's content
+# The values of the delivery, and those of the email's content.
+NoticeRows = tuple[dict[str, Any], dict[str, Any]]
 
 
 def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
@@ -39,7 +45,10 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
 def prepare_notices(
     keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
 ) -> list[NoticeRows]:
-    """Encrypt notices to people, as rows for `insert_notices`, outside of a write transaction."""
+    """Encrypt transactional emails to people, as rows for `insert_notices`.
+
+    This isn't done in a write transaction.
+    """
     return [_prepare_notice(keys, settings, request, now) for request in requests]
 
 
@@ -63,9 +72,9 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
 
 
 def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
-    """Queue up to 1,000 notices that have no delivery yet, and return their number. Idempotent.
+    """Queue up to 1,000 transactional emails that have no delivery yet, and return their number.
 
-    `columns` are delivery values that replace the defaults.
+    This is idempotent. `columns` are delivery values that replace the defaults.
     """
     ids = [delivery["id"] for delivery, _ in rows]
     stored = select(Delivery.id).where(Delivery.id.in_(ids))
@@ -89,7 +98,7 @@ def _insert_rows(
 
 
 def count_retried_admin_warnings(session: Session) -> int:
-    """Return the number of warnings to admins that were tried at least twice and are still waiting."""
+    """Return the number of waiting warnings to admins that were tried at least twice."""
     tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
     query = (
         select(func.count()).select_from(QueuedNoticeEmail).join(Delivery, Delivery.id == QueuedNoticeEmail.delivery)

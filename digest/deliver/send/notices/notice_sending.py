@@ -1,11 +1,12 @@
-"""Sending of notices, the emails that aren't editions: deliveries with purposes such as `confirm:…` and `welcome:…`.
+"""Sending of transactional emails, whose deliveries have purposes such as `confirm:…` and `welcome:…`.
 
-`notice_queue` stores the delivery in the transaction that causes the notice, and `send_due_notices` hands over due ones
-(`handover`). A notice's content, such as a token, is stored encrypted and deleted with the last attempt. If a notice
-went to many people and its status is unknown, the content is kept until that's resolved, so that it can be sent again.
+`notice_queue` stores a delivery in the transaction that causes the email, and `send_due_notices`
+hands over the due ones (`handover`). An email's content, such as a token, is stored encrypted and
+deleted with the last attempt. If an email went to many people and its status is unknown, its
+content is kept until that's resolved, so that it can be sent again.
 
-People wait for a confirmation or a link, so these don't wait for rate limits, but count toward them. Corrections go to
-many, so `correction_sending` hands them over in separate runs.
+People wait for a confirmation or a link, so these emails aren't delayed by rate limits, but count
+toward them. Corrections go to many people, so `correction_sending` hands them over in separate runs.
 """
 
 from collections import Counter
@@ -52,17 +53,21 @@ from subscribers.loggers import get_logger
 from subscribers.store import one_time_tokens
 from subscribers.store.models import Person
 
-BATCH_SIZE = 20  # messages claimed at once, each rendered individually
-RETRY_PAUSE = timedelta(minutes=1)  # after a server refused everything, unless the provider asks for longer
+# The number of emails claimed at once. Each is rendered individually.
+BATCH_SIZE = 20
+# The time to wait after a server has refused everything, unless the provider asks for more.
+RETRY_PAUSE = timedelta(minutes=1)
 
-TO_EDITORS = frozenset(
-    {"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"}
-)  # to the editors, if the request contains no address
+# The kinds of emails that go to the editors if the request contains no address.
+TO_EDITORS = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 log = get_logger("notices")
 
 
 def has_due_notices(session: Session, *, now: datetime) -> bool:
-    """Return whether `send_due_notices` has anything to do; while all sending is paused, only exempt emails count."""
+    """Return True if `send_due_notices` has anything to do.
+
+    While all sending is paused, only exempt emails count.
+    """
     condition = _leaving_notices(session)
     if condition is None:
         return False
@@ -71,7 +76,10 @@ def has_due_notices(session: Session, *, now: datetime) -> bool:
 
 
 def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta) -> None:
-    """Postpone all due notices because the provider can't be opened and retrying every second wouldn't help."""
+    """Postpone all due transactional emails.
+
+    Retrying every second wouldn't help while the provider can't be opened.
+    """
     is_queued = QueuedNoticeEmail.delivery == Delivery.id
     due = select(Delivery.id).join(QueuedNoticeEmail, is_queued).where(build_due_condition(now))
     next_try_at = now + delay
@@ -81,10 +89,10 @@ def postpone_due_notices(database: Database, *, now: datetime, delay: timedelta)
 
 
 def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
-    """Return the condition for notices that may be sent now, or None if none may.
+    """Return the condition for emails that may be sent now, or None if none may be.
 
-    Emails about guarded actions are exempt from a pause, which would otherwise suppress its own warnings. Nothing may
-    be sent from an installation that may be a copy.
+    Emails about guarded actions are exempt from a pause, which would otherwise suppress the
+    warnings about it. Nothing may be sent from an installation that may be a copy.
     """
     hold = installation_hold.read_current_hold(session)
     if hold is None:
@@ -93,7 +101,10 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
 
 
 def build_due_condition(now: datetime) -> ColumnElement[bool]:
-    """Return the condition for due rows, to be found by their notice or by the index of claims."""
+    """Return the condition for due deliveries.
+
+    They're found by their emails or by the index of claims.
+    """
     return is_in_state(DeliveryState.WAITING) & (Delivery.next_try_at <= now)
 
 
@@ -102,7 +113,7 @@ RunT = TypeVar("RunT", bound="NoticeRun")
 
 @dataclass(kw_only=True)
 class NoticeRun(HandoverRun):
-    """One run of `send_due_notices` over the due notices."""
+    """A run of `send_due_notices` over the due emails."""
 
     composer: NoticeComposer
     rate_limiter: RateLimiter
@@ -132,12 +143,13 @@ def send_due_notices(
     clock: Callable[[], datetime],
     stopping: Callable[[], bool] = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over due notices, except corrections, until none are due or the provider asks to stop; count by status.
+    """Hand over due transactional emails, except corrections, and count the results by status.
 
-    Once `stopping` returns True, no more are claimed, and the rest waits for the next process.
+    Return once none are due, or once the provider asks to stop. Once `stopping` returns True, no
+    more are claimed, and the rest wait for the next process.
 
     Raises:
-        jinja2.TemplateError: an operator template is broken; claimed deliveries keep waiting.
+        jinja2.TemplateError: an operator's template is broken; claimed deliveries keep waiting.
     """
     with open_notice_run(NoticeRun, database, provider, keys, settings, clock) as run:
         hand_over_batches(run, lambda session: _claim_notices(run, session, stopping), partial(recheck_recipients, run))
@@ -153,7 +165,10 @@ def open_notice_run(
     settings: Settings,
     clock: Callable[[], datetime],
 ) -> Iterator[RunT]:
-    """Open a run over notices; if it ends early, log why the remaining notices are waiting."""
+    """Open a run over transactional emails.
+
+    If it ends early, log why the remaining emails are waiting.
+    """
     recover_dead_and_silent_runs(database, settings, keys, now=clock())
     with (
         open_run_file(settings.runs_folder, read_database_instance_id(database), BATCH_SIZE) as run_file,
@@ -181,19 +196,20 @@ def _claim_notices(
     session: Session,
     stopping: Callable[[], bool],
 ) -> list[ClaimedNotice]:
-    """Claim due notices, withdraw those that may no longer be sent, and delete the content of finished ones."""
+    """Claim due emails, withdraw those that may no longer be sent, and delete the content of finished ones."""
     claimed = []
     condition = None if run.stop_reason else _leaving_notices(session)
     if condition is not None and not stopping():
         now = run.clock()
         in_order = select_due_notices(now).where(condition).order_by(IS_GUARD.desc(), Delivery.next_try_at)
         rows = session.execute(in_order.limit(BATCH_SIZE)).all()
-        # Each warning is claimed alone, since the server may refuse another's sender and then accept nothing more.
+        # Each warning is claimed alone, because the server may refuse another email's sender and
+        # then accept nothing more.
         starts_with_warning = bool(rows) and rows[0].kind == "guard"
         claimed = claim_notice_rows(run, session, rows[:1] if starts_with_warning else rows, now)
         run.rate_limiter.count_urgent_messages(session, len(claimed), run.clock())
     if not claimed:
-        run.may_claim(session)  # records why the others wait
+        run.may_claim(session)  # records why the others are waiting
     delete_finished_notices(session, IS_URGENT)
     return claimed
 
@@ -204,7 +220,7 @@ def claim_notice_rows(
     rows: Sequence[Any],
     now: datetime,
 ) -> list[ClaimedNotice]:
-    """Claim rows of `select_due_notices`; end those that were tampered with or may no longer be sent."""
+    """Claim rows of `select_due_notices`, and end those that were tampered with or may no longer be sent."""
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
@@ -219,18 +235,18 @@ def claim_notice_rows(
 
 
 def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
-    """Return whether a notice's link was used or replaced while the notice waited."""
+    """Return True if an email's link was used or replaced while the email was waiting."""
     return "token" in notice.facts and one_time_tokens.has_token_ended(session, notice.facts["token"])
 
 
 def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
-    """Return whether a notice's link was made for the person's current address."""
+    """Return True if an email's link was made for the person's current address, or if it has no link."""
     token = notice.facts.get("token") if notice.person is not None else None
     return token is None or one_time_tokens.is_token_made_for(session, token, address)
 
 
 def select_due_notices(now: datetime) -> Any:
-    """Return the query that selects due notices with their content, and locks them."""
+    """Return the query that selects due emails with their content and locks them."""
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
     tag = select_domain_group_tag(Delivery.domain_tag).label("domain_tag")
@@ -251,7 +267,7 @@ def select_due_notices(now: datetime) -> Any:
 
 
 def delete_finished_notices(session: Session, condition: ColumnElement[bool]) -> None:
-    """Delete the queued content of finished notices that match a condition."""
+    """Delete the queued content of finished emails that match a condition."""
     may_be_sent_again = is_in_state(DeliveryState.UNCERTAIN) & QueuedNoticeEmail.kind.in_(BULK_KINDS)
     still_open = select(Delivery.id).where(
         Delivery.id == QueuedNoticeEmail.delivery, or_(is_in_state(*OPEN_STATES), may_be_sent_again)
@@ -261,18 +277,18 @@ def delete_finished_notices(session: Session, condition: ColumnElement[bool]) ->
 
 
 def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | None:
-    """Return a notice, or None if its rows were tampered with.
+    """Return an email with its decrypted content, or None if its rows were tampered with.
 
-    The ID is derived from kind and person, and the facts are bound to the ID.
+    The delivery's ID is derived from the kind and person, and the content is bound to the ID.
     """
-    purpose = str(row.purpose)  # SQLite would allow bytes in it
+    purpose = str(row.purpose)  # SQLite would allow bytes here
     message = (row.id, row.person, row.message_id)
     genuine = find_genuine_ids(run.keys, purpose, [message])
     if not genuine or row.kind != purpose.partition(":")[0]:
         return None
     try:
         facts = decrypt_json(run.keys, (row.ciphertext, row.key_id), bound_to=f"notice {row.id}")
-    except (DecryptionError, KeyFileError):  # a damaged row mustn't hold up the ones after it
+    except (DecryptionError, KeyFileError):  # a damaged row must not hold up the following ones
         return None
     return ClaimedNotice(
         delivery_id=row.id,
@@ -289,7 +305,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 
 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
-    """Check again, right before the handover, who may get these notices, and return the tasks that remain."""
+    """Check again, right before the handover, who may receive these emails, and return the remaining tasks."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [
@@ -303,7 +319,10 @@ def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list
 def _permitted_addresses(
     run: NoticeRun, session: Session, notices: Iterable[ClaimedNotice], now: datetime
 ) -> dict[tuple[int | None, str], str]:
-    """Return the addresses that may get their notice now, by person and kind; without a person, the editors'."""
+    """Return the addresses that may receive their emails now, by person and kind.
+
+    An email without a person goes to the editors.
+    """
     requested = [(notice.person, notice.kind) for notice in notices]
     sender = run.settings.file.sender
     to_people = [(person, kind) for person, kind in requested if person is not None]
@@ -342,16 +361,20 @@ def _compose_message(run: NoticeRun, notice: ClaimedNotice, address: str) -> Out
 
 
 def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
-    """Return a notice's sender; for a warning, alternate between the sender before the action and today's.
+    """Return an email's sender.
 
-    The server may accept only one of them, since the change may have broken or fixed the sender.
+    Warnings alternate between the sender before the action and the current one. The server may
+    accept only one of them, because the change may have broken or fixed the sender.
     """
     before = notice.facts.get("sent_from") if notice.tries % 2 == 0 else None
     return settings.file.sender.model_copy(update=before)
 
 
 def _link_tokens(run: NoticeRun, notice: ClaimedNotice, address: str) -> tuple[str, str]:
-    """Return the unsubscribe and preferences tokens for an email to a subscriber; empty for other emails."""
+    """Return the unsubscribe and preferences tokens for an email to a subscriber.
+
+    For other emails, they're empty.
+    """
     if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
         return "", ""
     with run.database.read() as session:

@@ -1,1 +1,1 @@
-"""Refusals, and when they stop a run."""
+"""Refusals, and the rules by which they stop a run."""

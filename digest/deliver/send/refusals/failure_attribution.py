@@ -1,15 +1,17 @@
-"""A pure decision on whether refusals are due to certain recipient domains or to the edition.
+"""A pure decision about whether refusals are due to certain recipient domains or to the edition.
 
-A single domain that accounts for the refusals is set aside, and sending to others goes on. If there are several, the
-sender is the more likely cause, so everything pauses.
+If a single domain accounts for the refusals, it's set aside, and sending to others continues. If
+several do, the sender is the more likely cause, so everything is paused.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeVar
 
-_MAJORITY = 0.5  # share of the other failures that one domain must have to account for them
-_MIN_FAILURES, _FAILED_SHARE = 2, 0.5  # of what a domain was handed, to set it aside when everything pauses
+# The share of the other failures that one domain must have to account for them.
+_MAJORITY = 0.5
+# A domain that refused this many of its messages, and this share, is set aside when everything is paused.
+_MIN_FAILURES, _FAILED_SHARE = 2, 0.5
 
 
 class FailureCount(Protocol):
@@ -29,7 +31,7 @@ F = TypeVar("F", bound=FailureCount)
 
 @dataclass(frozen=True, slots=True)
 class FailureAttribution:
-    """The domains at fault, by tag with the reason, and why everything should pause, or an empty string."""
+    """The domains at fault, by tag with the reason, and why everything should be paused, or ""."""
 
     domains: dict[str, str] = field(default_factory=dict)
     pause_reason: str = ""
@@ -42,10 +44,11 @@ def find_domains_at_fault(
     explain: Callable[[F, int], str],
     at_fault: Mapping[str, str],
 ) -> FailureAttribution:
-    """Decide which domains are at fault in addition to `at_fault`, and whether everything should pause.
+    """Decide which domains are at fault in addition to `at_fault`, and whether everything should be paused.
 
-    `failures` and `handed_over` are by domain tag; `total` is what all domains were handed. `explain` returns why a
-    number of failures among a number of messages is too many, or an empty string if it's acceptable.
+    `failures` and `handed_over` are by domain tag, and `total` is the number of messages to all
+    domains. `explain` returns why a number of failures among a number of messages is too many, or
+    "" if it's acceptable.
     """
     domains = dict(at_fault)
     reasons = {tag: explain(count, handed_over.get(tag, 0)) for tag, count in failures.items()}
@@ -61,7 +64,7 @@ def find_domains_at_fault(
         top = max(rest, key=lambda tag: rest[tag])
         is_one_domain = top and rest[top] > _MAJORITY * sum(rest.values())
         if not top or not is_one_domain or explain_others(domains | {top: why}):
-            # Set these aside, too, so that someone who resumes doesn't have to do it for each.
+            # Set these aside, too, so that someone who resumes sending doesn't have to do it for each one.
             return FailureAttribution(dict.fromkeys(_find_refusing(failures, handed_over), why) | domains, why)
         domains[top] = why
     return FailureAttribution(domains, explain_others({}) if len(domains) > 1 else "")
@@ -71,7 +74,7 @@ def _find_refusing(
     failures: Mapping[str | None, F],
     handed_over: Mapping[str | None, int],
 ) -> list[str]:
-    """Return the domains that refused most of what they were handed."""
+    """Return the domains that refused most of their messages."""
     return [
         tag
         for tag, count in failures.items()

@@ -1,13 +1,15 @@
-"""Detection of whether a mail server refuses the message, or a variant, rather than individual subscribers.
+"""Detection of whether a mail server refuses the message, or a variant of it, rather than individual subscribers.
 
-A refusal after the message was sent may be due to either, so its delivery waits and is retried. Until any message of
-the edition was accepted, probes are sent: to a few subscribers at other domains, then to a few from the whole list. If
-none of those is accepted either, the message is at fault. Afterward, each variant is judged by its latest messages: one
-that the server starts to refuse is set aside while the others go on. If several are, or there's no other, the edition
-pauses.
+A refusal after the message was sent may be due to either, so its delivery waits and is retried.
+Until a message of the edition is accepted, probes are sent: first to a few subscribers at other
+domains, and then to a few from the whole list. If none of those are accepted either, the message is
+at fault. Afterward, each variant is evaluated by its latest messages. A variant that the server
+starts to refuse is set aside while the others continue. If several are refused, or there's only
+one, the edition is paused.
 
-A refusal that blames the recipient domain counts against the domain instead. A domain that refuses too many of its
-latest messages is set aside, and its subscribers wait. If several do, the edition pauses.
+A refusal that blames the recipient domain counts against the domain instead. A domain that refuses
+too many of its latest messages is set aside, and its subscribers wait. If several domains do, the
+edition is paused.
 """
 
 from collections import Counter, defaultdict, deque
@@ -22,29 +24,33 @@ PROBE_SIZE = 5  # subscribers in each of the two probes
 WINDOW_SIZE = 50  # latest messages of a variant, of a domain, or of the edition
 MIN_REFUSALS = 5  # within a window, before a variant is at fault
 MIN_REFUSED_SHARE = 0.1  # within a window
-MAX_TRIES = 4  # for a message whose variant isn't at fault
+# The number of attempts for a message whose variant isn't at fault.
+MAX_TRIES = 4
 
 _Judged = tuple[SendTask, MessageOutcome]
 
 
 @dataclass(slots=True)
 class MessageSuspicion:
-    """A run's evidence that its message is at fault.
+    """A run's evidence about whether its message is at fault.
 
-    It sends probes if `suspect_reply` is set and nothing was accepted.
+    Probes are sent if `suspect_reply` is set and nothing was accepted.
     """
 
-    was_accepted: bool  # for any subscriber, including earlier runs
+    was_accepted: bool  # by any subscriber's server, including in earlier runs
     suspect_reply: str = ""
     suspect_domains: set[str | None] = field(default_factory=set)
-    probes_refused: int = 0  # subscribers
-    pause_reason: str = ""  # set if several domains or variants are at fault, or the only variant
-    domains_at_fault: dict[str, str] = field(default_factory=dict)  # including variants, by tag with the reason
-    exempt_domains: frozenset[str] = frozenset()  # domains that someone decided to send to regardless
+    probes_refused: int = 0  # the number of subscribers
+    # Set if several domains or variants are at fault, or if the only variant is.
+    pause_reason: str = ""
+    # The reasons by tag, which includes variants.
+    domains_at_fault: dict[str, str] = field(default_factory=dict)
+    # The domains that someone decided to send to regardless.
+    exempt_domains: frozenset[str] = frozenset()
     _accepted_by_variant: defaultdict[str, deque[bool]] = field(
         default_factory=lambda: defaultdict(lambda: deque(maxlen=WINDOW_SIZE))
     )
-    # Only for domains that refused something.
+    # These are only kept for domains that refused a message.
     _accepted_by_domain: dict[str, deque[bool]] = field(default_factory=dict)
     _latest: deque[tuple[str | None, bool]] = field(default_factory=lambda: deque(maxlen=WINDOW_SIZE))
 
@@ -65,14 +71,14 @@ class MessageSuspicion:
 
     @property
     def stop_reason(self) -> str:
-        """The reason to stop, once there are no more subscribers to probe."""
+        """The reason to stop once there are no more subscribers to probe."""
         return (
             f"the mail server refused every message of this edition so far: {self.suspect_reply}. "
             "These subscribers will be tried again."
         )
 
     def judge_batch(self, batch: FinishedTaskBatch) -> FinishedTaskBatch:
-        """Add a batch's outcomes to the evidence, and return the batch with refusals to be judged later as deferrals."""
+        """Add a batch's outcomes to the evidence, and return the batch with undecided refusals as deferrals."""
         outcomes = batch.outcome.outcomes
         self.was_accepted |= any(outcome.result is HandoverStatus.ACCEPTED for outcome in outcomes)
         outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
@@ -105,12 +111,12 @@ class MessageSuspicion:
                 self._accepted_by_domain[tag].append(is_accepted)
 
     def _note_probe(self, suspects: list[_Judged]) -> None:
-        if self.suspect_domains:  # of a larger batch that was already being sent, only a probe's worth counts
+        if self.suspect_domains:  # if a larger batch was already being sent, only as many as in a probe are counted
             self.probes_refused += min(len(suspects), PROBE_SIZE)
         self.suspect_domains |= {task.delivery.domain_tag for task, _ in suspects}
 
     def _judge_variants(self) -> None:
-        """Record the variants with too many refusals, and set `pause_reason` unless others can go on."""
+        """Record the variants with too many refusals, and set `pause_reason` unless others can continue."""
         reasons = {
             variant: why
             for variant, window in self._accepted_by_variant.items()
@@ -153,10 +159,11 @@ class MessageSuspicion:
         return f"the mail server refused {refused} of the latest {messages} messages: {self.suspect_reply}."
 
     def _defer_suspect(self, task: SendTask, outcome: MessageOutcome) -> MessageOutcome:
-        """Change a refusal to a deferral, unless others accepted its variant and it was tried often enough.
+        """Change a refusal to a deferral, unless it's final.
 
-        A provider that can't tell what its refusal says about the address (`cause`) has singled out the subscriber
-        among others that it accepted, so the refusal counts immediately.
+        It's final if the message's variant was accepted elsewhere and the delivery was tried often
+        enough. If a provider doesn't say what a refusal means for the address (`cause`), it has
+        singled out the subscriber among others that it accepted, so the refusal counts immediately.
         """
         tried_enough = outcome.cause is None or task.delivery.tries + 1 >= MAX_TRIES
         held = {task.variant, task.delivery.domain_tag}

@@ -1,7 +1,7 @@
 """An edition's refused deliveries: the reasons, the domains, whether someone has to be told, and resending.
 
-An expired delivery counts as refused, since each attempt was. A mailbox provider is identified by its domain's or
-domain group's tag, never by an address.
+An expired delivery counts as refused, because each attempt was. A mailbox provider is identified by
+its domain's or domain group's tag, never by an address.
 """
 
 import re
@@ -53,16 +53,21 @@ from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
 from subscribers.store.models import Person
 from subscribers.store.people import read_addresses_matching_commitments
 
-MIN_NAMED = 10  # refused subscribers at one domain; with fewer, its name could identify a person
-_MAX_NAMED = 50  # providers, for each of which an address is decrypted
-MIN_REFUSALS = 5  # of an edition, before someone has to acknowledge them
+# The refused subscribers that a domain must have to be named. The name of a smaller one could
+# identify a person.
+MIN_NAMED = 10
+# The number of providers to name, for each of which an address is decrypted.
+_MAX_NAMED = 50
+# The number of an edition's refusals that someone has to acknowledge.
+MIN_REFUSALS = 5
 MIN_REFUSED_SHARE = 0.02  # of the messages that were tried
-REVIEWED_FOR = timedelta(days=8)  # after an edition was sent: servers may return messages for five days
+# Servers may return messages for five days after an edition is sent.
+REVIEWED_FOR = timedelta(days=8)
 ALL_REASONS = "all"
 # RFC 7372, section 3: DKIM, SPF, or reverse DNS failed, or several of them, as for DMARC.
 _AUTHENTICATION_CODES = frozenset(f"{kind}.7.{number}" for kind in "45" for number in range(20, 27))
 _FULL_CODES = frozenset({"4.2.2", "5.2.2"})  # RFC 3463, section 3.3
-# Within a reply: a queue ID, a time, an IP address. Without the lookbehind, words would take quadratic time.
+# A queue ID, a time, or an IP address within a reply. The lookbehind prevents quadratic time for words.
 _VARYING_WORD = re.compile(r"(?<!\S)[^\s\d]*\d\S*")
 _SEPARATOR = "\n"  # between an event's texts, which are single lines
 
@@ -75,11 +80,11 @@ class RefusalReason(StrEnum):
     REPUTATION = "reputation"
     AUTHENTICATION = "authentication"
     DOMAIN = "domain"
-    ADDRESS = "address"  # the reply gives no reason
+    ADDRESS = "address"  # the reply contains no reason
     FULL_MAILBOX = "full mailbox"
     NO_MAILBOX = "no mailbox"
-    DEPARTED = "departed"  # the provider has a complaint or an unsubscribe from them
-    CHANGED_ROW = "changed row"  # tampered with, and never offered to the mail server
+    DEPARTED = "departed"  # the provider has received a complaint or an unsubscribe from them
+    CHANGED_ROW = "changed row"  # the row was tampered with, and the message was never sent
 
     @property
     def is_doubtful(self) -> bool:
@@ -88,12 +93,12 @@ class RefusalReason(StrEnum):
 
     @property
     def is_about_mailbox(self) -> bool:
-        """Whether the mailbox is full or missing, so that the next step is to suppress its address."""
+        """Whether the mailbox is full or missing, so that the address may be suppressed."""
         return self in _ABOUT_MAILBOX
 
     @property
     def is_loss(self) -> bool:
-        """Whether an existing person who wants the edition didn't get it."""
+        """Whether an existing person who wants the edition didn't receive it."""
         return self not in _NO_LOSS
 
 
@@ -115,11 +120,11 @@ _REASON_BY_CAUSE = {
     FailureCause.LEFT: RefusalReason.DEPARTED,
 }
 _WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
-_unindexed_person = Delivery.person + 0  # keeps SQLite from walking through all deliveries by number
+_unindexed_person = Delivery.person + 0  # keeps SQLite from searching all deliveries by number
 
 
 def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
-    """Return why a message was refused, from the stored cause and reply."""
+    """Return why a message was refused, given the stored cause and reply."""
     if reply == CHANGED_ROW:
         return RefusalReason.CHANGED_ROW
     return _find_reason_by_codes(cause, format_reply_codes(*parse_reply_codes("", reply)))
@@ -127,7 +132,7 @@ def find_refusal_reason(cause: FailureCause, reply: str) -> RefusalReason:
 
 @lru_cache(maxsize=1024)
 def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
-    """Return why a message was refused, from the cause and the codes at the start of the reply."""
+    """Return why a message was refused, given the cause and the codes at the start of the reply."""
     reason = _REASON_BY_CAUSE.get(cause) or RefusalReason[find_blamed_party(cause, codes).name]
     enhanced_codes = parse_reply_codes("", codes)[1]
     if reason is RefusalReason.ADDRESS and not _FULL_CODES.isdisjoint(enhanced_codes):
@@ -141,9 +146,9 @@ def _find_reason_by_codes(cause: FailureCause, codes: str) -> RefusalReason:
 class RefusalGroup:
     """The number of similar refusals by one mailbox provider.
 
-    `recipients` counts those of people who may be emailed now. If the mailbox is to blame, it excludes people who have
-    since confirmed again or changed their address. `cause` and `reply` are from the last event with a cause, or else
-    from the delivery. `tag` is empty for erased people.
+    `recipients` counts the refusals of people who may be emailed now. If the mailbox is to blame,
+    people who have since confirmed again or changed their address aren't counted. `cause` and `reply`
+    are from the last event with a cause, or else from the delivery. `tag` is empty for erased people.
     """
 
     tag: str
@@ -154,12 +159,12 @@ class RefusalGroup:
 
     @cached_property
     def reason(self) -> RefusalReason:
-        """Why the provider refused these messages, from `cause` and the codes in `reply`."""
+        """The reason why the provider refused these messages, from `cause` and the codes in `reply`."""
         return find_refusal_reason(self.cause, self.reply)
 
     @property
     def key(self) -> str:
-        """The name shown to people for all groups with this reason and provider, such as `reputation-1a2b3c4d5e6f`."""
+        """The displayed name of all groups with this reason and provider, such as `reputation-1a2b3c4d5e6f`."""
         return f"{self.reason}-{self.tag[:12]}"
 
     @property
@@ -169,15 +174,15 @@ class RefusalGroup:
         return own_cause in {None, FailureCause.NONE, self.cause}
 
     def is_chosen(self, chosen: Collection[str]) -> bool:
-        """Return whether `chosen` contains `ALL_REASONS`, the group's reason, or its key."""
+        """Return True if `chosen` contains `ALL_REASONS`, the group's reason, or its key."""
         return not {ALL_REASONS, str(self.reason), self.key}.isdisjoint(chosen)
 
     def is_resendable(self, chosen: Collection[str]) -> bool:
-        """Return whether the group is chosen and its messages can be sent again."""
+        """Return True if the group is chosen and its messages can be sent again."""
         return self.reason.is_doubtful and self.is_chosen(chosen)
 
     def is_suppressible(self, chosen: Collection[str]) -> bool:
-        """Return whether the group is chosen and its mailboxes are full or missing."""
+        """Return True if the group is chosen and its mailboxes are full or missing."""
         return self.reason.is_about_mailbox and self.is_chosen(chosen)
 
 
@@ -185,9 +190,10 @@ _Groups = Sequence[RefusalGroup]
 
 
 def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) -> list[RefusalGroup]:
-    """Group an edition's refusals by provider, cause, and reply. Replies that differ only in an ID count as the same.
+    """Group an edition's refusals by provider, cause, and reply.
 
-    If `chosen` is the key of a group, only refusals by that group's provider are read.
+    Replies that differ only in an ID are considered equal. If `chosen` is the key of a group, only
+    refusals by that group's provider are read.
     """
     refused = _select_refused(session, edition)
     same = [refused.c[name] for name in ("provider_tag", "decision", "reply")]
@@ -211,7 +217,7 @@ class _AlikeRefusals:
     may_suppress: int = 0
 
     def add(self, reply: str, count: int, may_mail: int, may_suppress: int) -> None:
-        self.reply = min(self.reply, reply)  # regardless of the order of the rows
+        self.reply = min(self.reply, reply)  # the result doesn't depend on the order of the rows
         self.count += count
         self.may_mail += may_mail
         self.may_suppress += may_suppress
@@ -222,9 +228,12 @@ class _AlikeRefusals:
         return replace(group, recipients=self.may_suppress) if has_fewer else group
 
 
-@lru_cache(maxsize=16_384)  # a bad week of a large list; most replies contain an ID
+@lru_cache(maxsize=16_384)  # enough for a large list with many refusals, where most replies contain an ID
 def _read_refusal(decision: str, reply: str) -> tuple[FailureCause, str, tuple[Any, ...]]:
-    """Return a refusal's cause, its reply, and the part of that by which replies are alike: codes and steady words."""
+    """Return a refusal's cause, its reply, and a key that's the same for similar replies.
+
+    The key consists of the reply's codes and the words that don't vary.
+    """
     event_cause, _, texts = decision.partition(_SEPARATOR)
     status, _, reason = texts.partition(_SEPARATOR)
     words = quote_refusal(reply, status, reason)
@@ -237,16 +246,20 @@ def _drop_varying_words(reply: str) -> str:
 
 
 def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElement[bool]:
-    """Return the condition that refusals are by the provider in a group's key; it's true for other choices."""
+    """Return the condition that refusals are by the provider in a group's key.
+
+    For other choices, the condition is true.
+    """
     _, dash, tag = chosen.rpartition("-")
     return provider_tag.startswith(tag, autoescape=True) if dash and tag else true()
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
-    """Return a query for an edition's refusals, each with the cause, status, and reason of its last event with a cause.
+    """Return a query for an edition's refusals, with the details of each one's last event that has a cause.
 
-    These are empty without such an event. After a restore, refusals from before it have no recipients, since the
-    messages may have been sent again since the backup.
+    These are the event's cause, status, and reason, and are empty without such an event. After a
+    restore, the refusals from before it have no recipients, because the messages may have been sent
+    again after the backup was made.
     """
     gives_cause = and_(StoredDeliveryEvent.delivery == Delivery.id, StoredDeliveryEvent.cause != FailureCause.NONE)
     decisions = select(_join_event_texts()).where(gives_cause).order_by(StoredDeliveryEvent.id.desc())
@@ -274,7 +287,7 @@ def _join_event_texts() -> ColumnElement[str]:
 
 
 def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
-    """Merge groups of the same provider and reason, largest first.
+    """Merge groups of the same provider and reason, and return them sorted by size, largest first.
 
     Each gets the most common cause, and the most common reply with that cause.
     """
@@ -305,20 +318,23 @@ def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _G
 
 
 def is_notable(refusals: int, tried: int) -> bool:
-    """Return whether someone has to be told about this many refusals. Pure."""
+    """Return True if someone has to be told about this many refusals. Pure."""
     return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
 
 
 def store_notable_refusal_count(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
-    """Store how many refusals of a sent edition have to be acknowledged; the caller has locked its row."""
+    """Store how many refusals of a sent edition have to be acknowledged.
+
+    The caller must have locked the edition's row.
+    """
     edition.refusals = count_notable_refusals(session, edition, counts)
 
 
 def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
-    """Count the refusals of an edition that have to be acknowledged, or return 0 if few are unacknowledged."""
+    """Return the number of an edition's refusals that have to be acknowledged, or 0 if few are unacknowledged."""
     expired, acknowledged = counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
     tried = counts.handed_over + expired
-    # Most editions end here, without reading any deliveries.
+    # Most editions end here, without any deliveries being read.
     if not is_notable(counts[DeliveryState.REFUSED] + expired - acknowledged, tried):
         return 0
     refusals = sum(group.count for group in group_refusals(session, edition.name) if group.reason.is_loss)
@@ -326,7 +342,7 @@ def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryC
 
 
 def recount_refusals_of_sent_editions(database: Database, *, now: datetime) -> None:
-    """Recount the refusals of recently sent editions, since bounces arrive later."""
+    """Recount the refusals of recently sent editions, because bounces arrive later."""
     lately = (Edition.state == EditionState.SENT, Edition.sent_at > now - REVIEWED_FOR)
     with database.read() as session:
         changed = [
@@ -346,9 +362,10 @@ def _count(session: Session, edition: Edition) -> DeliveryCounts:
 
 @dataclass(frozen=True, slots=True)
 class RefusedDelivery:
-    """A refused delivery; `person` is None if they were erased.
+    """A refused delivery.
 
-    `group` contains only this delivery, with a recipient if the person may be emailed now.
+    `person` is None if they were erased. `group` contains only this delivery, and has a recipient
+    if the person may be emailed now.
     """
 
     id: str
@@ -361,9 +378,9 @@ def iterate_refused(
     edition: str,
     people: Collection[int] | None = None,
 ) -> Iterator[RefusedDelivery]:
-    """Yield the refused deliveries of an edition, for up to 500 people or for all.
+    """Yield an edition's refused deliveries for up to 500 people, or for all if `people` is None.
 
-    They're in the order of their sealed batches, so a page affects only a few batches.
+    They're in the order of their sealed batches, so a page requires only a few batches.
     """
     refused = _select_refused(session, edition, people)
     in_order = select(refused).order_by(refused.c.sealed_in, refused.c.id)
@@ -376,9 +393,9 @@ def iterate_refused(
 def find_refused_page(
     session: Session, edition: str, chosen: str, *, below: int | None, limit: int
 ) -> list[RefusedDelivery]:
-    """Return refused deliveries whose group is `chosen` (see `is_chosen`), by descending number of the subscriber.
+    """Return refused deliveries whose group is `chosen` (see `is_chosen`), by descending subscriber number.
 
-    Only as many as needed are classified, after the provider in the key has narrowed them down.
+    Only as many as needed are classified, after they're filtered by the provider in the key.
     """
     people = select(Delivery.person).where(
         is_delivery_of_edition(edition),
@@ -408,10 +425,10 @@ def requeue_refused_deliveries(
     *,
     now: datetime,
 ) -> list[str]:
-    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those changed.
+    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those that were changed.
 
-    Consent is checked as for all messages. Events about the first attempt no longer count, and an acknowledgment only
-    covers the refusals it was given for.
+    Consent is checked as for all messages. Events about the first attempt no longer count, and an
+    acknowledgment only applies to the refusals it was given for.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -446,8 +463,8 @@ def find_small_provider_names(
 ) -> dict[str, str]:
     """Return names for the providers of `groups` that aren't in `known_tags`, by tag, for admins.
 
-    A provider's name is its domain with the most refused subscribers, if they're at least ten. Only keyed tags are
-    stored, so the name is taken from one of those subscribers' addresses.
+    A provider is named by its domain with the most refused subscribers, if there are at least ten of
+    them. Only keyed tags are stored, so the name is taken from the address of one of those subscribers.
     """
     unknown = [group.tag for group in groups if group.tag and group.tag not in known_tags][:_MAX_NAMED]
     if not unknown:
@@ -455,7 +472,7 @@ def find_small_provider_names(
     provider, own, many = select_domain_group_tag(Delivery.domain_tag), Delivery.domain_tag, func.count()
     refused = select(provider, own, func.max(Delivery.person)).where(is_delivery_of_edition(edition), _WAS_REFUSED)
     of_provider = refused.where(_unindexed_person.is_not(None), provider.in_(unknown)).group_by(provider, own)
-    # The largest comes last, so its name is used.
+    # The largest domain comes last, so its name is used.
     domains = of_provider.having(many >= MIN_NAMED).order_by(many, own)
     largest = {tag: (own_tag, number) for tag, own_tag, number in session.execute(domains)}
     numbers = [number for _, number in largest.values()]
@@ -464,12 +481,13 @@ def find_small_provider_names(
     names: dict[str, str] = {}
     for tag, (own_tag, number) in largest.items():
         address = addresses.get(number or 0)
-        if tag and address is not None and make_domain_tag(keys, address) == own_tag:  # they may have changed it since
+        # They may have changed their address since then.
+        if tag and address is not None and make_domain_tag(keys, address) == own_tag:
             names[tag] = address.domain
     return names
 
 
 def map_tags_to_domain_names(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
-    """Return the names, by tag, of domains known without subscribers' addresses: large providers and others."""
+    """Return the names, by tag, of domains that are known without subscribers' addresses."""
     domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
     return {make_domain_tag(keys, Address("x", domain)): domain for domain in domains}

@@ -1,9 +1,11 @@
-"""The stop rules that pause a send: complaints, dead addresses, policy refusals, and large changes of the list.
+"""The stop rules that pause sending: complaints, dead addresses, policy refusals, and large changes of the list.
 
-Counts decide on small lists, and shares on large ones: three complaints are too many among 200 subscribers, but not
-among 20,000. Gmail doesn't report individual complaints, so a count of zero doesn't mean that there were none.
+Counts are decisive for small lists, and shares for large ones: three complaints are too many from
+200 subscribers, but not from 20,000. Gmail doesn't report individual complaints, so a count of zero
+doesn't mean that there were none.
 
-The same rules apply to each recipient domain. A domain that triggers a rule is set aside, and the others go on.
+The same rules apply to each recipient domain. A domain that triggers a rule is set aside, and
+sending to the others continues.
 """
 
 from collections import Counter
@@ -37,8 +39,8 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.loggers import get_logger
 
-SET_ASIDE = "domain set aside"  # the name of its audit row
-MAX_COUNTED_DOMAINS = 10_000  # by a run, largest first
+SET_ASIDE = "domain set aside"  # the action in its audit entry
+MAX_COUNTED_DOMAINS = 10_000  # in a run
 
 log = get_logger("sending")
 
@@ -66,7 +68,7 @@ class FailureCounts:
 
 @dataclass(slots=True)
 class HandedOverCounts:
-    """A lower bound for the number of an edition's messages that were sent, in total and by domain tag."""
+    """A lower bound of the number of an edition's sent messages, in total and by domain tag."""
 
     total: int = 0
     by_domain: Counter[str | None] = field(default_factory=Counter)
@@ -79,7 +81,7 @@ class HandedOverCounts:
 
 
 def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
-    """Count the failures of a purpose's deliveries that were reported since a moment."""
+    """Return the number of failures of a purpose's deliveries, by kind, that were reported after `since`."""
     return sum_failures(count_failures_by_domain_group(session, purpose, since).values())
 
 
@@ -89,11 +91,11 @@ def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
 
 
 def count_failures_by_domain_group(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
-    """Count the failures of a purpose's deliveries that were reported since a moment, by domain tag.
+    """Return the failures of a purpose's deliveries that were reported after `since`, by domain tag.
 
     Refusals that blame the message count against its variant (`message_suspicion`).
     """
-    # Not a join, which SQLite would start from all deliveries of the purpose, every few seconds during a send.
+    # Not a join, for which SQLite would read all deliveries of the purpose every few seconds during sending.
     tag = (
         select(select_domain_group_tag(Delivery.domain_tag))
         .where(Delivery.id == StoredDeliveryEvent.delivery)
@@ -127,19 +129,20 @@ def _count_kind(row: Any) -> FailureCounts:
 def find_stop(
     session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts
 ) -> FailureAttribution:
-    """Return which domains to set aside and why to pause an edition, from the failures since it was last resumed.
+    """Return which domains to set aside, and why to pause an edition.
 
-    `handed_over` is the minimum sent so far. It's replaced by an exact count only if that could change the decision.
+    The decision is based on the failures since it was last resumed. `handed_over` is the minimum
+    sent so far. It's replaced by an exact count only if that could change the decision.
     """
     since = edition.resumed_at or edition.planned_at
     if since is None:
         return FailureAttribution()
     purpose = make_edition_delivery_purpose(edition.name)
     domains = set_aside_domains.read_set_aside_domains(edition.set_aside)
-    if domains:  # their groups may have been looked up since
+    if domains:  # their groups may have been looked up in the meantime
         groups = load_domain_group_tags(session, domains)
         domains = {groups[tag]: domain for tag, domain in domains.items()}
-    # Exclude what someone has decided on, or saw when they resumed.
+    # Exclude the domains that someone has decided about, or saw when they resumed the edition.
     at_fault = {tag: domain.reason for tag, domain in domains.items() if domain.at > since and not domain.decision}
     failures = {
         tag: counts
@@ -151,7 +154,8 @@ def find_stop(
     def decide() -> FailureAttribution:
         return find_domains_at_fault(failures, handed_over.by_domain, handed_over.total, explain, at_fault)
 
-    # The minimum overstates the share of failures, so if nothing triggers here, exact counts aren't needed.
+    # The minimum overstates the share of failures, so if nothing is triggered here, exact counts
+    # aren't needed.
     if decide() == FailureAttribution(at_fault):
         return FailureAttribution()
     _count_exactly(session, purpose, failures, handed_over)
@@ -168,7 +172,7 @@ def _count_exactly(
     tags: Iterable[str | None],
     handed_over: HandedOverCounts,
 ) -> None:
-    """Raise the counts to what all processes handed over, in total and to these domains."""
+    """Raise the counts to the number of messages handed over by all processes, in total and to these domains."""
     tag = select_domain_group_tag(Delivery.domain_tag)
     handed_over_deliveries = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
     counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
@@ -183,7 +187,10 @@ def _others_get_it(
     tags: Mapping[str, str],
     handed_over: HandedOverCounts,
 ) -> bool:
-    """Return whether the edition also goes to other domains; otherwise, setting these aside would end it."""
+    """Return True if the edition also goes to other domains.
+
+    If it doesn't, setting these domains aside would end it.
+    """
     if handed_over.total > sum(handed_over.by_domain[tag] for tag in tags):
         return True
     tag = func.coalesce(select_domain_group_tag(Delivery.domain_tag), "")
@@ -192,7 +199,7 @@ def _others_get_it(
 
 
 def pause_and_log(database: Database, edition: str, reason: str, *, now: datetime) -> None:
-    """Pause an edition, with log and audit entries, unless it's already paused or over."""
+    """Pause an edition with log and audit entries, unless it's already paused or finished."""
     with suppress(edition_control.EditionControlError), database.write() as session:
         if edition_control.pause_automatically(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
@@ -211,7 +218,7 @@ def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, no
 
 
 def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
-    """Apply the stop rules to all editions being sent, even without a run, such as after the canary."""
+    """Apply the stop rules to all editions being sent, even if there's no run, such as after the canary."""
     sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
     with database.read() as session:
         editions = list(session.scalars(sending))
@@ -226,7 +233,7 @@ def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime
 
 
 def _read_counts(session: Session, edition: str) -> HandedOverCounts:
-    """Return the counts from the last time, so that a large list isn't recounted for each failure."""
+    """Return the counts from the previous check, so that a large list isn't recounted for each failure."""
     stored = installation_hold.read_installation_state(session, _counts_key(edition)) or {}
     progress = read_progress(session, edition)
     total = max(stored.get("total", 0), progress.attempted if progress else 0)
@@ -246,7 +253,7 @@ def _counts_key(edition: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StopRuleLevel:
-    """The level of a stop rule, which triggers once `count` reaches both its number and its share of messages."""
+    """The level of a stop rule, which is triggered once `count` reaches both its number and its share of messages."""
 
     name: str  # policy refusals | complaints | dead addresses
     count: int
@@ -256,14 +263,14 @@ class StopRuleLevel:
 
     @property
     def is_triggered(self) -> bool:
-        """Whether the rule triggers."""
+        """Whether the rule is triggered."""
         return self.count >= self.triggered_at and self.count >= self.triggered_at_share * self.handed_over
 
 
 def measure_stop_rule_levels(
     failures: FailureCounts, handed_over: int, alerts: AlertSettings
 ) -> tuple[StopRuleLevel, ...]:
-    """Return the level of each stop rule, the most informative first."""
+    """Return the level of each stop rule, the most informative one first."""
     return (
         StopRuleLevel(
             "policy refusals",
@@ -280,7 +287,7 @@ def measure_stop_rule_levels(
 
 
 def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Return a sentence that says why a send should pause because of failures, or an empty string if it shouldn't."""
+    """Return a sentence that says why failures should pause sending, or "" if they shouldn't."""
     triggered = next(
         (reading for reading in measure_stop_rule_levels(failures, handed_over, alerts) if reading.is_triggered), None
     )
@@ -296,7 +303,7 @@ def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: Alert
 
 
 def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
-    """Return a sentence about the list's change since the previous edition if it's too large, or an empty string."""
+    """Return a sentence about the change of the list since the previous edition if it's too large, or ""."""
     if planned_before is None or not alerts.list_drift:
         return ""
     change = abs(planned - planned_before)

@@ -1,4 +1,7 @@
-"""Sending of an edition, from approved to sent, resumable at every step; `send_loop` hands over the messages."""
+"""Sending of an edition, from approved to sent.
+
+It can be resumed at every step. `send_loop` hands over the messages.
+"""
 
 import time
 from collections import Counter
@@ -55,16 +58,20 @@ log = get_logger("sending")
 
 
 class SendError(ApplicationError):
-    """Raised when an edition can't be sent; the message says why and what to do."""
+    """Raised when an edition can't be sent.
+
+    The message says why and what to do.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """The report of a run; `refusals` counts those of a sent edition that have to be acknowledged.
+    """The report of a run.
 
-    `stop_reason` says what went wrong or who stopped the run, and `wait_reason` what the rest waits for if nothing is
-    wrong; both may be empty. `next_due_at` is when the next delivery is due. `domains_aside` counts domains that await
-    a decision.
+    `refusals` counts a sent edition's refusals that have to be acknowledged. `stop_reason` says
+    what went wrong or who stopped the run, and `wait_reason` why the remaining messages are waiting
+    although nothing is wrong. Both may be empty. `next_due_at` is when the next delivery is due.
+    `domains_aside` counts domains that need a decision.
     """
 
     edition: str
@@ -106,31 +113,35 @@ def run_edition(
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> SendReport:
-    """Send an approved edition, or continue one that's being sent.
+    """Send an approved edition, or continue sending it.
 
     1. Verify that the valid version is what was approved, and mark the edition as being sent.
-    2. Plan one delivery for each subscriber (once), choose the canary, and check that the list is plausible. In a copy
-       restored after the send time, all planned deliveries are `uncertain`.
-    3. Claim deliveries, check consent again, hand messages over, and record the results, until nothing is due or something
-       stops the run. Take over what crashed or silent runs left (`dead_runs`).
-    4. Mark the edition as sent when nothing is waiting or being handed over, and record whether refusals are too many.
+    2. Plan one delivery for each subscriber (once), choose the canary, and check that the list
+       is plausible. In a copy restored after the send time, all planned deliveries are
+       `uncertain`.
+    3. Claim deliveries, check consent again, hand over messages, and record the results, until
+       nothing is due or something stops the run. Take over the deliveries of crashed or
+       unresponsive runs (`dead_runs`).
+    4. Mark the edition as sent when nothing is waiting or being handed over, and record whether
+       there are too many refusals.
 
     Args:
-        database: Contains the edition and its deliveries.
-        name: Name of the edition.
-        provider: Provider for handing over messages; it isn't closed here.
-        keys: Keys of the installation.
-        settings: Settings.
-        clock: Returns the time in UTC.
-        report_progress: Called with (messages processed, planned) after every batch.
-        limit: Maximum number of messages to hand over in this run.
-        sleep: Waits for a number of seconds; it may return early once `stopping` returns True.
-        stopping: Whether the process is about to end; then nothing more is handed over.
+        database: database with the edition and its deliveries.
+        name: name of the edition.
+        provider: provider for handing over messages; it isn't closed here.
+        keys: keys of the installation.
+        settings: settings.
+        clock: returns the time in UTC.
+        report_progress: called with (messages processed, planned) after every batch.
+        limit: maximum number of messages to hand over in this run.
+        sleep: waits for a number of seconds; may return early once `stopping` returns True.
+        stopping: returns whether the process is about to end; then nothing more is handed over.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        SendError: it's a draft, incomplete, paused, or canceled; its links only work on this machine; all sending is paused;
-            or it's breaking news that no one chose to send, or that's turned off.
+        SendError: it's a draft, incomplete, paused, or canceled; its links only work on this
+            machine; all sending
+            is paused; or it's breaking news that wasn't released for sending or is turned off.
         ApprovalError: it isn't what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
@@ -139,7 +150,7 @@ def run_edition(
     queries = AutocommitConnection(database)
     database_retry = DatabaseRetry(sleep, stopping, queries.discard)
     variants = database_retry(lambda: _begin_sending(database, name, provider, keys, settings))
-    # Before counting anything, since messages of an earlier run may have been accepted.
+    # Do this before counting anything, because messages of an earlier run may have been accepted.
     database_retry(lambda: recover_dead_and_silent_runs(database, settings, keys, now=now))
     planned = database_retry(lambda: _plan_edition(database, name, keys, settings, now))
     database_retry(
@@ -173,7 +184,7 @@ def run_edition(
         try:
             run_send_loop(run)
         except BaseException:
-            if not run.database_retry.commit_in_doubt:  # otherwise, the wait was long enough already
+            if not run.database_retry.commit_in_doubt:  # otherwise, the run has waited long enough already
                 run.database_retry(lambda: _reopen_if_open(run))
             raise
         return _finish_run(run)
@@ -220,7 +231,7 @@ def _begin_sending(
 
 
 def _require_order(edition: Edition, settings: Settings) -> None:
-    """Refuse breaking news that no one chose to send, or that the settings don't offer."""
+    """Raise an error if breaking news wasn't ordered to be sent or isn't offered."""
     if not settings.file.preferences.offers_breaking_news:
         raise SendError(
             f"{edition.name} can't be sent because breaking news is turned off.",
@@ -251,7 +262,7 @@ def _prepare_first_send(
 ) -> None:
     """Choose the canary and check that the list is plausible, before anything is sent.
 
-    `feedback_expected` says whether the provider reports any events.
+    `feedback_expected` says whether the provider reports events.
     """
     alerts = settings.file.alerts
     with database.write() as session:
@@ -271,7 +282,7 @@ def _prepare_first_send(
 def _previous_planned_count(session: Session, edition: Edition) -> int | None:
     """Return the number of subscribers planned for the previous regular edition, or None if there isn't one.
 
-    Return None for breaking news, too, which may go to only a few.
+    Return None for breaking news, too, because it may go to only a few.
     """
     if edition.is_breaking_news:
         return None
@@ -302,7 +313,10 @@ def _finish_run(run: SendRun) -> SendReport:
 
 
 def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
-    """Record and log that the counts don't add up, which no run can fix, and return it as a sentence."""
+    """Log and record in the audit log that the counts don't add up, and return a sentence about it.
+
+    No run can fix this.
+    """
     total = sum(counts.by_state.values())
     log.error("the delivery counts don't balance", edition=name, planned=counts.planned, deliveries=total)
     detail = {"planned": counts.planned, "deliveries": total}
@@ -314,10 +328,10 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
 
 
 def _reopen_if_open(run: SendRun) -> None:
-    """Change an edition marked as sent back to sending if it has waiting messages.
+    """Change a sent edition back to sending if it has waiting messages.
 
-    A run suspended past its lease may continue after another one closed the edition, and some of its claims may have to
-    be retried.
+    A run suspended past the end of its lease may continue after another run closed the edition, and
+    some of its claims may have to be retried.
     """
     with run.database.write() as session:
         edition = find_edition(session, run.edition, lock=True)
@@ -327,7 +341,8 @@ def _reopen_if_open(run: SendRun) -> None:
 
 def _close_run(run: SendRun) -> SendReport:
     with run.database.write() as session:
-        # Locked to serialize with actions that make deliveries wait again (`uncertain_deliveries`).
+        # The row is locked because other actions may make deliveries wait again
+        # (`uncertain_deliveries`).
         edition = find_edition(session, run.edition, lock=True)
         counts = count_deliveries(session, run.purpose)
         if not counts.is_balanced:

@@ -1,4 +1,7 @@
-"""The send gate, which decides in every claim's transaction what a run may do, so that a pause applies immediately."""
+"""The send gate, which decides what a run may do.
+
+It's checked in every claim's transaction, so a pause takes effect immediately.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,9 +51,10 @@ _GATE_QUERY = CompiledStatement(
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """The deliveries that a run may claim; `stop_reason` says why it has to end and what to do, or is empty.
+    """The deliveries that a run may claim.
 
-    `aside` are the domains that were set aside, by tag; someone has seen those from before `resumed_at`. Until
+    `stop_reason` says why the run has to end and what to do, or is empty. `aside` are the domains
+    that were set aside, by tag. Someone has seen those from before `resumed_at`. Until
     `provider_wait`, the provider accepts nothing from any process.
     """
 
@@ -62,7 +66,7 @@ class GateDecision:
 
 
 def check_send_gate(session: Session, edition: str, provider: str, now: datetime) -> GateDecision:
-    """Return what a run of an edition over a provider may do now."""
+    """Return what a run of an edition may do now with a provider."""
     (row,) = _GATE_QUERY.fetch_rows(session, {"edition": edition})
     return GateDecision(
         canary.find_canary_phase(row.canary, row.canary_until, now),
@@ -75,14 +79,17 @@ def check_send_gate(session: Session, edition: str, provider: str, now: datetime
 
 @dataclass(frozen=True, slots=True)
 class HandoverPermission:
-    """The subscribers, by number, whose messages may be sent now; if none may be, `stop_reason` says why."""
+    """The numbers of the subscribers whose messages may be sent now.
+
+    If none may be, `stop_reason` says why.
+    """
 
     mailable: frozenset[int]
     stop_reason: str = ""
 
 
 def ask_handover_permission(connection: Connection, edition: str, numbers: Sequence[int]) -> HandoverPermission:
-    """Return, right before sending, whether a run may go on and which subscribers may be emailed, in one query."""
+    """Return whether a run may continue and which subscribers may be emailed, using one query right before sending."""
     query = _compile_permission_query(connection.dialect.name)
     rows = query.fetch_rows(connection, {"edition": edition, **audience.bind_person_numbers(connection, numbers)})
     stop_reason = explain_blocked_send(edition, rows[0], rows[0].value)
@@ -103,9 +110,10 @@ def explain_blocked_send(
     *,
     called: str = "",
 ) -> str:
-    """Return why an edition mustn't be sent now, or an empty string; `stored_hold` is the stored pause or None.
+    """Return why an edition can't be sent now, or "".
 
-    `called` replaces the name in the sentence, but not in the command.
+    `stored_hold` is the stored pause or None. `called` replaces the name in the sentence, but not
+    in the command.
     """
     if stored_hold is not None:
         return str(installation_hold.parse_hold(stored_hold))

@@ -1,14 +1,15 @@
 """The loop that sends an edition: record results and claim, check consent again, assign tasks, and wait for workers.
 
-Each connection has a worker, a thread that composes and hands over messages; only the calling thread writes to the
-database. One durable commit records the results of all finished workers, and reserves their next tasks and some more
-(`claim_buffer`), so many messages share it. It also marks those that will be sent before the next commit as being
-handed over. A kill leaves at most the workers' messages uncertain, one per SMTP connection, and the run's file says how
-far those were (`run_progress_file`).
+Each connection has a worker, a thread that composes and hands over messages. Only the calling
+thread writes to the database. One durable commit records the results of all finished workers, and
+reserves their next tasks and some more (`claim_buffer`), so many messages share it. It also marks
+the messages that will be sent before the next commit as being handed over. If the process is
+killed, at most the workers' messages become uncertain, one per SMTP connection, and the run's file
+says how far they got (`run_progress_file`).
 
-Every claim's transaction checks whether the run may go on, and this is checked again with consent right before messages
-are sent (`send_gate`). The rate limiter decides how many messages may be sent at once. During a database outage, the
-run waits (`database_retry`).
+Every claim's transaction checks whether the run may continue, and this is checked again, along with
+consent, right before messages are sent (`send_gate`). The rate limiter decides how many messages
+may be sent at once. During a database outage, the run waits (`database_retry`).
 """
 
 from collections.abc import Collection, Sequence
@@ -41,8 +42,10 @@ from digest.edition.edition_queries import find_edition
 from subscribers.loggers import get_logger
 from subscribers.store.database import MAX_TRANSACTION_ROWS
 
-FIRST_NO_ANSWER_PAUSE = 1.0  # seconds to pause when no connection got a reply; doubled after each lost probe
-MAX_LOST_PROBES = 6  # single messages without a reply after that, before the run ends
+# The seconds to pause when no connection gets a reply, doubled after each probe without a reply.
+FIRST_NO_ANSWER_PAUSE = 1.0
+# The single messages without a reply after that, before the run ends.
+MAX_LOST_PROBES = 6
 STOP_RULE_CHECK_INTERVAL = timedelta(seconds=5)
 REFUSALS_BEFORE_CHECK = 5  # refusals that trigger an immediate check
 _CANARY_WAIT_REASON = "the canary was sent, and the rest follow unless a stop rule is triggered"
@@ -53,7 +56,10 @@ log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
-    """Hand over due deliveries until there are none or the run has to stop; `HandoverRun.results` counts them."""
+    """Hand over due deliveries until there are none or the run has to stop.
+
+    The results are counted in `HandoverRun.results`.
+    """
     with closing(WorkerPool(list_thread_providers(run.provider), run.run_file)) as workers, closing(run.queries):
         try:
             while _run_round(run, workers):
@@ -95,16 +101,22 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return whether to record and claim now, which can wait while the buffer has tasks for all idle workers."""
+    """Return True if results have to be recorded and deliveries claimed now.
+
+    That can wait while the buffer has tasks for all idle workers.
+    """
     if not run.may_reserve or run.unsent or run.database_retry.commit_in_doubt or run.database_retry.stopping():
         return True
-    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules count only what's committed
+    if len(run.refusal_events) >= REFUSALS_BEFORE_CHECK:  # stop rules only count committed refusals
         return True
     return not 0 < workers.free_capacity <= run.reserve.begun
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return whether to record and claim while all workers are busy, so that the next idle one doesn't wait for it."""
+    """Return True if deliveries should be claimed while all workers are busy.
+
+    The next idle worker then doesn't have to wait for a commit.
+    """
     if not run.may_reserve or run.unsent or workers.idle_capacity or run.database_retry.stopping():
         return False
     refill_size = workers.handout_size
@@ -133,14 +145,20 @@ def _check_stop_rules(run: SendRun) -> None:
 
 
 def _apply_stop(run: SendRun, stop: FailureAttribution) -> None:
-    """Set domains or variants aside, or pause the edition; a new claim then checks the reserved deliveries."""
+    """Set domains or variants aside, or pause the edition.
+
+    Afterward, a new claim checks the reserved deliveries.
+    """
     if stop != FailureAttribution():
         run.database_retry(lambda: stop_rules.apply_stop(run.database, run.edition, stop, now=run.clock()))
         run.reserve_is_outdated = bool(stop.domains)
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the latest results, reserve deliveries, and mark those to send next, in one durable commit. Idempotent."""
+    """Record the latest results, reserve deliveries, and mark those to send next, in one durable commit.
+
+    This is idempotent.
+    """
     capacity = min(_free_capacity(run, workers), MAX_TRANSACTION_ROWS)
     run.claims_more = False
     if capacity <= 0 and not run.has_unwritten_results and not run.database_retry.commit_in_doubt:
@@ -172,7 +190,7 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
     reserved = run.reserve.size_for_rate(run.attempted, run.clock()) if may_reserve else 0
     capacity = workers.idle_capacity + reserved - len(run.reserve)
     if may_reserve:
-        # A power failure leaves at most the first batches of all workers and a full buffer uncertain.
+        # After a power failure, at most the first batches of all workers and a full buffer are uncertain.
         claimed_already = len(workers.tasks_in_flight) + len(run.reserve)
         capacity = min(capacity, workers.first_capacity + MAX_CLAIM_BUFFER - claimed_already)
     if run.limit is not None:
@@ -181,7 +199,10 @@ def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
 
 
 def _hand_out(run: SendRun, workers: WorkerPool) -> None:
-    """Assign reserved deliveries that may still be sent to idle workers; if none may be, let them wait again."""
+    """Assign reserved deliveries that may still be sent to idle workers.
+
+    If none may be sent, return them to waiting.
+    """
     if run.reserve_is_outdated:
         run.release_reserve()
     going = run.reserve.peek_deliveries(min(workers.free_capacity, run.reserve.begun))
@@ -207,7 +228,10 @@ def _ask_permission(run: SendRun, numbers: Sequence[int]) -> HandoverPermission:
 def _claim_allowed(
     run: SendRun, session: Session, workers: WorkerPool, capacity: int
 ) -> tuple[ClaimedEditionDelivery, ...]:
-    """Claim the deliveries that may be sent now; if there are none, record why and until when."""
+    """Claim the deliveries that may be sent now.
+
+    If there are none, record why and until when.
+    """
     now = run.clock()
     gate = check_send_gate(session, run.edition, run.provider.name, now)
     if gate.stop_reason:
@@ -256,7 +280,7 @@ def _claim_allowed(
 
 
 def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
-    """Pause until messages may be sent again, or end the run if that's too long."""
+    """Pause until messages may be sent again, or end the run if that would take too long."""
     assert allowance.available_at is not None, "an allowance of zero says when more may be sent"
     seconds = (allowance.available_at - run.clock()).total_seconds()
     if seconds <= MAX_PAUSE_SECONDS:
@@ -266,15 +290,16 @@ def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
 
 
 def _pause_for(run: SendRun, seconds: float) -> None:
-    """Hand nothing over for at least this long."""
+    """Hand over nothing for at least this long."""
     until = run.clock() + timedelta(seconds=seconds)
     run.paused_until = max(until, run.paused_until or until)
 
 
 def _pause_until_due(run: SendRun, looked_at: datetime) -> None:
-    """Pause until the next delivery is due, if that's soon: short waits are mostly for a domain's turn.
+    """Pause until the next delivery is due, if that's soon.
 
-    Deliveries that were due at `looked_at` but not claimed are another process's.
+    Short waits are mostly for a domain's turn. Deliveries that were due at `looked_at` but not
+    claimed belong to another process.
     """
     with run.database.read() as session:
         due = claims.find_next_due_time(session, run.purpose)
@@ -287,7 +312,7 @@ def _make_tasks(
     going: Sequence[ClaimedEditionDelivery],
     mailable: Collection[int],
 ) -> list[SendTask]:
-    """Take deliveries out of the buffer, and return the tasks for subscribers who may still be emailed."""
+    """Remove deliveries from the buffer, and return the tasks for subscribers who may still be emailed."""
     run.reserve.remove(len(going))
     tasks: list[SendTask] = []
     preferences, template, variant = None, None, ""
@@ -305,7 +330,7 @@ def _make_tasks(
 
 
 def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: MessageTemplate) -> OutgoingMessage:
-    """Compose a subscriber's message, in the worker's thread."""
+    """Compose a subscriber's message; called in the worker's thread."""
     settings = run.settings.file
     return OutgoingMessage(
         delivery_id=delivery.delivery_id,
@@ -357,8 +382,9 @@ def _note_result(run: SendRun, result: WorkerResult) -> None:
 
 
 def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
-    """Stop, pause, or go on, according to a worker's outcome."""
-    # A server that accepted messages of this run will accept more; it may limit new connections or be restarting.
+    """Stop, pause, or continue, depending on a worker's outcome."""
+    # A server that accepted messages of this run will accept more. It may be limiting new
+    # connections or restarting.
     is_busy = outcome.is_busy and bool(run.attempted or not outcome.stop_reason)
     if outcome.stop_reason and not is_busy:
         run.stop_reason = run.stop_reason or outcome.stop_reason
@@ -377,13 +403,16 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
         worker.is_suspended = not worker.is_streaming
         if run.unanswered_rounds or not (workers.idle_capacity or workers.tasks_in_flight):
             _pause_then_probe(run, workers)
-    elif results - {HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED}:  # a reply
+    elif results - {HandoverStatus.UNCERTAIN, HandoverStatus.NOT_TRIED}:  # there was a reply
         workers.resume_workers()
         run.unanswered_rounds = 0
 
 
 def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") -> None:
-    """Pause if every connection lost its reply or the server is busy, then send a probe; stop after several."""
+    """Pause because every connection lost its reply or the server is busy, and send a probe afterward.
+
+    Stop after several probes.
+    """
     if run.seconds_paused:
         return
     if run.unanswered_rounds >= MAX_LOST_PROBES:

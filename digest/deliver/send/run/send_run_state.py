@@ -21,7 +21,8 @@ from digest.deliver.send.run.send_gate import GateDecision
 from digest.store.engine import AutocommitConnection
 from subscribers.callback_types import Progress
 
-MAX_PAUSE_SECONDS = 60.0  # longest sleep of a run; for longer waits it ends, and says when it may continue
+# The longest time that a run sleeps. If it would have to wait longer, it ends and says when it may continue.
+MAX_PAUSE_SECONDS = 60.0
 
 
 @dataclass(kw_only=True)
@@ -39,17 +40,19 @@ class SendRun(HandoverRun):
     suspicion: MessageSuspicion
     planned_total: int = 0
     handed_over: HandedOverCounts = field(default_factory=HandedOverCounts)  # by this run and earlier ones
-    aside: Mapping[str, SetAsideDomain] = field(default_factory=dict)  # as of the last claim
-    wait_reason: str = ""  # why nothing more is handed over although nothing is wrong, until `resumes_at`
+    aside: Mapping[str, SetAsideDomain] = field(default_factory=dict)  # at the time of the last claim
+    # The reason why nothing more is handed over until `resumes_at`, although nothing is wrong.
+    wait_reason: str = ""
     resumes_at: datetime | None = None
-    paused_until: datetime | None = None  # nothing is handed over before
-    unanswered_rounds: int = 0  # times in a row that no connection got a reply
+    paused_until: datetime | None = None  # nothing is handed over before this time
+    unanswered_rounds: int = 0  # rounds in a row in which no connection got a reply
     stop_rules_checked_at: datetime | None = None
     refusals_at_check: int = 0  # committed refusals at that time
     reserve: ClaimBuffer = field(default_factory=ClaimBuffer)
     claim_cursor: ClaimCursor = field(default_factory=ClaimCursor)
-    reserve_is_outdated: bool = False  # one of its domains may have been set aside since
-    claims_more: bool = False  # the last claim reached its transaction's limit, so more may be due
+    reserve_is_outdated: bool = False  # one of its domains may have been set aside
+    # The last claim reached its transaction's limit, so more deliveries may be due.
+    claims_more: bool = False
 
     @property
     def purpose(self) -> str:
@@ -73,13 +76,19 @@ class SendRun(HandoverRun):
 
     @property
     def seconds_paused(self) -> float:
-        """The seconds left of a pause, which also ends if the clock is set back."""
+        """The remaining seconds of a pause, or 0.
+
+        If the clock is set back, the pause ends.
+        """
         seconds = (self.paused_until - self.clock()).total_seconds() if self.paused_until else 0.0
         return seconds if 0 < seconds <= MAX_PAUSE_SECONDS else 0.0
 
     @property
     def may_reserve(self) -> bool:
-        """Whether to claim more than the workers can take. That isn't done under a limit, or while sending probes."""
+        """Whether to claim more than the workers can take.
+
+        That isn't done under a limit or while probes are being sent.
+        """
         counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
         probing = self.suspicion.is_probing or self.unanswered_rounds
         return not (counted or probing or self.is_over or self.seconds_paused)
@@ -95,13 +104,16 @@ class SendRun(HandoverRun):
         self.reserve.put_back(cast("ClaimedEditionDelivery", task.delivery) for task in tasks)
 
     def release_reserve(self) -> None:
-        """Let the reserved deliveries wait again, from the next commit on."""
+        """Return the reserved deliveries to waiting with the next commit."""
         self.unsent += self.reserve.ids
         self.reserve.remove(len(self.reserve))
         self.reserve_is_outdated = False
 
     def note_aside(self, gate: GateDecision) -> None:
-        """Record the domains that a claim found set aside; the buffer may contain deliveries to new ones."""
+        """Record which domains were set aside at the time of a claim.
+
+        The buffer may contain deliveries to domains that were set aside since the previous claim.
+        """
         if gate.aside == self.aside:
             return
         self.aside, self.reserve_is_outdated = gate.aside, bool(self.reserve)

@@ -36,10 +36,10 @@ class SendWorker:
         self._slots = slots
         self._results = results
         self._task_queue: SimpleQueue[Sequence[SendTask] | None] = SimpleQueue()
-        self.batch_size = provider.batch_size  # as of the last result
-        self.task_count = 0  # tasks that it holds
+        self.batch_size = provider.batch_size  # at the time of the last result
+        self.task_count = 0  # tasks that it currently has
         self.is_suspended = False  # its last tasks got no reply
-        # Daemon: a second interruption mustn't wait for a server's 10-minute timeout.
+        # It's a daemon thread because a second interruption must not wait for a server's 10-minute timeout.
         self._thread = Thread(target=self._run_until_dismissed, name=f"worker {provider.name}", daemon=True)
         self._thread.start()
 
@@ -50,11 +50,14 @@ class SendWorker:
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks it can take now."""
+        """The number of tasks that it can take now."""
         return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Assign tasks to the worker, no more than it can take; their slots have begun."""
+        """Assign tasks to the worker, not more than it can take.
+
+        Their slots must have begun.
+        """
         self.task_count += len(tasks)
         self._queue_tasks(tasks)
 
@@ -64,7 +67,7 @@ class SendWorker:
         self.batch_size = self._provider.batch_size
 
     def dismiss(self) -> None:
-        """End its thread, now or once it has finished its tasks."""
+        """End the thread, now or once it has finished its tasks."""
         self._queue_tasks(None)
         if not self.task_count:
             self._thread.join()  # from now on, another thread may use its provider
@@ -88,7 +91,7 @@ class StreamingWorker(SendWorker):
     def __init__(self, provider: StreamingProvider, slots: HandoverSlots, results: "SimpleQueue[WorkerResult]") -> None:
         self._stream = provider
         self._wake_fd = os.eventfd(0, os.EFD_SEMAPHORE)  # readable once per assignment
-        self._tasks: dict[str, SendTask] = {}  # the provider's tasks, by delivery
+        self._tasks: dict[str, SendTask] = {}  # the provider's tasks, by delivery ID
         super().__init__(provider, slots, results)
 
     @property
@@ -98,12 +101,12 @@ class StreamingWorker(SendWorker):
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks it can take now, in addition to its current ones."""
+        """The number of tasks that it can take now, in addition to its current ones."""
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
         os.eventfd_write(self._wake_fd, 1)
-        super()._queue_tasks(tasks)  # last, since the thread closes the file once it's dismissed
+        super()._queue_tasks(tasks)  # last, because the thread closes the file once it's dismissed
 
     def _run_until_dismissed(self) -> None:
         try:
@@ -122,7 +125,10 @@ class StreamingWorker(SendWorker):
         return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
-        """Report what the provider has finished, or pass on assigned tasks; return whether the worker is dismissed."""
+        """Report the tasks that the provider has finished, or pass on assigned tasks.
+
+        Return True if the worker is dismissed.
+        """
         finished = self._stream.await_outcomes(self._wake_fd)
         if finished.messages or finished.returned:
             if finished.returned:
@@ -156,7 +162,7 @@ class WorkerPool:
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
         self._slots = run_file.take_slots()
         self._workers = [self._start_worker(provider) for provider in providers]
-        self.tasks_in_flight: dict[str, SendTask] = {}  # the workers' tasks, by delivery
+        self.tasks_in_flight: dict[str, SendTask] = {}  # the workers' tasks, by delivery ID
         self.first_capacity = self.idle_capacity  # before any of them takes more
 
     def _start_worker(self, provider: Provider) -> SendWorker:
@@ -176,7 +182,7 @@ class WorkerPool:
 
     @property
     def handout_size(self) -> int:
-        """The best number of tasks to assign to a worker at once, for the worker that takes the most."""
+        """The best number of tasks to assign at once to the worker that takes the most."""
         return max(worker.handout_size for worker in self._workers)
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
@@ -192,7 +198,7 @@ class WorkerPool:
                 worker.assign_tasks(share)
 
     def wait_for_results(self, seconds: float | None = None) -> list[WorkerResult]:
-        """Wait until there is a result, or for a number of seconds, and return all results available."""
+        """Wait for a result, or for a number of seconds, and return all available results."""
         results: list[WorkerResult] = []
         with suppress(Empty):
             results.append(self._results.get(timeout=seconds))

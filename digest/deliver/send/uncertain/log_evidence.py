@@ -1,8 +1,8 @@
 """Evidence in a mail server's log about uncertain deliveries: delivered, bounced, in transit, or never accepted.
 
-A message that's in the log is evidence by itself. A missing one is evidence only if the log covers all of the time in
-which it may have been handed over, and contains messages that the server is known to have accepted: another server's
-log, or half a log, proves nothing.
+A message in the log is evidence by itself. A missing one is evidence only if the log covers the
+whole time in which it may have been handed over, and contains messages that the server is known to
+have accepted. Another server's log, or an incomplete log, proves nothing.
 """
 
 from collections import Counter
@@ -25,15 +25,18 @@ from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from subscribers.english_text import count_with_noun
 
-MAX_HANDOVER_TIME = timedelta(hours=1)  # from a claim to the final dot, if no lease says it
-CLOCK_TOLERANCE = timedelta(minutes=5)  # between the clocks of two machines
+# The longest time from a claim to the final dot, if there's no lease.
+MAX_HANDOVER_TIME = timedelta(hours=1)
+# The largest accepted difference between the clocks of two machines.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 WITNESS_COUNT = 2000  # accepted deliveries to look for in the log
-# Other providers' deliveries are never in such a log; for a restored copy's, the provider is unknown.
+# Other providers' deliveries are never in such a log. For the deliveries of a restored copy, the
+# provider is unknown.
 _OVER_SMTP = ("smtp", "")
 
 
 class LogVerdict(StrEnum):
-    """The verdict of a log on an uncertain delivery."""
+    """The conclusion from a log about an uncertain delivery."""
 
     DELIVERED = "delivered"
     IN_QUEUE = "accepted, but still in transit when the log ends"
@@ -58,10 +61,10 @@ class UncertainHandover:
 
 @dataclass(frozen=True, slots=True)
 class LogEvidence:
-    """The evidence of a log about an edition's uncertain deliveries.
+    """The evidence in a log about an edition's uncertain deliveries.
 
-    `spans` are the periods that the log covers, as far as they overlap those of the deliveries. `incomplete_reason` says why missing messages
-    prove nothing, or is empty.
+    `spans` are the periods covered by the log, as far as they overlap those of the deliveries.
+    `incomplete_reason` says why missing messages prove nothing, or is empty.
     """
 
     verdicts: Counter[LogVerdict]
@@ -80,7 +83,9 @@ def examine_mail_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> LogEvidence:
-    """Search a Postfix log for an edition's uncertain deliveries; see `read_postfix_log` for the arguments.
+    """Search a Postfix log for an edition's uncertain deliveries.
+
+    See `read_postfix_log` for the arguments.
 
     Raises:
         MailLogError: a file can't be read, or its clock differs from ours.
@@ -97,7 +102,10 @@ def examine_mail_log(
 def weigh_log_evidence(
     log: PostfixLog, doubtful: Sequence[UncertainHandover], witnesses: dict[str, datetime], *, now: datetime
 ) -> LogEvidence:
-    """Decide what a log proves. `witnesses` are the times of accepted messages, by Message-ID. Pure."""
+    """Decide what a log proves. Pure.
+
+    `witnesses` maps the Message-IDs of accepted messages to their times.
+    """
     reason = _incomplete_reason(log, witnesses)
     verdicts: Counter[LogVerdict] = Counter()
     events, not_accepted = [], []
@@ -184,7 +192,10 @@ def _load_witnesses(
     edition: str,
     doubtful: Sequence[UncertainHandover],
 ) -> dict[str, datetime]:
-    """Return a sample of deliveries that the server accepted in the same period; IDs are hashes."""
+    """Return a sample of deliveries that the server accepted in the same period.
+
+    Their IDs are hashes, so the sample is random.
+    """
     if not doubtful:
         return {}
     accepted: tuple[Any, ...] = (

@@ -1,8 +1,9 @@
 """Resolution of uncertain deliveries by an admin's decision: accepted, to be sent again, or lost.
 
-A delivery is uncertain if it was handed over without an answer. Events resolve most of them (`events.event_processor`),
-and a mail server's log many (`log_evidence`). For the rest, only a person can weigh a missing message against a
-duplicate. A notice's content is deleted with its attempt, so it can't be sent again unless it went to many people
+A delivery is uncertain if it was handed over and no answer was received. Events resolve most of
+them (`events.event_processor`), and a mail server's log resolves many others (`log_evidence`). For
+the rest, a person has to decide between a missing message and a duplicate. A transactional email's
+content is deleted after its attempt, so it can't be sent again unless it went to many people
 (`BULK_KINDS`).
 """
 
@@ -30,11 +31,13 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from subscribers.errors import RefusalError
 
-SILENT_AFTER = timedelta(hours=24)  # by then, a provider has reported what it accepted
+# By then, a provider has reported the messages that it accepted.
+SILENT_AFTER = timedelta(hours=24)
 NEIGHBOR_REACH = timedelta(minutes=10)  # between messages of one run
 ACCEPTED_BY_WORD = "taken as accepted, by an admin's word"
 LOST_BY_WORD = "taken as lost, by an admin's word"
-# Replaces an edition's name for all emails that aren't editions: notices, corrections, and tests.
+# This is used instead of an edition's name for all other emails: transactional emails, corrections,
+# and tests.
 NOTICES = "notices"
 
 
@@ -43,7 +46,7 @@ class InvalidResolutionError(RefusalError):
 
 
 class UncertainResolution(StrEnum):
-    """An admin's decision about an uncertain delivery, as named in the audit log."""
+    """An admin's decision about an uncertain delivery, as it's named in the audit log."""
 
     ACCEPTED = "taken as accepted"
     SEND_AGAIN = "sent again"
@@ -54,8 +57,9 @@ class UncertainResolution(StrEnum):
 class UncertainDelivery:
     """An uncertain delivery: when and by which provider it was handed over, and the reply, without the address.
 
-    `is_silent` means that nothing was heard for a day, although the provider reported others of that time, so it most
-    likely never got it. `kind` is that of a notice, a correction, or a test, and empty for an edition. `is_kept` says
+    `is_silent` means that nothing was reported for a day, although the provider reported other
+    messages from that time, so it most likely never received this one. `kind` is that of a
+    transactional email, a correction, or a test, and is empty for an edition. `is_kept` says
     whether it can be sent again.
     """
 
@@ -78,9 +82,9 @@ def list_uncertain_deliveries(database: Database, name: str, *, now: datetime) -
 def read_oldest_uncertain_deliveries(
     session: Session, name: str, *, limit: int | None = None, now: datetime
 ) -> list[UncertainDelivery]:
-    """Return up to `limit` uncertain deliveries (None: all) of an edition, or of `NOTICES`, earliest first.
+    """Return up to `limit` uncertain deliveries of an edition, or of `NOTICES`, earliest first.
 
-    Those of a process that has just died may be missing.
+    If `limit` is None, return all of them. Deliveries of a process that has just died may be missing.
     """
     columns = (Delivery.id, Delivery.handed_at, Delivery.transport, Delivery.reply, Delivery.person)
     query = (
@@ -97,23 +101,22 @@ def read_oldest_uncertain_deliveries(
     return [replace(d, is_silent=(d.provider_name, d.handed_at) in silent) for d in uncertain] if silent else uncertain
 
 
-# The notice's content is still stored.
+# The email's content is still stored.
 _IS_KEPT = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(BULK_KINDS)))
 
 
 def _belongs_to(name: str) -> ColumnElement[bool]:
-    """Return the condition for an edition's deliveries, or for others by ranges of the state and purpose index."""
+    """Return the condition for an edition's deliveries, or for others as ranges of the state and purpose index."""
     if name != NOTICES:
         return is_delivery_of_edition(name)
-    return or_(
-        Delivery.purpose < make_edition_delivery_purpose(""), Delivery.purpose >= "edition;"
-    )  # the character after the colon
+    # The semicolon is the character after the colon.
+    return or_(Delivery.purpose < make_edition_delivery_purpose(""), Delivery.purpose >= "edition;")
 
 
 def _find_silent_times(
     session: Session, purpose: str, uncertain: Sequence[UncertainDelivery], now: datetime
 ) -> set[tuple[str, datetime | None]]:
-    """Return the times and providers of handovers whose silence is significant.
+    """Return the times and providers of handovers for which a lack of reports is significant.
 
     Events about handovers before a restore may have been lost with the installation.
     """
@@ -144,10 +147,11 @@ def _has_reported_neighbors(session: Session, purpose: str, provider: str, hande
 
 
 def build_resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
-    """Return the column values of an uncertain delivery, due at `due_at`, that's resolved in this way. Pure.
+    """Return the new column values of an uncertain delivery that's resolved in this way. Pure.
 
-    A message to be sent again becomes due now, or a deferral, which counts from the due time, would end it immediately.
-    If it isn't due yet, as may happen in a restored copy, it waits until then.
+    A message to be sent again becomes due now. Otherwise, a deferral would end it immediately,
+    because its time is counted from the due time. If it isn't due yet, as may be the case in a
+    restored copy, it waits until `due_at`.
     """
     no_claim = {"owner": None, "lease_until": None}
     if resolution is UncertainResolution.ACCEPTED:
@@ -161,10 +165,11 @@ def build_resolution_values(resolution: UncertainResolution, due_at: datetime, n
 def resolve_uncertain(
     session: Session, name: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
 ) -> list[str]:
-    """Resolve up to 1,000 deliveries of an edition or of `NOTICES`; return the IDs of those that were still uncertain.
+    """Resolve up to 1,000 deliveries of an edition or of `NOTICES`, and return the IDs of those resolved.
 
-    If messages are to be sent again, a sent edition counts as being sent until they're out, and consent is checked as
-    for all messages. A notice whose content wasn't kept stays uncertain instead of being sent again.
+    Only deliveries that are still uncertain are resolved. If messages are to be sent again, a sent
+    edition counts as being sent until they're finished, and consent is checked as for all messages.
+    A transactional email whose content wasn't kept stays uncertain instead of being sent again.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -201,7 +206,10 @@ def _lock_edition(session: Session, name: str, resolution: UncertainResolution) 
 def _lock_uncertain(
     session: Session, condition: ColumnElement[bool], delivery_ids: Sequence[str]
 ) -> dict[str, datetime]:
-    """Lock the still uncertain deliveries, and return when each is due; rows locked by others are left out."""
+    """Lock the deliveries that are still uncertain, and return when each is due.
+
+    Rows locked by other processes are omitted.
+    """
     uncertain = (condition, IS_UNCERTAIN)
     query = select(Delivery.id, Delivery.due_at).where(Delivery.id.in_(delivery_ids), *uncertain)
     rows = session.execute(query.order_by(Delivery.id).with_for_update(skip_locked=True))

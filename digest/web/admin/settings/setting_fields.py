@@ -1,4 +1,7 @@
-"""Forms of the settings pages: display and parsing of values. The settings declare everything else about a field."""
+"""The forms of the settings pages: displaying and parsing values.
+
+The settings declare everything else about a field.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -33,9 +36,10 @@ _SHAPES: Mapping[Any, FieldInputKind] = {
 
 @dataclass(frozen=True, slots=True)
 class DisplayedField:
-    """A field of a form. `text` is its content; `day` and `clock` are those of a weekly time.
+    """A form field with its content.
 
-    `problem` is what's wrong with it.
+    `text` is the content, `day` and `clock` are the parts of a weekly time, and `problem` says
+    what's wrong with the input.
     """
 
     name: str
@@ -53,12 +57,15 @@ class DisplayedField:
 
 
 def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
-    """Return the fields of a table that its page shows: those with a title."""
+    """Return the fields shown on a table's page, which are those with a title."""
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
 def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
-    """Return a setting's input kind, from a mark in its annotation or else from its type; by default, text."""
+    """Return the input kind of a setting.
+
+    It's determined by a mark in the annotation or else by the type. The default is text.
+    """
     kind = field.annotation
     marked = (mark for mark in field.metadata if isinstance(mark, FieldInputKind))
     typed = (_SHAPES[known_type] for known_type in (kind, get_origin(kind)) if known_type in _SHAPES)
@@ -66,7 +73,7 @@ def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
 
 
 def build_displayed_fields(table: BaseModel, form: Form | None, problems: Mapping[str, str]) -> list[DisplayedField]:
-    """Return the fields of a table's form with their input or, without any, the current values."""
+    """Return the fields of a table's form with their input, or with the current values if `form` is None."""
     fields = [_show_field(table, name, form or {}) for name in list_fields(table)]
     return [replace(field, problem=problems.get(field.name, "")) for field in fields]
 
@@ -82,7 +89,10 @@ def _show_field(table: BaseModel, name: str, form: Form) -> DisplayedField:
 
 
 def describe_saved_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, str]:
-    """Return the saved value of each field whose input differs, as text, after someone else saved the table first."""
+    """Describe the saved value of each field whose input differs, by field name.
+
+    This is shown if someone else has saved the table in the meantime.
+    """
     typed = read_form_values(table, form)
     fields = {name: field for name, field in list_fields(table).items() if name in typed}
     saved = {field.name: field.text for field in build_displayed_fields(table, None, {}) if field.name in fields}
@@ -124,7 +134,10 @@ _READERS: Mapping[FieldInputKind, Callable[[str], Any]] = {
 
 
 def format_field_value(field: FieldInfo, value: Any) -> str:
-    """Return a value as shown in its field. URLs with secret paths are reduced to the host."""
+    """Return a value as it's shown in its field.
+
+    URLs with secret paths are reduced to the host.
+    """
     if SHOWN_BY_HOST in field.metadata:
         return redact_url(value, host_only=True)
     return _WRITERS.get(find_field_input_kind(field), str)(value)
@@ -141,7 +154,7 @@ def parse_field_value(field: FieldInfo, text: str) -> Any:
 def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any]:
     """Return the values of a table's form, by field name, without validating them.
 
-    Missing fields are left out. A shortened URL that wasn't changed stays the stored one.
+    Missing fields are omitted. An unchanged shortened URL is replaced by the stored one.
     """
     values: dict[str, Any] = {}
     for name, field in list_fields(table).items():
@@ -155,7 +168,10 @@ def read_form_values(table: BaseModel, form: Mapping[str, str]) -> dict[str, Any
 
 
 def split_schedule_rule(text: str) -> tuple[str, str]:
-    """Return a rule's day (`fri`, `daily`) and time; both are empty if the rule has several days or a period."""
+    """Return a rule's day, such as "fri" or "daily", and its time.
+
+    Both are empty if the rule has several days or a period.
+    """
     rule: ScheduleRule = parse_schedule_rule(text)
     if rule.period or len(rule.days) not in {1, len(WEEKDAYS)}:
         return "", ""
@@ -165,7 +181,10 @@ def split_schedule_rule(text: str) -> tuple[str, str]:
 
 
 class SectionRow(FormOrQueryModel):
-    """One section in the form. `topics` are separated by commas, and `out` removes the section."""
+    """One section in the form.
+
+    `topics` are separated by commas, and `out` removes the section.
+    """
 
     key: str = ""
     title: str = ""
@@ -179,7 +198,10 @@ class SectionRow(FormOrQueryModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the section is kept. A new one with any input is, so that missing values are reported."""
+        """Whether the section is kept.
+
+        A new section with any input is, so that missing values are reported.
+        """
         return bool(self.key or self.title or self.note or self.topics) and not self.out
 
     @property
@@ -197,19 +219,22 @@ NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
 
 
 def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
-    """Return a section as its form shows it, at a position counted from 1."""
+    """Return a section as it's shown in its form, at a position counted from 1."""
     written = {"most": str(section.most), "topics": ", ".join(section.topics)}
     return SectionRow(**section.model_dump() | written, place=str(place))
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
-    """Return one section of the form. Values missing from the form are taken from `shown_row`."""
+    """Return one section of the form.
+
+    Values missing from the form are taken from `shown_row`.
+    """
     typed = {name: form[key] for name in SectionRow.model_fields if (key := f"{number}.{name}") in form}
     return read_query(SectionRow, MultiDict(shown_row.model_dump() | typed))
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the form's sections in the chosen order, without removed ones or an empty new one."""
+    """Return the form's sections in the chosen order, without removed ones and without an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
     wanted_rows = [row for row in rows if row.is_wanted]
     return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

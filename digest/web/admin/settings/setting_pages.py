@@ -1,4 +1,4 @@
-"""Settings pages for admins: one per table, with each change, its author, and the previous value."""
+"""Settings pages for admins: one page per table, with each change, its author, and the previous value."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -35,7 +35,8 @@ from subscribers.errors import ApplicationError
 from subscribers.pages.preferences_form import list_offered_zones
 from subscribers.subscriber_language import ENGLISH
 
-REFRESH_SECONDS = 1  # between reloads of the page while a backup runs; works without scripts
+# The seconds between reloads of the page while a backup is running. No script is needed.
+REFRESH_SECONDS = 1
 _Form = Mapping[str, str]
 _Problems = Mapping[str, str]  # sentences by field name
 _TABLES = {name: find_table((name,)) for name in EDITABLE_TABLES}
@@ -50,7 +51,7 @@ def redirect_to_first_table() -> ResponseReturnValue:
 
 @admin_pages.get("/settings/sign-up-form")
 def show_signup_form() -> str:
-    """Show the sign-up form, the code for embedding it, and the topics that it offers."""
+    """Show the sign-up form, the code for embedding it, and the topics it offers."""
     settings = web_context().settings
     return render_template(
         "web/admin/site/signup_form.html",
@@ -61,7 +62,10 @@ def show_signup_form() -> str:
 
 @admin_pages.get("/settings/<table>")
 def show_settings(table: str) -> ResponseReturnValue:
-    """Show a settings table as a form, reloaded while a backup runs."""
+    """Show a settings table as a form.
+
+    It's reloaded while a backup is running.
+    """
     _require_table(table)
     return _settings_page(table)
 
@@ -106,8 +110,8 @@ def _save_table(table: str, form: Mapping[str, str]) -> bool:
 
 
 def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> Response:
-    """Show the input next to what someone else has saved since."""
-    if table == "sections":  # the input is by list position, and the list has changed
+    """Show the input next to the values that someone else has saved since."""
+    if table == "sections":  # the input is by position in the list, and the list has changed
         return _settings_page(table, refusal=refusal)
     problems = setting_fields.describe_saved_values(getattr(web_context().settings.file, table), form)
     return _settings_page(table, form=form, problems=problems, refusal=refusal)
@@ -152,7 +156,7 @@ def back_up_now() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     passphrase = request.form.get("passphrase", "")
     try:
-        with suppress(BackupRunningError):  # the page shows the one that's running
+        with suppress(BackupRunningError):  # the page shows the running backup
             web_context().backups.begin(installation, actor, passphrase=passphrase, now=now)
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
@@ -248,9 +252,9 @@ def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:
 def _show_section_rows(
     sections: Sequence[SectionSettings], form: _Form | None, problems: _Problems
 ) -> list[tuple[SectionRow, bool, dict[str, str]]]:
-    """Return the sections for the form, whether each is new, and its problems by field. An empty new one is last.
+    """Return the sections for the form, whether each is new, and its problems by field.
 
-    Problems are keyed by the position that a section would have after saving.
+    An empty new section is last. Problems are keyed by the position that a section would have after saving.
     """
     section_rows = [setting_fields.make_section_form_row(section, place) for place, section in enumerate(sections, 1)]
     section_rows.append(NEW_SECTION.model_copy(update={"place": str(len(section_rows) + 1)}))

@@ -1,4 +1,4 @@
-"""Reasons for which admins may view addresses: one that the form offers, or their own."""
+"""The reasons why admins may view addresses: one that's offered by the form, or their own."""
 
 from flask import request
 from werkzeug.datastructures import MultiDict
@@ -8,7 +8,7 @@ from subscribers.pages.forms import FormError
 
 
 def read_address_access_reason() -> str:
-    """Return the form's reason for viewing addresses.
+    """Return the reason for viewing addresses from the form.
 
     Raises:
         FormError: the reason is missing or invalid.

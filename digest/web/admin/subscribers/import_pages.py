@@ -28,18 +28,22 @@ from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.options import ImportOptions
 
-REFRESH_SECONDS = 2  # between reloads of the page while work runs; works without scripts
+# The seconds between reloads of the page while a step is running. No script is needed.
+REFRESH_SECONDS = 2
 
 
 @admin_pages.get("/import")
 def list_imports() -> ResponseReturnValue:
-    """Show the upload form, the uploads, and earlier imports."""
+    """Show the upload form, the uploaded lists, and earlier imports."""
     return _imports_page()
 
 
 @admin_pages.post("/import")
 def upload_list() -> ResponseReturnValue:
-    """Store and survey an uploaded list, and redirect to its page. Nothing is imported."""
+    """Store and survey an uploaded list, and redirect to its page.
+
+    Nothing is imported.
+    """
     file = request.files.get("file")
     if file is None or not file.filename:
         return _imports_page(refusal=uploads.UploadError("Choose a file first.")), 400
@@ -53,14 +57,17 @@ def upload_list() -> ResponseReturnValue:
 
 @admin_pages.get("/import/<name>")
 def show_upload(name: str) -> ResponseReturnValue:
-    """Show an upload with its steps: columns, dry run, import, and skipped rows."""
+    """Show an upload and its steps: columns, dry run, import, and skipped rows."""
     upload = _find_upload(name)
     return refresh_page(_upload_page(upload), every_seconds=REFRESH_SECONDS if upload.is_running else 0)
 
 
 @admin_pages.post("/import/<name>/<any(try, commit):step>")
 def run_upload_step(name: str, step: str) -> ResponseReturnValue:
-    """Start a dry run with the form's choices, or import the list if the last dry run had the same choices."""
+    """Start a dry run with the choices in the form, or start the import.
+
+    The list is only imported if the last dry run had the same choices.
+    """
     upload, commits = _find_upload(name), step == "commit"
     options = upload.options
     try:
@@ -79,7 +86,10 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/stop")
 def stop_upload(name: str) -> ResponseReturnValue:
-    """Stop work on a list. An import can be continued later."""
+    """Stop a running step of a list.
+
+    An import can be continued later.
+    """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now)
@@ -88,7 +98,10 @@ def stop_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/remove")
 def remove_upload(name: str) -> ResponseReturnValue:
-    """Delete an uploaded file. Imported people stay."""
+    """Delete an uploaded file.
+
+    Imported people aren't removed.
+    """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
@@ -100,7 +113,7 @@ def remove_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/outcomes")
 def download_row_outcomes(name: str) -> ResponseReturnValue:
-    """Return each row's outcome and reason as CSV without formulas."""
+    """Return each row's outcome and reason as CSV that can't contain formulas."""
     installation, actor, now = get_installation_actor_and_time()
     upload, words = _find_upload(name), _read_outcome_words()
     try:
@@ -114,26 +127,26 @@ def download_row_outcomes(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/rejected")
 def download_rejected_rows(name: str) -> ResponseReturnValue:
-    """Return the complete skipped rows as CSV, to be corrected and imported."""
+    """Return the complete skipped rows as CSV, so that they can be corrected and imported."""
     installation, actor, now = get_installation_actor_and_time()
     upload = _find_upload(name)
     try:
         pieces = uploads.stream_rejected_rows(installation, web_context().uploads, actor, name, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
-    # The start of the file's name may give the rows' status (unsubscribed_…).
+    # The start of the file's name may contain the status of the rows (unsubscribed_…).
     return make_download_response(pieces, "text/csv", f"{Path(upload.uploaded_name).stem}-skipped.csv")
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
-    """Return the names of outcomes by reason, as on the page with counts."""
+    """Return the names of outcomes by reason, as shown next to the counts."""
     row_outcome = get_template_attribute("web/admin/subscribers/import_words.html", "row_outcome")
     return {reason: str(row_outcome(reason)) for reason in RowReason}
 
 
 @admin_pages.post("/import/unfinished/<int(max=2147483647):batch>/abandon")
 def abandon_import(batch: int) -> ResponseReturnValue:
-    """Undo an unfinished import, and remove the people that only it added."""
+    """Undo an unfinished import, and remove the people added only by it."""
     installation, actor, now = get_installation_actor_and_time()
     try:
         require_number_typed_to_confirm(batch)
@@ -151,7 +164,10 @@ def show_import_undo(batch: int) -> ResponseReturnValue:
 
 @admin_pages.post("/import/finished/<int(max=2147483647):batch>/undo")
 def undo_import(batch: int) -> ResponseReturnValue:
-    """Undo a finished import. A long undo continues in the background."""
+    """Undo a finished import.
+
+    If it takes long, it continues in the background.
+    """
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ReasonForm)
@@ -177,7 +193,7 @@ def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
     )
-    # A refusal would be gone once the page reloads.
+    # If the page were reloaded, the refusal would disappear.
     return refresh_page(page, every_seconds=0 if preview or refusal else REFRESH_SECONDS)
 
 
@@ -190,7 +206,10 @@ def _find_upload(name: str) -> ListUpload:
 
 
 class OptionsForm(FormOrQueryModel):
-    """The options of a whole import. What columns, states, and tags mean is in fields that depend on the list."""
+    """The options of a whole import.
+
+    The meanings of columns, states, and tags are in fields that depend on the list.
+    """
 
     whole: ImportedSubscriberStatus | None = None
     attest: Annotated[str, make_field_validator(read_optional_reason)] = ""
@@ -199,10 +218,10 @@ class OptionsForm(FormOrQueryModel):
 
 
 def _read_options(upload: ListUpload) -> ImportOptions:
-    """Return the form's columns and options.
+    """Return the columns and options from the form.
 
     Raises:
-        RefusalError: they're inconsistent. The message says what to choose.
+        RefusalError: they're inconsistent; the message says what to choose.
     """
     form = request.form
     filled = {name: value for name, value in form.items() if value}
@@ -234,7 +253,7 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The imports just undone and being undone, by number (0 for none), and how many people were removed."""
+    """The numbers of the imports that were just undone and are being undone, or 0, and how many people were removed."""
 
     taken_back: Count = 0
     removed: Count | None = None
@@ -259,7 +278,10 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
 def _upload_page(
     upload: ListUpload, options: ImportOptions | None = None, *, refusal: RefusalError | None = None
 ) -> str:
-    """Return the page of an upload. Its form shows `options`, or those of the last dry run."""
+    """Return the page of an upload.
+
+    Its form shows `options`, or those of the last dry run.
+    """
     installation, actor, now = get_installation_actor_and_time()
     batch = upload.found.get("batch")
     return render_template(

@@ -25,11 +25,12 @@ from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
 from subscribers.transfer.exports import ExportRecipient
 
-FIRST_QUESTIONS = 50  # offered by the form, because new senders should start with few
+# The number offered by the form, which is low because new senders should start with few emails.
+FIRST_QUESTIONS = 50
 MAX_QUESTIONS = 5000  # per submission
 OFFERED_YEARS = (1, 2, 3, 5)
-# Sender guidelines of mailbox providers: Gmail, support.google.com/a/answer/81126; Yahoo, senders.yahooinc.com; as of
-# November 2026.
+# Mailbox providers' guidelines for senders: Gmail, support.google.com/a/answer/81126; Yahoo,
+# senders.yahooinc.com; as of November 2026.
 RECEIVER_COMPLAINT_LIMIT = 0.003
 GMAIL_COMPLAINT_AIM = 0.001
 WIDE_CHART = (900, 250)
@@ -66,19 +67,19 @@ class InactivityCountForm(FormOrQueryModel):
 
 
 class InactivityQuestionForm(InactivityCountForm, PermissionRequestForm):
-    """The inactive subscribers to ask, and what happens if they don't answer."""
+    """The inactive subscribers to ask, and what happens to those who don't answer."""
 
     unanswered: Literal["stays", "taken off"] = "stays"
 
 
 class SuppressionRemovalForm(ReasonForm):
-    """The address whose owner may sign up again. The action checks it."""
+    """The address whose owner may sign up again, checked by the action."""
 
     address: str = ""
 
 
 class PermissionRequestCountQuery(FormOrQueryModel):
-    """The number of people just asked, or None."""
+    """The number of people who were just asked, or None."""
 
     asked: Count | None = None
 
@@ -91,7 +92,10 @@ def show_export_form() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
-    """Return the filtered list as CSV without formulas. Each person in it can see the disclosure."""
+    """Return the filtered list as CSV that can't contain formulas.
+
+    Each person in it can see the disclosure.
+    """
     installation, actor, now = get_installation_actor_and_time()
     query = _read_whole_query()
     try:
@@ -99,7 +103,7 @@ def export_list() -> ResponseReturnValue:
     except FormError as exc:
         return _export_page(query, refusal=exc), 400
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
-    # It has no name, and is deleted once it's sent.
+    # The file has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
         list_transfers.export_list(
@@ -113,7 +117,10 @@ def export_list() -> ResponseReturnValue:
 
 
 def _read_whole_query() -> SubscriberQuery:
-    """Return the list's filter. An invalid one must not export everyone."""
+    """Return the filter of the list.
+
+    An invalid one is rejected, because it must not export everyone.
+    """
     query = read_query(SubscriberQuery)
     if request.args.keys() - query.as_url().keys():
         abort(400, "The filter can't be read. Go back to the list and filter it again.")
@@ -231,13 +238,16 @@ def _silence_page(
 
 @admin_pages.get("/readers/allow")
 def show_suppression_form() -> ResponseReturnValue:
-    """Describe what lifting a suppression means, and ask for the address."""
+    """Explain what lifting a suppression does, and ask for the address."""
     return _allowing_page()
 
 
 @admin_pages.post("/readers/allow")
 def remove_suppression() -> ResponseReturnValue:
-    """Let the owner of a suppressed address sign up again. This doesn't subscribe anyone."""
+    """Let the owner of a suppressed address sign up again.
+
+    This doesn't subscribe anyone.
+    """
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(SuppressionRemovalForm)
@@ -254,7 +264,7 @@ def _allowing_page(*, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/growth")
 def show_growth() -> str:
-    """Show the list's growth, mailbox providers' feedback, the last edition's emails by hour, and the most-read stories."""
+    """Show the growth of the list, feedback from mailbox providers, the last edition by hour, and popular stories."""
     installation, actor, now = get_installation_actor_and_time()
     view = view_list_growth(installation, actor, now=now)
     return render_template(
@@ -278,7 +288,10 @@ def show_growth() -> str:
 
 
 def format_percent(share: float) -> str:
-    """Format a share from 0 to 1 as a percentage with up to three decimals, two from 1% up: "0.024%", "1.18%"."""
+    """Format a share from 0 to 1 as a percentage.
+
+    It has up to three decimals, or two if it's at least 1%: "0.024%", "1.18%".
+    """
     percent = share * 100
     text = f"{percent:.{2 if percent >= 1 else 3}f}".rstrip("0").rstrip(".")
     return f"{text}%"
@@ -300,7 +313,10 @@ def _draw_subscribers(view: GrowthView) -> Chart | None:
 
 
 def _label_week(day: date) -> str:
-    """Label only the first week of each month, with the year instead of the day in January, to save space."""
+    """Return the label of the first week of a month, or "" for other weeks.
+
+    In January, the year replaces the day to save space.
+    """
     if day.day > 7:
         return ""
     return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)
@@ -329,7 +345,11 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart 
 
 
 def _label_hour(at: datetime, *, is_first: bool) -> str:
-    """Label the first hour, noon, and midnight as on a clock, and the others by their number alone, to save space."""
+    """Return the label of an hour.
+
+    The first hour, noon, and midnight are written as on a clock, and the others only as numbers to
+    save space.
+    """
     words = clock_hour(at)
     return words if is_first or at.hour in (0, 12) else words.partition(" ")[0]
 

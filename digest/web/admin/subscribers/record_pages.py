@@ -1,4 +1,4 @@
-"""A subscriber's record for admins: history, emails, disclosures, and all actions."""
+"""Admin pages about one subscriber: history, emails, disclosures, and all actions."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -63,7 +63,10 @@ EvidenceText = Annotated[str, AfterValidator(_check_evidence)]
 
 
 class ConsentEvidenceForm(FormOrQueryModel):
-    """The consent text, and when, where, and how someone agreed. The action checks the address."""
+    """The consent text, and when, where, and how someone agreed.
+
+    The address is checked by the action.
+    """
 
     address: str = ""
     on: Annotated[datetime, BeforeValidator(_read_agreed_at)]
@@ -76,12 +79,18 @@ class ConsentEvidenceForm(FormOrQueryModel):
 
 @admin_pages.get("/readers/<int(max=2147483647):number>")
 def show_subscriber(number: int) -> ResponseReturnValue:
-    """Show a subscriber's record. The address is only shown while access to it is valid."""
+    """Show the record of a subscriber.
+
+    The address is only shown while access to it is valid.
+    """
     return _record_page(number)
 
 
 def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
-    """Redirect to a record, which shows once what was done, because it may not be true later."""
+    """Redirect to a record, which says what was done.
+
+    That's shown only once, because it may not be true later.
+    """
     flash(done, str(number))
     return redirect(url_for("admin.show_subscriber", number=number), 303)
 
@@ -109,13 +118,16 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
 def ask_address_access_reason(number: int) -> ResponseReturnValue:
-    """Ask why an address must be viewed."""
+    """Ask why an address has to be viewed."""
     return _reason_page(number)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/address")
 def show_address(number: int) -> ResponseReturnValue:
-    """Grant access to an address for 15 minutes. Its owner can see the access and its reason."""
+    """Grant access to an address for 15 minutes.
+
+    Its owner can see the access and its reason.
+    """
     installation, _, now = get_installation_actor_and_time()
     try:
         reason = read_address_access_reason()
@@ -151,7 +163,7 @@ def change_subscriber(number: int, act: str) -> ResponseReturnValue:
         return _action_page(number, act, refusal=exc), 400
     except (UnknownPersonError, NotRestorableError) as exc:
         return _record_page(number, refusal=exc), 409
-    # An outdated page, or a form submitted twice, changes nothing.
+    # An outdated page, or a form that's submitted twice, changes nothing.
     has_changed = changed if isinstance(changed, bool) else changed[1]
     done_action = act if has_changed else f"{_UNCHANGED_PREFIX}{act}"
     return _lead_to_record(number, done_action)
@@ -168,7 +180,7 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
 
 
 class AddressCorrectionForm(ReasonForm):
-    """The new address, which the action checks, and the reason."""
+    """The new address, which is checked by the action, and the reason."""
 
     address: str = ""
 
@@ -181,7 +193,10 @@ def show_address_correction_form(number: int) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/correct")
 def correct_address(number: int) -> ResponseReturnValue:
-    """Ask the owner of a new address to confirm it. The old one gets a link that stops the change."""
+    """Ask the owner of a new address to confirm it.
+
+    The old address gets a link that stops the change.
+    """
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(AddressCorrectionForm)
@@ -204,13 +219,16 @@ def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def show_preferences_form(number: int, form: str) -> ResponseReturnValue:
-    """Show a form for a subscriber's preferences, or only the pause, with a reason."""
+    """Show a form for a subscriber's preferences, or only for the pause, with a reason."""
     return _preferences_page(number, form)
 
 
 @admin_pages.post("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
 def submit_preferences(number: int, form: str) -> ResponseReturnValue:
-    """Change a subscriber's preferences, and email them about it with a link that undoes the change."""
+    """Change a subscriber's preferences, and email them about it.
+
+    The email has a link that undoes the change.
+    """
     installation, actor, now = get_installation_actor_and_time()
     if request.form.get("check"):
         return _preferences_page(number, form)
@@ -256,7 +274,7 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
 
 
 def _check_subscriber(number: int) -> None:
-    """Abort with "not found" if the subscriber doesn't exist."""
+    """Abort with a 404 response if the subscriber doesn't exist."""
     context = web_context()
     try:
         subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
@@ -308,7 +326,10 @@ def show_add_subscriber_form() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/add")
 def add_subscriber() -> ResponseReturnValue:
-    """Add a subscriber with evidence of their consent. They aren't emailed."""
+    """Add a subscriber with evidence of their consent.
+
+    They aren't emailed.
+    """
     installation, actor, now = get_installation_actor_and_time()
     try:
         form = read_form(ConsentEvidenceForm)
@@ -321,9 +342,10 @@ def add_subscriber() -> ResponseReturnValue:
 
 
 def _ask_about_domain(address: str, way_to_keep: str) -> None:
-    """Check the domain for a likely typo, once: the form that's sent again says which domain to keep.
+    """Raise an error if the domain is probably a typo that hasn't been confirmed.
 
-    `way_to_keep` says what to do with an address that's right.
+    The form that's submitted again says which domain to keep. `way_to_keep` says what to do with an
+    address that's right.
 
     Raises:
         AddressError: the text isn't an address.

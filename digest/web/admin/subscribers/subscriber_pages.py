@@ -1,6 +1,7 @@
-"""The subscriber list for admins, and searches. Lists and URLs never contain any part of an address.
+"""The subscriber list for admins, and searches.
 
-Searches for a part of an address can be started, watched, and stopped. Addresses are only shown after another click.
+Lists and URLs never contain any part of an address. Searches for a part of an address can be
+started, watched, and stopped. Addresses are only shown after another click.
 """
 
 from datetime import UTC, date, datetime, time, timedelta
@@ -28,11 +29,12 @@ from subscribers.pages.forms import FormError
 from subscribers.store.models import PersonState
 from subscribers.transfer.exports import EXPORTABLE_STATES
 
-# Not states: subscribers whose emails are paused today, and those whose emails aren't.
+# These aren't states. They select subscribers whose emails are paused today, and those whose emails aren't.
 PAUSED: Literal["paused"] = "paused"
 MAILED: Literal["mailed"] = "mailed"
 MAX_ORIGIN_LENGTH = 200
-REFRESH_SECONDS = 1  # between reloads of the page while a search runs; works without scripts
+# The seconds between reloads of the page while a search is running. No script is needed.
+REFRESH_SECONDS = 1
 
 
 def _check_origin(text: str) -> str:
@@ -41,14 +43,18 @@ def _check_origin(text: str) -> str:
     return text.replace("\0", "")[:MAX_ORIGIN_LENGTH]
 
 
-DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]  # a keyed hash, because the domain is part of an address
+# A keyed hash, because the domain is part of an address.
+DomainTag = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 
 PartKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}(:[a-z0-9-]{1,24})?$")]
 
 
 class SubscriberQuery(FormOrQueryModel):
-    """The list's filter. Invalid values, and those that may contain a subscriber's address, are ignored."""
+    """The filter of the list.
+
+    Invalid values and values that may contain a subscriber's address are ignored.
+    """
 
     state: PersonState | Literal["paused", "mailed"] | None = None
     came: Annotated[str, AfterValidator(_check_origin)] = ""
@@ -61,12 +67,15 @@ class SubscriberQuery(FormOrQueryModel):
     below: Count | None = Field(default=None, ge=1)
 
     def as_url(self) -> dict[str, Any]:
-        """Return the values for a URL's query, without the position in the list."""
+        """Return the values for the query of a URL, without the position in the list."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
         return {name: str(value) for name, value in values.items()}
 
     def as_filter(self) -> SubscriberFilter:
-        """Return the filter. Without a state, a filter by preferences selects only current subscribers."""
+        """Return the filter.
+
+        Without a state, a filter by preferences selects only current subscribers.
+        """
         state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
@@ -83,7 +92,10 @@ class SubscriberQuery(FormOrQueryModel):
 
 
 class FilterForm(SubscriberQuery):
-    """The filter form. `domain` is plain text, and `tag` is the hash of the previous domain."""
+    """The filter form.
+
+    `domain` is plain text, and `tag` is the hash of the previous domain.
+    """
 
     domain: str = ""
     tag: DomainTag | None = None
@@ -100,7 +112,7 @@ def _read_number(text: object) -> object:
 
 
 class AddressSearchForm(FormOrQueryModel):
-    """A whole address, or a part of one. The action checks it."""
+    """A complete address or a part of one, checked by the action."""
 
     address: str = ""
     part: str = ""
@@ -114,13 +126,17 @@ def list_subscribers() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/filter")
 def filter_subscribers() -> ResponseReturnValue:
-    """Redirect to the filtered list. The URL contains a hash of the domain, which is part of an address."""
+    """Redirect to the filtered list.
+
+    The URL contains a hash of the domain, because it's part of an address.
+    """
     installation, actor, now = get_installation_actor_and_time()
     form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
     if form.came not in subscriber_views.list_signup_sources(installation):
-        filter_values.pop("came", None)  # not an offered value, and an address in it would get into the URL
+        # It isn't one of the offered values, and an address in it would appear in the URL.
+        filter_values.pop("came", None)
     if form.domain:
         try:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
@@ -143,7 +159,7 @@ SubscriberNumber = Annotated[int, BeforeValidator(_read_number), Field(ge=0, le=
 
 
 class SubscriberNumberForm(FormOrQueryModel):
-    """A subscriber's number as written on pages and in logs: 1042, "1,042", "subscriber 1,042", or "#1042"."""
+    """A subscriber's number as it's written on pages and in logs: 1042, "1,042", "subscriber 1,042", or "#1042"."""
 
     number: SubscriberNumber = Field(default="")  # type: ignore[assignment]  # an empty field is no number
 
@@ -174,7 +190,10 @@ def find_subscriber() -> ResponseReturnValue:
 
 
 def render_subscriber_list(*, refusal: RefusalError | None = None, query: SubscriberQuery | None = None) -> str:
-    """Render the subscriber list, with the refusal of a form, if any. `query` defaults to the URL's."""
+    """Render the subscriber list, with the refusal of a form, if any.
+
+    `query` defaults to the query of the URL.
+    """
     installation, actor, now = get_installation_actor_and_time()
     query = query or read_query(SubscriberQuery)
     list_filter = query.as_filter()
@@ -219,9 +238,13 @@ def begin_search() -> ResponseReturnValue:
 
 @admin_pages.get("/readers/search/<name>")
 def show_search(name: str) -> ResponseReturnValue:
-    """Show a search's progress and matches by number. Addresses are only shown while access to them is valid."""
+    """Show the progress of a search and its matches by number.
+
+    Addresses are only shown while access to them is valid.
+    """
     context, search = web_context(), _find_search(name)
-    stage = search.stage  # before its matches are read, so that a search that ends meanwhile is shown once more
+    # This is read before the matches, so that the page is reloaded once more if the search ends in between.
+    stage = search.stage
     now = context.clock()
     page = render_template(
         "web/admin/subscribers/search.html",
@@ -240,14 +263,20 @@ def show_search(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/search/<name>/stop")
 def stop_search(name: str) -> ResponseReturnValue:
-    """Stop a search. Its matches so far stay."""
+    """Stop a search.
+
+    Its matches are kept.
+    """
     _find_search(name).stop_asked.set()
     return redirect(url_for("admin.show_search", name=name), 303)
 
 
 @admin_pages.post("/readers/search/<name>/addresses")
 def reveal_found_addresses(name: str) -> ResponseReturnValue:
-    """Grant access to the addresses that a search found. Each owner can see the access and its reason."""
+    """Grant access to the addresses found by a search.
+
+    Each owner can see the access and its reason.
+    """
     context, search = web_context(), _find_search(name)
     try:
         subscriber_records.reveal_addresses(

@@ -1,4 +1,4 @@
-"""Suppression files for admins: export of the list, and upload, check, and adoption of another installation's."""
+"""Suppression lists for admins: exporting the list, and uploading, checking, and adopting another installation's."""
 
 import tempfile
 from contextlib import nullcontext
@@ -34,7 +34,7 @@ class SuppressionExportForm(ReasonForm):
 
 @admin_pages.get("/readers/suppressions")
 def show_suppression_lists() -> ResponseReturnValue:
-    """Show the forms for exporting the list and uploading a file, and the uploads."""
+    """Show the forms for exporting the list and uploading a file, and the uploaded files."""
     return _lists_page()
 
 
@@ -42,7 +42,7 @@ def show_suppression_lists() -> ResponseReturnValue:
 def export_suppression_list() -> ResponseReturnValue:
     """Return the suppression list as an encrypted file."""
     installation, actor, now = get_installation_actor_and_time()
-    # It has no name, and is deleted once it's sent.
+    # The file has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+b", dir=installation.settings.home)  # noqa: SIM115 - sent below
     try:
         form, passphrase = read_form(SuppressionExportForm), _read_passphrase()
@@ -57,7 +57,7 @@ def export_suppression_list() -> ResponseReturnValue:
 
 
 def _read_passphrase() -> str:
-    """Return a new passphrase as typed, including spaces.
+    """Return the new passphrase as it was typed, including spaces.
 
     Raises:
         FormError: the two entries differ.
@@ -70,7 +70,10 @@ def _read_passphrase() -> str:
 
 @admin_pages.post("/readers/suppressions")
 def upload_suppression_file() -> ResponseReturnValue:
-    """Store an uploaded suppression file, and redirect to its page. Nothing is adopted."""
+    """Store an uploaded suppression list, and redirect to its page.
+
+    Nothing is adopted.
+    """
     file = request.files.get("file")
     if file is None or not file.filename:
         return _lists_page(upload_refusal=UploadError("Choose a file first.")), 400
@@ -101,7 +104,7 @@ def show_suppression_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/<any(try, commit):step>")
 def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
-    """Start a dry run of a file, or its adoption."""
+    """Start a dry run of a file, or adopt its entries."""
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
@@ -117,7 +120,10 @@ def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/stop")
 def stop_suppression_step(name: str) -> ResponseReturnValue:
-    """Stop work on a file. Its adoption can be continued later."""
+    """Stop a running step of a file.
+
+    The adoption can be continued later.
+    """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     web_context().uploads.stop(installation, actor, name, now=now, kind="suppressions")
@@ -126,7 +132,10 @@ def stop_suppression_step(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/remove")
 def remove_suppression_upload(name: str) -> ResponseReturnValue:
-    """Delete an uploaded file. Adopted entries stay."""
+    """Delete an uploaded file.
+
+    Adopted entries are kept.
+    """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:

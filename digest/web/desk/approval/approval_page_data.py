@@ -1,4 +1,7 @@
-"""Data about an edition's approval, and the edits behind later changes. `standing_words.html` puts it in words."""
+"""Data about an edition's approval, and the edits that caused later changes.
+
+`standing_words.html` puts it in words.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -34,7 +37,7 @@ _FIELD_KINDS = {"note": EditKind.NOTE, "picture": EditKind.PICTURE, "kicker": Ed
 class ChangeRow:
     """A change since the last approved version, and the last edit that caused it, if known.
 
-    `block_lines` are the changed fields of a labeled block, with their titles.
+    `block_lines` contains the changed fields of a labeled block, with their titles.
     """
 
     change: ContentChange
@@ -44,17 +47,18 @@ class ChangeRow:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the story only filled a place that another story left."""
+        """Whether the story only filled the place of another one."""
         is_story = self.change.after is not None
         return self.edit is None and is_story and self.change.kind in {ChangeKind.ADDED, ChangeKind.MOVED}
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStatusView:
-    """The approval status of an edition, for `actor`.
+    """The approval status of an edition, as seen by `actor`.
 
-    `fingerprint` changes whenever the header of the edition's page must change. `void_edit` is the edit that ended the last
-    approval. `sentences` say who can approve, and `approver_sentence` is the last of them, or empty if it isn't a draft.
+    `fingerprint` changes whenever the header of the edition's page has to change. `void_edit` is
+    the edit that ended the last approval. `sentences` say who can approve the edition, and
+    `approver_sentence` is the last of them, or is empty if the edition isn't a draft.
     """
 
     overview: ApprovalOverview
@@ -69,7 +73,7 @@ class ApprovalStatusView:
 
     @property
     def refusal(self) -> str:
-        """The reason why `actor` can't approve the edition; empty if they can."""
+        """The reason why `actor` can't approve the edition, or "" if they can."""
         return self.overview.rule.explain_refusal(self.actor)
 
     @property
@@ -79,7 +83,10 @@ class ApprovalStatusView:
 
     @property
     def approved_authors(self) -> list[str]:
-        """The names of the only authors whose texts `actor` can approve; empty if `actor` can approve everything or nothing."""
+        """The names of the authors whose texts `actor` can approve.
+
+        It's empty if `actor` can approve everything or nothing.
+        """
         rule = self.overview.rule
         if self.actor not in rule.authors or self.refusal:
             return []
@@ -100,7 +107,8 @@ def build_approval_status_view(
 ) -> ApprovalStatusView:
     """Return an edition's approval status as seen by `actor`.
 
-    `state` is None if it was drafted before edits were stored. `first_draft` is compared if nothing was approved yet.
+    `state` is None if the edition was drafted before edits were stored. `first_draft` is compared
+    if no version has been approved.
     """
     ended, comparison = overview.ended, overview.compare(content, first_draft)
     after = overview.compared.edit_seq if overview.compared else 0
@@ -141,7 +149,7 @@ def _compare_blocks(
 
 
 def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
-    """Return a fingerprint that changes when someone approves the edition, sends it back, or undoes either."""
+    """Return a fingerprint that changes when someone approves the edition, sends it back, or undoes either action."""
     state, newest = overview.edition.state, next(iter(overview.versions), None)
     version = f"{newest.version} {newest.state} {len(newest.signatures)}" if newest else ""
     # An incomplete edition counts as a draft, because both offer the same actions.
@@ -151,9 +159,9 @@ def make_approval_status_fingerprint(overview: ApprovalOverview) -> str:
 
 
 def find_edit_behind_change(change: ContentChange, state: EditingState, after_seq: int) -> Edit | None:
-    """Return the last edit after `after_seq`, not undone, that caused a change.
+    """Return the last edit after `after_seq` that caused a change and hasn't been undone.
 
-    Return None if a section's rules or a later draft caused it.
+    Return None if the rules of a section or a later draft caused it.
     """
     outcomes = state.arrangement.outcomes
     later = [o.edit for o in outcomes if o.edit.seq > after_seq and not o.undone_by]
@@ -164,7 +172,7 @@ def find_edit_behind_change(change: ContentChange, state: EditingState, after_se
 
 
 def _wrote_edition(edit: Edit, change: ContentChange) -> bool:
-    """Return whether an edit caused a change to an edition's opening texts or labeled blocks."""
+    """Return True if an edit caused a change to an edition's opening texts or labeled blocks."""
     if change.field in {"block", "block-image"}:
         return edit.kind == EditKind.BLOCK
     is_head = edit.target == EDITION_TARGET and not change.before
@@ -179,12 +187,12 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
 
 
 def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
-    """Return whether an edit of a story is of a kind that causes such a change."""
+    """Return True if an edit of a story is of a kind that causes such a change."""
     if story is None or not any(edit.seq in each.edits for each in (story, *story.supporting)):
         return False
     if change.kind is ChangeKind.REWRITTEN:
         written = edit.kind == EditKind.TEXT and edit.value.get("field") == change.field
-        # A lead gets its reason from its publishers, unless an editor writes one.
+        # The reason for a lead is based on its publishers, unless an editor writes one.
         if change.field == "why":
             return written
         return written or edit.kind in {_FIELD_KINDS.get(change.field), *_REGROUPING_KINDS}
@@ -192,7 +200,7 @@ def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> 
 
 
 def _list_removals(state: EditingState, change: ContentChange) -> Iterator[Edit]:
-    """Yield the edits that removed the story that a change took out."""
+    """Yield the edits that removed the story missing after a change."""
     if change.before and change.kind in DROPPED_KINDS:
         for removed in state.arrangement.removed:
             if change.before.url in {article.url for article in removed.scored.story.members}:

@@ -1,4 +1,4 @@
-"""Pages that send an edition back, mark its notes as done, and compare an approved version with the draft."""
+"""Pages for sending an edition back, marking its notes as done, and comparing an approved version with the draft."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ approval_pages = Blueprint("approvals", __name__, url_prefix="/desk/editions/<na
 
 @approval_pages.app_errorhandler(SentBackError)
 def answer_refused_note(error: SentBackError) -> ResponseReturnValue:
-    """Show why a note was rejected or no longer exists, with a link back."""
+    """Show why a note was rejected or doesn't exist anymore, with a link back."""
     name = (request.view_args or {})["name"]
     back = url_for("desk.show_review_page", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
@@ -35,7 +35,10 @@ OpenNote = dict[str, object]
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
-    """Provide open notes to the desk's layout, which shows them until they're done. An edition's pages show only its own."""
+    """Provide open notes to the layout of the desk, which shows them until they're done.
+
+    The pages of an edition show only its own notes.
+    """
 
     def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
@@ -56,9 +59,10 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 def read_approval_status(
     edition: Edition, state: EditingState | None = None, *, compares_first_draft: bool = False
 ) -> ApprovalStatusView:
-    """Return an edition's approval status for the signed-in user. `state` is its editing state, if already loaded.
+    """Return an edition's approval status for the signed-in user.
 
-    If nothing was approved yet and `compares_first_draft` is set, its changes are those since the first draft.
+    `state` is its editing state, if already loaded. If no version has been approved and
+    `compares_first_draft` is set, the changes are those since the first draft.
     """
     context, viewer = web_context(), current_actor().name
     overview = approval_overviews.build_approval_overview(context.installation, edition)
@@ -71,9 +75,8 @@ def read_approval_status(
         EditionContent.from_json(edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
         sentences=tuple(approval_overviews.explain_approval_state(overview, viewer)),
-        approver_sentence="".join(
-            approval_overviews.explain_draft_approvers(overview, viewer)[-1:]
-        ),  # who can approve; the review page has the rest
+        # This is the sentence about who can approve the edition. The review page shows the others.
+        approver_sentence="".join(approval_overviews.explain_draft_approvers(overview, viewer)[-1:]),
         actor=viewer,
         first_draft=edit_history.build_first_draft_content(state, context.settings) if state and is_first else None,
     )
@@ -90,7 +93,7 @@ def send_back(name: str) -> ResponseReturnValue:
 
 @approval_pages.post("/notes/<int:note>/done")
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
-    """Mark a note as done, from any page of the edition."""
+    """Mark a note as done."""
     context = web_context()
     approval_overviews.mark_note_done(context.installation, name, note, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
@@ -98,7 +101,7 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
-    """Update the draft to match the current settings and program version, and redirect to its review."""
+    """Update the draft to the current settings and program version, and redirect to its review page."""
     updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
@@ -122,7 +125,7 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
 
 @approval_pages.get("/versions/<int:number>/mail")
 def show_version_mail(name: str, number: int) -> Response:
-    """Return the email of an approved version, to be framed by the desk."""
+    """Return the email of an approved version, to be shown in a frame at the desk."""
     html = approval_overviews.read_version_html(web_context().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")

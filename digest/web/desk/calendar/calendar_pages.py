@@ -18,14 +18,18 @@ from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from subscribers.english_text import clock_time
 
-MIN_YEAR, MAX_YEAR = 1990, 9000  # of moments that every time zone can represent
+# The years of moments that can be represented in every time zone.
+MIN_YEAR, MAX_YEAR = 1990, 9000
 
 calendar_pages = Blueprint("calendar", __name__, url_prefix="/desk/calendar")
 
 
 @dataclass(frozen=True, slots=True)
 class CalendarQuery:
-    """The page's query. `ask` is `move`, `skip`, `add`, or empty; `release` is the key of the row."""
+    """The query of the page.
+
+    `ask` is "move", "skip", "add", or empty. `release` is the key of the row.
+    """
 
     ask: str = ""
     release: str = ""
@@ -38,7 +42,7 @@ Moments = tuple[datetime, datetime]
 
 @calendar_pages.app_context_processor
 def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None]]:
-    """Provide a function that returns an edition's deadline and the current time, or None without a deadline."""
+    """Provide a function that returns an edition's deadline and the current time, or None if it has no deadline."""
 
     def deadline_of(edition: Edition) -> Moments | None:
         context = web_context()
@@ -50,7 +54,7 @@ def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None
 
 @calendar_pages.get("")
 def show_calendar() -> ResponseReturnValue:
-    """Show the upcoming dates. For the row being changed, preview the result."""
+    """Show the upcoming dates, with a preview of the row that's being changed."""
     query = _read_query(request.args.to_dict())
     if query.ask != "move" or not query.day:
         return _render_page(query)
@@ -62,7 +66,10 @@ def show_calendar() -> ResponseReturnValue:
 
 @calendar_pages.post("/move/preview")
 def preview_move() -> ResponseReturnValue:
-    """Redirect to the preview of a move. It's a POST so that no URL contains the form token."""
+    """Redirect to the preview of a move.
+
+    The form is submitted by POST so that no URL contains the form token.
+    """
     query = _read_query(request.form.to_dict())
     try:
         anchor = f"r{_read_release(query):%Y-%m-%d-%H%M}"

@@ -1,4 +1,4 @@
-"""Saving a form's edits one by one, and the page that shows both versions of what someone else changed first."""
+"""Saving the edits of a form one by one, and the page that shows both versions of a conflicting one."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from digest.web.desk.editing.edit_conflicts import RefusedEdit, SavedAndRefusedV
 from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 
-# Fields about the page, which are sent with each choice.
+# The fields about the page, which are sent with each choice.
 _PAGE_FIELDS = ("close", "supersedes")
 
 
@@ -38,7 +38,8 @@ class FieldEdit:
 class ConflictChoice:
     """A choice between two versions, whether the rejected one is on the clipboard, and the fields to submit.
 
-    `other_fields` are sent with either choice: those about the page, and any conflicts still to be resolved.
+    `other_fields` are sent with either choice. They're the fields about the page, and those of
+    conflicts that still have to be resolved.
     """
 
     pair: SavedAndRefusedVersions
@@ -62,10 +63,11 @@ class FieldEditResults:
 
 
 def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditResults:
-    """Apply a form's edits one by one. A conflict in one doesn't prevent the others from being saved.
+    """Apply the edits of a form one by one.
 
-    A field based on an older state than its page says so: `seq-headline` is the number of the last edit that the
-    headline is based on.
+    A conflict of one edit doesn't prevent the others from being saved. If a field is based on an
+    older state than its page, it says so. For example, `seq-headline` is the number of the last
+    edit that the headline is based on.
     """
     saved, refused = [], []
     for each in writes:
@@ -83,12 +85,18 @@ def apply_field_edits(form: EditForm, writes: Iterable[FieldEdit]) -> FieldEditR
 
 
 def read_base_edit_number_of_field(fields: MultiDict[str, str], name: str) -> int | None:
-    """Return the number of the last edit that a field is based on, or None if it's based on the page's."""
+    """Return the number of the last edit that a field is based on.
+
+    Return None if it's based on the same edit as the page.
+    """
     return read_number(fields.get(f"seq-{name}", ""))
 
 
 def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: str) -> str:
-    """Show the saved and the rejected versions side by side. Neither is preselected, and the rejected ones are kept."""
+    """Show the saved and the rejected versions side by side.
+
+    Neither is preselected, and the rejected ones are kept.
+    """
     context, state, actor = web_context(), refused[-1].result.state, current_actor().name
     writer = create_sentence_writer(state.arrangement, state.edits, context.settings.file.sections)
     outline = build_conflict_page_data(
@@ -126,7 +134,7 @@ def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: st
 
 
 def _list_former_texts() -> dict[str, str]:
-    """Return the fields' values from when the page was created, by name."""
+    """Return the values that the fields had when the page was created, by name."""
     former = (key for key in request.form if key.startswith("was-"))
     return {key.removeprefix("was-"): request.form[key] for key in former}
 
@@ -137,7 +145,7 @@ def _pick_fields(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
-    """Return the fields that submit the rejected version again, based on the state that the page shows."""
+    """Return the fields that submit the rejected version again, based on the state shown on the page."""
     if not pair.refused_edit.names:
         names = dict.fromkeys(name for name in request.form if not name.startswith("seq-"))
         for name in ("csrf_token", "seq", "chosen"):
@@ -150,7 +158,10 @@ def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
 def _list_other_fields(
     pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
 ) -> list[tuple[str, str]]:
-    """Return the fields sent with either choice: those about the page, and conflicts still to be resolved."""
+    """Return the fields sent with either choice.
+
+    They're the fields about the page, and those of conflicts that still have to be resolved.
+    """
     if not pair.refused_edit.names:
         return []
     fields = [*read_page_query(request.form).but().items(), *_pick_fields(_PAGE_FIELDS)]
@@ -162,7 +173,10 @@ def _list_other_fields(
 
 
 def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
-    """Copy an editor's text to their clipboard; return False if there's no text or no room."""
+    """Copy an editor's text to their clipboard.
+
+    Return False if there's no text, or if the clipboard is full.
+    """
     context, draft = web_context(), pair.refused_edit.conflict.draft
     field = clipboard.find_text_field_of_edit(draft.kind, draft.value)
     is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
@@ -177,7 +191,7 @@ def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
 
 
 def remove_from_clipboard(name: str, edit: Edit) -> None:
-    """Remove a text that's now in the edition from the editor's clipboard."""
+    """Remove a text from the editor's clipboard, because it's in the edition now."""
     if field := clipboard.find_text_field_of_edit(edit.kind, edit.value):
         form = EditForm(name, current_actor(), web_context().clock())
         clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)

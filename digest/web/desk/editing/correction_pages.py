@@ -1,4 +1,4 @@
-"""Corrections of an edition at the desk: the text, the recipients of the error, and approval of the email to them."""
+"""Corrections of an edition at the desk: the text, the recipients of the error, and the approval of the email."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,8 @@ from digest.web.desk.editing.editing_pages import read_edition_name_from_url
 from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.changed_texts import compare_texts
 
-REFRESH_SECONDS = 1  # between reloads of the page while a count runs; works without scripts
+# The seconds between reloads of the page while people are being counted. No script is needed.
+REFRESH_SECONDS = 1
 
 correction_pages = Blueprint("corrections", __name__, url_prefix="/desk/editions/<name>/corrections")
 
@@ -65,14 +66,14 @@ def submit_correction(name: str) -> ResponseReturnValue:
 
 @correction_pages.get("/<int:number>")
 def show_correction_recipients(name: str, number: int) -> ResponseReturnValue:
-    """Show a correction, the number of people who got the error, and who must approve the email before it's sent."""
+    """Show a correction, how many people received the error, and who has to approve the email before it's sent."""
     return _recipients_page(name, number)
 
 
 def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
     context = web_context()
     counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
-    is_done = counted.count.is_done  # before its numbers are read, because the count may end meanwhile
+    is_done = counted.count.is_done  # before its numbers are read, because the count may end in between
     page = render_template(
         "web/desk/editing/correction.html",
         counted=counted,
@@ -90,14 +91,17 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 
 @correction_pages.get("/<int:number>/email")
 def show_correction_email(name: str, number: int) -> Response:
-    """Return the email of a correction as subscribers get it, to be framed."""
+    """Return the email of a correction as subscribers receive it, to be shown in a frame."""
     sample = correction_emails.compose_sample_correction(web_context().installation, name, number)
     return build_preview_response(sample.html, "phone")
 
 
 @correction_pages.post("/<int:number>")
 def email_correction(name: str, number: int) -> ResponseReturnValue:
-    """Approve the email of exactly the correction shown, which the form identifies by `mark`; without it, request approval."""
+    """Approve the email of the correction shown, which the form identifies by `mark`.
+
+    Without a mark, request approval.
+    """
     installation, mark = web_context().installation, request.form.get("mark", "")
     try:
         if mark:

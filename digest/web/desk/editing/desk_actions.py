@@ -1,4 +1,7 @@
-"""Actions of the desk's buttons, by the value that each submits. `editing_pages` handles the requests."""
+"""The actions of the desk's buttons, by the values they submit.
+
+`editing_pages` handles the requests.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,12 +26,12 @@ from digest.web.desk.outline.story_pool import (
 
 @dataclass(frozen=True, slots=True)
 class EditActionRequest:
-    """A pressed button: the current edition, the stories it applies to, and the form."""
+    """A pressed button: the current edition, the stories that it applies to, and the form."""
 
     installation: Installation
     form: EditForm
     state: EditingState
-    urls: tuple[str, ...]  # one, except for the actions in `BULK_ACTIONS`
+    urls: tuple[str, ...]  # one URL, except for the actions in `BULK_ACTIONS`
     fields: MultiDict[str, str]
 
     @property
@@ -50,7 +53,7 @@ class EditActionRequest:
         """Return the URL of the story whose anchor is in a field of the form.
 
         Raises:
-            EditRefusedError: no story was chosen, or it no longer exists.
+            EditRefusedError: no story was chosen, or it doesn't exist anymore.
         """
         if not self.fields.get(field):
             raise EditRefusedError("No other story was chosen.", "Choose a story from the list.")
@@ -58,19 +61,19 @@ class EditActionRequest:
 
 
 def find_anchored_story(state: EditingState, anchor: str) -> str:
-    """Return the URL by which edits identify the story with an anchor.
+    """Return the URL that identifies the story with an anchor in edits.
 
     Raises:
-        EditRefusedError: there's no such story anymore.
+        EditRefusedError: the story doesn't exist anymore.
     """
     return find_anchored_stories(state, [anchor])[0]
 
 
 def find_anchored_stories(state: EditingState, anchors: Sequence[str]) -> tuple[str, ...]:
-    """Return the URLs by which edits identify the stories with anchors, in order.
+    """Return the URLs that identify the stories with these anchors in edits, in order.
 
     Raises:
-        EditRefusedError: a story no longer exists.
+        EditRefusedError: a story doesn't exist anymore.
     """
     urls = find_story_urls(state.arrangement, anchors)
     if len(urls) < len(set(anchors)):
@@ -93,9 +96,10 @@ def _make_lead(act: EditActionRequest) -> EditResult:
 
 
 def _add(act: EditActionRequest) -> EditResult:
-    """Add a listed story to the first section with room that accepts it, ordered by its date or at the end.
+    """Add a listed story to the first section that accepts it and isn't full.
 
-    If none has room, it's added to the first one that accepts it.
+    It's ordered by its date or added at the end. If all of these sections are full, it's added to
+    the first one.
     """
     sections = act.installation.settings.file.sections
     scored = find_listed_story(act.state.arrangement, act.url)
@@ -112,7 +116,10 @@ def _add(act: EditActionRequest) -> EditResult:
 
 
 def _merge(act: EditActionRequest) -> EditResult:
-    """Merge the other stories' articles into the main story. For a single story, merge those of a chosen other."""
+    """Merge the articles of the other stories into the main story.
+
+    If there's only one story, merge it with the other story that was chosen.
+    """
     if len(act.urls) == 1 and not act.fields.get("main"):
         return editing.merge_stories(*act.story_arguments, act.story_url("other"))
     main, others = _read_main_and_others(act)
@@ -128,7 +135,8 @@ def _put_under(act: EditActionRequest) -> EditResult:
 def _read_main_and_others(act: EditActionRequest) -> tuple[str, list[str]]:
     """Return the main story for a merge or for supporting stories, and the others.
 
-    The main story is the one in the form, which may also be selected. Without that field, it's the first story.
+    The main story is the one in the form, which may also be selected. If the form doesn't have that
+    field, it's the first story.
     """
     is_first = "main" not in act.fields and len(act.urls) > 1
     main = act.url if is_first else act.story_url("main")
@@ -148,7 +156,7 @@ def _split(act: EditActionRequest) -> EditResult:
 
 
 def _split_others(act: EditActionRequest) -> EditResult:
-    """Split off all articles but the lead and those selected, whether a search hides them or not."""
+    """Split off all articles except the lead and the selected ones, even if a search hides them."""
     story = act.state.arrangement.find_story(act.url)
     kept = {*act.fields.getlist("article"), *act.fields.getlist("hidden")}
     if not kept:
@@ -187,7 +195,7 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "original-headline": lambda act: editing.set_story_text(*act.story_arguments, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.story_arguments, StoryField.SUMMARY, None),
 }
-# Actions on the button's stories or, if it has none, those selected in the form.
+# These apply to the button's stories or, if it has none, to those selected in the form.
 BULK_ACTIONS = frozenset({"move", "drop", "keep", "merge", "apart", "under"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {
     "undo": edit_history.undo_own_last_edit,

@@ -1,4 +1,4 @@
-"""Responses to forms of the edition's page: a redirect to it, or the changes for its script."""
+"""Responses to the forms of an edition's page: a redirect to the page, or the changes for its script."""
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,19 +33,22 @@ from subscribers.english_text import curl_quotes
 
 
 def is_script_request() -> bool:
-    """Return whether the page's script sent the form, so that the response should be JSON."""
+    """Return True if the page's script sent the form, so that the response should be JSON."""
     return request.accept_mimetypes.best == "application/json"
 
 
 def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
-    """Redirect to the page, or return the changes to its script. `state` is the edition with the edits."""
+    """Redirect to the page, or return the changes to its script.
+
+    `state` is the edition with the edits.
+    """
     if not is_script_request():
         return redirect(back, 303)
     return jsonify(_describe_saved_edits(state, saved))
 
 
 def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exception) -> ResponseReturnValue:
-    """Tell the page's script why an image was rejected, and what the form's saved edits changed."""
+    """Return to the page's script why an image was rejected, and what the saved edits of the form changed."""
     described = _describe_saved_edits(state, saved) if saved else {}
     return jsonify({**described, "why": curl_quotes(str(error))}), 409
 
@@ -53,7 +56,7 @@ def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exce
 def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[str, Any]:
     """Return the changes made by edits, for the page's script.
 
-    If the page misses earlier edits, or an approval began or ended, the script is told to reload it.
+    If the page doesn't have earlier edits, or if an approval began or ended, the script has to reload it.
     """
     fields, query = request.form, read_page_query(request.form)
     words = render_news_text("saved", state.edits[-1]) if state.edits else ""
@@ -71,7 +74,10 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
-    """Render the parts of the page that differ between two arrangements. Preflight findings need the whole page."""
+    """Render the parts of the page that differ between two arrangements.
+
+    Preflight findings require the whole page.
+    """
     topics = (story.placed.scored.topic for story in after.list_stories())
     return render_template(
         "web/desk/editing/edit_changes.html",
@@ -85,7 +91,7 @@ def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arr
 
 
 def _read_section(arrangement: Arrangement, key: str) -> tuple[object, ...]:
-    """Return the values that a section's part of the page is rendered from."""
+    """Return the values from which a section's part of the page is rendered."""
     removed = [story for story in arrangement.removed if story.section == key]
     return arrangement.sections.get(key), removed
 
@@ -96,7 +102,7 @@ def build_section_template_values(
     findings: Sequence[PreflightFinding],
     names: Mapping[str, str],
 ) -> dict[str, Any]:
-    """Return the values for the parts of an edition's page that edits can change, except the edition itself."""
+    """Return the values for the parts of an edition's page that edits can change, except for the edition itself."""
     context, actor = web_context(), current_actor().name
     file, content = context.settings.file, EditionContent.from_json(state.edition.content)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
@@ -118,19 +124,22 @@ def build_section_template_values(
         "find_uncropped": partial(edition_views.find_uncropped_image, context.installation),
         "default_focus": DEFAULT_FOCUS,
         "image_sections": {s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
-        # Random, so that two editors who each write a new block don't write the same one.
+        # The ID is random, so that two editors who each write a new block don't write the same one.
         "next_block_id": f"block-{secrets.token_hex(4)}",
         "preview": find_preview_mode(query.view),
     }
 
 
 def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
-    """Return the topics that a story can have: the given ones and those in the settings, sorted."""
+    """Return the topics that a story can have, sorted: these and those in the settings."""
     return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
 
 
 def word_findings_for_viewer(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:
-    """Return preflight findings worded for the signed-in user. Those for admins don't say to ask an admin."""
+    """Return preflight findings for the signed-in user.
+
+    Those shown to admins don't suggest asking an admin.
+    """
     return [finding.address_to_admin() for finding in findings] if is_admin() else list(findings)
 
 

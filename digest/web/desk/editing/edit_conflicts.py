@@ -1,4 +1,4 @@
-"""Two versions of the same thing side by side: a form's, and the one that someone else saved first. Pure."""
+"""Two versions of the same thing side by side: a form's version, and one that was saved first. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,14 +12,15 @@ from digest.web.desk.outline.block_lines import list_block_lines
 from digest.web.desk.outline.changed_texts import mark_new_words
 from digest.web.desk.outline.edit_sentences import EditSentenceWriter
 
-Texts = Mapping[str, str]  # by title
+Texts = Mapping[str, str]  # texts by title
 
 
 @dataclass(frozen=True, slots=True)
 class RefusedEdit:
-    """An edit that wasn't saved. `names` are its fields in the form, or none for the whole form.
+    """An edit that wasn't saved.
 
-    `base_edit` is the number of the last edit that the form knew.
+    `names` are its fields in the form, or empty for the whole form. `base_edit` is the number of
+    the last edit that the form was based on.
     """
 
     names: tuple[str, ...]
@@ -35,20 +36,26 @@ class RefusedEdit:
 
 @dataclass(frozen=True, slots=True)
 class LabeledVersionLine:
-    """A line of a version: its title, empty if it's the only line, and its words, some marked as new."""
+    """A line of a version.
+
+    `title` is empty if it's the only line. Some of the words are marked as new.
+    """
 
     title: str
-    words: tuple[tuple[str, bool], ...]  # with whether they're new
+    words: tuple[tuple[str, bool], ...]  # each with whether it's new
 
     @property
     def text(self) -> str:
-        """The line's words as one text."""
+        """The words of the line as one text."""
         return " ".join(words for words, _ in self.words)
 
 
 @dataclass(frozen=True, slots=True)
 class SavedAndRefusedVersions:
-    """Two versions of the same thing, as lines. Versions other than text (a position, a story's articles) have none."""
+    """Two versions of the same thing, as lines.
+
+    Versions that aren't text, such as a position or a story's articles, have no lines.
+    """
 
     refused_edit: RefusedEdit
     place: str
@@ -58,12 +65,12 @@ class SavedAndRefusedVersions:
 
     @property
     def allows_new_version(self) -> bool:
-        """Whether a third version can be written instead, because it's about a single text."""
+        """Whether a third version can be written instead, because this is a single text."""
         return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
-        """Whether any words in either are marked as new."""
+        """Whether any words in either version are marked as new."""
         lines = (*self.current_lines, *self.draft_lines)
         return any(is_new for line in lines for _, is_new in line.words)
 
@@ -75,7 +82,7 @@ class SavedAndRefusedVersions:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """The rejected edits paired with the saved ones, and other people's later edits of the same things."""
+    """The rejected edits, each with the saved version, and other people's later edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
@@ -90,8 +97,8 @@ def build_conflict_page_data(
         refused: the rejected edits, at least one.
         content: the current edition.
         writer: writes sentences about the edition's edits.
-        actor: the form's author.
-        was: the fields' values from when the page was created, by name, if known.
+        actor: the author of the form.
+        was: the values that the fields had when the page was created, by name, if known.
     """
     pairs = tuple(_pair_versions(each, content, writer, was) for each in refused)
     edits = refused[-1].result.state.arrangement.edits_in_force
@@ -100,7 +107,10 @@ def build_conflict_page_data(
 
 
 def _touches(edit: Edit, refused: Sequence[RefusedEdit], arrangement: Arrangement) -> bool:
-    """Return whether an edit changes the same things as a form's, later than the form knew, and isn't shown yet."""
+    """Return True if an edit changes the same things as a form's edits.
+
+    It must also be later than the form's state, and not be shown yet.
+    """
     name_target = arrangement.name_target
     targets = {name_target(url) for each in refused for url in each.conflict.draft.targets}
     shown_edits = {each.conflict.current_edit.seq for each in refused}
@@ -125,7 +135,10 @@ def _pair_versions(
 
 
 def name_story_position(writer: EditSentenceWriter, target: str) -> str:
-    """Return a story's position, "Featured 1", or its headline if it isn't in a section; empty for anything else."""
+    """Return the position of a story, such as "Featured 1", or its headline if it isn't in a section.
+
+    Return "" for anything else.
+    """
     if target == EDITION_TARGET or target.startswith(BLOCK_PREFIX):
         return ""
     url = writer.arrangement.name_target(target)
@@ -139,7 +152,8 @@ def name_story_position(writer: EditSentenceWriter, target: str) -> str:
 def _read_version(draft: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
     """Return the texts that an edit is about, by title, from an arrangement.
 
-    `content` is the edition composed from it, if known. It has the texts that no editor wrote.
+    `content` is the edition composed from the arrangement, if known. It contains the texts that
+    weren't written by editors.
     """
     field = str(draft.value.get("field", ""))
     if draft.target == EDITION_TARGET and draft.kind == EditKind.TEXT:

@@ -1,4 +1,7 @@
-"""Editing an edition at the desk. Each edit is a form, answered by the page that it came from or by a conflict page."""
+"""Editing an edition at the desk.
+
+Each edit is a form. The response is the page that it was submitted from, or a page about a conflict.
+"""
 
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode, urlunsplit
@@ -60,7 +63,7 @@ from subscribers.english_text import curl_quotes
 
 editing_pages = Blueprint("editing", __name__, url_prefix="/desk/editions/<name>")
 
-# Fields in the desk's forms that contain typed text, with their labels.
+# The fields of the desk's forms that contain typed text, with their labels.
 TYPED_FIELDS = {
     "title": "Headline",
     "headline": "Headline",
@@ -82,15 +85,16 @@ TYPED_FIELDS = {
 
 
 def read_edition_name_from_url() -> str:
-    """Return the name of the edition in a page's URL, for error pages."""
+    """Return the name of the edition in the URL of a page, for error pages."""
     return str((request.view_args or {})["name"])
 
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Show why an edit was refused, with a link back and the typed text to correct and resubmit.
+    """Show why an edit was rejected, with a link back and the typed text.
 
-    The page's script only gets the reason, because it keeps the text.
+    The text can be corrected and submitted again. The page's script only gets the reason, because
+    it keeps the text.
     """
     if is_script_request():
         return jsonify(why=curl_quotes(str(error))), 409
@@ -116,7 +120,10 @@ def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
 
 
 def render_approval_warning(back: str) -> str:
-    """Return the page that asks whether to revoke the approval. Its cancel link goes to `back`."""
+    """Return the page that asks whether to revoke the approval.
+
+    Its cancel link leads to `back`.
+    """
     context, name = web_context(), read_edition_name_from_url()
     dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
@@ -130,16 +137,18 @@ def render_approval_warning(back: str) -> str:
 
 
 def read_edit_form(name: str) -> EditForm:
-    """Return the form's edition, editor, time, last edit that the page knew, and approval to revoke, if any."""
+    """Return the form's edition, editor, time, the last edit it's based on, and the approval to revoke, if any."""
     base_edit, supersedes = read_number(request.form.get("seq", "")), request.form.get("supersedes", "")
     return EditForm(name, **get_actor_and_time(), based_on=base_edit, supersedes=supersedes)
 
 
 def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str]:
-    """Return the form for an edit of a story (with the current edition), that edition's state, and the story's URL.
+    """Return the form for editing a story, the state of its edition, and the URL of the story.
+
+    The form includes the state.
 
     Raises:
-        EditRefusedError: there's no such story anymore.
+        EditRefusedError: the story doesn't exist anymore.
     """
     state = editing_state.read_editing_state(web_context().installation, name)
     return replace(read_edit_form(name), state=state), state, find_anchored_story(state, anchor)
@@ -147,9 +156,10 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 @editing_pages.post("/act")
 def perform_desk_action(name: str) -> ResponseReturnValue:
-    """Perform a button's action. Its value is the action, and the anchors of the stories that it's for.
+    """Perform the action of a button.
 
-    A button without anchors is for the selected stories.
+    Its value is the action, followed by the anchors of the stories that it applies to. Without
+    anchors, it applies to the selected stories.
     """
     word, *anchors = request.form.get("act", "").split() or [""]
     installation = web_context().installation
@@ -170,16 +180,19 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
-    """Redirect to the edited story, which stays open if it was. Its anchor may have changed with its lead."""
+    """Redirect to the edited story, which stays open if it was.
+
+    Its anchor may have changed along with its lead.
+    """
     story_name = story_anchor(result.state.arrangement.name_target(url))
     stays_open = request.form.get("open") == anchor
     return answer_edit(name, result, story_name, **({"open": story_name} if stays_open else {}))
 
 
 def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> ResponseReturnValue:
-    """Redirect to the edited story on the form's page or, after a conflict, show both versions.
+    """Redirect to the edited story on the form's page or, if there's a conflict, show both versions.
 
-    `changed` are new values for the query.
+    `changed` contains new values for the query.
     """
     if result.conflict and is_script_request() and "act" in request.form:
         return jsonify(why=_say_who_was_first(result.state, result.conflict.current_edit), versions=True), 409
@@ -194,7 +207,7 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
 
 def _say_who_was_first(state: EditingState, edit: Edit) -> str:
-    """Describe the other editor's change that an action would have overwritten unseen."""
+    """Describe the change by another editor that an action would have overwritten unseen."""
     installation = web_context().installation
     writer = create_sentence_writer(state.arrangement, state.edits, installation.settings.file.sections)
     is_own = edit.actor == current_actor().name
@@ -202,7 +215,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the page that the form is from, at a story's anchor."""
+    """Return the URL of the page that the form was submitted from, with the anchor of a story."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
@@ -211,9 +224,9 @@ def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
 class ImageForm:
     """The image part of a story's form.
 
-    `choice` is "shown" (the current image), "none", "original" (the story's own), "upload", or the URL of an article.
-    `focus` is in percent from the left and the top, as typed. `was` are the texts and the focus from when the page was
-    created. `body` is the uploaded file, or empty.
+    `choice` is "shown" (the current image), "none", "original" (the image of the story), "upload", or
+    the URL of an article. `focus` is in percent from the left and the top, as typed. `was` contains
+    the texts and the focus from when the page was created. `body` is the uploaded file, or empty.
     """
 
     choice: str
@@ -254,7 +267,7 @@ def render_edit_page(
     refused_picture: RefusedImage | None = None,
     refused_url: RefusedUrl | None = None,
 ) -> str:
-    """Render an edition being edited: the week's stories, the sections, and the preview."""
+    """Render the page for editing an edition: the week's stories, the sections, and the preview."""
     context, actor = web_context(), current_actor()
     installation, file = context.installation, context.settings.file
     edition, name, now = state.edition, state.name, context.clock()
@@ -296,7 +309,7 @@ def render_edit_page(
 
 
 def render_story_results(state: EditingState, query: EditionPageQuery) -> str:
-    """Render only the list of the week's stories, for the script that searches as you type."""
+    """Render only the list of the week's stories, for the script that searches while someone is typing."""
     context = web_context()
     names = staff.read_display_names(context.installation)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
@@ -312,7 +325,7 @@ def render_story_results(state: EditingState, query: EditionPageQuery) -> str:
 
 
 def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> list[StoryChoice]:
-    """Return the stories that match the search of the open panel, if it chooses another story."""
+    """Return the stories that match the search in the open panel, if the panel is for choosing another story."""
     if query.panel not in CHOICE_PANELS:
         return []
     sections, words = web_context().settings.file.sections, read_words(request.values, "match")
@@ -320,13 +333,13 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
 
 
 def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
-    """Render only the stories to merge with or put one under, for the script that searches them as you type."""
+    """Render only the stories that one can be merged with or put under, for the script that searches them."""
     choices = _list_story_choices(state.arrangement, query)
     return render_template("web/desk/editing/story_choices.html", story_choices=choices, asked=query)
 
 
 def render_story_score(state: EditingState, anchor: str) -> str:
-    """Render only a story's score, for the script of a page where an editor opened the story's "Why"."""
+    """Render only the score of a story, for the script of a page on which an editor opened it."""
     arrangement = state.arrangement
     url = find_story_urls(arrangement, [anchor]).get(anchor, "")
     story = arrangement.find_story(url)
@@ -338,7 +351,7 @@ def render_story_score(state: EditingState, anchor: str) -> str:
 
 @editing_pages.post("/lead/<anchor>")
 def choose_lead_article(name: str, anchor: str) -> ResponseReturnValue:
-    """Make another of a story's articles its lead."""
+    """Make another article of a story its lead."""
     form, _, url = read_story_form(name, anchor)
     article = request.form.get("lead", "")
     result = editing.choose_lead_article(web_context().installation, form, url, article=article)
@@ -350,7 +363,7 @@ live_pages = Blueprint("live", __name__, url_prefix="/desk")
 
 @live_pages.post("/editions/<name>/presence")
 def record_presence(name: str) -> ResponseReturnValue:
-    """Record that the page is open and what is being edited; return who else is here, and any news for the page.
+    """Record that the page is open and what's being edited, and return who else is here and any news for the page.
 
     Without scripts, a button submits this, and the response redirects to the page.
     """
@@ -370,7 +383,7 @@ def record_presence(name: str) -> ResponseReturnValue:
 
 
 def _tell_news(name: str) -> dict[str, object]:
-    """Return an edition's last edit, its waiting stories, and its approval status."""
+    """Return the last edit of an edition, its waiting stories, and its approval status."""
     installation = web_context().installation
     overview = approval_overviews.read_approval_overview(installation, name)
     try:
@@ -396,7 +409,7 @@ def _tell_news(name: str) -> dict[str, object]:
 
 @live_pages.get("/keys")
 def show_keyboard_shortcuts() -> ResponseReturnValue:
-    """Show the keyboard shortcuts, with the switch for single letters."""
+    """Show the keyboard shortcuts, with the setting for single-letter shortcuts."""
     return render_template("web/desk/editing/keys.html")
 
 

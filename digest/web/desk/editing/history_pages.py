@@ -1,4 +1,4 @@
-"""The history of an edition at the desk: any past state, undoing an edit, and restoring a state."""
+"""The history of an edition at the desk: showing any past state, undoing an edit, and restoring a state."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -33,22 +33,23 @@ history_pages = Blueprint("history", __name__, url_prefix="/desk/editions/<name>
 def answer_refused_action(error: EditRefusedError) -> ResponseReturnValue:
     """Show why an action was refused, with a link back."""
     name = read_edition_name_from_url()
-    # If the history itself can't be shown, link to the edition.
+    # If the history itself can't be shown, the link leads to the edition.
     back = url_for("desk.edition" if request.method == "GET" else "history.show_history", name=name)
     return render_template("web/desk/editing/edit_refused.html", name=name, why=str(error), back=back), 409
 
 
 @history_pages.errorhandler(ApprovedEditionError)
 def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
-    """Ask whether the action should revoke an approval that the page didn't show."""
+    """Ask whether the action should revoke an approval that wasn't shown on the page."""
     return render_approval_warning(url_for("history.show_history", name=read_edition_name_from_url())), 409
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """A query for the history. `moment` is the number of an edit or None, `who` an actor, and `section` a key.
+    """A query for the history.
 
-    `from_review` is set if the user came from the review page, so that they return there.
+    `moment` is the number of an edit or None, `who` is an actor, and `section` is a key.
+    `from_review` is set if the user came from the review page, so that they can return there.
     """
 
     moment: int | None = None
@@ -60,10 +61,10 @@ class HistoryQuery:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """One event: an edit, an approval, or a note; otherwise, the first draft. `seq` is the number of the state it led to.
+    """An event: an edit, an approval, a note, or the first draft.
 
-    Consecutive saves of one block by one person are one event. `outcome` is the last of them, and `first_edit` is the
-    number of the first one.
+    `seq` is the number of the resulting state. If one person saves a block several times in a row, that's
+    one event. `outcome` is the last of these edits, and `first_edit` is the number of the first one.
     """
 
     seq: int
@@ -83,9 +84,10 @@ class HistoryRow:
 
 @dataclass(frozen=True, slots=True)
 class ShownPastState:
-    """A past state, and what restoring it changes. `edit` is None for the first draft.
+    """A past state, and the changes that restoring it would make.
 
-    `is_undoable` is set if the edit can be undone alone. One of several consecutive saves of a block can't be.
+    `edit` is None for the first draft. `is_undoable` is set if the edit can be undone by itself,
+    which isn't possible for one of several consecutive saves of a block.
     """
 
     seq: int
@@ -96,7 +98,7 @@ class ShownPastState:
 
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
-    """Show the history of an edition, and one past state next to it."""
+    """Show the history of an edition, with one past state next to it."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone
@@ -125,7 +127,10 @@ def show_history(name: str) -> ResponseReturnValue:
 
 
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
-    """Parse a query. Unknown values are replaced by defaults."""
+    """Parse a query.
+
+    Unknown values are replaced by defaults.
+    """
     return HistoryQuery(
         moment=read_number(values.get("moment", "")),
         who=values.get("who", "")[:100],
@@ -136,7 +141,7 @@ def read_history_query(values: dict[str, str]) -> HistoryQuery:
 
 
 def list_history_rows(history: EditionHistory, query: HistoryQuery) -> Iterator[HistoryRow]:
-    """Yield the events that match a query, unordered."""
+    """Yield the events that match a query, in any order."""
     places = _find_story_places(history.state.arrangement)
     for row in _list_rows(history):
         edit = row.outcome.edit if row.outcome else None
@@ -157,7 +162,7 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
             row = replace(row, first_edit=rows.pop().first_edit)
         rows.append(row)
     yield from rows
-    # A later draft only fills the tray, so the proposal existed by the first edit at the latest.
+    # A later draft only fills the tray, so the proposal existed at the time of the first edit.
     first = [edit.at for edit in history.state.edits[:1]]
     yield HistoryRow(0, min([history.edition.drafted_at, *first]))
     for act in history.approvals:
@@ -167,7 +172,10 @@ def _list_rows(history: EditionHistory) -> Iterator[HistoryRow]:
 
 
 def _continues_block(history: EditionHistory, row: HistoryRow, outcome: EditOutcome) -> bool:
-    """Return whether an edit saves the block that the same person has just saved, with nothing done in between."""
+    """Return True if an edit continues saving a block that the same person has just saved.
+
+    Nothing else may have been done in between.
+    """
     before, edit = row.outcome, outcome.edit
     if before is None or edit.kind != EditKind.BLOCK or before.undone_by is not None or outcome.undone_by is not None:
         return False
@@ -178,7 +186,7 @@ def _continues_block(history: EditionHistory, row: HistoryRow, outcome: EditOutc
 
 
 def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
-    """Return the section that each story is in, or was removed from."""
+    """Return the section that each story is in, or that it was removed from."""
     places = {removed.scored.story.lead.url: removed.section for removed in arrangement.removed}
     for section, stories in arrangement.sections.items():
         for story in stories:
@@ -187,7 +195,10 @@ def _find_story_places(arrangement: Arrangement) -> Mapping[str, str]:
 
 
 def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassage, ...]:
-    """Return how an edit changed a text or a labeled block, as passages; empty for other edits."""
+    """Return how an edit changed a text or a labeled block, as passages.
+
+    For other edits, there are none.
+    """
     if row.outcome is None:
         return ()
     edit = row.outcome.edit
@@ -202,12 +213,15 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
 
 
 def _join_block_texts(value: Mapping[str, object]) -> str:
-    """Return what a block's readers see as one text."""
+    """Return the texts of a block that its readers see, as one text."""
     return " · ".join(str(value[name]) for name in ("headline", "text", "name", "url") if value.get(name))
 
 
 def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState | None:
-    """Return the state after the edit numbered `seq`; for 0, the first draft. Return None if there's no such edit."""
+    """Return the state after the edit with the number `seq`, or None if there's no such edit.
+
+    Zero is the number of the first draft.
+    """
     outcomes = history.state.arrangement.outcomes
     outcome = next((each for each in outcomes if each.edit.seq == seq), None)
     if seq is None or (outcome is None and seq != 0):
@@ -220,13 +234,13 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
-    """Return the email as it would have been after the edit with a number."""
+    """Return the email as it would have been after the edit with this number."""
     return build_preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
 
 
 @history_pages.post("/undo")
 def undo_edit(name: str) -> ResponseReturnValue:
-    """Undo an edit from the history, whoever made it."""
+    """Undo an edit in the history, whoever made it."""
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
@@ -243,7 +257,10 @@ def undo_edit(name: str) -> ResponseReturnValue:
 
 @history_pages.post("/bring-back")
 def restore_past_state(name: str) -> ResponseReturnValue:
-    """Restore a past state of the edition. Later edits are undone, and stay in the history."""
+    """Restore a past state of the edition.
+
+    Later edits are undone, but are kept in the history.
+    """
     installation, form = web_context().installation, read_edit_form(name)
     seq = read_number(request.form.get("moment", ""))
     if seq is None:

@@ -1,4 +1,4 @@
-"""The query of an edition's page, which every link and form on the page preserves."""
+"""The query of an edition's page, which is preserved by every link and form on the page."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -10,8 +10,8 @@ from digest.web.desk.edition.previews import find_preview_mode
 from digest.web.desk.outline.story_pool import POOL_FILTERS, POOL_ORDERS, PoolQuery
 
 PAGE_TABS = ("stories", "edition", "preview")
-# "why", "tray", "clipboard", and "articles" show their whole content instead of asking a question.
-CHOICE_PANELS = ("under", "merge")  # they search for another story
+# "why", "tray", "clipboard", and "articles" show all of their content instead of asking a question.
+CHOICE_PANELS = ("under", "merge")  # these search for another story
 PANELS = ("more", "why", "move", *CHOICE_PANELS, "tray", "clipboard", "articles")
 MAX_WORDS_LENGTH, MAX_OMITTED = 100, 40
 _SECTION_KEY = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
@@ -20,15 +20,16 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|blo
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """The state of an edition's page: `open` is the open form's anchor, and `panel` the open panel about the story `about`.
+    """The state of an edition's page.
 
-    The preview's links `open` a story by its place there (`list_preview_anchors`).
+    `open` is the anchor of the open form, and `panel` is the open panel about the story `about`. A
+    link in the preview opens a story by its place there (`list_preview_anchors`).
 
-    `show` is the anchor of the story shown in the preview if none is open.
+    `show` is the anchor of the story that's shown in the preview if no form is open.
 
-    `rows` is the number of listed stories after scrolling. Links don't preserve it.
+    `rows` is the number of listed stories after scrolling. It isn't preserved by links.
 
-    `omit` are the keys of sections hidden in the email, separated by commas.
+    `omit` contains the keys of the sections hidden in the email, separated by commas.
     """
 
     tab: str = "edition"
@@ -46,7 +47,7 @@ class EditionPageQuery:
     rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
-        """Return the values for a URL's query, with changes and without defaults."""
+        """Return the values for the query of a URL, with changes and without defaults."""
         query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
@@ -57,7 +58,10 @@ class EditionPageQuery:
 
     @property
     def shown_filter(self) -> str:
-        """The current tab of the story list. A search covers all tabs until one is chosen."""
+        """The current tab of the story list.
+
+        A search covers all tabs until one is chosen.
+        """
         return self.filter or ("all" if self.q else "unused")
 
     @property
@@ -72,9 +76,10 @@ _CARRIED = tuple(key for key in _DEFAULTS if key != "rows")
 
 
 def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
-    """Parse a query from a URL or a form. Unknown values are replaced by defaults.
+    """Parse a query from a URL or a form.
 
-    A search for other words than before (`was-q`) covers all tabs.
+    Unknown values are replaced by defaults. If the words of the search have changed (`was-q`), it
+    covers all tabs.
     """
     filters = [key for key, _ in POOL_FILTERS]
     words = read_words(values, "q")
@@ -97,7 +102,7 @@ def read_page_query(values: Mapping[str, str]) -> EditionPageQuery:
 
 
 def read_words(values: Mapping[str, str], name: str) -> str:
-    """Return the words of a search field, separated by single spaces."""
+    """Return the words in a search field, separated by single spaces."""
     return " ".join(values.get(name, "").split())[:MAX_WORDS_LENGTH]
 
 
@@ -106,7 +111,7 @@ def _known_or_default(value: str | None, allowed: Collection[str], default: str)
 
 
 def read_number(text: str, max_digits: int = 9) -> int | None:
-    """Parse a whole number; return None if the text isn't one or is too long."""
+    """Parse a whole number, or return None if the text isn't one or is too long."""
     is_number = text.isascii() and text.isdigit() and len(text) <= max_digits
     return int(text) if is_number else None
 
@@ -116,7 +121,7 @@ def _known_number(value: str) -> str:
 
 
 def _read_omitted(values: Mapping[str, str]) -> str:
-    """Return the hidden sections, from separate checkboxes or from a comma-separated link."""
+    """Return the hidden sections, from checkboxes or from a comma-separated list in a link."""
     omitted_values = [values.get("omit", "")]
     if isinstance(values, MultiDict):
         omitted_values = values.getlist("omit")

@@ -1,4 +1,4 @@
-"""Editor pages: the edition, its stories and checks, approval, sources, and sent editions."""
+"""Pages for editors: the edition, its stories and checks, approval, sources, and sent editions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -50,13 +50,14 @@ from subscribers.errors import ApplicationError
 
 desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
-_PLACED = {"used": True, "left-out": False}  # of the filters; the others show all
+# The filters that don't show all stories.
+_PLACED = {"used": True, "left-out": False}
 STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
 
 
 @desk_pages.app_errorhandler(UnknownEditionError)
 def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
-    """Return 404 with the error's message if a page's edition doesn't exist."""
+    """Return a 404 response with the error's message if the edition of a page doesn't exist."""
     return current_app.handle_http_exception(NotFound(str(error)))
 
 
@@ -64,7 +65,10 @@ def answer_unknown_edition(error: UnknownEditionError) -> ResponseReturnValue:
 @desk_pages.errorhandler(ComposeError)
 @desk_pages.errorhandler(EditionControlError)
 def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
-    """Show the edition's current state if a form is outdated, because the edition was changed, sent, or canceled meanwhile."""
+    """Show the edition's current state if a form is outdated.
+
+    The edition may have been changed, sent, or canceled in the meantime.
+    """
     context, name, mark = web_context(), read_edition_name_from_url(), request.form.get("mark", "")
     row = edition_views.read_edition(context.installation, name)
     current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
@@ -76,7 +80,7 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 
 @desk_pages.app_context_processor
 def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
-    """Provide the messages above every page of the desk, by who can act on them."""
+    """Provide the messages at the top of every page of the desk, by who can act on them."""
 
     def read_notes(pause_told: str = "", deadline_told: str = "") -> PageNotes:
         context, staff = web_context(), find_current_staff()
@@ -96,7 +100,10 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
 
 @desk_pages.get("/")
 def index() -> ResponseReturnValue:
-    """Show the current edition or, if there's none, the first steps. Redirect to its sending page while it's being sent."""
+    """Show the current edition, or the first steps if there's none.
+
+    While the edition is being sent, redirect to the page about sending it.
+    """
     context = web_context()
     try:
         edition = edition_views.read_edition(context.installation, "current")
@@ -160,7 +167,7 @@ def _edition_page(edition: Edition) -> str:
 
 
 def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
-    """Return the preflight findings for an edition that hasn't been sent, because its page shows them."""
+    """Return the preflight findings to show for an edition that hasn't been sent, or none for a sent one."""
     if edition.state not in COMING_STATES:
         return ()
     context = web_context()
@@ -170,7 +177,7 @@ def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
 
 @desk_pages.get("/preview/<name>/<view>")
 def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
-    """Return an edition in a preview mode, without the sections in the query (`omit`)."""
+    """Return an edition in a preview mode, without the sections listed in the query (`omit`)."""
     if view not in {v.key for v in PREVIEW_MODES}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
@@ -207,21 +214,27 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
-    """Show everything that an approval covers, with its content hash."""
+    """Show everything covered by an approval, with its content hash."""
     with web_context().database.share_read_session():
         return _review_page(name)
 
 
 @desk_pages.post("/editions/<name>/check-links")
 def check_links(name: str) -> ResponseReturnValue:
-    """Show the review page with the results of checking links to our own site. Nothing is changed."""
+    """Show the review page with the results of checking the links to our own site.
+
+    Nothing is changed.
+    """
     context = web_context()
     findings = edition_checks.check_edition(context.installation, name, own_site=True, now=context.clock())
     return _review_page(name, findings)
 
 
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
-    """Render the review page. `visited` are the findings that include a visit to our own site, if requested."""
+    """Render the review page.
+
+    `visited` contains the findings after a visit to our own site, if one was requested.
+    """
     context = web_context()
     installation, now = context.installation, context.clock()
     view = edition_views.view_edition(installation, edition_views.read_edition(installation, name), now=now)
@@ -244,7 +257,10 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
-    """Approve the reviewed version. If the edition has changed since, explain this, and approve nothing."""
+    """Approve the reviewed version.
+
+    If the edition has changed since then, explain this and approve nothing.
+    """
     mark = request.form.get("mark", "")
     confirmed = request.form.getlist("confirmed")
     result = edition_approval.approve_edition(
@@ -292,7 +308,7 @@ def show_sources() -> ResponseReturnValue:
 
 @desk_pages.get("/sent")
 def list_sent_editions() -> ResponseReturnValue:
-    """List editions being sent, sent, or canceled, with delivery counts, and editors' changes to recent editions."""
+    """List the editions that are being sent or were sent or canceled, with delivery counts and editors' changes."""
     context = web_context()
     before = request.args.get("before", "")
     departed = edition_views.list_sent_or_canceled_editions(
@@ -310,7 +326,7 @@ def list_sent_editions() -> ResponseReturnValue:
 
 @desk_pages.get("/editions/<name>/test")
 def show_test_email_form(name: str) -> ResponseReturnValue:
-    """Show the form for a test email, addressed to oneself by default, or its results after sending."""
+    """Show the form for a test email, addressed to oneself by default, or the results of a test."""
     serial = request.args.get("sent", "")
     report = sending.read_test_report(web_context().installation, name, serial) if serial else None
     return _test_mail_page(name, report=report)
@@ -357,7 +373,7 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
 
 @desk_pages.post("/editions/<name>/test/address")
 def email_address_verification_link(name: str) -> ResponseReturnValue:
-    """Email the staff member a link that verifies their own address, and return to the form for a test."""
+    """Email the staff member a link for verifying their own address, and return to the test form."""
     context = web_context()
     edition = edition_views.read_edition(context.installation, name).name
     try:

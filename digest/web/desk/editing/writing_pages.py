@@ -1,6 +1,6 @@
-"""Writing at the desk: texts, labeled blocks, images, and stories that no source provided.
+"""Writing at the desk: texts, labeled blocks, images, and stories that aren't from a source.
 
-A story added by URL is fetched while the editor waits.
+A story added by its URL is fetched while the editor waits.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -48,14 +48,18 @@ from digest.web.desk.outline.story_pool import list_manual_sections, story_ancho
 
 story_pages = Blueprint("stories", __name__, url_prefix="/desk/editions/<name>")
 
-IMAGE_FIELDS = ("alt", "credit", "focus-x", "focus-y")  # each with its earlier value: "was-alt"
+# Each of these has a field with its earlier value, such as "was-alt".
+IMAGE_FIELDS = ("alt", "credit", "focus-x", "focus-y")
 _FOCUS_POINT = TypeAdapter[FocusPoint](FocusPoint)
 HEAD_FIELDS = (EditionField.SUBJECT, EditionField.PREHEADER, EditionField.INTRO)
 
 
 @editing_pages.post("/story/<anchor>")
 def save_story(name: str, anchor: str) -> ResponseReturnValue:
-    """Save an open story's changed fields. Unchanged ones don't create edits."""
+    """Save the changed fields of an open story.
+
+    Unchanged fields don't create edits.
+    """
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("The story is no longer in a section.", "Add the story to a section first.")
@@ -94,19 +98,22 @@ def _render_refusal(
     refused_picture: RefusedImage | None = None,
     refused_url: RefusedUrl | None = None,
 ) -> str:
-    """Render the edition with an open form, what was typed, and why it wasn't saved."""
+    """Render the edition with an open form, its input, and the reason why it wasn't saved."""
     state = editing_state.read_editing_state(web_context().installation, name)
     return render_edit_page(state, query, refused_picture=refused_picture, refused_url=refused_url)
 
 
 def _differs(fields: Mapping[str, str], name: str) -> bool:
-    """Return whether a field has changed since the page was created."""
+    """Return True if a field has changed since the page was created."""
     was = fields.get(f"was-{name}")
     return name in fields and (was is None or fields[name].splitlines() != was.splitlines())
 
 
 def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldEdit]:
-    """Yield an edit for each field that has changed since the page was created. An empty text restores the original."""
+    """Yield an edit for each field that has changed since the page was created.
+
+    An empty text restores the original.
+    """
     fields = request.form
 
     def write(field: str, form: EditForm) -> EditResult:
@@ -124,9 +131,9 @@ def _list_story_writes(installation: Installation, url: str) -> Iterator[FieldEd
 
 @editing_pages.post("/head")
 def save_subject_and_intro(name: str) -> ResponseReturnValue:
-    """Save the subject, preheader, and intro. An empty subject or preheader restores the original.
+    """Save the subject, preheader, and intro.
 
-    An empty intro removes it.
+    An empty subject or preheader restores the original, and an empty intro removes it.
     """
     installation, fields = web_context().installation, request.form
 
@@ -145,7 +152,10 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
 
 @editing_pages.post("/block/<block_id>")
 def save_block(name: str, block_id: str) -> ResponseReturnValue:
-    """Save or remove a labeled block. Missing fields aren't changed, because a field that loses focus is sent alone."""
+    """Save or remove a labeled block.
+
+    Missing fields aren't changed, because a field that loses focus is submitted alone.
+    """
     installation, form = web_context().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks", open="")
@@ -159,7 +169,8 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     based_on = min(base_edits, default=form.based_on)
     image_base = read_base_edit_number_of_field(request.form, "picture")
     image_base = form.based_on if image_base is None else image_base
-    # A field started before the form last saved has an older base, although it shows the current values.
+    # A field that was started before the form was last saved has an older base, although it shows
+    # the current values.
     if _was_written_on(request.form, current_block) and not (
         changes_image and _has_newer_image(installation, state, block_id, image_base)
     ):
@@ -168,7 +179,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
     written = editing.save_labeled_block(installation, form, block)
     if picture is None or not changes_image or written.conflict:
         return answer_edit(name, written, "blocks", open="")
-    # What this form has just written doesn't conflict with its image.
+    # The texts that this form has just saved don't conflict with its image.
     form = replace(form, state=written.state, based_on=written.state.last_seq if written.edit else form.based_on)
     try:
         result = change_block_image(installation, form, block_id, picture)
@@ -187,7 +198,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
 
 
 def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
-    """Return whether the form's earlier values are the block's current ones."""
+    """Return True if the form's earlier values are the current values of the block."""
     return all(
         f"was-{field}" in fields
         and fields[f"was-{field}"].splitlines() == str(getattr(block, field) or "").splitlines()
@@ -196,7 +207,10 @@ def _was_written_on(fields: Mapping[str, str], block: LabeledBlock) -> bool:
 
 
 def _has_newer_image(installation: Installation, state: EditingState, block_id: str, base_edit: int | None) -> bool:
-    """Return whether a block's image has changed since an edit, as forms don't say which image they're based on."""
+    """Return True if the image of a block has changed since an edit.
+
+    Forms don't say which image they're based on.
+    """
     if base_edit is None:
         return False
     arrangements = state.arrange_at(installation, base_edit), state.arrangement
@@ -222,7 +236,7 @@ def _read_block_kind(text: str) -> BlockKind:
 
 
 def parse_form_day(text: str) -> date | None:
-    """Return the date in a form's field, or None if it's empty.
+    """Return the date in a form field, or None if it's empty.
 
     Raises:
         EditRefusedError: it isn't a date.
@@ -236,7 +250,7 @@ def parse_form_day(text: str) -> date | None:
 
 
 def read_image_form() -> ImageForm | None:
-    """Return the image part of a story's form, or None if it has none."""
+    """Return the image part of a story's form, or None if the form has none."""
     fields, file = request.form, request.files.get("file")
     if "picture" not in fields:
         return None
@@ -252,10 +266,13 @@ def read_image_form() -> ImageForm | None:
 
 
 def change_image(installation: Installation, form: EditForm, url: str, picture: ImageForm) -> EditResult:
-    """Apply a form's choice of a story's image. An uploaded file counts as chosen unless another choice contradicts it.
+    """Apply the choice of a story's image in a form.
+
+    An uploaded file counts as chosen unless another choice contradicts it.
 
     Raises:
-        EditRefusedError: the choices contradict each other, or the image can't be downloaded or used.
+        EditRefusedError: the choices contradict each other, or the image can't be downloaded or
+            used.
     """
     focus = read_focus_point(*picture.focus)
     if picture.body and picture.choice not in {"shown", "upload"}:
@@ -281,7 +298,7 @@ def change_image(installation: Installation, form: EditForm, url: str, picture: 
 
 
 def change_block_image(installation: Installation, form: EditForm, block_id: str, picture: ImageForm) -> EditResult:
-    """Apply a form's choice of a labeled block's image.
+    """Apply the choice of a labeled block's image in a form.
 
     Raises:
         EditRefusedError: the image can't be downloaded or used.
@@ -296,7 +313,9 @@ def change_block_image(installation: Installation, form: EditForm, block_id: str
 
 
 def read_focus_point(left: str, top: str) -> FocusPoint | None:
-    """Return the focus point in a form, given in percent; None if it's the default or both fields are empty.
+    """Return the focus point in a form, which is given in percent.
+
+    Return None if it's the default or both fields are empty.
 
     Raises:
         EditRefusedError: it isn't a point in the image.
@@ -311,12 +330,15 @@ def read_focus_point(left: str, top: str) -> FocusPoint | None:
 
 
 def explain_refused_image(error: EditRefusedError, picture: ImageForm) -> str:
-    """Return the error text for an image that wasn't saved. If a file was uploaded, it must be chosen again."""
+    """Return the error text for an image that wasn't saved.
+
+    If a file was uploaded, it has to be chosen again.
+    """
     retry_advice = " Then choose the file again, because it wasn't kept." if picture.body else ""
     return f"The image wasn't saved. {error}{retry_advice}"
 
 
-# Fields of an article that a form for a fetched or written story can set; the edit decides the rest.
+# The fields of an article that a form for a fetched or written story can set. The edit determines the others.
 _ARTICLE_FIELDS = (
     *("url", "link", "title", "summary", "summary_basis", "source", "publisher", "credit"),
     *("image", "image_alt", "image_credit"),
@@ -325,7 +347,10 @@ _ARTICLE_FIELDS = (
 
 @story_pages.post("/fetch")
 def show_story_found_at_url(name: str) -> ResponseReturnValue:
-    """Show the story found at a URL, to be corrected before it's added. Nothing is stored yet."""
+    """Show the story found at a URL, so that it can be corrected before it's added.
+
+    Nothing is stored yet.
+    """
     context, url = web_context(), request.form.get("url", "")
     try:
         fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())
@@ -352,7 +377,7 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
 
 
 def _find_day(article: Mapping[str, Any]) -> str:
-    """Return an article's date in the publication's time zone for a form; empty if none was found."""
+    """Return the date of an article in the publication's time zone for a form, or "" if none was found."""
     moment = article.get("dated_at")
     if not moment:
         return ""
@@ -365,7 +390,7 @@ def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
 
 
 def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
-    """Return an article's time: as it was found or, if its date was corrected, noon of that day."""
+    """Return the time of an article as it was found or, if its date was corrected, noon of that day."""
     if _is_as_found(fields, "day"):
         return {name: fields[name] for name in ("dated_at", "has_date") if fields.get(name)}
     day = parse_form_day(fields["day"]) if "day" in fields else None
@@ -377,7 +402,7 @@ def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
 
 @story_pages.post("/stories")
 def add_story(name: str) -> ResponseReturnValue:
-    """Add a story that no source provided."""
+    """Add a story that isn't from a source."""
     installation, form, fields = web_context().installation, read_edit_form(name), request.form
     texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
     article = {key: text for key, text in texts.items() if text} | _read_moment(fields)

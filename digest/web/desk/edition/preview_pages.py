@@ -1,6 +1,6 @@
 """Full-size emails: an edition in every view and as read by a screen reader, and a gallery of all other emails.
 
-The gallery's emails contain made-up data.
+The emails in the gallery contain fictitious data.
 """
 
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
-    """Show an edition's email in one view, without some sections and topics."""
+    """Show the email of an edition in one view, without some sections and topics."""
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
@@ -39,7 +39,7 @@ def show_preview(name: str) -> ResponseReturnValue:
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
     html = editions.render_bytes_of_edition(installation, edition, "html", omit=omitted, short=is_short)
-    # It counts over the whole list, so only on request.
+    # Counting covers the whole list, so it's only done on request.
     counts_variants = request.args.get("variants") == "yes"
     return render_template(
         "web/desk/edition/preview.html",
@@ -63,7 +63,7 @@ GALLERY_MODES = tuple(view for view in PREVIEW_MODES if view.key != "inbox")
 
 @gallery_pages.get("/")
 def show_first_sample_email() -> ResponseReturnValue:
-    """Show the gallery's first email next to the list of all emails."""
+    """Show the first email of the gallery next to the list of all emails."""
     return show_sample_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 
 
@@ -83,7 +83,7 @@ def show_sample_email(key: str) -> ResponseReturnValue:
 
 @gallery_pages.get("/<key>/frame")
 def show_sample_email_frame(key: str) -> Response:
-    """Return an email of the gallery in one view, to be framed."""
+    """Return an email of the gallery in one view, to be shown in a frame."""
     rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
     view = find_preview_mode(request.args.get("view"))
     return build_preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
@@ -100,12 +100,15 @@ _SILENT: Final = frozenset(["head", "script", "style", "template", "title"])
 _TABLE_TAGS: Final = frozenset({"table", "td", "th", "tr"})
 _BLOCKS: Final = _TABLE_TAGS | {"blockquote", "body", "div", "li", "ol", "p", "section", "ul"}
 _HEADINGS: Final = {f"h{level}": f"heading level {level}" for level in range(1, 7)}
-_INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers that aren't spoken
+_INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad")  # spacers, which aren't spoken
 
 
 @dataclass(frozen=True, slots=True)
 class SpokenPassage:
-    """A passage spoken without a pause. `roles` come first: "heading level 2", "link", "image", "list item"."""
+    """A passage spoken without a pause.
+
+    Its `roles` are spoken first: "heading level 2", "link", "image", "list item".
+    """
 
     roles: tuple[str, ...]
     text: str
@@ -114,8 +117,8 @@ class SpokenPassage:
 def list_spoken_passages(html: str) -> tuple[SpokenPassage, ...]:
     """Return the passages of an email that a screen reader speaks, in order.
 
-    Layout tables aren't announced, hidden parts are silent, an image without a description is announced as such, and
-    one with an empty description is skipped.
+    Layout tables aren't announced, and hidden parts aren't spoken. An image without a description
+    is announced as such, and one with an empty description is skipped.
     """
     listener = _MailListener()
     listener.feed(html)
@@ -204,7 +207,7 @@ def _role_of(tag: str, values: dict[str, str]) -> str:
         return "link"
     if tag == "li":
         return "list item"
-    # A table that isn't marked as layout is announced.
+    # A table is announced unless it's marked as layout.
     if values.get("role") in {"presentation", "none", "list"}:
         return ""
     return "list item" if values.get("role") == "listitem" else "table" if tag == "table" else ""

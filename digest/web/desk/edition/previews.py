@@ -1,8 +1,9 @@
-"""Previews of the current edition for the desk: the bytes that subscribers get, in several views.
+"""Previews of the current edition for the desk: the bytes that subscribers receive, in several views.
 
-The bytes are the stored fragments, put together. A view only changes what's necessary for the preview: a fixed color
-scheme instead of the editor's own, images from this process, because the public URL may not lead here yet, and IDs, so
-that links can target a story. Personal data in the email is made up.
+The bytes are assembled from the stored fragments. A view only makes the changes that the preview
+requires. It sets a fixed color scheme instead of the editor's own, takes images from this process,
+because the public URL may not lead here yet, and adds IDs, so that links can target a story.
+Personal data in the email is fictitious.
 """
 
 import re
@@ -22,14 +23,17 @@ _LIGHT_QUERY = re.compile(r"\(\s*prefers-color-scheme\s*:\s*light\s*\)")
 _SCHEME_META = re.compile(r'(<meta\s+name="(?:supported-)?color-schemes?"\s+content=")[^"]*"')
 _ALWAYS_TRUE_QUERY, _NEVER_TRUE_QUERY = "(min-width:0)", "(max-width:0)"
 
-# Permissions of a frame whose stories link to their forms. Never scripts, because one with our origin could remove the
-# sandbox.
+# The permissions of a frame whose stories link to their forms. Scripts aren't permitted, because
+# one with our origin could remove the sandbox.
 LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-activation"
 
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """A view of an edition. `description` is shown next to the preview; with `has_places`, it can scroll to a story."""
+    """A view of an edition.
+
+    `description` is shown next to the preview. If `has_places` is set, the preview can scroll to a story.
+    """
 
     key: str
     title: str
@@ -49,7 +53,7 @@ PREVIEW_MODES = (
 
 @dataclass(frozen=True, slots=True)
 class MailSize:
-    """The size of an email's HTML in bytes, Gmail's clipping limit, and the size from which the desk warns."""
+    """The size of an email's HTML in bytes, Gmail's clipping limit, and the size at which the desk warns."""
 
     octets: int
     limit: int = GMAIL_CLIP_SIZE
@@ -67,7 +71,7 @@ class MailSize:
 
     @property
     def tone(self) -> str:
-        """The tone of the size bar's color: ok, warn, or bad."""
+        """The tone of the size bar's color: "ok", "warn", or "bad"."""
         return "bad" if self.octets >= self.limit else "warn" if self.octets >= self.warning else "ok"
 
     @property
@@ -82,7 +86,7 @@ class MailSize:
 
 
 def find_preview_mode(key: str | None) -> PreviewMode:
-    """Return a view by its key. Unknown keys return the first one."""
+    """Return a view by its key, or the first one if the key is unknown."""
     return next((v for v in PREVIEW_MODES if v.key == key), PREVIEW_MODES[0])
 
 
@@ -92,11 +96,11 @@ def build_preview_response(
     content: EditionContent | None = None,
     edit_url: Callable[[str], str] | None = None,
 ) -> Response:
-    """Return an edition's text or HTML in a view, to be framed by the desk.
+    """Return the text or HTML of an edition in a view, to be shown in a frame at the desk.
 
-    With an edition's `content`, its stories have IDs. With `edit_url`, each story links to its form (see
-    `insert_preview_anchors`), and the desk's script may listen to clicks in the frame, which doesn't run any scripts
-    itself.
+    With the edition's `content`, its stories have IDs. With `edit_url`, each story links to its
+    form (see `insert_preview_anchors`), and the desk's script may listen to clicks in the frame,
+    which doesn't run any scripts itself.
     """
     if view_key == "text":
         response = Response(body, mimetype="text/plain")
@@ -104,7 +108,7 @@ def build_preview_response(
         html = prepare_preview_html(make_image_urls_local(body), dark=view_key == "dark")
         html = insert_preview_anchors(html, content, edit_url) if content else html
         response = Response(html, mimetype="text/html")
-    # Images are blocked by policy, so that the bytes stay those that a subscriber's app renders.
+    # Images are blocked by the policy, so that the bytes are still those that a subscriber's app renders.
     policy = build_email_content_policy(images=view_key != "noimages", framed=True)
     sandbox = LINKED_SANDBOX if edit_url else "allow-popups"
     response.headers["Content-Security-Policy"] = f"{policy}; sandbox {sandbox}"

@@ -1,4 +1,4 @@
-"""The fields of a labeled block as texts with titles, for comparing two versions. Pure."""
+"""The fields of a labeled block as titled texts, for comparing two versions. Pure."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ _TITLES = {
 def list_block_lines(value: Mapping[str, object], place: str = "") -> dict[str, str]:
     """Return the texts of a block's fields, by title, without empty ones.
 
-    `place` is the title of the section before it, if known.
+    `place` is the title of the preceding section, if known.
     """
     if value.get("removed"):
         return {"Block": "removed"}

@@ -5,13 +5,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 CONTEXT_WORDS = 6  # words kept around each changed passage
-# If versions are less similar than this, they're shown one after the other, because mixing them would be unreadable.
+# Versions that are less similar than this are shown one after the other, because mixing them would
+# be unreadable.
 MIN_COMPARED_LIKENESS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """A passage of a rewritten text. `kind` is "kept", "was" (removed), or "is" (added)."""
+    """A passage of a rewritten text.
+
+    `kind` is "kept", "was" (removed), or "is" (added).
+    """
 
     kind: str
     text: str
@@ -44,7 +48,10 @@ def _shorten(words: Sequence[str]) -> str:
 
 
 def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new. A completely replaced text isn't marked."""
+    """Return a text as passages, each with whether its words are new.
+
+    A text that was completely replaced isn't marked.
+    """
     old, new = before.split(), after.split()
     passages = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)

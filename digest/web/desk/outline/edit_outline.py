@@ -33,9 +33,10 @@ _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStoryRow:
-    """A story in a section. `number` counts from 1; `also_in` is another place of one of its articles.
+    """A story in a section.
 
-    `text_edits` are the edits that wrote its texts, by field. `preview_place` is the ID of its place in the preview.
+    `number` counts from 1, and `also_in` is another place of one of its articles. `text_edits` are
+    the edits that wrote its texts, by field. `preview_place` is the ID of its place in the preview.
     `is_regrouped` means that an editor merged or split it after its score was computed.
     """
 
@@ -48,7 +49,8 @@ class ArrangedStoryRow:
     preview_place: str
     is_regrouped: bool
     image: EditionImage | None = None  # even if the email doesn't show one
-    deadline_choices: tuple[tuple[Deadline, bool], ...] = ()  # each with whether its texts only mention the weekday
+    # Each deadline is given with whether the story's texts only mention the weekday.
+    deadline_choices: tuple[tuple[Deadline, bool], ...] = ()
 
     @property
     def anchor(self) -> str:
@@ -57,7 +59,7 @@ class ArrangedStoryRow:
 
     @property
     def anchors(self) -> set[str]:
-        """The anchors of the story and of those under it."""
+        """The anchors of the story and of its supporting stories."""
         return {self.anchor, *(story_anchor(under.url) for under in self.story.supporting)}
 
     @property
@@ -70,8 +72,8 @@ class ArrangedStoryRow:
 class ArrangedSection:
     """A section with its rows.
 
-    `early_until` is the last day whose entries are listed before the sections in the email, or None. `findings` are
-    about the whole section.
+    `early_until` is the last day whose entries are listed before the sections in the email, or
+    None. `findings` are about the whole section.
     """
 
     settings: SectionSettings
@@ -82,28 +84,31 @@ class ArrangedSection:
 
     @property
     def shows_images(self) -> bool:
-        """Whether the section's rows have room for an image."""
+        """Whether there's space for an image in the rows of the section."""
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def shows_reasons(self) -> bool:
-        """Whether the edition says why each of the section's stories is in it."""
+        """Whether the edition says why it includes each story of the section."""
         return SECTION_KINDS[self.settings.kind].shows_reasons
 
     @property
     def is_placed_by_hand(self) -> bool:
-        """Whether editors place and order the section's stories."""
+        """Whether editors place and order the stories of the section."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
     @property
     def is_grouped_by_topic(self) -> bool:
-        """Whether the email groups the section's stories by topic."""
+        """Whether the email groups the stories of the section by topic."""
         return SECTION_KINDS[self.settings.kind].look == "topics"
 
 
 @dataclass(frozen=True, slots=True)
 class EditPageData:
-    """The edition's sections, its tray's first page, and preflight findings; `head_findings` are by `HEAD_PLACES`."""
+    """The sections of an edition, the first page of its tray, and its preflight findings.
+
+    `head_findings` are grouped by `HEAD_PLACES`.
+    """
 
     sections: tuple[ArrangedSection, ...]
     tray: tuple[PoolRow, ...]
@@ -112,7 +117,7 @@ class EditPageData:
 
     @property
     def placed_choices(self) -> tuple[tuple[str, str], ...]:
-        """Every placed story as a choice: anchor and "Featured 2: headline"."""
+        """All placed stories as choices: the anchor and "Featured 2: headline"."""
         return tuple(
             (row.anchor, f"{section.settings.title} {row.number}: {row.entry.headline}")
             for section in self.sections
@@ -120,11 +125,11 @@ class EditPageData:
         )
 
     def find_place_name(self, anchor: str) -> str:
-        """Return a story's place, "Featured 2", by its anchor, or an empty text."""
+        """Return the place of a story, such as "Featured 2", given its anchor, or ""."""
         return dict(self.placed_choices).get(anchor, "").partition(":")[0]
 
     def find_preview_place(self, anchor: str) -> str:
-        """Return the place in the preview for a story's anchor, or for one under it; empty if there's none."""
+        """Return the place in the preview of the story with an anchor, or of the one it's under, or ""."""
         rows = (row for section in self.sections for row in section.rows)
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
@@ -155,7 +160,7 @@ def build_edit_page_data(
     findings: Iterable[PreflightFinding],
     zone: ZoneInfo,
 ) -> EditPageData:
-    """Return the arrangement with the edition's texts, and every finding at the place it's about."""
+    """Return the arrangement with the texts of the edition, and every finding at the place that it's about."""
     open_findings = list(findings)
     heads = {place: _take_at(place, open_findings) for place in HEAD_PLACES}
     context = _OutlineContext(
@@ -173,7 +178,10 @@ def build_edit_page_data(
 
 
 class _OutlineContext(NamedTuple):
-    """What the rows of all sections are made from: places by link, IDs in the preview, edits by number, last days."""
+    """The data for the rows of all sections.
+
+    It includes places by link, IDs in the preview, edits by number, and last days.
+    """
 
     arrangement: Arrangement
     content: EditionContent
@@ -200,12 +208,12 @@ Findings = tuple[PreflightFinding, ...]
 
 
 def _take_at(place: str, open_findings: list[PreflightFinding]) -> Findings:
-    """Remove the findings about a place from the open ones; return them."""
+    """Remove the findings about a place from the open ones, and return them."""
     return _take([finding for finding in open_findings if finding.where == place], open_findings)
 
 
 def _take_about(entry: SectionEntry, open_findings: list[PreflightFinding]) -> Findings:
-    """Remove the findings about an entry from the open ones; return them."""
+    """Remove the findings about an entry from the open ones, and return them."""
     return _take([finding for finding in open_findings if is_finding_about_entry(finding, entry)], open_findings)
 
 
@@ -220,7 +228,7 @@ def _arrange_rows(
     entries: Sequence[SectionEntry],
     open_findings: list[PreflightFinding],
 ) -> tuple[ArrangedStoryRow, ...]:
-    """Return the stories of a section with their entries; none if the edition is from another arrangement."""
+    """Return the stories of a section with their entries, or none if the edition is from another arrangement."""
     stories = context.arrangement.sections.get(settings.key, ())
     if len(entries) != len(stories):
         return ()
@@ -259,9 +267,9 @@ def _list_places(arrangement: Arrangement, sections: Sequence[SectionSettings]) 
 
 @dataclass(frozen=True, slots=True)
 class LikelyMerge:
-    """Two stories that may be about the same news: one in a section, and another that may be unplaced."""
+    """Two stories that may be about the same news: one in a section, and another that may not be in one."""
 
-    main: str  # anchors
+    main: str  # the anchor, as is `other`
     other: str
     main_label: str
     other_label: str
@@ -270,9 +278,9 @@ class LikelyMerge:
 def list_likely_merges(
     pairs: Iterable[tuple[str, str]], arrangement: Arrangement, outline: EditPageData
 ) -> list[LikelyMerge]:
-    """Return the proposal's pairs that editors can still merge.
+    """Return the proposed pairs that editors can still merge.
 
-    Both must exist as separate stories, neither removed nor split off.
+    Both must exist as separate stories, and must not have been removed or split off.
     """
     labels, titles, merges = dict(outline.placed_choices), map_unplaced_titles(arrangement), []
     for pair in pairs:
@@ -287,14 +295,17 @@ def list_likely_merges(
 
 
 def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
-    """Return whether an editor split one of two articles from the other's story."""
+    """Return True if an editor split one of two articles from the story of the other."""
     orders = (main, other), (other, main)
     return any(first in link.urls and second in link.apart_from for first, second in orders)
 
 
 @dataclass(frozen=True, slots=True)
 class ClipboardRow:
-    """An item on an editor's clipboard. A story of this edition has an anchor and, in a section, a place."""
+    """An item on an editor's clipboard.
+
+    A story of this edition has an anchor and, if it's in a section, a place.
+    """
 
     clipping: SavedClipboardItem
     anchor: str = ""
@@ -304,7 +315,10 @@ class ClipboardRow:
 def list_clipboard_rows(
     clippings: Iterable[SavedClipboardItem], outline: EditPageData, edition: str
 ) -> list[ClipboardRow]:
-    """Return the items on an editor's clipboard. Those from other editions can be read and removed."""
+    """Return the items on an editor's clipboard.
+
+    Items from other editions can be read and removed.
+    """
     rows = []
     for clipping in clippings:
         anchor = story_anchor(clipping.target) if clipping.edition == edition else ""

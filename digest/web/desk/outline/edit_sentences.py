@@ -1,4 +1,7 @@
-"""Names in sentences about edits. `edit_sentences.html` writes the sentences."""
+"""Names in sentences about edits.
+
+The sentences are in `edit_sentences.html`.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,8 +20,8 @@ MAX_QUOTED_CHARACTERS = 60
 class EditSentenceWriter:
     """The data for sentences about an edition's edits.
 
-    `origins` are the sections that stories were in before, by edit number, and `came_first` are the numbers of edits
-    after which their story was first in its section.
+    `origins` maps the numbers of edits to the sections that the stories were in before.
+    `came_first` contains the numbers of edits after which the story was first in its section.
     """
 
     arrangement: Arrangement
@@ -33,11 +36,14 @@ class EditSentenceWriter:
         return next((edit for edit in self.edits if edit.seq == seq), None)
 
     def quote(self, *targets: str) -> str:
-        """Quote the headlines of the stories with these articles. Without a headline, the site's name is used."""
+        """Quote the headlines of the stories with these articles.
+
+        Without a headline, the name of the site is used.
+        """
         return join_words([self._quote(target) for target in targets])
 
     def quote_article(self, url: str) -> str:
-        """Quote an article's own headline, whatever story it's in now."""
+        """Quote the headline of an article, whatever story it's in now."""
         arranged = self.arrangement.find_story(url)
         scored = arranged.original if arranged else find_listed_story(self.arrangement, url)
         articles = scored.story.members if scored else ()
@@ -52,7 +58,7 @@ class EditSentenceWriter:
         return f"“{headline}”"
 
     def find_headline(self, target: str) -> str:
-        """Return the headline of the story with an article, or an empty text."""
+        """Return the headline of the story with an article, or ""."""
         arranged = self.arrangement.find_story(target)
         if arranged:
             return arranged.texts.get("headline", arranged.original.story.lead.title)
@@ -60,7 +66,7 @@ class EditSentenceWriter:
         return listed.story.lead.title if listed else ""
 
     def find_section_title(self, key: str) -> str:
-        """Return the title of a section, or its key if it's no longer in the settings."""
+        """Return the title of a section, or its key if it isn't in the settings anymore."""
         return self.section_titles.get(key, key)
 
 

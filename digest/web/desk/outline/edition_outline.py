@@ -20,14 +20,14 @@ from subscribers.english_text import count_with_noun
 
 
 def is_finding_about_entry(finding: PreflightFinding, entry: SectionEntry) -> bool:
-    """Return whether a finding quotes an entry's headline or URL."""
+    """Return True if a finding quotes the headline or URL of an entry."""
     headline, url, message = entry.headline, entry.url, finding.message
     return bool(headline) and (headline[:60] in message or bool(url and url in message))
 
 
 @dataclass(frozen=True, slots=True)
 class OutlineRow:
-    """An entry of a section, with its story, or None if the story's row was deleted."""
+    """An entry of a section, with its story, or None if the row of the story was deleted."""
 
     anchor: str
     entry: SectionEntry
@@ -36,7 +36,7 @@ class OutlineRow:
 
 @dataclass(frozen=True, slots=True)
 class OutlineSection:
-    """A section of the outline, with its maximum number of entries, or 0 if it's no longer in the settings."""
+    """A section of the outline with its maximum number of entries, or 0 if it isn't in the settings anymore."""
 
     section: EditionSection
     most: int
@@ -45,7 +45,10 @@ class OutlineSection:
 
 @dataclass(frozen=True, slots=True)
 class LengthCounter:
-    """The length of a text, and its limit. `phone` is roughly the length that a phone shows; 0 means all of it."""
+    """The length of a text and its limit.
+
+    `phone` is the approximate length shown on a phone, or 0 if all of it is.
+    """
 
     length: int
     limit: int
@@ -66,7 +69,7 @@ class LengthCounter:
 class OpeningTextLengths:
     """The lengths of an edition's opening texts, with limits based on inboxes and readers.
 
-    `email_intro` is the part of the intro that the email shows if it doesn't show all of it, else empty.
+    `email_intro` is the part of the intro that's shown in the email, or empty if all of it is.
     """
 
     subject: LengthCounter
@@ -87,7 +90,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
 
 @dataclass(frozen=True, slots=True)
 class LocatedFinding:
-    """A finding with the place in the outline that it's about."""
+    """A finding, with the place in the outline that it's about."""
 
     finding: PreflightFinding
     anchor: str
@@ -113,7 +116,7 @@ class ChecksSummary:
 
     @property
     def rules_to_confirm(self) -> list[str]:
-        """The rules whose warnings approvers must confirm."""
+        """The rules whose warnings have to be confirmed by approvers."""
         return list(dict.fromkeys(f.finding.rule for f in self.warnings if f.finding.must_be_confirmed))
 
     @property
@@ -139,7 +142,10 @@ class EditionPageData:
 def build_edition_page_data(
     edition: Edition, stories: Iterable[EditionStory], sections: Iterable[SectionSettings]
 ) -> EditionPageData:
-    """Return the values of an edition's page; `stories` are its rows, of which those in a section are shown."""
+    """Return the values for the page of an edition.
+
+    `stories` are the rows of the edition. Those in a section are shown.
+    """
     content = EditionContent.from_json(edition.content)
     placed = {(s.section, s.position): s for s in stories if s.section}
     most = {s.key: s.most for s in sections}
@@ -150,7 +156,8 @@ def build_edition_page_data(
     )
 
 
-Place = tuple[str, int]  # a section's key, and the position in it from 0
+# The key of a section, and a position in it, counted from 0.
+Place = tuple[str, int]
 
 
 def _build_outline_section(
@@ -176,7 +183,7 @@ def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionPageD
 
 
 def _finding_anchor(finding: PreflightFinding, outline: EditionPageData) -> str:
-    """Return the anchor of the entry that a finding quotes, or of its section, or of the page's top."""
+    """Return the anchor of the entry that a finding quotes, or of its section, or else of the top of the page."""
     for block in outline.blocks:
         for row in block.rows:
             if is_finding_about_entry(finding, row.entry):

@@ -1,4 +1,4 @@
-"""Places of stories in the preview: IDs added to the shown bytes, and links from there to each story's form."""
+"""The places of stories in the preview: IDs added to the displayed bytes, and links to the form of each story."""
 
 import re
 from bisect import bisect
@@ -11,11 +11,11 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.editing.arrangement import Arrangement
 from digest.web.desk.outline.story_pool import story_anchor
 
-UrlMaker = Callable[[str], str]  # for a story's place
-Insertion = tuple[int, str]  # position and text
+UrlMaker = Callable[[str], str]  # takes the place of a story
+Insertion = tuple[int, str]  # a position and a text
 _BLANK = r"(?:\s|&nbsp;|&#160;|\xa0)+"
 _BOX_TAG = re.compile(r"<(/?)(?:table|td|li|div)\b")
-# A link covers its story, and is only visible when pointed at or focused.
+# A link covers its story, and is only visible while it's pointed at or focused.
 _EDIT_STYLES = """<style>
 [id^=at-]{scroll-margin-top:30vh}
 [data-story]{position:relative}
@@ -28,16 +28,16 @@ _EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Ed
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
-    """Return the ID of each entry's place in the preview, by the section's key and the entry's number in it, from 1.
+    """Return the ID of each entry's place in the preview, by the section's key and the number of the entry.
 
-    The ID is derived from the entry's link, so that it doesn't change if the entry is moved or rewritten. Repeated ones
-    get a number.
+    Entries are numbered from 1 in each section. The ID is derived from the entry's link, so that it
+    doesn't change if the entry is moved or rewritten. Repeated IDs get a number.
     """
     return {anchor: name for anchor, name, _ in _list_places(content)}
 
 
 def find_story_in_preview(place: str, content: EditionContent, arrangement: Arrangement) -> str:
-    """Return the anchor of the story at a place in the preview, or an empty text."""
+    """Return the anchor of the story at a place in the preview, or ""."""
     entries = (entry for entry, name in list_preview_anchors(content).items() if name == place)
     key, number = next(entries, ("", 0))
     stories = arrangement.sections.get(key, ())[:number]
@@ -45,10 +45,11 @@ def find_story_in_preview(place: str, content: EditionContent, arrangement: Arra
 
 
 def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMaker | None = None) -> str:
-    """Insert the IDs of entries' places into an email's HTML. Entries without a heading or link of their own get none.
+    """Insert the IDs of entries' places into the HTML of an email.
 
-    Links don't get IDs, because the browser would move the focus there, away from an editor who is writing next to the
-    preview. With `edit_url`, which returns the URL for an ID, a link to it covers each story.
+    Entries without a heading or link of their own get none. Links don't get IDs, because the
+    browser would move the focus there, away from an editor who is writing next to the preview.
+    `edit_url` returns the URL for an ID. If given, each story is covered by a link to it.
     """
     titles = {section.key: section.title for section in content.sections}
     names_by_place: dict[int, str] = {}
@@ -70,7 +71,10 @@ def insert_preview_anchors(html: str, content: EditionContent, edit_url: UrlMake
 
 
 def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Insertion]:
-    """Yield the insertions for a place's ID and link, which precedes a heading so as not to be part of its name."""
+    """Yield the insertions for the ID and link of a place.
+
+    The link precedes a heading, so that it isn't part of the heading's name.
+    """
     if html.startswith("<a", place):
         yield place, f'{link}<span id="{name}"></span>'
     else:
@@ -79,7 +83,11 @@ def _mark_place(html: str, place: int, name: str, link: str) -> Iterator[Inserti
 
 
 def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
-    """Return the end of the tag name of the outermost element around each place without another or the masthead."""
+    """Return the positions where attributes can be added to the boxes of stories, by place.
+
+    The box is the outermost element around a place that contains neither another place nor the
+    masthead. The position is the end of its tag name.
+    """
     boxes: dict[int, int] = {}
     in_order = sorted(places)
     opened: list[re.Match[str]] = []
@@ -89,7 +97,7 @@ def _find_story_boxes(html: str, places: Collection[int]) -> dict[int, int]:
         elif opened:
             begin = opened.pop()
             first, past = bisect(in_order, begin.end()), bisect(in_order, tag.start())
-            # Inner elements end before outer ones, so the outermost is last.
+            # Inner elements end before outer ones, so the outermost one is last.
             if past - first == 1:
                 boxes[in_order[first]] = begin.end()
     return boxes
@@ -106,7 +114,7 @@ def _list_places(content: EditionContent) -> Iterator[tuple[tuple[str, int], str
 
 
 def _find_tags(html: str, entry: SectionEntry) -> Iterator[int]:
-    """Yield the positions of tags that an ID can go to: headings first, then links, each in the email's order."""
+    """Yield the positions of tags that an ID can be added to: headings, and then links, each in the email's order."""
     if entry.url:
         hits = [m.start() for m in re.finditer(rf'<a\b[^>]*\bhref="{re.escape(str(escape(entry.url)))}"', html)]
     else:

@@ -1,7 +1,7 @@
-"""The list of the week's stories at the desk, one page of rows at a time, computed from the arrangement. Pure.
+"""The list of the week's stories at the desk, computed from the arrangement one page at a time. Pure.
 
-URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The anchors of its other
-articles also find it, so that a page opened before a merge still works.
+URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The
+anchors of its other articles also find it, so that a page that was opened before a merge still works.
 """
 
 import hashlib
@@ -27,9 +27,11 @@ from subscribers.english_text import join_words
 from subscribers.subscriber_language import ENGLISH
 
 ANCHOR_LENGTH = 12
-MAX_CACHED_ANCHORS = 16_384  # an action hashes the URLs of all the week's articles
+# An action hashes the URLs of all articles of the week.
+MAX_CACHED_ANCHORS = 16_384
 MAX_POOL_STORIES = 24  # stories per page of the list
-MAX_SCROLLED_STORIES = 90  # after scrolling; then a link leads on
+# The number of stories shown by scrolling, after which there's a link to the next page.
+MAX_SCROLLED_STORIES = 90
 _FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
 _LONG_WORD = re.compile(r"\w{4,}")
@@ -44,15 +46,19 @@ def story_anchor(url: str) -> str:
 
 
 def find_story_urls(arrangement: Arrangement, anchors: Collection[str]) -> dict[str, str]:
-    """Return the URLs of articles by anchor, wherever their stories are. Unknown anchors are left out."""
+    """Return the URLs of articles by anchor, wherever their stories are.
+
+    Unknown anchors are omitted.
+    """
     by_anchor = {story_anchor(url): url for url in arrangement.story_names}
     return {anchor: by_anchor[anchor] for anchor in anchors if anchor in by_anchor}
 
 
 class PoolRow(NamedTuple):
-    """A story in the list: its place, or why it was left out, and the sections it fits.
+    """A story in the list: its place or the reason why it was left out, and the sections that it fits.
 
-    A tuple is created in a fifth of the time of a frozen dataclass, and each page creates one for every story.
+    Creating a tuple takes a fifth of the time of a frozen dataclass, and each page creates one for
+    every story.
     """
 
     scored: ScoredStory
@@ -60,15 +66,19 @@ class PoolRow(NamedTuple):
     place: str = ""
     place_anchor: str = ""
     reason: str = ""
-    next_in: str = ""  # sections in which it moves up if one is removed: "Featured and Topics"
+    # The sections in which it moves up if a story is removed, such as "Featured and Topics".
+    next_in: str = ""
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
-    texts: Mapping[str, str] = MappingProxyType({})  # editors' texts, by field
+    texts: Mapping[str, str] = MappingProxyType({})  # texts by editors, by field
     joins: str = ""  # the headline of the story that it belongs to
-    is_removed: bool = False  # and not kept for the next edition
+    # It was removed, and isn't kept for the next edition.
+    is_removed: bool = False
     is_kept: bool = False  # for the next edition
     image: EditionImage | None = None
-    when: str = ""  # "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no date of its own
+    # For example, "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no
+    # date of its own.
+    when: str = ""
 
     @property
     def headline(self) -> str:
@@ -77,21 +87,24 @@ class PoolRow(NamedTuple):
 
     @property
     def is_worth_suggesting(self) -> bool:
-        """Whether editors are offered the story. Others, such as news without a topic, are found under All or by searching."""
+        """Whether the story is offered to editors.
+
+        Others, such as news without a topic, are found in the "All" tab or by searching.
+        """
         if self.scored.is_ours or self.scored.lead.section != NEWS_SECTION:
             return True
         return bool(self.next_in or self.scored.story.kept_from)
 
     @property
     def publishers(self) -> str:
-        """The story's publishers: "Perimeter and 2 more"."""
+        """The publishers of the story, such as "Perimeter and 2 more"."""
         story = self.scored.story
         other_count = len(story.publishers) - 1
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property
     def most_page_views(self) -> int | None:
-        """The page views of the story's most-viewed article, or None if unknown."""
+        """The page views of the most-viewed article of the story, or None if they're unknown."""
         views = (article.views for article in self.scored.story.members)
         return max((count for count in views if count is not None), default=None)
 
@@ -109,7 +122,7 @@ class PoolPage:
 
     @property
     def next_start(self) -> int | None:
-        """The start of the next page, or None on the last one."""
+        """The start of the next page, or None if this is the last one."""
         following = self.start + len(self.rows)
         return following if following < self.count else None
 
@@ -120,12 +133,12 @@ class PoolPage:
 
     @property
     def earlier_start(self) -> int | None:
-        """The start of the previous page, or None on the first one."""
+        """The start of the previous page, or None if this is the first one."""
         return max(0, self.start - MAX_POOL_STORIES) if self.start else None
 
     @property
     def scrolled_rows(self) -> int | None:
-        """The number of stories to request when scrolling on, or None if a link to the next page is needed."""
+        """The number of stories to request when scrolling further, or None if a link to the next page is needed."""
         more = len(self.rows) + MAX_POOL_STORIES
         return more if more <= MAX_SCROLLED_STORIES else None
 
@@ -143,7 +156,10 @@ class PoolQuery:
 
 
 def list_late_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
-    """Yield rows for the stories in the tray, without the parts that `add_date_and_sections_to_pool_row` adds."""
+    """Yield rows for the stories in the tray.
+
+    The values that `add_date_and_sections_to_pool_row` adds are missing.
+    """
     for new in arrangement.tray:
         joined = arrangement.find_story(new.joins) if new.joins else None
         joins = joined.placed.scored.story.lead.title if joined else ""
@@ -151,7 +167,7 @@ def list_late_story_rows(arrangement: Arrangement) -> Iterator[PoolRow]:
 
 
 def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSettings], zone: ZoneInfo) -> PoolRow:
-    """Add a row's date and, if its story isn't placed, its anchor and the sections that it fits."""
+    """Add the date to a row and, if its story isn't placed, the anchor and the sections that it fits."""
     row = row._replace(when=describe_story_date(row.scored, sections, zone))
     if row.place:
         return row
@@ -165,7 +181,10 @@ def add_date_and_sections_to_pool_row(row: PoolRow, sections: Sequence[SectionSe
 
 
 def describe_story_date(scored: ScoredStory, sections: Iterable[SectionSettings], zone: ZoneInfo) -> str:
-    """Return an event's time and place, or a call's deadline, in the edition's words; empty for other stories."""
+    """Return the time and place of an event, or the deadline of a call, as worded in the edition.
+
+    Return "" for other stories.
+    """
     lead = scored.story.lead
     if not (lead.starts_at or lead.deadline):
         return ""
@@ -186,7 +205,7 @@ def find_fitting_sections(scored: ScoredStory, sections: Sequence[SectionSetting
 
 
 def find_lead_section(sections: Iterable[SectionSettings]) -> str:
-    """Return the key of the section that leads the edition."""
+    """Return the key of the section that leads the edition, or "" if none does."""
     return next((s.key for s in sections if SECTION_KINDS[s.kind].leads_edition), "")
 
 
@@ -196,7 +215,7 @@ def list_manual_sections(sections: Iterable[SectionSettings]) -> list[SectionSet
 
 
 def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
-    """Return a story that isn't in a section: one that was left out, is in the tray, or was removed."""
+    """Return a story that isn't in a section because it was left out, is in the tray, or was removed."""
     name = arrangement.name_target(url)
     listed = [out.scored for out in arrangement.left_out]
     listed += [new.scored for new in arrangement.tray]
@@ -205,7 +224,10 @@ def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
 
 
 def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
-    """Return the headlines of stories that were left out or are in the tray, by URL. Removed ones are skipped."""
+    """Return the headlines of stories that were left out or are in the tray, by URL.
+
+    Removed stories are omitted.
+    """
     removed = {gone.scored.story.lead.url for gone in arrangement.removed}
     unplaced = [out.scored.story.lead for out in arrangement.left_out]
     unplaced += [new.scored.story.lead for new in arrangement.tray]
@@ -215,7 +237,10 @@ def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
 def build_story_pool_page(
     arrangement: Arrangement, sections: Sequence[SectionSettings], query: PoolQuery, zone: ZoneInfo
 ) -> PoolPage:
-    """Return a page of the stories that match a query, in its order. Only that page's rows have all their values."""
+    """Return a page of the stories that match a query, in its order.
+
+    Only the rows of that page have all their values.
+    """
     rows = list(_list_pool(arrangement, sections))
     hits = [row for row in rows if _fits_query(row, query)] if query.topic or query.words else rows
     unplaced = [row for row in hits if not row.place]
@@ -248,7 +273,10 @@ def build_story_pool_page(
 
 @dataclass(frozen=True, slots=True)
 class StoryChoice:
-    """A story that another one can be merged with or put under. `place` is empty if it isn't in the edition."""
+    """A story that another one can be merged with or put under.
+
+    `place` is empty if it isn't in the edition.
+    """
 
     anchor: str
     place: str
@@ -260,11 +288,12 @@ class StoryChoice:
 def list_story_choices(
     arrangement: Arrangement, sections: Sequence[SectionSettings], anchor: str, words: str, *, placed_only: bool
 ) -> list[StoryChoice]:
-    """Return up to `MAX_POOL_STORIES` stories that match a search, to merge with one story or to put it under.
+    """Return up to `MAX_POOL_STORIES` stories that match a search, to be merged with a story or put above it.
 
-    Headlines with most of the search's whole words come first, then those that share the rarest words with the story,
-    then the edition's. Stories under another one are left out, as are removed ones unless they're searched for, and all
-    that aren't in a section if `placed_only`.
+    Headlines that contain the most whole words of the search come first, then those that share the
+    rarest words with the story, and then the edition's. Stories under another one are omitted, and
+    so are removed ones unless they're searched for. If `placed_only` is set, stories that aren't in
+    a section are omitted, too.
     """
     searched = set(words.casefold().split())
     own_words, choices, counts = set[str](), [], Counter[str]()
@@ -288,7 +317,10 @@ def _make_choice(anchor: str, row: PoolRow) -> StoryChoice:
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
-    """Yield rows for all stories of the week, without the parts that `add_date_and_sections_to_pool_row` adds."""
+    """Yield rows for all stories of the week.
+
+    The values that `add_date_and_sections_to_pool_row` adds are missing.
+    """
     for settings in sections:
         for number, story in enumerate(arrangement.sections.get(settings.key, ()), 1):
             anchor, place = story_anchor(story.url), f"{settings.title} {number}"
@@ -324,12 +356,15 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
     titles = (article.title for article in story.members)
     text = " ".join(chain(row.texts.values(), titles, story.publishers)).casefold()
     words = query.words.casefold().split()
-    # Most texts don't contain the words at all, which is quicker to find out.
+    # Most texts don't contain the words at all, which is checked first because it's faster.
     return all(word in text for word in words) and all(re.search(rf"(?<!\w){re.escape(word)}", text) for word in words)
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:
-    """Return the sort key by score. Stories kept for this edition come first."""
+    """Return the sort key by score.
+
+    Stories kept for this edition come first.
+    """
     return (not row.scored.story.kept_from, -row.scored.score, row.scored.story.lead.url)
 
 

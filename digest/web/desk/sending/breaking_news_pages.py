@@ -1,4 +1,4 @@
-"""Breaking news at the desk: an extra edition of chosen stories, and the page that sends it now."""
+"""Breaking news at the desk: an extra edition of chosen stories, and the page for sending it now."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
 
 @breaking_news_pages.app_context_processor
 def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
-    """Provide unsent breaking news, which someone must approve or send, to every page of the desk."""
+    """Provide unsent breaking news, which has to be approved or sent, to every page of the desk."""
 
     def unsent_breaking_news() -> Sequence[object]:
         if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
@@ -32,7 +32,7 @@ def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
 
 @breaking_news_pages.get("/breaking-news")
 def show_breaking_news() -> ResponseReturnValue:
-    """Show the form for drafting an extra edition, and list the extra editions that haven't been sent."""
+    """Show the form for drafting an extra edition, and list the unsent extra editions."""
     return _draft_page()
 
 
@@ -88,7 +88,7 @@ def _send_now_page(name: str, refusal: str = "") -> ResponseReturnValue:
         "web/desk/sending/send_now.html",
         view=view,
         edition=edition,
-        refusal="" if view.obstacle else refusal,  # the page shows it anyway
+        refusal="" if view.obstacle else refusal,  # the page shows the obstacle anyway
         standing=read_approval_status(edition),
         renews=edition.state != EditionState.APPROVED and request.args.get("renew") != "no",
     )

@@ -1,6 +1,6 @@
-"""The page of an edition during and after sending, canceling it, and pausing all sending.
+"""The page of an edition during and after sending, canceling an edition, and pausing all sending.
 
-`sending_words.html` puts the edition's phase and history in words.
+`sending_words.html` describes the edition's phase and history.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -43,7 +43,8 @@ sending_pages = Blueprint("sending", __name__, url_prefix="/desk")
 
 
 CHART_MINUTES = 30
-_MAX_LIMIT_SHARE = 4  # times the highest bar, up to which the chart shows the limit
+# The limit is shown in the chart if it's at most this many times the highest bar.
+_MAX_LIMIT_SHARE = 4
 _SHOWN_STATES = (
     DeliveryState.ACCEPTED,
     DeliveryState.REFUSED,
@@ -52,7 +53,8 @@ _SHOWN_STATES = (
     DeliveryState.RESERVED,
     DeliveryState.WAITING,
 )
-_MIN_SHARE = 4.0  # thousandths of the bar, so that one refused email in a million is visible
+# In thousandths of the bar, so that a single refused email is visible among a million.
+_MIN_SHARE = 4.0
 
 
 class SendingPhase(StrEnum):
@@ -72,7 +74,7 @@ RENEWED_PHASES = frozenset({SendingPhase.COMING, SendingPhase.GOING, SendingPhas
 
 @dataclass(frozen=True, slots=True)
 class ProgressBarPart:
-    """A part of the progress bar: a state, its number of deliveries, and its start and width in thousandths."""
+    """A part of the progress bar: a state, the number of its deliveries, and its start and width in thousandths."""
 
     state: DeliveryState
     count: int
@@ -82,7 +84,10 @@ class ProgressBarPart:
 
 @dataclass(frozen=True, slots=True)
 class SendingHistoryEntry:
-    """An event in an edition's sending: an audit log action, or one from its row (`planned`, `let go`, `over`)."""
+    """An event in the sending of an edition.
+
+    It's an action from the audit log, or an event from the edition's row (`planned`, `let go`, or `over`).
+    """
 
     at: datetime
     act: str
@@ -92,14 +97,17 @@ class SendingHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class MinuteChart:
-    """The number of messages in each of the last minutes: as a chart, and as (time, messages)."""
+    """The number of messages in each of the last minutes, as a chart and as pairs of a time and a number."""
 
     chart: Chart
     minutes: tuple[tuple[str, int], ...]
 
 
 def find_sending_phase(view: SendingView) -> SendingPhase:
-    """Return an edition's sending phase. Pausing all sending takes precedence over pausing the edition."""
+    """Return the sending phase of an edition.
+
+    Pausing all sending takes precedence over pausing the edition.
+    """
     over = {EditionState.SENT: SendingPhase.SENT, EditionState.CANCELLED: SendingPhase.CANCELLED}
     on_its_way = {EditionState.APPROVED: SendingPhase.COMING, EditionState.SENDING: SendingPhase.GOING}
     state = view.edition.state
@@ -111,14 +119,14 @@ def find_sending_phase(view: SendingView) -> SendingPhase:
 
 
 def is_paused_automatically(view: SendingView) -> bool:
-    """Return whether an edition is paused, and the latest pause was automatic."""
+    """Return True if an edition is paused, and the latest pause was automatic."""
     newest_pause = next((act for act in view.acts if act.act == "paused"), None)
     is_automatic = newest_pause is not None and newest_pause.actor == AUTOMATIC_ACTOR
     return is_automatic and find_sending_phase(view) is SendingPhase.PAUSED
 
 
 def list_sending_history(view: SendingView) -> list[SendingHistoryEntry]:
-    """Return the events of an edition's sending, newest first."""
+    """Return the events in the sending of an edition, newest first."""
     return sorted(_iterate_happenings(view), key=lambda each: each.at, reverse=True)
 
 
@@ -149,12 +157,12 @@ def list_progress_bar_parts(view: SendingView) -> list[ProgressBarPart]:
 
 
 def compute_limit_per_minute(limits: UsageLimitSettings) -> float:
-    """Return the settings' limit on messages per minute, or 0 if there's none."""
+    """Return the limit on messages per minute in the settings, or 0 if there's none."""
     return limits.send_per_second * 60 or limits.send_per_hour / 60
 
 
 def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: UsageLimitSettings) -> MinuteChart:
-    """Draw the number of messages in each of the last minutes, with the settings' limit as a line."""
+    """Draw the number of messages in each of the last minutes, with the limit in the settings as a line."""
     last = minutes[-1].at
     counts = {minute.at: minute.messages for minute in minutes}
     span = last - minutes[0].at
@@ -166,7 +174,8 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
     labels = [time.partition(" ")[0] for time in times]
     labels = [label if place % labeled == 0 else "" for place, label in enumerate(labels)]
     limit = compute_limit_per_minute(limits)
-    # A limit far above every bar would make the bars too low to see. The text next to the chart gives it anyway.
+    # If the limit were far above every bar, the bars would be too low to see. The text next to the
+    # chart mentions it anyway.
     is_limit_shown = 0 < limit <= _MAX_LIMIT_SHARE * max(messages)
     most = messages.index(max(messages))
     chart = draw_bar_chart(
@@ -185,7 +194,7 @@ def draw_minute_chart(minutes: tuple[MinuteCount, ...], zone: ZoneInfo, limits: 
 
 @sending_pages.get("/editions/<name>/sending")
 def show_sending(name: str) -> ResponseReturnValue:
-    """Show an edition being sent, or the results."""
+    """Show an edition that's being sent, or the results."""
     return _sending_page(name)
 
 
@@ -219,14 +228,14 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
 
 
 class RefusalAcknowledgmentForm(FormOrQueryModel):
-    """The number of refusals that the page showed."""
+    """The number of refusals that was shown on the page."""
 
     refusals: Count
 
 
 @sending_pages.post("/editions/<name>/refusals")
 def acknowledge_refusals(name: str) -> ResponseReturnValue:
-    """Acknowledge the refusals in an edition's sending."""
+    """Acknowledge the refusals of an edition."""
     try:
         seen = read_form(RefusalAcknowledgmentForm).refusals
         refusal_actions.acknowledge_refusals(
@@ -238,14 +247,17 @@ def acknowledge_refusals(name: str) -> ResponseReturnValue:
 
 
 class RefusalActionForm(ReasonForm):
-    """The reason for resending or suppressing, and the number of people that the page showed."""
+    """The reason for resending or suppressing, and the number of people that was shown on the page."""
 
     recipients: Count
 
 
 @sending_pages.get("/editions/<name>/refused/<chosen>")
 def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
-    """Ask whether to resend the refused messages of a reason or a group. `chosen` is its name, or `all`."""
+    """Ask whether to resend the refused messages of a reason or a group.
+
+    `chosen` is its name, or `all`.
+    """
     return _refusal_action_page(name, chosen)
 
 
@@ -310,7 +322,7 @@ def _refusal_action_page(
 
 @sending_pages.post("/editions/<name>/cancel")
 def cancel_sending(name: str) -> ResponseReturnValue:
-    """Cancel an edition for everyone it hasn't been sent to, if its number was typed."""
+    """Cancel an edition for everyone whom it hasn't been sent to, if its number was typed."""
     context = web_context()
     edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
@@ -324,13 +336,13 @@ def cancel_sending(name: str) -> ResponseReturnValue:
 
 @sending_pages.post("/editions/<name>/set-aside/send")
 def send_set_aside_emails(name: str) -> ResponseReturnValue:
-    """Send the emails to the chosen domains that a stop rule set aside."""
+    """Send the emails to the chosen domains, which a stop rule set aside."""
     return _decide_set_aside_emails(name, SetAsideDecision.SEND)
 
 
 @sending_pages.post("/editions/<name>/set-aside/drop")
 def drop_set_aside_emails(name: str) -> ResponseReturnValue:
-    """Drop the emails to the chosen domains that a stop rule set aside."""
+    """Drop the emails to the chosen domains, which a stop rule set aside."""
     return _decide_set_aside_emails(name, SetAsideDecision.DROP)
 
 
