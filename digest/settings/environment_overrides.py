@@ -1,7 +1,7 @@
 """Environment variables that override settings in `digest.toml`.
 
-For example, the variable for `limits.proxies` is DIGEST_LIMITS__PROXIES. The value of a text
-setting is plain text. Other values are TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set
+A variable's name is the prefix and the setting's key in capitals, with two underscores for each dot:
+the one for `limits.proxies` ends in LIMITS__PROXIES. The value of a text setting is plain text. Other values are TOML (`5`, `true`, `["mon 06:00"]`). Lists of tables are set
 as a whole.
 """
 
