@@ -246,7 +246,7 @@ class JobScheduler:
         wanted = {"runs", *names} if names is not None else None
         self._actions = {name: do for name, do in build_tick_jobs(context).items() if wanted is None or name in wanted}
         self._threads = ThreadPoolExecutor(len(self._actions), "job")
-        self._periods: dict[str, int] = {}  # the period in which each job last ran because of the clock
+        self._periods: dict[str, int] = {}  # the period of each job's last run that the clock started
         self._due: set[str] = set()
         self._running: set[str] = set()
 
@@ -310,8 +310,8 @@ class JobScheduler:
         """Stop ticking, let sends finish their current messages, and wait for running jobs.
 
         Raises:
-            UnsupportedSchemaError: the database belongs to a newer version, which may be the reason that
-                this process is stopping.
+            UnsupportedSchemaError: the database belongs to a newer version, which may be the reason
+                that this process is stopping.
         """
         self._stopping.set()
         self._scheduler.shutdown(wait=True)

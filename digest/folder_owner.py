@@ -83,9 +83,10 @@ def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
 def continue_as_owner(folder: Path) -> str | None:
     """Switch this process permanently from root to the owner of a folder, and return the owner's name.
 
-    Return None if the process isn't run by root, or if root owns the folder. If the folder doesn't exist
-    yet, the owner is that of its nearest existing parent. HOME changes to the owner's. USER and LOGNAME
-    don't change, so `terminal:USER` in the audit log still names the person who typed the command.
+    Return None if the process isn't run by root, or if root owns the folder. If the folder doesn't
+    exist yet, the owner is that of its nearest existing parent. HOME changes to the owner's. USER
+    and LOGNAME don't change, so `terminal:USER` in the audit log still names the person who typed
+    the command.
 
     Raises:
         FolderOwnerError: the system doesn't allow the switch, or the owner can't read this program.

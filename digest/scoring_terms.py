@@ -89,7 +89,8 @@ def scoring_term(
         name: the key in `[select.weights]`, and the name that editors see.
         weight: the default weight.
         bounds: the lowest and the highest weight allowed.
-        words: a sentence that says what the term measures, for the settings and their documentation.
+        words: a sentence that says what the term measures, for the settings and their
+            documentation.
 
     Raises:
         ValueError: there's already a term of this name.

@@ -99,7 +99,7 @@ def resolve_wall_time(day: date, at: time, zone: ZoneInfo) -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class JobSlot:
-    """A slot of the schedule, which is a job and the time at which it's due, in UTC."""
+    """A slot of the schedule: a job and the time when it's due, in UTC."""
 
     job: str
     at: datetime

@@ -367,7 +367,7 @@ CALENDAR_JOBS = ("draft", "remind", "deadline")  # jobs whose slots follow from 
 SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
     job.__name__: job for job in (collect, draft, remind, deadline, nightly, backup)
 }
-# Jobs with slots that other processes can help with, and the jobs by which they help.
+# Jobs with slots that other processes can help with, and the jobs that do so.
 SHARED_JOBS = {"collect": "join_running_collection"}
 _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     join_running_collection,
@@ -438,7 +438,8 @@ def run_slot(context: JobContext, slot: JobSlot) -> str | None:
     """Claim a slot, run its job, and return the outcome.
 
     Return None if another process has claimed or completed the slot. If the other process is still
-    running the job and the job can be shared, help with it. After a failure, the slot is retried later.
+    running the job and the job can be shared, help with it. After a failure, the slot is retried
+    later.
 
     Raises:
         DBAPIError, OSError: the database or the disk is unavailable. The slot is due again once its

@@ -168,7 +168,8 @@ class CommandContext:
         """Return the actor for an installation.
 
         Raises:
-            UnknownStaffError: no staff member has the address in `--as`; the attempt is in the audit log.
+            UnknownStaffError: no staff member has the address in `--as`. The audit log records the
+                attempt.
         """
         from digest.installation.audited_actions import identify_staff
 

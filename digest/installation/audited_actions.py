@@ -275,8 +275,8 @@ class Action:
 
         Raises:
             NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long
-                ago. This is also recorded in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are
+                too long ago. This is also recorded in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft, installation.write() as session:
             yield session, draft
@@ -289,12 +289,13 @@ class Action:
     ) -> Iterator[PendingAuditEntry]:
         """Yield the pending audit entry of an action that takes several transactions.
 
-        The audit row is written at the end, unless the action has recorded it in one of its transactions.
+        The audit row is written at the end, unless the action has recorded it in one of its
+        transactions.
 
         Raises:
             NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
-            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are too long
-                ago. This is also recorded in the audit log.
+            ConfirmationRequiredError: the action is guarded, and the actor confirmed who they are
+                too long ago. This is also recorded in the audit log.
         """
         with self._attempt(installation, actor, subject, now) as draft:
             yield draft
@@ -321,7 +322,8 @@ class Action:
 
         Raises:
             NotPermittedError: the actor lacks the role. The refusal is recorded in the audit log.
-            ConfirmationRequiredError: the confirmation is too old. This is also recorded in the audit log.
+            ConfirmationRequiredError: the confirmation is too old. This is also recorded in the
+                audit log.
         """
         self.check_role(installation, actor, subject, now=now)
         if self.affected_area.needs_confirmation and not actor.is_confirmed(now):

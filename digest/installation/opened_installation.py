@@ -206,13 +206,13 @@ def open_installation(
 ) -> Iterator[Installation]:
     """Open an installation, with its database schema upgraded, and close it at the end of the block.
 
-    Nothing is created unless `may_create` is true. Read-only callers set `may_migrate` to False, so that
-    an older schema is refused and left unchanged. In any case, all sending is paused if the database was
-    last opened elsewhere (see `digest.installation.copied_installation_guard`).
+    Nothing is created unless `may_create` is true. Read-only callers set `may_migrate` to False, so
+    that an older schema is refused and left unchanged. In any case, all sending is paused if the
+    database was last opened elsewhere (see `digest.installation.copied_installation_guard`).
 
     Raises:
-        InstallationError: there's no installation, its folder or database is unavailable, or its schema
-            is older and may not be migrated.
+        InstallationError: there's no installation, its folder or database is unavailable, or its
+            schema is older and may not be migrated.
         UnsupportedSchemaError: another version or program has used the database, and this one can't
             upgrade it.
         StorageError: a lock, the disk, or the connection prevented an upgrade.

@@ -51,7 +51,8 @@ def change_table(
         table: the name of the table, such as `schedule`.
         values: new values by key; values that the file already has aren't touched.
         fingerprint: the fingerprint of the values as they were shown (see `fingerprint_values`).
-        permit: called with the old and the new table before anything is written; it may raise an error.
+        permit: called with the old and the new table before anything is written; it may raise an
+            error.
 
     Raises:
         SettingsValueError: a value is invalid.
@@ -226,7 +227,8 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
     """Raise an error unless a file has the intended values.
 
     Raises:
-        SettingsError: the environment overrides a value, or the text can't be changed automatically.
+        SettingsError: the environment overrides a value, or the text can't be changed
+            automatically.
     """
     if variables := list(find_overridden_changes(settings, written, wanted)):
         raise SettingsError(
@@ -251,8 +253,9 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
     """Write a file atomically.
 
-    An existing file keeps its mode, and a new file gets `new_mode`. If root writes the file, an existing
-    file keeps its owner and a new file gets the owner of its folder, so that services can read it.
+    An existing file keeps its mode, and a new file gets `new_mode`. If root writes the file, an
+    existing file keeps its owner and a new file gets the owner of its folder, so that services can
+    read it.
 
     Raises:
         OSError: the file can't be written.

@@ -67,15 +67,16 @@ def load_settings(
     """Read `digest.toml`, the `digest.env` next to it, and the environment, which overrides both.
 
     Args:
-        path: the file; by default, the one in `DIGEST_SETTINGS`, or else `./digest.toml` if it exists.
+        path: the file; by default, the one in `DIGEST_SETTINGS`, or else `./digest.toml` if it
+            exists.
         environ: the environment to read, for tests.
         may_be_missing: allow the file to be missing even if its path is given.
         may_be_exposed: read `digest.env` even if other users can read it, which the doctor reports.
 
     Raises:
         ExposedSettingsError: other users can read `digest.env`.
-        SettingsError: the file is missing or can't be read, or keys are unknown or have invalid values.
-            The message lists all problems.
+        SettingsError: the file is missing or can't be read, or keys are unknown or have invalid
+            values. The message lists all problems.
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
@@ -143,8 +144,8 @@ def reload_settings(settings: Settings) -> Settings:
     """Return the settings with their file read again. Values from the environment are kept.
 
     Raises:
-        SettingsError: the file can't be read, or keys are unknown or have invalid values. The message
-            lists all problems.
+        SettingsError: the file can't be read, or keys are unknown or have invalid values. The
+            message lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _read_toml(file)}, file, [])
@@ -156,8 +157,8 @@ def parse_settings_text(settings: Settings, text: str) -> Settings:
     Values from the environment are kept.
 
     Raises:
-        SettingsError: the text isn't valid TOML, or keys are unknown or have invalid values. The message
-            lists all problems.
+        SettingsError: the text isn't valid TOML, or keys are unknown or have invalid values. The
+            message lists all problems.
     """
     file = settings.origin or Path(SETTINGS_FILE_NAME)
     return _validate_settings(dict(settings) | {"file": _parse_toml(text, file)}, file, [], text)

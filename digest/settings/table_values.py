@@ -52,8 +52,8 @@ def replace_section_list(
     """Return the settings file with a different list of sections.
 
     Raises:
-        SettingsValueError: a value is invalid, a section's key changed, a key is repeated, or there are
-            no sections. The problems are by index and field, such as `2.title`.
+        SettingsValueError: a value is invalid, a section's key changed, a key is repeated, or there
+            are no sections. The problems are by index and field, such as `2.title`.
     """
     if not sections:
         raise SettingsValueError({"": "An edition needs at least one section."})
@@ -173,7 +173,8 @@ def merge_tables(settings_file: SettingsFileContent, changed_tables: Mapping[str
     The file is validated as a whole.
 
     Raises:
-        SettingsValueError: the tables don't fit together, for example because a key or a URL is repeated.
+        SettingsValueError: the tables don't fit together, for example because a key or a URL is
+            repeated.
     """
     try:
         return SettingsFileContent.model_validate(dict(settings_file) | dict(changed_tables))

@@ -325,7 +325,8 @@ RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldInputKind.R
 def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
     """Return the P-256 public keys in a text.
 
-    The text has at most two keys in base64 (SPKI in DER), separated by a comma. An empty text has none.
+    The text has at most two keys in base64 (SPKI in DER), separated by a comma. An empty text has
+    none.
 
     Raises:
         ValueError: the text contains anything else.

@@ -86,8 +86,8 @@ def verify_password_attempt(
     An unknown address takes just as long to reject and gets the same error.
 
     Raises:
-        SignInRefusedError: the address is unknown or the password is wrong. The message begins with `refusal`, and a
-            known member's log records the attempt.
+        SignInRefusedError: the address is unknown or the password is wrong. The message begins with
+            `refusal`, and a known member's log records the attempt.
         TooManyAttemptsError: there were too many attempts.
     """
     name = staff_actor(member) if member else ""

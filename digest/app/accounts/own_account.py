@@ -266,12 +266,12 @@ def set_password(
 ) -> list[str]:
     """Set the member's password, and confirm a waiting app if its first code is correct.
 
-    All other sessions end. A member who already has a password and an app can leave either field empty
-    to keep the current one. A new password requires the `current` one (ASVS 5.0, 6.2.3).
+    All other sessions end. A member who already has a password and an app can leave either field
+    empty to keep the current one. A new password requires the `current` one (ASVS 5.0, 6.2.3).
 
     Returns:
-        New recovery codes, which can't be shown again, if the member had none left; otherwise an empty
-        list.
+        New recovery codes, which can't be shown again, if the member had none left. Otherwise,
+        an empty list.
 
     Raises:
         PasswordRefusedError: the password is too short, too long, or easily guessed.

@@ -145,7 +145,8 @@ def verify_passkey_sign_in(
     """Verify that a response was made with a passkey whose authenticator verified the user.
 
     Raises:
-        PasskeyError: verification failed, or the challenge isn't ours, has expired, or was used before.
+        PasskeyError: verification failed, or the challenge isn't ours, has expired, or was used
+            before.
     """
     from webauthn import verify_authentication_response
     from webauthn.helpers.exceptions import WebAuthnException

@@ -296,10 +296,10 @@ def sign_in_by_password(
 def reauthenticate_by_password(
     installation: Installation, signed_in: SignedInStaff, password: str, code: str, visitor: Visitor, *, now: datetime
 ) -> str:
-    """Confirm the signed-in member's identity by password and code; return the session's new token.
+    """Confirm the signed-in member's identity by password and code, and return the new token.
 
     Raises:
-        SignInRefusedError: the password or code is wrong; the member's log records it.
+        SignInRefusedError: the password or code is wrong. The member's log records it.
         TooManyAttemptsError: there were too many attempts.
         SessionEndedError: the session ended in the meantime.
     """
@@ -354,7 +354,7 @@ def require_current_password(
     It counts as a sign-in attempt.
 
     Raises:
-        SignInRefusedError: the password is wrong; the member's log records it.
+        SignInRefusedError: the password is wrong. The member's log records it.
         TooManyAttemptsError: there were too many attempts.
         SessionEndedError: the session ended in the meantime.
     """

@@ -1,4 +1,4 @@
-"""The client that someone signs in from: its network, its browser, and the account it last signed in to."""
+"""The client that someone signs in from: its network, its browser, and its token from earlier sign-ins."""
 
 import hmac
 import ipaddress
@@ -69,7 +69,7 @@ _DEVICE_TOKEN = re.compile(r"(\d{1,9})\.([A-Za-z0-9_-]{22})\.([0-9a-f]{64})", re
 
 
 def make_device_token(keys: KeyRing, staff: int) -> str:
-    """Return a token by which a browser is recognized for a year after a sign-in.
+    """Return a token that identifies a browser for a year after a sign-in.
 
     Sign-in attempts of such a browser are counted separately.
     """

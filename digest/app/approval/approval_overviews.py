@@ -74,12 +74,14 @@ def mark_note_done(installation: Installation, name: str, note_id: int, *, actor
 def reinstate_last_approval(installation: Installation, name: str, *, actor: Actor, now: datetime) -> int:
     """Reinstate the newest approved version that wasn't revoked, and return its number.
 
-    A deadline rule does this for a draft that wasn't approved again. An edit first restores the draft
-    to that version's content, so pages show what's sent. The version itself is sent, byte for byte.
+    A deadline rule does this for a draft that wasn't approved again. An edit first restores the
+    draft to that version's content, so pages show what's sent. The version itself is sent, byte for
+    byte.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        ApprovalError: nothing was approved, every approval was revoked, or the version can't be sent anymore.
+        ApprovalError: nothing was approved, every approval was revoked, or the version can't be
+            sent anymore.
         EditRefusedError: editors kept changing the edition at the same time.
     """
     name = resolve_edition_name(installation, name)

@@ -158,13 +158,14 @@ def approve_correction_email(
 ) -> CorrectionEmail:
     """Approve the email identified by `content_hash`, and return it with the state of its approval.
 
-    Once no approval is missing, `queue_approved_correction_emails` queues the email, immediately if the
-    scheduler is running. Approving an approved email again changes nothing.
+    Once no approval is missing, `queue_approved_correction_emails` queues the email, immediately if
+    the scheduler is running. Approving an approved email again changes nothing.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: the edition has no such correction or isn't sent yet, the correction doesn't
-            match `content_hash`, or the actor isn't allowed to approve it (see `ApproverRule`).
+        CorrectionError: the edition has no such correction or isn't sent yet, the correction
+            doesn't match `content_hash`, or the actor isn't allowed to approve it (see
+            `ApproverRule`).
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.transaction(installation, actor, name, now=now) as (session, audit):

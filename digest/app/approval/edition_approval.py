@@ -48,15 +48,15 @@ def approve_edition(
 ) -> ApprovalResult:
     """Approve the content of an edition that has the hash `content_hash`.
 
-    The edition can be sent once no approval is missing. Links to the publication's own site are checked
-    first. `confirmed` has the names of the rules whose warnings the actor confirmed. `fetcher` replaces
-    the network.
+    The edition can be sent once no approval is missing. Links to the publication's own site are
+    checked first. `confirmed` has the names of the rules whose warnings the actor confirmed.
+    `fetcher` replaces the network.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds errors or
-            a warning to confirm, a send-back note isn't done, or the actor wrote everything that needs
-            approval or has already approved it.
+        ApprovalError: the edition isn't a draft, it changed after the review, preflight finds
+            errors or a warning to confirm, a send-back note isn't done, or the actor wrote
+            everything that needs approval or has already approved it.
     """
     name = resolve_edition_name(installation, name)
     with APPROVE.steps(installation, actor, name, now=now) as audit:

@@ -43,7 +43,8 @@ def compose_moved_draft(
     """Render a release's draft for another time, and return it, or None if there's no draft.
 
     Raises:
-        CalendarError: the edition is approved, being sent, or sent, or its draft was changed outside the program.
+        CalendarError: the edition is approved, being sent, or sent, or its draft was changed
+            outside the program.
     """
     edition = find_movable_draft(session, release)
     if edition is None:

@@ -221,8 +221,8 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
     Its draft is shelved. An extra release without a draft is removed.
 
     Raises:
-        CalendarError: there's no such release, it's already skipped, its edition is approved or sent, or the schedule
-            sends several times a day.
+        CalendarError: there's no such release, it's already skipped, its edition is approved or
+            sent, or the schedule sends several times a day.
     """
     with SKIP.transaction(installation, actor, _subject(installation, release_at), now=now) as (session, audit):
         calendar = calendar_store.load_calendar(session, installation.settings.file)
@@ -271,8 +271,8 @@ def move_release(
     Its draft is rendered again for the new time.
 
     Raises:
-        CalendarError: there's no such release, it's skipped, its edition is approved or sent, or the new send time
-            can't be used.
+        CalendarError: there's no such release, it's skipped, its edition is approved or sent, or
+            the new send time can't be used.
     """
     with MOVE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.read() as session:
@@ -290,7 +290,8 @@ def restore_release(installation: Installation, release_at: datetime, *, actor: 
     """Restore a skipped release with its shelved draft, or move a moved release back to its usual time.
 
     Raises:
-        CalendarError: there's no such release, it has no usual time or is already at it, or the time can't be used.
+        CalendarError: there's no such release, it has no usual time or is already at it, or the
+            time can't be used.
     """
     with RESTORE.steps(installation, actor, _subject(installation, release_at), now=now) as audit:
         with installation.read() as session:

@@ -122,7 +122,11 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Empty the folder, unless it contains files that no demo created."""
+    """Empty the folder.
+
+    Raises:
+        DemoError: the folder contains files that no demo created.
+    """
     if folder.exists() and any(folder.iterdir()) and not (folder / DEMO_MARKER).exists():
         raise DemoError(f"{folder} isn't empty and wasn't created by the demo. Choose another folder with --to.")
     shutil.rmtree(folder, ignore_errors=True)

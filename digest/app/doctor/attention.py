@@ -68,10 +68,10 @@ class AttentionKind:
         name: the name, which never changes. `digest doctor` has a check of the same name.
         meaning: a sentence that's true as long as there's no such problem.
         remedy: what to do about it. If it's empty, the providers' remedies are used.
-        tells_remedy: True if the sentences about a problem already say what to do, so that the remedy
-            is shown only in the docs.
-        for_editors: True if editors can fix the problem or must know about it before they approve an
-            edition. Other problems need an admin.
+        tells_remedy: True if the sentences about a problem already say what to do, so that the
+            remedy is shown only in the docs.
+        for_editors: True if editors can fix the problem or must know about it before they approve
+            an edition. Other problems need an admin.
     """
 
     name: str

@@ -161,7 +161,7 @@ def choose_report_address(sender: str, reply_to: str) -> str:
 
 
 def make_report_consent_name(domain: str, report_domain: str) -> str:
-    """Return the name of the record by which a domain agrees to receive another's reports.
+    """Return the name of the record that lets a domain receive the reports of another.
 
     See RFC 9990, section 4.
     """

@@ -96,7 +96,7 @@ def survey_spf_record(dns: DnsLookup, domain: str, text: str) -> SpfSurvey:
 def merge_spf_records(records: Sequence[str], added: str = "") -> str:
     """Return one SPF record that combines the terms of `records` and `added`.
 
-    It doesn't allow any sender that none of them allows. It ends in `~all` if any of the records
+    It allows only senders that at least one of them allows. It ends in `~all` if any of the records
     does, because it must not be stricter than that record. Otherwise, it ends in `-all`.
     """
     terms = [term for record in records for term in record.split()[1:]]

@@ -79,9 +79,9 @@ def draft_breaking_news(
 ) -> str:
     """Draft an extra edition with the stories at these URLs, and return its name.
 
-    If an unsent extra edition has exactly these stories, return its name instead, because a form may be
-    submitted twice and two editors may have the same idea. Articles that weren't collected are fetched.
-    `fetcher` replaces the network.
+    If an unsent extra edition has exactly these stories, return its name instead, because a form
+    may be submitted twice and two editors may have the same idea. Articles that weren't collected
+    are fetched. `fetcher` replaces the network.
 
     Raises:
         EditRefusedError: there are no stories or too many, or one can't be read.

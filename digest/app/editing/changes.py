@@ -67,8 +67,8 @@ def move_story(installation: Installation, form: EditForm, url: str, *, steps: i
     It moves at most to the section's end.
 
     Raises:
-        EditRefusedError: the story isn't in a section that editors sort, or can't move that way, such as to the place
-            of a pinned story.
+        EditRefusedError: the story isn't in a section that editors sort, or can't move that way,
+            such as to the place of a pinned story.
     """
 
     def move(state: EditingState) -> EditDraft:
@@ -131,8 +131,8 @@ def keep_stories_for_next_edition(installation: Installation, form: EditForm, ur
     Restoring a story cancels the offer.
 
     Raises:
-        EditRefusedError: the edition is breaking news, or a story was added by hand, so the next edition wouldn't know
-            its author.
+        EditRefusedError: the edition is breaking news, or a story was added by hand, so the next
+            edition wouldn't know its author.
     """
 
     def keep(state: EditingState) -> EditDraft:
@@ -237,8 +237,8 @@ def add_written_story(
     `url` is the link as typed. Without a `url`, the story has no link.
 
     Raises:
-        EditRefusedError: the link isn't a URL, the article is already in this edition's week, or stories can't be
-            placed by hand in that section.
+        EditRefusedError: the link isn't a URL, the article is already in this edition's week, or
+            stories can't be placed by hand in that section.
     """
     described = dict(article)
     for name, value in article.items():

@@ -91,8 +91,8 @@ def correct_story(
 
     Raises:
         UnknownEditionError: there's no edition of that name.
-        CorrectionError: the edition hasn't been sent, it has no such story or text, the new text is empty or unchanged,
-            or the note is missing or too long.
+        CorrectionError: the edition hasn't been sent, it has no such story or text, the new text is
+            empty or unchanged, or the note is missing or too long.
     """
     name = resolve_edition_name(installation, name)
     signed = find_actor_display_name(installation, actor) or installation.settings.file.publication.name

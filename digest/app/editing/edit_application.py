@@ -88,13 +88,15 @@ def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> 
     """Apply one edit to an edition.
 
     Returns:
-        The edit and the edition with it, or a conflict if someone has changed the same part since the form was opened.
+        The edit and the edition with it, or a conflict if someone has changed the same part since
+        the form was opened.
 
     Raises:
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
         EditRefusedError: the edition was sent or canceled, or the edit would have no effect.
-        ApprovedEditionError: the edition is approved, and `form.supersedes` doesn't name that approval.
+        ApprovedEditionError: the edition is approved, and `form.supersedes` doesn't name that
+            approval.
     """
     return apply_edit_decided_from_state(installation, form, lambda _: draft)
 
@@ -175,8 +177,8 @@ def apply_current_settings_to_draft(installation: Installation, name: str, *, ac
     Raises:
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
-        EditRefusedError: the edition is approved, being sent, or sent, or its proposal is missing or
-            not genuine.
+        EditRefusedError: the edition is approved, being sent, or sent, or its proposal is missing
+            or not genuine.
     """
     with UPDATE_DRAFT.steps(installation, actor, name, now=now) as audit:
         for _ in range(_MAX_ATTEMPTS):
@@ -225,7 +227,7 @@ def _lock_edition(session: Session, state: EditingState) -> Edition:
     """Lock and return the row of an edition that's still in the given state.
 
     Raises:
-        _OvertakenError: it was drafted again, edited, or approved since.
+        _OvertakenError: the edition was drafted again, edited, or approved in the meantime.
     """
     query = select(Edition).where(Edition.name == state.name)
     edition = session.scalar(query.with_for_update())

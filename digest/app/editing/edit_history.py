@@ -247,7 +247,8 @@ def restore_past_state(installation: Installation, form: EditForm, seq: int) -> 
     If `seq` is 0, restore the state before the first edit.
 
     Raises:
-        EditRefusedError: nothing has changed since, or the edition was edited after the preview was opened.
+        EditRefusedError: nothing has changed since, or the edition was edited after the preview was
+            opened.
     """
 
     def revert(state: EditingState) -> EditDraft:

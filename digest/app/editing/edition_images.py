@@ -44,7 +44,8 @@ def use_article_image(
     `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: the article has no image allowed in email, or the image couldn't be downloaded.
+        EditRefusedError: the article has no image allowed in email, or the image couldn't be
+            downloaded.
     """
     EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     candidate = _find_article(read_editing_state(installation, form.edition), url, article)
@@ -169,7 +170,8 @@ def set_block_image(
     point.
 
     Raises:
-        EditRefusedError: there's no such block or image, the image can't be used, or it has no description.
+        EditRefusedError: there's no such block or image, the image can't be used, or it has no
+            description.
     """
     EDIT.check_role(installation, form.actor, form.edition, now=form.now)
     words = _clean_words(alt, credit)

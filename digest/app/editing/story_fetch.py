@@ -55,7 +55,7 @@ def fetch_story(
     Raises:
         NotPermittedError: the actor isn't an editor.
         UnknownEditionError: there's no such edition.
-        EditRefusedError: the page can't be read or has no article; the error says what to do.
+        EditRefusedError: the page can't be read or has no article. The error says what to do.
     """
     EDIT.check_role(installation, actor, edition, now=now)
     state = read_editing_state(installation, edition)
@@ -73,7 +73,7 @@ def fetch_article(
     `fetcher` replaces the network.
 
     Raises:
-        EditRefusedError: the page can't be read or has no article; the error says what to do.
+        EditRefusedError: the page can't be read or has no article. The error says what to do.
     """
     url = parse_story_url(typed_url)
     with open_fetcher(installation.settings, fetcher) as active_fetcher:

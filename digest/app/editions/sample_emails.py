@@ -82,7 +82,7 @@ def compose_sample_email(settings: Settings, key: str) -> RenderedSample:
 
     Raises:
         TemplateMistakeError: one of the operator's own templates has a mistake.
-        RenderingError: one of the operator's own templates lacks a place at which it's split.
+        RenderingError: one of the operator's own templates lacks a place to split it.
     """
     return _fill_sample(settings, _compose_mail(settings, key))
 

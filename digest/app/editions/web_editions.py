@@ -179,7 +179,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
-    """Return corrections in the form in which subscribers see them."""
+    """Return corrections as subscribers see them."""
     zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:

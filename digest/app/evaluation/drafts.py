@@ -28,8 +28,7 @@ from digest.settings import Settings
 from digest.store.approval_models import Approval, ApprovalState
 from digest.store.models import Edition, EditionStory
 
-# Grades: the story must not be included, or must be included. Stories with a grade in between may
-# be.
+# Grades of stories that must not be included, and of those that must. `MAY` is in between.
 UNFIT, MUST = 0, 2
 FIRST_COUNTS = (10, 14)  # how many of the first stories are scored
 

@@ -113,7 +113,8 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
     Args:
         labels_file: the labels; `benchmarks/evaluation.md` describes their format.
-        settings: the operator's topics, if any, and the sources, which are matched to articles by host.
+        settings: the operator's topics, if any, and the sources, which are matched to articles by
+            host.
 
     Raises:
         EvaluationError: the file can't be read or has the wrong format.

@@ -155,8 +155,8 @@ def read_bounce_mailbox(
 ) -> poll.PollResult | None:
     """Store the bounces and complaints in the mailbox, to be applied later.
 
-    Return None if no mailbox is configured. The mailbox isn't read while all sending is paused, because
-    a copy of an installation must not take the original's bounces.
+    Return None if no mailbox is configured. The mailbox isn't read while all sending is paused,
+    because a copy of an installation must not take the original's bounces.
 
     Raises:
         MailboxError: the mailbox can't be read. Messages read before the error are stored.
@@ -195,8 +195,9 @@ def send_due_transactional_emails(
     If none are, the provider isn't opened.
 
     Raises:
-        ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
-        InstallationError: the keys are the demo's; due emails wait for five minutes.
+        ProviderSettingsError: the settings don't configure sending, or they forbid it. Due
+            emails wait for five minutes.
+        InstallationError: the keys are the demo's. Due emails wait for five minutes.
     """
     with installation.read() as session:
         if not notices.has_due_notices(session, now=clock()) or _provider_waits(installation, session, clock()):
@@ -219,8 +220,9 @@ def send_due_corrections(
     If none are, the provider isn't opened.
 
     Raises:
-        ProviderSettingsError: the settings don't configure sending or forbid it; due emails wait for five minutes.
-        InstallationError: the keys are the demo's; due emails wait for five minutes.
+        ProviderSettingsError: the settings don't configure sending, or they forbid it. Due
+            emails wait for five minutes.
+        InstallationError: the keys are the demo's. Due emails wait for five minutes.
     """
     with installation.read() as session:
         if not correction_sending.has_due_corrections(session, now=clock()) or _provider_waits(

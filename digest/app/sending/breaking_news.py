@@ -91,8 +91,9 @@ def request_send_now(
 
     Raises:
         UnknownEditionError: no edition has this name.
-        SendNowError: the edition isn't breaking news, isn't approved, is paused, has no recipients, or repeats stories
-            already sent; all sending is paused; or another version was approved since.
+        SendNowError: the edition isn't breaking news, isn't approved, is paused, has no recipients,
+            or repeats stories already sent; all sending is paused; or another version was approved
+            since.
     """
     settings = installation.settings
     with SEND_NOW.transaction(installation, actor, name, now=now) as (session, audit):

@@ -147,8 +147,8 @@ def send_refused_again(
 ) -> int:
     """Resend messages of an edition that were refused for reasons that may no longer apply.
 
-    Return the number of messages. Each transaction takes up to 500 and has an audit row. Messages that
-    aren't refused anymore are left alone.
+    Return the number of messages. Each transaction takes up to 500 and has an audit row. Messages
+    that aren't refused anymore are left alone.
 
     Args:
         installation: the installation.
@@ -198,9 +198,9 @@ def suppress_refused(
 ) -> int:
     """Suppress the addresses of people whose mailboxes were full or missing.
 
-    Return the number of addresses. The arguments are those of `send_refused_again`. Each transaction
-    takes up to 500 and has an audit row. People who may not be emailed anymore, have confirmed again, or
-    have changed their address in the meantime are left alone.
+    Return the number of addresses. The arguments are those of `send_refused_again`. Each
+    transaction takes up to 500 and has an audit row. People who may not be emailed anymore, have
+    confirmed again, or have changed their address in the meantime are left alone.
 
     Raises:
         UnknownEditionError: there's no such edition.

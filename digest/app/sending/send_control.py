@@ -50,7 +50,7 @@ def open_sending_provider(installation: Installation) -> Provider:
     """Open the provider that's in use. The caller has to close it.
 
     Raises:
-        ProviderSettingsError: the settings don't configure sending or forbid it.
+        ProviderSettingsError: the settings don't configure sending, or they forbid it.
         InstallationError: email would leave this machine, and the keys are the demo's.
     """
     if provider_in_use(installation.settings).leaves_machine(installation.settings):
@@ -70,15 +70,15 @@ def send_edition(
 ) -> SendReport:
     """Send an approved edition, or resume an interrupted one, and return a report of this run.
 
-    A run that didn't send anything leaves no audit row. `report_progress` is called with the numbers of
-    completed and planned messages after every batch. Once `stopping` returns true, nothing more is sent.
-    `sleep` waits for a number of seconds and may return early.
+    A run that didn't send anything leaves no audit row. `report_progress` is called with the
+    numbers of completed and planned messages after every batch. Once `stopping` returns true,
+    nothing more is sent. `sleep` waits for a number of seconds and may return early.
 
     Raises:
         UnknownEditionError: no edition has this name.
         SendError: the edition isn't approved, it's paused or canceled, or all sending is paused.
         ApprovalError: the edition's content isn't what was approved.
-        ProviderSettingsError: the settings don't configure sending or forbid it.
+        ProviderSettingsError: the settings don't configure sending, or they forbid it.
     """
     name = resolve_edition_name(installation, name)
     with (
@@ -191,7 +191,7 @@ def send_test_email(
         UnknownEditionError: no edition has this name.
         SendError: there's nothing to send, or no recipient.
         ApprovalError: the edition is approved, but its content isn't what was approved.
-        ProviderSettingsError: the settings don't configure sending or forbid it.
+        ProviderSettingsError: the settings don't configure sending, or they forbid it.
     """
     name, database = resolve_edition_name(installation, name), installation.database
     with (

@@ -67,7 +67,8 @@ class UploadedLogs:
 
         Raises:
             NotPermittedError: the member isn't an admin.
-            LogUploadError: there are no files or too many, one isn't a log, or its times don't match the system clock.
+            LogUploadError: there are no files or too many, one isn't a log, or its times don't
+                match the system clock.
         """
         uncertain_delivery_actions.RESOLVE_BY_LOG.check_permitted(installation, staff.actor, edition, now=now)
         if not 0 < len(uploads) <= MAX_LOG_FILES:

@@ -46,8 +46,8 @@ def copy_shipped_templates(installation: Installation, actor: Actor, name: str, 
     Return the paths of the copies.
 
     Raises:
-        TemplateCopyError: no folder for custom templates is set, there's no such template, or a copy would overwrite a
-            file.
+        TemplateCopyError: no folder for custom templates is set, there's no such template, or a
+            copy would overwrite a file.
     """
     own, shipped = installation.settings.templates, find_template_folder()
     with COPY.steps(installation, actor, name, now=now) as audit:

@@ -103,7 +103,8 @@ def replace_logos(
     Args:
         installation: an installation with a settings file.
         actor: an admin.
-        uploads: the file name and bytes of each image, by setting: `logo`, `logo_dark`, or `header`.
+        uploads: the file name and bytes of each image, by setting: `logo`, `logo_dark`, or
+            `header`.
         fingerprint: the fingerprint of the table as it was shown.
         now: the current time.
 

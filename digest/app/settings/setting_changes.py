@@ -130,7 +130,8 @@ class SettingsView:
         notified: who gets an email about such a change. In the sentence, "when" follows.
         locked: maps settings to the environment variables that set them. The key "" stands for the
             whole list.
-        is_read_by_subscribers: True if a change counts as its author's text when an edition is approved.
+        is_read_by_subscribers: True if a change counts as its author's text when an edition is
+            approved.
     """
 
     table: str
@@ -224,12 +225,12 @@ def change_settings(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too
-            long ago.
+        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are
+            too long ago.
         SettingsValueError: a value is invalid. `problems` lists the invalid values.
         SettingsConflictError: someone else changed the table at the same time.
-        SettingsError: there's no settings file, it can't be written, or an edition is being sent from
-            this sender.
+        SettingsError: there's no settings file, it can't be written, or an edition is being sent
+            from this sender.
     """
     CHANGE.check_role(installation, actor, table, now=now)
     # Check the values before the action begins, so that an invalid form doesn't leave an audit row.
@@ -256,7 +257,7 @@ def change_settings(
 
 
 def _refuse_silence(settings: Settings, new_file: SettingsFileContent) -> None:
-    """Refuse settings that would prevent all email, including the email about this change."""
+    """Raise `SettingsValueError` if a change would prevent all email, including the one about it."""
     with suppress(ProviderSettingsError):  # email already can't be sent
         if not provider_in_use(settings).leaves_machine(settings):
             return
@@ -272,7 +273,8 @@ def require_confirmation_for_settings(
     """Require confirmation if a changed setting is declared to need it.
 
     Raises:
-        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are too long ago.
+        ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are
+            too long ago.
     """
     areas = {name: find_affected_area(type(after), name) for name in find_changed_values(before, after, names)}
     guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
@@ -312,7 +314,7 @@ def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure
 
 
 def _refuse_invisible_logos(installation: Installation, branding: BrandingSettings, names: Iterable[str]) -> None:
-    """Refuse a change that makes a logo invisible on its background.
+    """Raise `SettingsValueError` if a change makes a logo invisible on its background.
 
     If a logo is only hard to see, the doctor warns about it.
     """
@@ -325,7 +327,7 @@ def _refuse_invisible_logos(installation: Installation, branding: BrandingSettin
 
 
 def _check_visits(rules: Sequence[str]) -> None:
-    """Refuse to visit other sites too often.
+    """Raise `SettingsValueError` if sources would be visited too often.
 
     The settings file itself isn't limited.
     """
@@ -335,7 +337,7 @@ def _check_visits(rules: Sequence[str]) -> None:
 
 
 def _check_language(installation: Installation, code: str) -> None:
-    """Refuse a language that has no catalog."""
+    """Raise `SettingsValueError` if a language has no catalog."""
     try:
         load_language(code, installation.settings.templates)
     except CatalogError as exc:
@@ -354,8 +356,10 @@ def change_sections(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        ConfirmationRequiredError: a title is new, and the actor confirmed who they are too long ago.
-        SettingsValueError: a value is invalid; `problems` has its position and field, such as `2.title`.
+        ConfirmationRequiredError: a title is new, and the actor confirmed who they are too long
+            ago.
+        SettingsValueError: a value is invalid; `problems` has its position and field, such as
+            `2.title`.
         SettingsConflictError: someone else changed the sections at the same time.
         SettingsError: there's no settings file, or it can't be written.
     """

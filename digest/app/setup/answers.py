@@ -214,7 +214,7 @@ def check_answer(key: str, answer: object) -> Any:
     """Return an answer after validating and normalizing it.
 
     Raises:
-        SetupError: the answer is invalid; the message says what to enter.
+        SetupError: the answer is invalid. The message says what to enter.
     """
     try:
         return _QUESTIONS_BY_KEY[key].checker.validate_python(answer)
@@ -226,8 +226,8 @@ def read_answers_file(file: Path) -> dict[str, Any]:
     """Return the validated answers from a TOML file.
 
     Raises:
-        SetupError: the file can't be read, has a secret that other users can read, or has invalid answers (all are
-            listed).
+        SetupError: the file can't be read, has a secret that other users can read, or has invalid
+            answers (all are listed).
     """
     answers, mode = _load_answers(file)
     if _holds_secret(answers) and mode & 0o077:

@@ -148,9 +148,9 @@ def add_source(
 ) -> tuple[SourceSettings, ParsedDocument | None]:
     """Add a source to the settings file.
 
-    If `try_first` is true, the source is tested first, and if it's a web page, its best feed is added.
-    The default name is the feed's title. The default publisher is the part of the name that spells the
-    site's host, or else the whole name.
+    If `try_first` is true, the source is tested first, and if it's a web page, its best feed is
+    added. The default name is the feed's title. The default publisher is the part of the name that
+    spells the site's host, or else the whole name.
 
     Returns:
         The source's settings, and the document that the test read, if any.
@@ -254,8 +254,8 @@ def change_source(
 ) -> bool:
     """Write new values for a source to the settings file, and return True if anything changed.
 
-    If the URL of a source changes, the source keeps its row and its articles. It keeps its health only
-    if it had redirected to the new URL.
+    If the URL of a source changes, the source keeps its row and its articles. It keeps its health
+    only if it had redirected to the new URL.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -358,7 +358,8 @@ def remove_source(installation: Installation, actor: Actor, url: str, *, now: da
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SourceRefusedError: no source in the settings has this URL, or the settings file can't be written.
+        SourceRefusedError: no source in the settings has this URL, or the settings file can't be
+            written.
     """
     with REMOVE.steps(installation, actor, url, now=now) as draft:
         before = find_configured_source(installation, url)

@@ -47,9 +47,9 @@ def run_in_child(
     """Run `work(*arguments, report)` in a child process and return its result.
 
     The values that the child passes to `report` are passed to `on_progress` in this process. The
-    function, its arguments, and its result are pickled, so the function must be at module level and the
-    arguments can't contain open resources. Once `stop_asked` is set or this process ends, the child's
-    next call of `report` raises `WorkStoppedError`.
+    function, its arguments, and its result are pickled, so the function must be at module level and
+    the arguments can't contain open resources. Once `stop_asked` is set or this process ends, the
+    child's next call of `report` raises `WorkStoppedError`.
 
     Raises:
         WorkStoppedError: the work was stopped.

@@ -103,8 +103,9 @@ def import_list(
 ) -> tuple[ImportReport, Path | None]:
     """Import a file, or resume its import.
 
-    Rejected rows are written in full next to the list. The result of each row is written to `outcomes`,
-    by row number. `file_name` is the name of the list on pages, by default that of the file.
+    Rejected rows are written in full next to the list. The result of each row is written to
+    `outcomes`, by row number. `file_name` is the name of the list on pages, by default that of the
+    file.
 
     Returns:
         The report, and the file of rejected rows, if any.

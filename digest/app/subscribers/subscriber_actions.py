@@ -73,7 +73,8 @@ def add_person(
     Raises:
         NotPermittedError: the actor isn't an admin.
         AddressError: the text isn't an email address.
-        SignupRefusedError: the address is suppressed or unsubscribed, or the evidence is dated in the future.
+        SignupRefusedError: the address is suppressed or unsubscribed, or the evidence is dated in
+            the future.
     """
     with ADD.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
         signup = add_subscriber(session, installation.keys, address, evidence=evidence, now=now)
@@ -101,7 +102,8 @@ def find_person(installation: Installation, actor: Actor, address_text: str, *, 
     Raises:
         NotPermittedError: the actor isn't an admin.
         AddressError: the text isn't an email address.
-        UnknownPersonError: no subscriber has this address; the message says whether it's suppressed.
+        UnknownPersonError: no subscriber has this address. The message says whether it's
+            suppressed.
     """
     address = read_address(address_text)
     with FIND.transaction(installation, actor, AN_ADDRESS, now=now) as (session, draft):
@@ -364,7 +366,8 @@ def find_person_row(session: Session, keys: KeyRing, whom: Address | int) -> Per
     """Return a person by address or number.
 
     Raises:
-        UnknownPersonError: there's no such person; the message says whether the address is suppressed.
+        UnknownPersonError: there's no such person. The message says whether the address is
+            suppressed.
     """
     number = whom if isinstance(whom, int) else people.find_person_number(session, keys, whom)
     person = session.get(Person, number) if number else None

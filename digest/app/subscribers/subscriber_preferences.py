@@ -67,7 +67,8 @@ def view_subscriber_preferences(
     Raises:
         NotPermittedError: the actor isn't an admin.
         UnknownPersonError: no subscriber has this number.
-        PreferencesRefusedError: the person isn't subscribed, or an admin didn't make the last change.
+        PreferencesRefusedError: the person isn't subscribed, or an admin didn't make the last
+            change.
     """
     SHOW_PREFERENCES.check_role(installation, actor, f"person {number}", now=now)
     offered = list_offered_preferences(installation.settings)
@@ -109,9 +110,9 @@ def change_subscriber_preferences(
 ) -> tuple[int, bool]:
     """Change a subscriber's preferences according to a form.
 
-    Return the subscriber's number, and True if anything changed. They're emailed immediately, with the
-    reason and a link that restores the earlier preferences for seven days. `whom` is their address or
-    number. The form's `asks` lists the preferences to change (see
+    Return the subscriber's number, and True if anything changed. They're emailed immediately, with
+    the reason and a link that restores the earlier preferences for seven days. `whom` is their
+    address or number. The form's `asks` lists the preferences to change (see
     `preferences_form.list_asked_preferences`).
 
     Raises:

@@ -115,7 +115,8 @@ def rehearse_suppression_adoption(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression file.
+        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression
+            file.
     """
     with (
         TRY.steps(installation, actor, AUDIT_SUBJECT, now=now) as draft,
@@ -142,7 +143,8 @@ def adopt_suppression_list(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression file.
+        SuppressionFileError: the passphrase is wrong, or the file is damaged or not a suppression
+            file.
         ImportUndoError: an import is being undone.
         OSError: the unsubscribe log couldn't be written.
     """

@@ -146,7 +146,7 @@ def _is_time(text: str) -> bool:
 
 
 def mask_example(text: str) -> str:
-    """Return a field in the form in which it may be shown as an example.
+    """Return a field masked so that it can be shown as an example.
 
     Times, short numbers, and status words are shown in full. Longer numbers and IP addresses are
     reduced to their shape, and anything else to its first letter.
@@ -225,7 +225,8 @@ def unpack_list_file(file: Path, target: Path) -> None:
     """Write the list in a ZIP file or a spreadsheet to a new CSV file.
 
     Raises:
-        ListFileError: the file contains no list, is too large or too complex, or the sandbox failed.
+        ListFileError: the file contains no list, is too large or too complex, or the sandbox
+            failed.
     """
     size = file.stat().st_size
     if size > MAX_PACKED_BYTES:

@@ -112,7 +112,7 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
 
 
 def parse_subject(text: str) -> str:
-    """Return a typed subject in the form in which the log stores it.
+    """Return a typed subject as the log stores it.
 
     For example, "subscriber 8,214" and "8214" both become `person 8214`.
     """

@@ -107,8 +107,8 @@ def back_up_into_folder(
 ) -> FolderBackup:
     """Write an encrypted backup to the configured folder, verify it, and delete outdated backups.
 
-    The backup is verified by restoring it to a temporary database. The current `left.log` is copied to
-    the same folder, and the result is stored. The default passphrase is the one in the settings.
+    The backup is verified by restoring it to a temporary database. The current `left.log` is copied
+    to the same folder, and the result is stored. The default passphrase is the one in the settings.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -245,8 +245,8 @@ def restore_backup(
 ) -> restore.RestoreResult:
     """Replace the database in the settings with a backup.
 
-    The audit row and the email to admins are written to the restored database. No installation is open
-    at that time, so the actor must have been checked with `require_restore_permission`.
+    The audit row and the email to admins are written to the restored database. No installation is
+    open at that time, so the actor must have been checked with `require_restore_permission`.
 
     Raises:
         KeyFileError: there's no usable key file.

@@ -78,16 +78,16 @@ def upgrade_installation(
 ) -> UpgradeResult:
     """Back up the database, upgrade its schema, and verify the result.
 
-    If the schema is current, it's only verified. Upcoming drafts are updated so that they can be approved
-    (see `apply_current_settings_to_draft`). The actor is the user of the terminal, because staff can't be
-    looked up before the schema is current.
+    If the schema is current, it's only verified. Upcoming drafts are updated so that they can be
+    approved (see `apply_current_settings_to_draft`). The actor is the user of the terminal, because
+    staff can't be looked up before the schema is current.
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
         UnsupportedSchemaError: another version or program has used the database, and this one can't
             upgrade it.
-        BackupError: the database is in use or can't be backed up, and nothing has changed; or rows are
-            missing after the upgrade.
+        BackupError: the database is in use or can't be backed up, and nothing has changed; or rows
+            are missing after the upgrade.
     """
     with _open_existing_database(settings) as (database, before):
         is_old = before != newest_schema_revision()
@@ -114,7 +114,8 @@ def needs_upgrade(settings: Settings) -> bool:
 
     Raises:
         InstallationError: there's no installation, or its database is unavailable.
-        UnsupportedSchemaError: another version or program has used the database, and this one can't upgrade it.
+        UnsupportedSchemaError: another version or program has used the database, and this one can't
+            upgrade it.
     """
     with _open_existing_database(settings) as (_, revision):
         return revision != newest_schema_revision()
