@@ -102,7 +102,7 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
 def _judge_batch(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
-    """Return the numbers of valid, missing, and extra rows of a batch. Pure."""
+    """Return the numbers of sealed, missing, added, and changed rows of a batch. Pure."""
     changes = Counter(sealed=batch.rows)
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
