@@ -45,9 +45,8 @@ def verify_disclosures(
         sealed_heads: log entries in the seals, as number and hash.
         erased: number of rows that lost their salts through erasures, by table, according to
             the consent chains.
-        night: if given, only check rows sealed in the past week, and each older batch once a
-            week; all rows are
-            still counted.
+        night: if given, only check rows sealed in the past week, and each older batch once a week;
+            all rows are still counted.
     """
     log = disclosure_log.verify_disclosure_log(session, keys, sealed_heads)
     if log.fault:
