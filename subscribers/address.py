@@ -54,8 +54,7 @@ def read_address(text: str) -> Address:
 
     Raises:
         AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section
-            3.3), because too
-            many servers refuse such addresses.
+            3.3), because too many servers refuse such addresses.
     """
     typed = text.strip()
     address = _parse_address(typed)

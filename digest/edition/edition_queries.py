@@ -182,13 +182,13 @@ def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -
 
 
 def find_latest_public_edition(session: Session, now: datetime) -> Edition | None:
-    """Return the newest regular edition that's public at `now`, or None."""
+    """Return the latest regular edition that's public at `now`, or None."""
     public = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES), Edition.release_at <= now)
     return session.scalar(public.order_by(Edition.release_at.desc()).limit(1))
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return the number of subscribers who get extra parts in the newest regular edition counted.
+    """Return the number of subscribers who get extra parts in the latest regular edition counted.
 
     Return 0 if no edition was counted.
     """

@@ -54,7 +54,7 @@ class EarlierStories:
     """Index of the articles that recent editions used, for finding repeats."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
-        """Index the used articles by URL and by title words. The newest edition takes precedence."""
+        """Index the used articles by URL and by title words. The latest edition takes precedence."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}
         self._by_word: dict[str, list[_IndexedStory]] = {}

@@ -343,7 +343,7 @@ def find_penalties(candidate: CandidateArticle) -> tuple[ScorePenalty, ...]:
 def is_round_up(candidate: CandidateArticle) -> bool:
     """Return True if an article combines unrelated stories.
 
-    The text of such an article mustn't connect other articles.
+    The text of such an article must not connect other articles.
     """
     return _ROUND_UP in find_penalties(candidate)
 

@@ -28,7 +28,7 @@ class PlaceName:
     """A name split into words, with its meaning: a place as ISO 3166 codes, or a home agency."""
 
     tokens: tuple[str, ...]
-    country: str = ""  # "US"; empty for a name that only hides the shorter names within it
+    country: str = ""  # "US", or empty for a name that only hides the shorter names within it
     state: str = ""  # "US-FL"
 
 

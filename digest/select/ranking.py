@@ -42,7 +42,7 @@ class WeekStatistics:
 
     now: datetime
     publisher_count: int
-    median_daily_reads: float | None  # reads per day; None without readership data
+    median_daily_reads: float | None  # reads per day, or None without readership data
     highest_daily_reads: float  # highest value after shrinking toward the median
 
     @classmethod

@@ -37,7 +37,7 @@ class CandidateArticle:
     starts_at: datetime | None = None
     ends_at: datetime | None = None
     all_day: bool = False
-    event_zone: str = ""  # an IANA name; empty if unknown
+    event_zone: str = ""  # an IANA name, or empty if unknown
     place: str | None = None
     deadline: Deadline | None = None
     featured: bool = False
@@ -262,7 +262,7 @@ class PreviouslyUsedArticle(NamedTuple):
     edition: str  # 2026-W47
     url: str
     title: str
-    number: int | None = None  # of the edition; None if a past one was imported without a number
+    number: int | None = None  # of the edition, or None if a past one was imported without a number
 
     @property
     def edition_called(self) -> str:

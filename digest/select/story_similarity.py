@@ -87,7 +87,7 @@ class StorySimilarity:
     def _is_one_matter(self, scored: ScoredStory, other: ScoredStory, similarity: float) -> bool:
         """Return True if two similar stories are about the same matter.
 
-        They mustn't be in different places, and they must be nearly the same or share a rare name.
+        They must not be in different places, and they must be nearly the same or share a rare name.
         """
         if scored.places.is_elsewhere(other.places):
             return False

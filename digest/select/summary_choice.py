@@ -16,7 +16,7 @@ class StorySummary:
 
 
 def choose_summary(story: Story) -> StorySummary:
-    """Return a story's summary: the lead's, else an official source's, else the first other one."""
+    """Return a story's summary, from the lead, or else an official source, or else the first other article."""
     lead = story.lead
     if lead.summary:
         return StorySummary(lead.summary, SummaryOrigin(lead.summary_basis, _name_publisher(lead)))

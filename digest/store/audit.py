@@ -3,7 +3,7 @@
 It's append-only, hash-chained, and free of subscribers' addresses.
 
 Each row carries a MAC over its hash, which in turn covers the row before it, so without the key file,
-no row can be appended, changed, or removed. Each row also links to the newest earlier row that changed
+no row can be appended, changed, or removed. Each row also links to the latest earlier row that changed
 someone's access, so that these rows can be followed from the end, and a missing one is noticed.
 
 A row is chained just before its transaction commits. On PostgreSQL, this requires a lock, which is
@@ -55,7 +55,7 @@ class RawAuditRow(NamedTuple):
     """An audit row exactly as stored.
 
     `at` is in UTC, formatted as 2026-11-20 12:00:00.123000. `access_seq` is the position of the
-    newest earlier row that changed someone's access, or None if there isn't one.
+    latest earlier row that changed someone's access, or None if there isn't one.
     """
 
     seq: int
@@ -136,7 +136,7 @@ def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str
 
 
 def read_audit_head(session: Session) -> tuple[int, str]:
-    """Return the position and hash of the newest row in the chain, or (0, "") if it's empty."""
+    """Return the position and hash of the latest row in the chain, or (0, "") if it's empty."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
     newest_first = newest.order_by(AuditEntry.seq.desc())
     row = session.execute(newest_first.limit(1)).one_or_none()
@@ -161,7 +161,7 @@ def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
 
 
 def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawAuditRow | None]:
-    """Return the newest row, and the newest row that we wrote."""
+    """Return the latest row, and the latest row that we wrote."""
     newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]

@@ -27,7 +27,7 @@ class AuditProof:
     """The result of verifying the audit log.
 
     `fault` describes the first fault, or is empty if there isn't one. `sealed_through` is the last
-    row covered by the newest seal. `head` is the hash of the last row.
+    row covered by the latest seal. `head` is the hash of the last row.
     """
 
     rows: int

@@ -319,7 +319,7 @@ class UnsupportedSchemaError(ApplicationError):
 
 
 def migrate_schema(database: Database) -> None:
-    """Migrate the schema to the newest revision in one transaction.
+    """Migrate the schema to the latest revision in one transaction.
 
     Alembic isn't imported if the schema is current. Processes take turns: SQLite has only one
     writer, and on PostgreSQL, an advisory lock is taken.

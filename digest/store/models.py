@@ -442,4 +442,4 @@ class AuditEntry(Base):
     subject: Mapped[Str200]
     detail: Mapped[dict[str, Any]] = mapped_column(DamageTolerantJson)
     mac: Mapped[str] = mapped_column(String(90), default="", server_default="")
-    access_seq: Mapped[int | None]  # position of the newest earlier row that changed someone's access
+    access_seq: Mapped[int | None]  # position of the latest earlier row that changed someone's access

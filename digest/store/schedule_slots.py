@@ -106,7 +106,7 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Return the time of a job's newest slot, or None if there isn't one or it's done."""
+    """Return the time of a job's latest slot, or None if there isn't one or it's done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())

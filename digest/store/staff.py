@@ -29,7 +29,7 @@ from subscribers.store.keyed_row_seals import filter_genuine_rows, keep_if_genui
 StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of a link that verifies an address
 # Emails to one member, whose serials start with the member's ID. "guard" isn't among them, because
-# removing an admin mustn't withdraw warnings to them.
+# removing an admin must not withdraw warnings to them.
 MEMBER_NOTICES = (
     "staff",
     "seal",
@@ -212,7 +212,7 @@ def add_staff_member(
 def remove_forged_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
     """Remove a member whose row has no valid seal.
 
-    The row mustn't block the address or count as a colleague.
+    The row must not block the address or count as a colleague.
     """
     member.email, member.removed_at, member.proven_at = staff_actor(member), now, None
     member.password_hash = member.password_at = None

@@ -1,6 +1,6 @@
 """Staff access revoked according to the audit log, so that restoring an old sealed row has no effect.
 
-A seal proves that we wrote a row, but not that it's the newest version. The rows of the audit log
+A seal proves that we wrote a row, but not that it's the latest version. The rows of the audit log
 that change someone's access are followed from its end. If one is missing, only members added since
 then are trusted.
 """
@@ -71,7 +71,7 @@ class Revocations:
     def is_current_member(self, member: StaffMember) -> bool:
         """Return True if a member's row is as new as the log.
 
-        The row must have the latest role and password, and the log mustn't say that the member was removed.
+        The row must have the latest role and password, and the log must not say that the member was removed.
         """
         if not self.is_known:
             return False

@@ -45,9 +45,8 @@ def verify_disclosures(
         sealed_heads: log entries in the seals, as number and hash.
         erased: number of rows that lost their salts through erasures, by table, according to
             the consent chains.
-        night: if given, only check rows sealed in the past week, and each older batch once a
-            week; all rows are
-            still counted.
+        night: if given, only check rows sealed in the past week, and each older batch once a week;
+            all rows are still counted.
     """
     log = disclosure_log.verify_disclosure_log(session, keys, sealed_heads)
     if log.fault:
@@ -102,7 +101,7 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
 def _judge_batch(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
-    """Return the numbers of valid, missing, and extra rows of a batch. Pure."""
+    """Return the numbers of sealed, missing, added, and changed rows of a batch. Pure."""
     changes = Counter(sealed=batch.rows)
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:

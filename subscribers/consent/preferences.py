@@ -68,13 +68,10 @@ def _declare(default: Any, **texts: str) -> Any:
 
     Args:
         default: value for subscribers who haven't chosen one.
-        texts: `listed` is the name on the privacy page, where equal names are listed once.
-            `problem` says what to do
-            if the value in a form can't be saved, and `problem_without_sections` replaces it in
-            forms without
-            sections. A `StrictBool` is a checkbox in the group `legend` with `label` and
-            `hint`. Its `summary` is
-            added to the description of the email, `%(sections)s`.
+        texts: `listed` is the name on the privacy page, where equal names are listed once. `problem` says
+            what to do if the value in a form can't be saved, and `problem_without_sections` replaces it
+            in forms without sections. A `StrictBool` is a checkbox in the group `legend` with `label` and
+            `hint`. Its `summary` is added to the description of the email, `%(sections)s`.
     """
     return Field(default, json_schema_extra=dict(texts))
 

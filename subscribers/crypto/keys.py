@@ -196,9 +196,8 @@ class KeyRing:
         The file isn't written.
 
         Raises:
-            KeyFileError: the kind already has 255 keys, which is the maximum because tokens
-                store the key number in one
-                byte.
+            KeyFileError: the kind already has 255 keys, which is the maximum because tokens store
+                the key number in one byte.
         """
         number = self.current(kind).number + 1
         if number > MAX_KEYS_PER_KIND:
@@ -225,8 +224,7 @@ class KeyRing:
         They're encrypted if a passphrase is given.
 
         Raises:
-            KeyFileError: the file exists; overwriting it would make every address
-                unreadable.
+            KeyFileError: the file exists; overwriting it would make every address unreadable.
         """
         keys = cls.generate()
         try:

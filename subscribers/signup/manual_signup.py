@@ -72,9 +72,8 @@ def add_subscriber(
 
     Raises:
         AddressError: the text isn't an address.
-        SignupRefusedError: the address is suppressed, its owner left, or the evidence has a
-            future or implausibly
-            early date, or another version of the consent text.
+        SignupRefusedError: the address is suppressed, its owner left, or the evidence has a future
+            or implausibly early date, or another version of the consent text.
     """
     if evidence.agreed_at > now:
         raise SignupRefusedError("The date of consent is in the future. Enter the date the person agreed.")

@@ -107,8 +107,7 @@ class CompiledStatement:
         """Run a SELECT statement with parameters, and return its rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
-                unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.execute(ready.sql, ready.bind_rows([parameters])[0])
@@ -118,8 +117,7 @@ class CompiledStatement:
         """Run an UPDATE statement once per set of parameters, and return the number of changed rows.
 
         Raises:
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
-                unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         with self._open_cursor(session) as (ready, cursor):
             cursor.executemany(ready.sql, ready.bind_rows(list(parameter_rows)))

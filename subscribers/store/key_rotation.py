@@ -4,8 +4,8 @@ The installation works at every step. Old keys stay in the file, every row has t
 and people are looked up with all lookup keys. If a run is interrupted, the next one finishes it.
 
 - vault: Addresses, the IP addresses of consents, and adopted keys are encrypted again. Data stored
-  for hours or days
-  (forms, transactional emails, providers' events) keeps its key until it's deleted.
+  for hours or days (forms, transactional emails, providers' events) keeps its key until it's
+  deleted.
 - lookup: People's lookup hashes and domain tags are recomputed from the vault.
 - token, return-path, session, suppression, approval, commitment: Nothing is rewritten. Older keys
   remain valid.

@@ -99,9 +99,8 @@ def build_person_record(
         number: the person's number.
         controller: the organization responsible for the list.
         now: time of the export.
-        other_disclosures: further disclosures in the form of `convert_disclosure_to_json`, such
-            as emails, which
-            aren't stored in this package.
+        other_disclosures: further disclosures in the form of `convert_disclosure_to_json`, such as
+            emails, which aren't stored in this package.
     """
     person = session.get(Person, number)
     if person is None:

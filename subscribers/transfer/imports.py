@@ -67,9 +67,8 @@ class SeenAddresses:
         """Remember the addresses of rows.
 
         Returns:
-            For each row, in order, None if the address is new, or the earlier row that
-            counts, which is the first
-            departure or else the first row.
+            For each row, in order, None if the address is new, or the earlier row that counts,
+            which is the first departure or else the first row.
         """
         hashes = [int(row.hashes.lookup[:_HASH_DIGITS], 16) for row in rows]
         places = ",".join("?" * len(hashes))

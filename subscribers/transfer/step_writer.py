@@ -101,8 +101,7 @@ class DirectStepWriter:
 
         Raises:
             ListFileError: the import was undone, or another process is working on it.
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
-                unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         if progress.attempt == self._failed_attempt:
             return _NOT_WRITTEN

@@ -68,8 +68,7 @@ class WriterProcess:
 
         Raises:
             ListFileError: as for `DirectStepWriter.write_step`, or the process has ended.
-            sqlalchemy.exc.DBAPIError: the database rejected the statement or is
-                unavailable.
+            sqlalchemy.exc.DBAPIError: the database rejected the statement or is unavailable.
         """
         assert self._process.stdout is not None
         try:

@@ -157,7 +157,7 @@ def draw_icon(letter: str, dot_color: str, size: int) -> bytes:
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the newest stored image with a `source_url`, or None. Crops have their own."""
+    """Return the latest stored image with a `source_url`, or None. Crops have their own."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))

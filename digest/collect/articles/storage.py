@@ -99,7 +99,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 
     This runs within the caller's transaction. `now` is recorded as the time when the items were seen.
     """
-    # On PostgreSQL, two collectors mustn't both find that an item is missing. SQLite has only one
+    # On PostgreSQL, two collectors must not both find that an item is missing. SQLite has only one
     # writer anyway.
     session.execute(select(Source.id).where(Source.id == source_id).with_for_update())
     rows = _load_rows(session, source_id, batch.items)
@@ -121,7 +121,7 @@ def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: da
 def choose_article_date(item: ParsedItem, now: datetime) -> tuple[datetime, DateBasis]:
     """Return an item's date and where it came from.
 
-    The date is the publication date, else the date of the update, else `now`.
+    The date is the publication date, or else that of the update, or else `now`.
     """
     basis = item.date_basis
     if item.published:
@@ -388,7 +388,7 @@ def _changed_values(
     if row.publisher and values["publisher"] in {"", site_name(identified.item.url)}:
         values["publisher"] = row.publisher  # a name, such as the one on the page, is better than a host
     if identified.key not in used_keys:
-        values["key"] = identified.key  # the publisher's newest ID is the one that will appear again
+        values["key"] = identified.key  # the publisher's latest ID is the one that will appear again
     elif row.key != identified.key and row.key in document_keys:
         # IDs were swapped. If the row had another item's ID, it would be taken for that item next time.
         reused_key = make_key_for_reused_id(identified.item)

@@ -17,9 +17,9 @@ class Deadline:
     """
 
     day: date
-    clock: time | None = None  # to the minute; None if the source gives only a day
-    zone: str = ""  # an IANA name or "UTC+02:00"; empty if the source gives none
-    label: str = ""  # what's due, as a lowercase plural noun ("applications"); empty if unknown
+    clock: time | None = None  # to the minute, or None if the source only gives a day
+    zone: str = ""  # an IANA name or "UTC+02:00", or "" if the source gives none
+    label: str = ""  # what's due, as a lowercase plural noun ("applications"), or "" if unknown
 
     @property
     def moment(self) -> datetime | None:

@@ -47,8 +47,9 @@ class ItemBatch:
 def identify_items(items: Collection[ParsedItem]) -> tuple[IdentifiedItem, ...]:
     """Merge repeated items, and return each distinct item with its key, sorted by URL and key.
 
-    The key is based on the publisher's ID if no other item in the document has it (some publishers
-    use one ID for all), else on the URL if no other item has it, else on URL, date, and title.
+    The key is based on the publisher's ID, unless another item in the document has the same one (some
+    publishers use one ID for all). In that case, it's based on the URL if no other item has it, or
+    else on the URL, date, and title.
     """
     distinct = _merge_duplicates([(item, 1) for item in items], _listing_key)
     distinct = _merge_duplicates(distinct, _version_key)

@@ -134,7 +134,7 @@ class ParsedItem:
     summary_basis: SummaryBasis = SummaryBasis.UNKNOWN
     author: str | None = None  # a name, without email addresses
     credit: str | None = None  # "INTERPOL", from "Source: INTERPOL"
-    publisher: str = ""  # the item's own publisher, in a feed that links to many sites; empty in other feeds
+    publisher: str = ""  # the item's own publisher, in a feed that links to many sites, or empty in other feeds
     categories: tuple[str, ...] = ()
     language: str | None = None
     image_url: WebAddress | None = None

@@ -59,7 +59,7 @@ _ENDS_IN_NUMBER = re.compile(r"(?:.*\.)?(?:0x[0-9a-f]*|[0-9]+)")  # WHATWG URL 3
 class UnreachableHostError(ApplicationError):
     """Raised for a host that may not be fetched from.
 
-    The message is the same for every lookup result, because editors see it and mustn't learn which
+    The message is the same for every lookup result, because editors see it and must not learn which
     names exist in a private network, or where they lead. `detail` has the result, for the log.
     """
 

@@ -1,8 +1,8 @@
 """Fetching of content with polite, limited, and guarded GET requests.
 
-Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and judged by
-`policy`. This module sequences the hops and turns all failures into `FetchError`. For the sample,
-responses come from a folder.
+Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and evaluated by
+`policy`. This module performs the hops in order, and turns all failures into `FetchError`. For the
+sample, responses come from a folder.
 """
 
 import json

@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 from subscribers.errors import ApplicationError
 
-MAX_RETRY_SECONDS = 7 * 24 * 3600  # one response mustn't stop visits to a source forever
+MAX_RETRY_SECONDS = 7 * 24 * 3600  # one response must not stop visits to a source forever
 _MAX_FRESHNESS = 2**31  # seconds; RFC 9111, section 1.2.2
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9._:+-]{1,40})""", re.IGNORECASE)
 _MAX_AGE = re.compile(r"""(?:^|[\s,])max-age\s*=\s*"?([0-9]{1,10})\b""", re.IGNORECASE)

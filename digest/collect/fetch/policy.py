@@ -25,7 +25,7 @@ def parse_web_address(url: str) -> httpx.URL:
     """Parse a URL that may be requested. Its fragment is removed, and an IDN host becomes ASCII.
 
     Ports 80, 443, and all from 1024 up are allowed: feeds also use 8080 and 8443, while the
-    well-known ports of other protocols (email, SSH, database administration) mustn't receive HTTP.
+    well-known ports of other protocols (email, SSH, database administration) must not receive HTTP.
 
     Raises:
         FetchError: the URL is unusable (`FetchErrorReason.BAD_URL`). Neither its message nor

@@ -128,7 +128,7 @@ def choose_publication_date(
 def choose_page_url(root: Any, base: str, url: str) -> str:
     """Return a page's declared canonical URL, or else its own URL.
 
-    The canonical URL must be on the same host, and mustn't be the front page.
+    The canonical URL must be on the same host, and must not be the front page.
     """
     own = usable_url(find_xpath_text(root, "//link[@rel='canonical']/@href"), base) or url
     claimed = urlsplit(own)

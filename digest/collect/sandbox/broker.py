@@ -163,7 +163,7 @@ class _Broker:
         try:
             while self._serve_round():
                 pass
-        except BrokenPipeError:  # nobody reads the replies anymore, so the requests have also ended
+        except BrokenPipeError:  # no one reads the replies anymore, so the requests have also ended
             return
         finally:
             for child in self._children:
@@ -222,7 +222,7 @@ class _Broker:
             serve_as_child(child_requests, child_replies, occupied)
         os.close(child_requests)
         os.close(child_replies)
-        # A child that doesn't read mustn't block the others.
+        # A child that doesn't read must not block the others.
         flags = fcntl.fcntl(requests, fcntl.F_GETFL)
         fcntl.fcntl(
             requests, fcntl.F_SETFL, flags | os.O_NONBLOCK

@@ -323,7 +323,7 @@ def read_past_edition_in_child(
 
 
 def list_child_sandbox_gaps() -> list[str]:
-    """Return what a sandboxed child can use but shouldn't: "files", "connections", or "processes".
+    """Return the resources that a sandboxed child can use but shouldn't be able to: "files", "connections", or "processes".
 
     Raises:
         SandboxError: the sandbox can't be started, or fails.

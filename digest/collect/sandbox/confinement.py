@@ -253,7 +253,7 @@ def confine_child() -> None:
 
 
 def list_sandbox_gaps() -> list[str]:
-    """Try what a confined child mustn't do, and return what succeeds.
+    """Attempt actions that are forbidden for a confined child, and return those that succeed.
 
     The possible items are "files", "connections", and "processes".
     """

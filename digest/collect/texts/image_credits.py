@@ -69,7 +69,7 @@ def find_image_credits(text: str) -> tuple[str, ...]:
 def is_agency_image(credit: str | None, publisher: str, image_url: str, image_alt: str | None) -> bool:
     """Return True if an image was made by a US agency or the publisher.
 
-    All of its credits must name one of them, and it mustn't be a seal or logo.
+    All of its credits must name one of them, and it must not be a seal or logo.
     """
     if not credit or _PROTECTED_SIGN.search(f"{image_url} {image_alt or ''}".lower()):
         return False

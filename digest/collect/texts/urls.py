@@ -107,7 +107,7 @@ def strip_tracking(link: str) -> str:
 def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
     """Return a link without unwanted query parameters, which are tested by decoded name and value.
 
-    The rest stays unchanged.
+    The rest isn't changed.
     """
     address, question_mark, query = link.partition("?")
     query, hash_, fragment = query.partition("#")

@@ -158,7 +158,7 @@ def collect_sources(
 def has_unclaimed_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
     """Return True if there's a due source that a run could join in visiting.
 
-    It mustn't have been visited since `since`, and no run may have claimed its host.
+    It must not have been visited since `since`, and no run may have claimed its host.
     """
     return _open_visits(database, settings, now, since).has_free_visits()
 
@@ -326,7 +326,7 @@ def _begin_visits(
     threads = run.settings.file.limits.fetch_workers
     if len(futures) >= threads:
         return []
-    # Claim twice the number of threads, because a claim is a transaction and threads mustn't wait for it.
+    # Claim twice the number of threads, because a claim is a transaction and threads must not wait for it.
     to_visit, elsewhere = queue.claim_visits(2 * threads - len(futures))
     for target in to_visit:
         load = partial(visit_source, run.fetcher, target, run.now)

@@ -240,7 +240,7 @@ def _fetch_host_pages(
                 looks[link] = PageCheckResult(failure="robots.txt disallows this page or couldn't be reached")
         except FetchError as error:
             looks[link] = _judge_failure(error)
-        except Exception:  # an unexpected error on one page mustn't prevent an edition's draft
+        except Exception:  # an unexpected error on one page must not prevent an edition's draft
             log.exception("a page's check failed unexpectedly", page=link)
             looks[link] = PageCheckResult(failure="internal error (see the log)")
     return looks

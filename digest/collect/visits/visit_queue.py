@@ -147,7 +147,7 @@ class VisitQueue:
         """Release all claims. Those that can't be released will expire."""
         held_hosts = self._finished | {host for host, visits in self._begun.items() if visits}
         if held_hosts:
-            # An unavailable database mustn't hide why the run ended.
+            # An unavailable database must not hide why the run ended.
             with suppress(SQLAlchemyError), self._database.write() as session:
                 release_host_claims(session, held_hosts, self._run)
 

@@ -1,6 +1,6 @@
 """Corrections whose emails wait for an hour because the mail server refused one.
 
-An edition would be paused until someone resumes it. A correction mustn't depend on that, because
+An edition would be paused until someone resumes it. A correction must not depend on that, because
 the error stays uncorrected until then.
 """
 

@@ -2,7 +2,7 @@
 
 While it's paused, no edition, transactional email, or request to a provider leaves the
 installation. Pausing an edition (`edition_control`) affects only that edition. This pause is for
-copies of an installation, which mustn't email anyone, and for emergencies.
+copies of an installation, which must not email anyone, and for emergencies.
 """
 
 from collections.abc import Mapping, Sequence

@@ -61,7 +61,7 @@ class BlameRule:
     codes: str
     culprit: BlamedParty
     handling: ReplyConsequence
-    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal; None if the codes determine it
+    cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal, or None if the codes determine it
 
     def applies_to(self, stage: SmtpStage, codes: str) -> bool:
         """Return True if the row covers a reply, given as "550 5.1.1" or "550"."""

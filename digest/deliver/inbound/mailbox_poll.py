@@ -1,8 +1,8 @@
 """Polling of the bounce mailbox.
 
-Messages about ours are stored and then moved or deleted. All others stay, unread. The order makes
-crashes harmless: a message is stored before it's moved, and the position is saved afterward. After
-an interruption, the message is read again but not stored twice.
+Messages about our emails are stored, and then moved or deleted. All others are left unread. Because
+of this order, crashes are harmless: a message is stored before it's moved, and the position is saved
+afterward. After an interruption, the message is read again but not stored twice.
 """
 
 import hashlib

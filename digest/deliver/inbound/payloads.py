@@ -93,7 +93,7 @@ def _open_payload(keys: KeyRing, row: ReceivedEventPayload) -> StoredPayload:
     try:
         encrypted = row.ciphertext, row.key_id
         body = zlib.decompress(decrypt_bytes(keys, encrypted, bound_to=_payload_binding(row.body_hash)))
-    except (DecryptionError, zlib.error):  # a damaged row mustn't block the rows after it
+    except (DecryptionError, zlib.error):  # a damaged row must not block the rows after it
         log.error("a payload can't be decrypted", inbound=row.id)  # noqa: TRY400 - no trace needed
     return StoredPayload(row.id, row.origin, row.at, body)
 

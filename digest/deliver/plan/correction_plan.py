@@ -192,7 +192,7 @@ class _ErrorSpread:
     _decided: dict[VariantKey, bool] = field(default_factory=dict)
 
     def reaches_variant(self, variant: VariantKey) -> bool:
-        """Return whether a variant's message contained the error."""
+        """Return True if a variant's message contained the error."""
         if variant not in self._decided:
             self._decided[variant] = self.places.is_in_variant(variant)
         return self._decided[variant]

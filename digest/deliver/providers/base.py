@@ -105,7 +105,7 @@ class HandoverRecorder(Protocol):
     def mark_sending(self, message: OutgoingMessage) -> bool:
         """Record that a message is being sent, right before completing it.
 
-        With SMTP, that's before the final dot. Return False if the message mustn't be sent, because
+        With SMTP, that's before the final dot. Return False if the message must not be sent, because
         this process was unresponsive for too long and another one may have taken over.
         """
         ...
@@ -171,7 +171,7 @@ class StreamingProvider(Provider, Protocol):
     def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
         """Accept more messages.
 
-        Together with unfinished ones, they mustn't exceed the last reported `batch_size`.
+        Together with unfinished ones, they must not exceed the last reported `batch_size`.
         """
         ...
 

@@ -123,7 +123,7 @@ def describe_address_recipients(settings: Settings, language: SubscriberLanguage
     """Return sentences for subscribers about who gets their addresses from the provider in use."""
     try:
         kind = provider_in_use(settings)
-    except ProviderSettingsError:  # nothing can be sent, so nobody gets any address
+    except ProviderSettingsError:  # nothing can be sent, so no one gets any address
         kind = load_provider_kinds()[0]
     return kind.describe_address_recipients(settings, language)
 

@@ -187,7 +187,7 @@ def choose_erasure_retry_delay(tries: int) -> timedelta:
 def _decrypt_address(keys: KeyRing, erasure: ProviderErasure) -> str | None:
     try:
         values = decrypt_json(keys, (erasure.ciphertext, erasure.key_id), bound_to=_encryption_context(erasure.mark))
-    except DecryptionError:  # a damaged row mustn't block the rows after it
+    except DecryptionError:  # a damaged row must not block the rows after it
         log.error("an erasure can't be decrypted", erasure=erasure.mark)  # noqa: TRY400 - no trace needed
         return None
     return str(values["address"])

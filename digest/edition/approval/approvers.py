@@ -1,8 +1,8 @@
 """Rules for approving an edition. Pure functions.
 
 Each person counts once, and no part may be approved only by its author. A signature covers a whole
-version. One by a person who didn't write anything in it approves everything, while one by an author
-approves only the others' parts. With two authors, both must sign.
+version. The signature of a person who didn't write anything in it approves everything, while that of
+an author approves only the parts by others. With two authors, both must sign.
 """
 
 from collections.abc import Collection, Sequence

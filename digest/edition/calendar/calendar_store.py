@@ -100,7 +100,7 @@ def store_calendar_change(
 
 
 def remove_extra_release(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> None:
-    """Remove an extra release from the calendar. It mustn't have a draft."""
+    """Remove an extra release from the calendar. It must not have a draft."""
     session.delete(_find_row(session, calendar, release))
 
 

@@ -95,7 +95,7 @@ class ReleaseCalendar:
     def _list_extras(self, after: datetime) -> list[tuple[datetime, int, PlannedRelease]]:
         """Return the extra releases after a time.
 
-        If several are at the same time, the newest change comes first.
+        If several are at the same time, the latest change comes first.
         """
         extras = enumerate(change for change in self.changes if change.regular_on is None)
         return [

@@ -46,7 +46,7 @@ def correct_repeated_text(line: str, was: str, new_text: str) -> str:
     """Return a line with the text that it quotes corrected.
 
     The quote may be whole, or truncated with an ellipsis after the first difference. A line that
-    doesn't quote the text stays unchanged.
+    doesn't quote the text isn't changed.
     """
     if was in line:
         return line.replace(was, new_text)

@@ -81,7 +81,7 @@ class EntryDate:
     day: date  # in the calendar of the event's place
     text: str  # "Monday, November 30, 5 p.m. ET"
     label: str  # "Event", "Deadline", "Applications due"
-    moment: datetime | None = None  # UTC; None if only the day is known
+    moment: datetime | None = None  # in UTC, or None if only the day is known
     end: datetime | None = None  # UTC; only for an event with hours
     last_day: date | None = None  # only for an event of several whole days
 
@@ -258,7 +258,7 @@ class RenderedFragment:
 def truncate_text(text: str, max_length: int) -> str:
     """Truncate a text to `max_length` characters, after a word and with an ellipsis.
 
-    Shorter texts stay unchanged.
+    Shorter texts aren't changed.
     """
     if len(text) <= max_length:
         return text

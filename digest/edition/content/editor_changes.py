@@ -29,7 +29,7 @@ class EditorChangeCounts:
 
     @property
     def kept_percent(self) -> int | None:
-        """The percentage of proposed stories that were kept, rounded; None if none were proposed."""
+        """The percentage of proposed stories that were kept, rounded, or None if none were proposed."""
         return round(100 * self.kept / self.proposed) if self.proposed else None
 
     def as_json(self) -> dict[str, int]:

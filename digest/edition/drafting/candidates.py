@@ -97,7 +97,7 @@ def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
     """Return True if official or own news announces a future event, which readers look for by date.
 
-    If a calendar lists the event, the news stays news, so that the event isn't announced twice.
+    Return False if a calendar lists the event, so that it isn't announced twice.
     """
     starts_at = candidate.starts_at
     is_ahead = starts_at is not None and starts_at > release_at

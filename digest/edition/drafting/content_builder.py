@@ -37,7 +37,7 @@ class EditionIdentity:
     name: str
     number: int
     release_at: datetime  # UTC
-    opens_at: datetime | None = None  # start of its week in UTC; None for breaking news
+    opens_at: datetime | None = None  # the start of its week in UTC, or None for breaking news
 
     @classmethod
     def of_edition(cls, edition: Edition) -> "EditionIdentity":

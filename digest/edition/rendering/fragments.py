@@ -229,7 +229,7 @@ def _template_context(content: EditionContent, frame: PublicationContext, marks:
 def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
     """Return the functions with which a template writes the comments for cutting.
 
-    The comments are Markup, because they mustn't be escaped.
+    The comments are Markup, because they must not be escaped.
     """
     mark = _TEXT_TARGET_MARK if kind == "text" else _HTML_TARGET_MARK
     return {

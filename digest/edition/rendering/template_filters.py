@@ -43,7 +43,7 @@ def keep_last_words_together(text: str, max_letters: int = 20) -> str:
 def keep_on_one_line(text: str) -> str:
     """Return a short text, such as a date, with nonbreaking spaces.
 
-    A text of more than 20 characters stays unchanged.
+    A text of more than 20 characters isn't changed.
     """
     return text.replace(" ", NO_BREAK) if len(text) <= 20 else text
 

@@ -129,8 +129,8 @@ def _strip_doctype(text: str) -> str:
 def _repair_reference(match: re.Match[str]) -> str:
     """Return the replacement for a character reference.
 
-    References defined by XML stay the same, and HTML's become characters. In others, the ampersand
-    is escaped.
+    References defined by XML aren't changed, and those defined by HTML are replaced by characters.
+    In others, the ampersand is escaped.
     """
     name = match[1]
     if name is None:
@@ -235,7 +235,7 @@ def _repair_item(piece: str, declared: str) -> str:
 def _wrap_in_cdata(piece: str, name: str) -> str:
     """Wrap the content between the first opening and last closing tag of a name in CDATA.
 
-    Content without markup stays unchanged.
+    Content without markup isn't changed.
     """
     opening = re.search(rf"<{name}(?:\s[^<>]*)?(?<!/)>", piece)
     end = piece.rfind(f"</{name}>")

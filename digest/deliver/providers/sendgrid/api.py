@@ -84,7 +84,7 @@ class SendGridApi:
     ) -> SendGridResponse:
         """Make a request and return its response. Failures are responses, not exceptions.
 
-        `path` is relative to `/v3/`, and mustn't contain a subscriber's address, because others log
+        `path` is relative to `/v3/`, and must not contain a subscriber's address, because others log
         paths. `body` is sent as JSON right after `announce_body` is called, unless that returns False.
         """
         client = self._client

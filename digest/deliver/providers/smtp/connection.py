@@ -438,7 +438,7 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
         if server.user:
             connection.login(server.user, server.password)
         assert connection.sock is not None
-        # Disable Nagle's algorithm: the end of a message mustn't wait for the acknowledgment of its start.
+        # Disable Nagle's algorithm: the end of a message must not wait for the acknowledgment of its start.
         connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         connection.stop_blocking()
     except BaseException:

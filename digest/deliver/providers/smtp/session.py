@@ -202,7 +202,7 @@ class _ConnectionAttempt:
         self._is_abandoned = False
         self._connection: SmtpConnection | None = None
         self._error: BaseException | None = None
-        # A daemon thread, because an interruption mustn't wait for the server's greeting.
+        # A daemon thread, because an interruption must not wait for the server's greeting.
         threading.Thread(target=self._run, args=(connect,), name="connect", daemon=True).start()
 
     def _run(self, connect: Callable[[], SmtpConnection]) -> None:

@@ -200,7 +200,7 @@ def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
             return
         purposes = set(session.scalars(select(Delivery.purpose).where(own, IS_RESERVED).distinct()))
         row.epoch += 1
-        # A test email is tried only once, and nobody resolves its status.
+        # A test email is tried only once, and no one resolves its status.
         is_test = Delivery.purpose.startswith(TEST_PURPOSE_PREFIX)
         waiting = case((is_test, DeliveryState.CANCELLED.value), else_=DeliveryState.WAITING.value)
         _change_claims(session, own & IS_RESERVED, state=waiting, owner=None, lease_until=None)

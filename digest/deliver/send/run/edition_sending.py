@@ -139,9 +139,8 @@ def run_edition(
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
-        SendError: it's a draft, incomplete, paused, or canceled; its links only work on this
-            machine; all sending
-            is paused; or it's breaking news that wasn't released for sending or is turned off.
+        SendError: it's a draft, incomplete, paused, or canceled; its links only work on this machine; all
+            sending is paused; or it's breaking news that wasn't released for sending or is turned off.
         ApprovalError: it isn't what was approved.
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
