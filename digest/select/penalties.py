@@ -10,7 +10,7 @@ from digest.select.selection_types import CandidateArticle
 from digest.select.text_similarity import significant_words
 
 MAX_TITLE_WORDS = 20  # maximum number of words in a headline
-MIN_TOLD_WORDS, MIN_TOLD_SHARE = 4, 0.5  # significant words that titles saying the same have in common
+MIN_COMMON_WORDS, MIN_COMMON_SHARE = 4, 0.5  # significant words that titles saying the same have in common
 _STEM_LENGTH = 4  # number of letters to compare, so that "resigns" and "resigned" match
 _ARRIVAL_STEMS = frozenset(["land", "asho", "hit", "stri", "slam"])  # a storm's arrival, in forecasts and reports
 # More titles than most weeks have. Grouping, ranking, and finding related articles all check them.
@@ -283,7 +283,7 @@ def is_title_repeated(title: str, others: Iterable[str]) -> bool:
     The two must share at least four significant words, and at least half of those in the shorter title.
     """
     agreements = (measure_title_agreement(title, other) for other in others)
-    return any(words >= MIN_TOLD_WORDS and share >= MIN_TOLD_SHARE for words, share in agreements)
+    return any(words >= MIN_COMMON_WORDS and share >= MIN_COMMON_SHARE for words, share in agreements)
 
 
 def measure_title_agreement(title: str, other: str) -> tuple[int, float]:

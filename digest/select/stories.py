@@ -25,7 +25,7 @@ from digest.select.selection_types import CandidateArticle, Story
 from digest.select.story_links import ArticleLinks, StoryGroupingDecision, resolve_links
 from digest.select.text_similarity import TextVectorizer, distinct_words
 from digest.select.word_rarity import (
-    STRANGE_TABLE_WEIGHT,
+    UNKNOWN_LANGUAGE_TABLE_WEIGHT,
     DocumentFrequencies,
     WordRarity,
     count_document_frequencies,
@@ -91,7 +91,7 @@ def build_text_vectorizer(words: DocumentFrequencies, articles: Sequence[Candida
     if knows_language_of(words, _words_of_each(sample_evenly(articles))):
         return TextVectorizer(WordRarity(words))
     of_week = count_articles_per_word(articles)
-    return TextVectorizer(WordRarity(of_week, shipped_weight=STRANGE_TABLE_WEIGHT))
+    return TextVectorizer(WordRarity(of_week, shipped_weight=UNKNOWN_LANGUAGE_TABLE_WEIGHT))
 
 
 def count_articles_per_word(articles: Iterable[CandidateArticle]) -> DocumentFrequencies:

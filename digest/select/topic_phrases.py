@@ -45,7 +45,7 @@ class TopicPhrase:
         """
         return None if self.is_plain_word else "".join(self.tokens[1:2])
 
-    def stands_at(self, text: "PlacedText", start: int) -> bool:
+    def occurs_at(self, text: "PlacedText", start: int) -> bool:
         """Return True if the phrase occurs in a text at the word with index `start`."""
         written = text.tokens[start : start + len(self.tokens)]
         words = tuple(map(_folded_words.__getitem__, written))
@@ -99,7 +99,7 @@ class PhraseIndex:
             phrases += [
                 (phrase, start)
                 for phrase, second in likely_phrases[start]
-                if second is None or (following.startswith(second) and phrase.stands_at(text, start))
+                if second is None or (following.startswith(second) and phrase.occurs_at(text, start))
             ]
         return phrases
 

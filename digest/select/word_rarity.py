@@ -19,7 +19,7 @@ from typing import TypeVar
 # one in 5,000.
 SHIPPED_TABLE_WEIGHT = 5000
 # The same if the shipped table doesn't cover the language. It then only keeps weights in scale.
-STRANGE_TABLE_WEIGHT = 500
+UNKNOWN_LANGUAGE_TABLE_WEIGHT = 500
 ENOUGH_ARTICLES = 2000  # number of earlier articles that suffice in any language
 MAX_UNLISTED_SHARE = (
     0.4  # share of a week's words missing from the shipped table: .07 in English, .57 and more elsewhere

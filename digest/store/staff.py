@@ -30,7 +30,7 @@ StaffRole = Literal["editor", "admin"]
 PROOF_LINK_LIFETIME = timedelta(days=7)  # of a link that verifies an address
 # Emails to one member, whose serials start with the member's ID. "guard" isn't among them, because
 # removing an admin must not withdraw warnings to them.
-MEMBER_NOTICES = (
+MEMBER_NOTICE_KINDS = (
     "staff",
     "seal",
     "gone",
@@ -314,8 +314,8 @@ def _end_open_links(session: Session, member: StaffMember, now: datetime) -> Non
     unsynchronized = {"synchronize_session": False}
     end_member_links(session, member, PROOF_PURPOSE, now)
     waiting = (
-        Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(MEMBER_NOTICES))),
-        or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICES)),
+        Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNoticeEmail.kind.in_(MEMBER_NOTICE_KINDS))),
+        or_(*(Delivery.purpose.startswith(f"{kind}:{member.id}-", autoescape=True) for kind in MEMBER_NOTICE_KINDS)),
         Delivery.state == DeliveryState.WAITING,
     )
     ids = list(session.scalars(select(Delivery.id).where(*waiting).with_for_update()))

@@ -38,11 +38,11 @@ class SourceRow:
 
 def build_source_rows(sources: Iterable[Source], now: datetime) -> list[SourceRow]:
     """Return every source with its status, beginning with those that need attention."""
-    rows = [SourceRow(source, _find_standing(source, now)) for source in sources]
+    rows = [SourceRow(source, _find_status(source, now)) for source in sources]
     return sorted(rows, key=lambda r: (_TONE_ORDER.index(r.tone), r.source.name.casefold(), r.source.url))
 
 
-def _find_standing(source: Source, now: datetime) -> str:
+def _find_status(source: Source, now: datetime) -> str:
     if not source.active:
         return "off"
     if source.paused:

@@ -78,7 +78,7 @@ def _verify_table(
             continue
         rows = sealed_rows.read_rows(session, table, "sealed_in = :batch ORDER BY id", {"batch": batch.number})
         row_count += len(rows)
-        changes = _judge_batch(keys, table, batch, rows)
+        changes = _count_row_changes(keys, table, batch, rows)
         counted.setdefault(_name_subject(table, batch), Counter()).update(changes)
     faults = [_describe(name, table, changes) for name, changes in counted.items() if set(changes) - {"sealed"}]
     stored = session.scalar(text(f"SELECT count(*) FROM {table.name} WHERE sealed_in IS NOT NULL")) or 0  # noqa: S608 - our own name
@@ -98,7 +98,7 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
     )
 
 
-def _judge_batch(
+def _count_row_changes(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
     """Return the numbers of sealed, missing, added, and changed rows of a batch. Pure."""

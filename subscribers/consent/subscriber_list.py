@@ -81,23 +81,23 @@ class ListedSubscriber:
 class SubscriberPage:
     """A page of people, and the number below which to continue, or None at the end.
 
-    If `is_cut` is set, there may be more matches.
+    If `is_truncated` is set, there may be more matches.
     """
 
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
-    is_cut: bool = False
+    is_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class MatchCount:
     """The number of people who match a filter.
 
-    If `is_cut` is set, only the newest people were counted.
+    If `is_truncated` is set, only the newest people were counted.
     """
 
     people: int
-    is_cut: bool = False
+    is_truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
     subscribers = _describe_rows(session, rows[:PAGE_SIZE])
     if len(rows) > PAGE_SIZE:
         return SubscriberPage(subscribers, subscribers[-1].number)
-    return SubscriberPage(subscribers, last_seen, is_cut=last_seen is not None)
+    return SubscriberPage(subscribers, last_seen, is_truncated=last_seen is not None)
 
 
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
@@ -163,10 +163,10 @@ def count_matching_people(session: Session, list_filter: SubscriberFilter) -> Ma
         return MatchCount(count_rows(session, Person, *indexed))
     if not indexed:
         floor = max((session.scalar(select(func.max(Person.number))) or 0) + 1 - NUMBER_WINDOW, 1)
-        return MatchCount(count_rows(session, Person, Person.number >= floor, *others), is_cut=floor > 1)
+        return MatchCount(count_rows(session, Person, Person.number >= floor, *others), is_truncated=floor > 1)
     last_seen = _find_window_end(session, indexed, NUMBER_WINDOW)
     people = count_rows(session, Person, *indexed, *others, Person.number >= (last_seen or 0))
-    return MatchCount(people, is_cut=last_seen is not None)
+    return MatchCount(people, is_truncated=last_seen is not None)
 
 
 def count_paused(session: Session, today: date) -> int:

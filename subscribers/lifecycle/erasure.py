@@ -20,7 +20,7 @@ from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person
 
 # A function that erases a person elsewhere (deliveries, the provider) in the same transaction, while
 # the address is still known. It returns the number of sealed rows that lost their salt, by table.
-ForgetElsewhere = Callable[[Session, int, Address | None], Mapping[str, int]]
+ErasureCallback = Callable[[Session, int, Address | None], Mapping[str, int]]
 
 
 def erase_person(
@@ -30,7 +30,7 @@ def erase_person(
     number: int,
     *,
     method: str,
-    forget_elsewhere: ForgetElsewhere,
+    forget_elsewhere: ErasureCallback,
     now: datetime,
     address: Address | None = None,
 ) -> bool:

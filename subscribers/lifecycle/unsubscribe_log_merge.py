@@ -24,7 +24,7 @@ from subscribers.consent.unsubscribe_log import (
 from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_departure_hash, make_lookup_hash
 from subscribers.lifecycle import erasure
-from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.lifecycle.erasure import ErasureCallback
 from subscribers.store import people
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
 from subscribers.transfer.import_undo import repeat_lost_undos
@@ -54,7 +54,7 @@ def merge_unsubscribe_log(
     unsubscribe_log: UnsubscribeLog,
     keys: KeyRing,
     *,
-    forget_elsewhere: ForgetElsewhere,
+    forget_elsewhere: ErasureCallback,
     now: datetime,
 ) -> LogMergeResult:
     """Merge every departure of the log into a restored copy. Idempotent.
@@ -166,7 +166,7 @@ def _apply_departures(
     departures: Sequence[UnsubscribeLogEntry],
     result: LogMergeResult,
     *,
-    forget_elsewhere: ForgetElsewhere,
+    forget_elsewhere: ErasureCallback,
     now: datetime,
 ) -> None:
     """Apply the departures in the log to one person, if they're later than the person's last consent."""

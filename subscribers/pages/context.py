@@ -25,7 +25,7 @@ from subscribers.consent.unsubscribe_log import PendingUnsubscribeLogEntry, Unsu
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
 from subscribers.english_text import sentence
-from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.lifecycle.erasure import ErasureCallback
 from subscribers.lifecycle.my_data import start_new_link_generation
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import QueueMail
@@ -87,7 +87,7 @@ class PageContext:
     queue: QueueMail
     list_deliveries: Callable[[Session, int, SubscriberLanguage], tuple[AddressDisclosure, ...]]
     delivery_retention: timedelta
-    forget_deliveries: ForgetElsewhere
+    forget_deliveries: ErasureCallback
     controller: DataController
     base_url: str
     release_days: tuple[int, ...]

@@ -45,7 +45,7 @@ def _read_link(token: str) -> OpenedLink:
 
 
 # This is also the URL of its button, so that a URL copied after pressing the button works.
-@subscriber_pages.get("/u/<token>/undo", endpoint="show_how_things_stand")
+@subscriber_pages.get("/u/<token>/undo", endpoint="show_unsubscribed_state")
 @subscriber_pages.get("/u/<token>")
 def ask_to_leave(token: str) -> ResponseReturnValue:
     """Show the unsubscribe button.

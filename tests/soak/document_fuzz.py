@@ -33,7 +33,7 @@ from digest.collect.documents.parsed_document import ParseError
 from digest.collect.fetch.robots_txt import RobotsRules
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import compute_document_limits
-from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError
+from digest.collect.sandbox.client import SANDBOX, DocumentRejectedError
 from digest.collect.sources.readership import ReadershipError, parse_readership_csv
 from digest.deliver.events.mailbox import incoming_mail, mime
 from digest.deliver.events.postfix_log import MailLogError, read_postfix_log
@@ -228,7 +228,7 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
             "past editions", [_PAST_EDITION_SEED], lambda body: client.read_past_edition_in_child(body, url=URL, now=NOW), (ParseError,), "past edition"
         ),
         FuzzedParser(
-            "pages of articles", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRefusedError,), "article page"
+            "pages of articles", [_ADVISORY_SEED], lambda body: SANDBOX.run(_ADVISORY_HEAD, body), (DocumentRejectedError,), "article page"
         ),
         FuzzedParser(
             "pictures, fitted", _image_seeds(), lambda body: client.encode_image_in_child("fit picture", body, max_pixels=40_000_000), (ImageError,), "fit picture"
@@ -253,7 +253,7 @@ def list_parsers(folder: Path) -> list[FuzzedParser]:
         FuzzedParser("mail logs", _LOG_SEEDS, from_file(_read_log), (MailLogError,)),
         FuzzedParser("lists", _LIST_SEEDS, from_file(lambda file: list(read_rows(survey_file(file)))), (ListFileError,)),
         FuzzedParser(
-            "packed lists", _packed_list_seeds(), lambda body: list(client.unpack_list_in_child(body)), (DocumentRefusedError,), "unpack list"
+            "packed lists", _packed_list_seeds(), lambda body: list(client.unpack_list_in_child(body)), (DocumentRejectedError,), "unpack list"
         ),
         FuzzedParser(
             "readership", _READERSHIP_SEEDS, lambda body: parse_readership_csv(body, "https://hls.example/"), (ReadershipError,)

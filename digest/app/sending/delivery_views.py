@@ -96,12 +96,12 @@ class EditionDeliveryProblems:
 class TransactionalEmailCounts:
     """Counts by state of the newest transactional emails of one kind.
 
-    `is_cut` is True if there are more of them.
+    `is_truncated` is True if there are more of them.
     """
 
     kind: str
     by_state: dict[DeliveryState, int]
-    is_cut: bool
+    is_truncated: bool
 
     @property
     def total(self) -> int:
@@ -280,7 +280,7 @@ def _count_notices(session: Session, kind: str) -> TransactionalEmailCounts | No
     by_state = {DeliveryState(row[0]): row[1] for row in session.execute(counted)}
     if not by_state:
         return None
-    return TransactionalEmailCounts(kind, by_state, is_cut=sum(by_state.values()) == MAX_NOTICES)
+    return TransactionalEmailCounts(kind, by_state, is_truncated=sum(by_state.values()) == MAX_NOTICES)
 
 
 def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:

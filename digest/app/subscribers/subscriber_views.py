@@ -138,7 +138,7 @@ class SubscriberListView:
     parts: tuple[tuple[str, str], ...]
     subscribers: tuple[ListedSubscriber, ...]
     next_below: int | None
-    is_cut: bool
+    is_truncated: bool
     origins: list[str]
     imports: list[ImportOrigin]
     last_edition: LastEditionDeliveryStates | None
@@ -179,7 +179,7 @@ def view_subscriber_list(
             parts=list_part_titles(settings, settings.subscriber_language),
             subscribers=page.subscribers,
             next_below=page.next_below,
-            is_cut=page.is_cut,
+            is_truncated=page.is_truncated,
             origins=subscriber_list.list_signup_sources(session),
             imports=subscriber_list.list_recent_imports(session),
             last_edition=last_edition,

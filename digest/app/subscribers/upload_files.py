@@ -21,7 +21,7 @@ from typing import IO, Any, Literal
 
 from pydantic import TypeAdapter
 
-from digest.collect.sandbox.client import DocumentLimitError, DocumentRefusedError, SandboxError, unpack_list_in_child
+from digest.collect.sandbox.client import DocumentLimitError, DocumentRejectedError, SandboxError, unpack_list_in_child
 from digest.installation.opened_installation import Installation
 from subscribers.loggers import get_logger
 from subscribers.transfer.formats import MASKED_ADDRESS, STATUS_WORDS, ColumnMeaning, list_column_meanings
@@ -243,7 +243,7 @@ def unpack_list_file(file: Path, target: Path) -> None:
         raise ListFileError(
             "The file takes too much time or memory to open. Save it as CSV, or split it into smaller files."
         ) from None
-    except DocumentRefusedError as exc:
+    except DocumentRejectedError as exc:
         raise ListFileError(str(exc)) from None
     except SandboxError as exc:
         log.error("couldn't unpack a list", error=type(exc).__name__)  # noqa: TRY400 - its text may quote the file

@@ -70,14 +70,14 @@ class AuditCheck:
 class AuditPage:
     """A page of the log.
 
-    `next_below` is where the next page starts, or None on the last page. `is_cut` is True if older
+    `next_below` is where the next page starts, or None on the last page. `is_truncated` is True if older
     rows weren't examined. `names` maps actors to the names of staff, and `check` is the last
     verification of the log.
     """
 
     rows: tuple[AuditEntry, ...]
     next_below: AuditPosition | None
-    is_cut: bool
+    is_truncated: bool
     names: dict[str, str] = field(default_factory=dict)
     check: AuditCheck | None = None
 
@@ -99,9 +99,9 @@ def view_audit_log(
     """
     SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
-        rows, next_below, is_cut = _read_page(session, log_filter, below)
+        rows, next_below, is_truncated = _read_page(session, log_filter, below)
         return AuditPage(
-            rows, next_below, is_cut, map_staff_display_names(session, with_numbers=True), _read_check(session)
+            rows, next_below, is_truncated, map_staff_display_names(session, with_numbers=True), _read_check(session)
         )
 
 
@@ -134,8 +134,8 @@ def _read_page(
                 return tuple(entries), _place_of(entries[-1]), False
             entries.append(row)
         last, count = row, count + 1
-    is_cut = count == MAX_EXAMINED and last is not None
-    return tuple(entries), _place_of(last) if is_cut and last is not None else None, is_cut
+    is_truncated = count == MAX_EXAMINED and last is not None
+    return tuple(entries), _place_of(last) if is_truncated and last is not None else None, is_truncated
 
 
 def _indexed_conditions(log_filter: AuditFilter, below: AuditPosition | None) -> list[ColumnElement[bool]]:

@@ -149,7 +149,7 @@ def _is_over(report: SendReport, *, wait: bool) -> bool:
     """Return True if there's nothing left to wait for."""
     if report.stop_reason or report.awaits_decision or not report.delivery_counts.open:
         return True
-    return not (wait or report.ends_elsewhere)
+    return not (wait or report.is_finishing_elsewhere)
 
 
 def _rest_seconds(report: SendReport, context: CommandContext) -> float:
@@ -162,7 +162,7 @@ def _rest_seconds(report: SendReport, context: CommandContext) -> float:
 
 def _reason_for_rest(report: SendReport) -> str:
     """Return the reason that part of an edition is still unsent."""
-    if report.ends_elsewhere:
+    if report.is_finishing_elsewhere:
         return "another process, such as 'digest serve', is sending the last messages"
     return report.wait_reason or "the rest is due later"
 

@@ -30,14 +30,14 @@ _Answer = TypeVar("_Answer")
 _Head = dict[str, Any]  # the head of a message, as JSON
 
 
-class DocumentRefusedError(ParseError):
+class DocumentRejectedError(ParseError):
     """Raised when a document can't be read.
 
     The message is the parser's, or says which limit was exceeded.
     """
 
 
-class DocumentLimitError(DocumentRefusedError):
+class DocumentLimitError(DocumentRejectedError):
     """Raised when a document exceeds a limit on time, memory, or size."""
 
 
@@ -147,7 +147,7 @@ class Sandbox:
         """Run an operation on a document, and return the reply's head and body.
 
         Raises:
-            DocumentRefusedError: the document can't be read or exceeds a limit.
+            DocumentRejectedError: the document can't be read or exceeds a limit.
             SandboxError: the broker keeps exiting, or the operation failed because of a
                 bug.
         """
@@ -172,7 +172,7 @@ class Sandbox:
                     "the source. Other sources aren't affected."
                 )
             if "refused" in reply:
-                raise DocumentRefusedError(_plain_words(reply["refused"]))
+                raise DocumentRejectedError(_plain_words(reply["refused"]))
             if "surprise" in reply:
                 raise SandboxError(f"couldn't read the document: {_plain_words(reply['surprise'])}")
             return reply, content
@@ -212,7 +212,7 @@ def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
     """Return the source of a reply, its head, and its body.
 
     Raises:
-        DocumentRefusedError: the reply has no head, so the child that wrote it must be
+        DocumentRejectedError: the reply has no head, so the child that wrote it must be
             compromised.
     """
     try:
@@ -221,8 +221,8 @@ def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
         raise _untrusted_answer(error) from error
 
 
-def _untrusted_answer(error: Exception) -> DocumentRefusedError:
-    return DocumentRefusedError(
+def _untrusted_answer(error: Exception) -> DocumentRejectedError:
+    return DocumentRejectedError(
         f"Reading the document gave an invalid result ({type(error).__name__}), as if the document had exploited the "
         "parser, so it was discarded. Inspect the document before you try it again, or remove the source."
     )
@@ -245,7 +245,7 @@ def _ask(
     `take` must check the type of every value.
 
     Raises:
-        DocumentRefusedError: the document can't be read or exceeds a limit, or its reply is
+        DocumentRejectedError: the document can't be read or exceeds a limit, or its reply is
             invalid.
         SandboxError: see `Sandbox.run`.
     """
@@ -300,7 +300,7 @@ def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePa
     """
     try:
         return _ask("article page", body, _take_head(ArticlePageFindings), charset=charset)
-    except (DocumentRefusedError, SandboxError):  # a page that can't be read has no facts
+    except (DocumentRejectedError, SandboxError):  # a page that can't be read has no facts
         return ArticlePageFindings()
 
 
@@ -334,7 +334,7 @@ def list_child_sandbox_gaps() -> list[str]:
             b"",
             lambda reply, _: type_adapter(list[str]).validate_python(reply.get("doors")),
         )
-    except DocumentRefusedError as refusal:
+    except DocumentRejectedError as refusal:
         raise SandboxError(str(refusal)) from refusal
 
 
@@ -344,7 +344,7 @@ def unpack_list_in_child(body: bytes) -> Iterator[bytes]:
     See `subscribers.transfer.packed_lists.unpack_list`.
 
     Raises:
-        DocumentRefusedError: there's no table, or it exceeds a limit.
+        DocumentRejectedError: there's no table, or it exceeds a limit.
         SandboxError: see `Sandbox.run`.
     """
     place, more = 0, True
@@ -383,7 +383,7 @@ def count_colors_in_child(body: bytes) -> LogoColors:
 def _ask_about_image(operation: str, body: bytes, take: Callable[[_Head, bytes], _Answer], **head: Any) -> _Answer:
     try:
         return _ask(operation, body, take, **head)
-    except DocumentRefusedError as refusal:
+    except DocumentRejectedError as refusal:
         raise ImageError(str(refusal)) from refusal
     except SandboxError as error:  # an image isn't worth delaying an edition for
         raise ImageError(f"can't be read ({str(error).splitlines()[-1]})"[:300]) from error

@@ -25,7 +25,7 @@ from digest.settings import Settings
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage
 
 # The recipients of these can unsubscribe with one click.
-TO_SUBSCRIBERS = frozenset({"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"})
+SUBSCRIBER_NOTICE_KINDS = frozenset({"known", "link", "welcome", "choices", "leave", "stay", "correction", "restored"})
 # These are always in English.
 TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 
@@ -52,7 +52,7 @@ class NoticeComposer:
             jinja2.TemplateError: an operator template is broken.
         """
         sender, base, marks = self.settings.file.sender, self.settings.link_base, SlotMarks()
-        subscriber = kind in TO_SUBSCRIBERS
+        subscriber = kind in SUBSCRIBER_NOTICE_KINDS
         return MessageTemplate(
             subject=self.render_subject(kind, facts),
             sender_name=sender.name,

@@ -35,7 +35,7 @@ from subscribers.address import Address
 from subscribers.consent import disclosures, sealed_rows
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.crypto.keys import KeyRing
-from subscribers.lifecycle.erasure import ForgetElsewhere
+from subscribers.lifecycle.erasure import ErasureCallback
 from subscribers.store.database import upsert
 from subscribers.store.models import Person
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
@@ -103,7 +103,7 @@ def describe_email_purpose(purpose: str) -> str:
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
 
-def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ForgetElsewhere:
+def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ErasureCallback:
     """Return the callback that erases a person from deliveries.
 
     It also queues the erasure at their providers.
@@ -120,9 +120,9 @@ def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> Forge
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
     """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
 
-    Return the number of sealed rows that lost their salt, by table, as `ForgetElsewhere` does. A
+    Return the number of sealed rows that lost their salt, by table, as `ErasureCallback` does. A
     run that's handing over a message at this moment still records its result. The address isn't
-    needed here; see `subscribers.lifecycle.erasure.ForgetElsewhere`.
+    needed here; see `subscribers.lifecycle.erasure.ErasureCallback`.
     """
     del address
     released = sealed_rows.delete_row_salts(session, DELIVERIES, number)

@@ -106,8 +106,8 @@ def intro_opening(intro: str) -> str:
 def cuts_off_intro(intro: str) -> bool:
     """Return True if an email shows only part of an intro's first sentence."""
     opening = intro_opening(intro)
-    is_cut = opening.endswith("…") and not split_paragraphs(intro)[0].startswith(opening)
-    return is_cut and len(list(split_sentences(opening))) == 1
+    is_truncated = opening.endswith("…") and not split_paragraphs(intro)[0].startswith(opening)
+    return is_truncated and len(list(split_sentences(opening))) == 1
 
 
 NAMED_SOURCES = 2  # number of other reports to name; if only one more is left, it's named, too

@@ -19,7 +19,7 @@ from subscribers.pages.forms import FormError
 
 OTHERS_ONLY = frozenset({"role", "sessions", "reset", "removal"})  # what staff members can't do to their own accounts
 # These actions can't be undone, so they have their own page.
-GRAVE_ACTIONS = frozenset({"reset", "removal"})
+IRREVERSIBLE_ACTIONS = frozenset({"reset", "removal"})
 
 
 class RoleForm(FormOrQueryModel):
@@ -84,10 +84,10 @@ def show_member(number: int) -> ResponseReturnValue:
 @admin_pages.get("/staff/<int:number>/<any(role, reset, removal):act>")
 def confirm_account_action(number: int, act: str) -> ResponseReturnValue:
     """Describe an action on a staff member, and ask for their number if it can't be undone."""
-    return _grave_action_page(_find_row(number), act)
+    return _irreversible_action_page(_find_row(number), act)
 
 
-def _grave_action_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
+def _irreversible_action_page(row: StaffOverview, act: str, *, refusal: RefusalError | None = None) -> str:
     return render_template("web/admin/accounts/member_action.html", row=row, act=act, refusal=refusal)
 
 
@@ -102,7 +102,11 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     try:
         done_action, ended = _act_on_member(row, act)
     except FormError as exc:
-        page = _grave_action_page(row, act, refusal=exc) if act in GRAVE_ACTIONS else _member_page(row, refusal=exc)
+        page = (
+            _irreversible_action_page(row, act, refusal=exc)
+            if act in IRREVERSIBLE_ACTIONS
+            else _member_page(row, refusal=exc)
+        )
         return page, 400
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
@@ -116,7 +120,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     """Perform an action on a staff member, and return a description of it and the number of ended sessions."""
     installation, actor, now = get_installation_actor_and_time()
     address = staff_actions.parse_member_address(row.member.email)
-    if act in GRAVE_ACTIONS:
+    if act in IRREVERSIBLE_ACTIONS:
         require_number_typed_to_confirm(row.member.id)
     if act == "role":
         role = staff_actions.STAFF_ROLES[read_form(RoleForm).role]

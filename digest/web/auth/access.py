@@ -122,7 +122,7 @@ def check_access() -> ResponseReturnValue | None:
         return render_template("web/auth/not_permitted.html", role=rule.role), 403
     if rule.fresh and not signed_in.is_fresh(web_context().clock()):
         return redirect_to_confirm_identity()
-    if not _is_look():
+    if not _is_read_request():
         web_context().kept_forms.drop(signed_in.sign_in, get_submitted_path(request))
     if rule.max_bytes is not None:  # before the form token is checked, because that reads the form
         request.max_content_length = rule.max_bytes
@@ -134,7 +134,7 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
 
     If a form was submitted, it redirects to the form's page, and the form is kept if that's allowed.
     """
-    if _is_look():
+    if _is_read_request():
         back = _here()
     else:
         back = sanitize_next_path(request.form.get("back") or request.path)
@@ -153,12 +153,12 @@ def _keep_form(back: str) -> None:
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:
-    if _is_look():
+    if _is_read_request():
         return redirect(url_for("auth.show_sign_in", next=_here()), 303)
     return render_template("web/auth/signed_out.html"), 401
 
 
-def _is_look() -> bool:
+def _is_read_request() -> bool:
     return request.method in {"GET", "HEAD"}
 
 

@@ -179,7 +179,7 @@ def confirm_identity_by_password() -> ResponseReturnValue:
         )
     except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), find_refusal_status(exc)
-    return _go_on(token, form.get("next"))
+    return _redirect_after_confirmation(token, form.get("next"))
 
 
 @auth_pages.post("/desk/confirm/passkey")
@@ -192,10 +192,10 @@ def confirm_identity_by_passkey() -> ResponseReturnValue:
         )
     except (PasskeyError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), 401
-    return _go_on(token, form.get("next"))
+    return _redirect_after_confirmation(token, form.get("next"))
 
 
-def _go_on(token: str, next_path: str | None) -> Response:
+def _redirect_after_confirmation(token: str, next_path: str | None) -> Response:
     """Redirect to the form that was kept for the next page, or to the page itself if there's none."""
     form = _find_kept_form(sanitize_next_path(next_path))
     location = url_for("auth.show_kept_form") if form else build_next_url(next_path)

@@ -100,7 +100,7 @@ ROUTE_RULES = {
     "subscribers.leave_now": LINK,
     "subscribers.ask_to_pause": LINK,
     "subscribers.pause_now": LINK,
-    "subscribers.show_how_things_stand": LINK,
+    "subscribers.show_unsubscribed_state": LINK,
     "subscribers.mail_undo_link": LINK,
     "subscribers.ask_to_undo": LINK,
     "subscribers.undo_now": LINK,

@@ -18,7 +18,7 @@ from digest.collect.parsers import parse_document
 from digest.collect.parsers.saved_file import parse_saved_file
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES
-from digest.collect.sandbox.client import SANDBOX, DocumentRefusedError, Sandbox, SandboxError
+from digest.collect.sandbox.client import SANDBOX, DocumentRejectedError, Sandbox, SandboxError
 from tests.collect.parsers.test_hostile_documents import SEEDS
 from tests.conftest import ROOT, WAIT_TIMEOUT
 from tests.moments import AFTER_RELEASE as NOW
@@ -84,7 +84,7 @@ def test_a_parsers_refusal_comes_back_as_its_own_error() -> None:
 def test_a_document_over_a_limit_is_refused_with_the_limit_and_the_next_is_read(
     sandbox: Sandbox, head: dict[str, object], size: int, reason: str
 ) -> None:
-    with pytest.raises(DocumentRefusedError, match=reason) as refusal:
+    with pytest.raises(DocumentRejectedError, match=reason) as refusal:
         sandbox.run(head, bytes(size))
     assert "remove the source" in str(refusal.value)
     assert sandbox.run({"operation": "take memory", "bytes": 100_000_000}, b"")[0] == {"taken": 100_000_000}
@@ -100,7 +100,7 @@ def test_many_threads_get_each_their_own_answer_while_others_are_killed(sandbox:
         try:
             head = {"operation": "die"} if number % 5 == 0 else {"operation": "take memory", "bytes": number}
             return sandbox.run(head, b"")[0]["taken"]
-        except DocumentRefusedError:
+        except DocumentRejectedError:
             return "refused"
 
     with ThreadPoolExecutor(8) as threads:

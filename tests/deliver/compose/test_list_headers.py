@@ -8,7 +8,7 @@ import pytest
 from digest.app.editions.sample_emails import make_sample_notice_facts
 from digest.deliver.compose import unsubscribe_address
 from digest.deliver.compose.message import splice_message
-from digest.deliver.compose.notice_mail import TO_STAFF, TO_SUBSCRIBERS, NoticeComposer
+from digest.deliver.compose.notice_mail import SUBSCRIBER_NOTICE_KINDS, TO_STAFF, NoticeComposer
 from digest.deliver.compose.variants import create_variants
 from digest.edition.content.edition_content import RenderedFragment
 from digest.edition.content.mailable_edition import MailableEdition
@@ -70,7 +70,7 @@ def test_transactional_emails_offer_it_to_subscribers_and_not_to_the_team() -> N
     settings = build_settings(bounce_domain="b.example.net", mailbox=MAILBOX)
     facts = make_sample_notice_facts(settings)
     composer = NoticeComposer.from_settings(settings)
-    for kind, offered in ((min(TO_SUBSCRIBERS), True), (min(TO_STAFF & facts.keys()), False)):
+    for kind, offered in ((min(SUBSCRIBER_NOTICE_KINDS), True), (min(TO_STAFF & facts.keys()), False)):
         raw = splice_message(composer.compose_notice(kind, facts[kind]), FILLED)
         assert (b"<mailto:bounce+" in raw) is offered, kind
 

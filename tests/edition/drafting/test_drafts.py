@@ -144,12 +144,12 @@ def test_drafting_again_replaces_the_draft_says_the_same_and_cuts_no_picture_who
     install = collected(one_database, sample_settings())
     first = drafted(install)
     before = bodies(one_database)
-    is_cut = MediaFile.source_url.contains("#")
+    is_truncated = MediaFile.source_url.contains("#")
     with one_database.write() as session:
-        gone, *others = session.scalars(select(MediaFile).where(is_cut).order_by(MediaFile.hash))
+        gone, *others = session.scalars(select(MediaFile).where(is_truncated).order_by(MediaFile.hash))
         assert others
         session.delete(gone)
-        pictures_of_others = ~is_cut & (MediaFile.source_url != gone.source_url.partition("#")[0])
+        pictures_of_others = ~is_truncated & (MediaFile.source_url != gone.source_url.partition("#")[0])
         session.execute(update(MediaFile).where(pictures_of_others).values(body=b"no picture that could be cut"))
     second = drafted(install)
     assert (second.id, second.name, second.number) == (first.id, "2026-W47", 147)

@@ -104,8 +104,8 @@ def test_pages_hold_everybody_who_matches_once_and_the_newest_first(
         assert walk(listed, wanted) == numbers, wanted
         with listed.read() as session:
             count = subscriber_list.count_matching_people(session, wanted)
-        assert count.is_cut or count.people == len(numbers), wanted
-        assert not (count.is_cut and window > PEOPLE), wanted
+        assert count.is_truncated or count.people == len(numbers), wanted
+        assert not (count.is_truncated and window > PEOPLE), wanted
 
 
 def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,7 +120,7 @@ def test_a_count_says_that_only_the_newest_were_counted(listed: Database, monkey
             )
         ]
         paused = subscriber_list.count_paused(session, NOW.date())
-    assert [(count.people, count.is_cut) for count in counts] == [(115, False), (5, True), (10, True)]
+    assert [(count.people, count.is_truncated) for count in counts] == [(115, False), (5, True), (10, True)]
     assert paused == len([n for n in range(1, 221) if n % 3 < 2 and n % 4 == 1])
 
 
@@ -151,7 +151,7 @@ def test_a_page_without_a_match_says_from_where_to_go_on(listed: Database, monke
     wanted = SubscriberFilter(asked_where="expo", since=NOW + timedelta(days=1))
     with listed.read() as session:
         page = subscriber_list.load_subscriber_page(session, wanted)
-        assert (page.subscribers, page.is_cut, page.next_below) == ((), True, PEOPLE - 1 - 2 * 19)
+        assert (page.subscribers, page.is_truncated, page.next_below) == ((), True, PEOPLE - 1 - 2 * 19)
 
 
 def test_places_and_imports_are_offered_once(listed: Database) -> None:

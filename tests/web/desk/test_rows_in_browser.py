@@ -131,17 +131,17 @@ def test_a_phone_shows_four_stories_also_where_something_must_be_fixed(served: S
     assert count_whole_rows(page, ROWS, "#edition") >= 4
     fault = page.locator("#faults summary")
     expect(fault).to_contain_text("Must fix: The edition is incomplete: it has 4 stories")
-    is_cut = "line => line.scrollWidth > line.clientWidth"
-    assert fault.evaluate(is_cut)
+    is_truncated = "line => line.scrollWidth > line.clientWidth"
+    assert fault.evaluate(is_truncated)
     remedy = page.locator("#faults p", has_text="Add stories, or wait for the next draft.")
     expect(remedy).to_be_hidden()
     fault.click()
-    assert not fault.evaluate(is_cut)
+    assert not fault.evaluate(is_truncated)
     expect(remedy).to_be_visible()
     page.reload()
     tab_to(fault)
     page.keyboard.press("Enter")
-    assert not fault.evaluate(is_cut)
+    assert not fault.evaluate(is_truncated)
 
 
 def test_reasons_and_scores_are_shown_on_demand_below_their_row(served: ServedWeek) -> None:

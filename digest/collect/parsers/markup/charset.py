@@ -53,9 +53,9 @@ def decode_document_text(
         with suppress(UnicodeDecodeError):
             # Strict, except for an incomplete character at the end of a truncated document.
             return codecs.getincrementaldecoder("utf-8")("strict").decode(body, final=False)
-    if declared in _UNTOLD:
+    if declared in _UNRELIABLE_DECLARATIONS:
         declared = _codec_name(charset or "")
-    codec = _guess_codec(body) if declared in _UNTOLD else declared
+    codec = _guess_codec(body) if declared in _UNRELIABLE_DECLARATIONS else declared
     with suppress(UnicodeError, ValueError):
         return body.decode(codec or "utf-8", "replace" if codec else _FALLBACK_HANDLER)
     return body.decode("utf-8", _FALLBACK_HANDLER)
@@ -100,7 +100,7 @@ def _codec_name(name: str) -> str:
     return "cp1252" if codec.name == "iso8859-1" else codec.name
 
 
-_UNTOLD = {"", "utf-8", "ascii"}  # wrong if a document isn't valid UTF-8
+_UNRELIABLE_DECLARATIONS = {"", "utf-8", "ascii"}  # wrong if a document isn't valid UTF-8
 _FALLBACK_HANDLER = "digest.windows-1252"
 
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 from digest.deliver.compose import headers
 from digest.deliver.compose.identifiers import find_genuine_ids
 from digest.deliver.compose.message import PlaceholderValues
-from digest.deliver.compose.notice_mail import TO_SUBSCRIBERS, NoticeComposer
+from digest.deliver.compose.notice_mail import SUBSCRIBER_NOTICE_KINDS, NoticeComposer
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.control import installation_hold
 from digest.deliver.events.server_replies import scrub_addresses
@@ -59,7 +59,7 @@ BATCH_SIZE = 20
 RETRY_PAUSE = timedelta(minutes=1)
 
 # The kinds of emails that go to the editors if the request contains no address.
-TO_EDITORS = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
+EDITOR_NOTICE_KINDS = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "deadline", "guard", "summary"})
 log = get_logger("notices")
 
 
@@ -329,7 +329,7 @@ def _permitted_addresses(
     permitted: dict[tuple[int | None, str], str] = dict(
         notice_recipients.find_permitted_recipients(session, run.keys, to_people, now=now).items()
     )
-    to_editors = [(person, kind) for person, kind in requested if person is None and kind in TO_EDITORS]
+    to_editors = [(person, kind) for person, kind in requested if person is None and kind in EDITOR_NOTICE_KINDS]
     return permitted | dict.fromkeys(to_editors, sender.reply_to or sender.address)
 
 
@@ -375,7 +375,7 @@ def _link_tokens(run: NoticeRun, notice: ClaimedNotice, address: str) -> tuple[s
 
     For other emails, they're empty.
     """
-    if notice.person is None or notice.kind not in TO_SUBSCRIBERS:
+    if notice.person is None or notice.kind not in SUBSCRIBER_NOTICE_KINDS:
         return "", ""
     with run.database.read() as session:
         generation = session.get_one(Person, notice.person).link_generation

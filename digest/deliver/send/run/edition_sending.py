@@ -90,7 +90,7 @@ class SendReport:
         return self.results[HandoverStatus.ACCEPTED] + self.results[HandoverStatus.UNCERTAIN]
 
     @property
-    def ends_elsewhere(self) -> bool:
+    def is_finishing_elsewhere(self) -> bool:
         """Whether another process is handing over the last messages, so that this run is over."""
         return self.delivery_counts.has_only_claimed_left
 

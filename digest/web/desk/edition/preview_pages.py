@@ -135,7 +135,7 @@ class _OpenTag:
 
 
 @dataclass(slots=True)
-class _Breath:
+class _Passage:
     roles: tuple[str, ...] = ()
     text: list[str] = field(default_factory=list)
 
@@ -148,7 +148,7 @@ class _MailListener(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.passages: list[SpokenPassage] = []
         self._open: list[_OpenTag] = []
-        self._breath = _Breath()
+        self._passage = _Passage()
 
     def handle_starttag(self, tag: str, attrs: Attributes) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -162,7 +162,7 @@ class _MailListener(HTMLParser):
 
     def _hear_void(self, tag: str, values: dict[str, str]) -> None:
         if tag == "br":
-            self._breath.text.append(" ")
+            self._passage.text.append(" ")
         elif tag == "img" and not self._is_silent() and not _is_hidden(values):
             description = " ".join(values.get("alt", "").split())
             if description or "alt" not in values:
@@ -181,17 +181,17 @@ class _MailListener(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._is_silent():
             return
-        if not self._breath.text:
-            self._breath.roles = self._roles()
-        self._breath.text.append(data)
+        if not self._passage.text:
+            self._passage.roles = self._roles()
+        self._passage.text.append(data)
 
     def end_passage(self) -> None:
-        spoken_text = "".join(self._breath.text).translate(_INVISIBLE)
+        spoken_text = "".join(self._passage.text).translate(_INVISIBLE)
         text = " ".join(spoken_text.split())
         # A comma between two links is a pause, not a word.
         if any(character.isalnum() for character in text):
-            self.passages.append(SpokenPassage(self._breath.roles, text))
-        self._breath = _Breath()
+            self.passages.append(SpokenPassage(self._passage.roles, text))
+        self._passage = _Passage()
 
     def _is_silent(self) -> bool:
         return bool(self._open) and self._open[-1].silent
