@@ -122,7 +122,7 @@ def score_coverage(story: StoryMeasures) -> TermShare:
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")
 def score_readership(story: StoryMeasures) -> TermShare | None:
-    """Return the ratio of the logarithms of a story's daily reads and of the highest daily reads of the week.
+    """Return log(1 + a story's daily reads) divided by log(1 + the week's highest daily reads), at most 1.
 
     It's 0 if the story's reads are unknown. If the week has no readership data, return None.
     """

@@ -73,7 +73,7 @@ def is_safe_in_angle_brackets(text: str) -> bool:
 
 
 def mask_address(address: str) -> str:
-    """Mask an address so that only its owner can recognize it, such as d•••@county.example."""
+    """Mask an address except for its first character and domain, as in d•••@county.example."""
     local, _, domain = address.rpartition("@")
     return f"{local[:1]}•••@{domain}"
 

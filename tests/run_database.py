@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, inspect, make_url, text, update
 
-from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY, read_installation_state
+from digest.deliver.control.installation_hold import IDENTITY_STATE_KEY, read_installation_value
 from digest.installation import copied_installation_guard
 from digest.settings import Settings
 from digest.store.delivery_models import StoredInstallationValue
@@ -101,7 +101,7 @@ def _resolve(url: str, home: Path) -> None:
         update(StoredInstallationValue).where(StoredInstallationValue.name == IDENTITY_STATE_KEY).values(value=identity)
     )
     with database.write() as session:
-        if "name" not in (read_installation_state(session, IDENTITY_STATE_KEY) or {}):
+        if "name" not in (read_installation_value(session, IDENTITY_STATE_KEY) or {}):
             session.execute(moved)
     database.close()
 

@@ -28,8 +28,8 @@ def record_restored_backup(session: Session, file_name: str, made_at: datetime, 
 
 
 def _save_outcome(session: Session, outcome: Mapping[str, Any], now: datetime) -> None:
-    before = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
-    installation_hold.write_installation_state(session, BACKUP_STATE_KEY, {**before, **outcome}, now=now)
+    before = installation_hold.read_installation_value(session, BACKUP_STATE_KEY) or {}
+    installation_hold.write_installation_value(session, BACKUP_STATE_KEY, {**before, **outcome}, now=now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class BackupOutcome:
 
 def read_backup_outcome(session: Session) -> BackupOutcome:
     """Return the result of the last backup in the folder, and of the last verified one."""
-    stored = installation_hold.read_installation_state(session, BACKUP_STATE_KEY) or {}
+    stored = installation_hold.read_installation_value(session, BACKUP_STATE_KEY) or {}
     tried_at, proved_at = (
         datetime.fromisoformat(stored[name]) if name in stored else None for name in ("tried_at", "proved_at")
     )

@@ -257,7 +257,7 @@ def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: da
     session = Session(connection, expire_on_commit=False)
     attach_keys_to_session(session, keys)
     # From here on, the session uses the connection's transaction, so the verification starts none.
-    installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
+    installation_hold.delete_installation_value(session, installation_hold.IDENTITY_STATE_KEY)
     proof = add_audit_fault_to_proof(session, seals.verify_ledger(session, keys, tables=SEALED_TABLES))
     detail = {"to": session.get_bind().dialect.name, "people": proof.people}
     record_audit(session, "moved to another database", "installation", detail, actor=actor, now=now)

@@ -133,7 +133,7 @@ def restore_backup(
         staff.end_every_sign_in_link(session, now)
         made_at = reader.manifest.made_at
         # The database belongs wherever it's next opened.
-        installation_hold.delete_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
+        installation_hold.delete_installation_value(session, installation_hold.IDENTITY_STATE_KEY)
         installation_hold.pause_possible_copy(session, f"restored from a backup made {made_at}", actor=actor, now=now)
         detail = {"made_at": made_at, "people": reader.manifest.people, "merged": dict(merged.departed)}
         record_audit(session, "restored", "installation", detail, actor=actor, now=now)

@@ -1,4 +1,4 @@
-"""Actors and actions.
+"""Audited actions and the actors who perform them.
 
 An action first checks the role of its actor, and its audit row is committed together with its
 changes. A refused action has no effect except its row in the audit log. The transaction of a failed

@@ -34,11 +34,11 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
     """Pause all sending if the database was last opened elsewhere, and record the new place."""
     current = read_database_identity(database, settings)
     with database.read() as session:
-        recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
+        recorded = installation_hold.read_installation_value(session, installation_hold.IDENTITY_STATE_KEY)
     if recorded == current:
         return
     with database.write() as session:
-        recorded = installation_hold.read_installation_state(session, installation_hold.IDENTITY_STATE_KEY)
+        recorded = installation_hold.read_installation_value(session, installation_hold.IDENTITY_STATE_KEY)
         differences = [] if recorded is None else describe_differences(recorded, current)
         if differences:
             why = f"this may be a copy, because its database was last used {' and '.join(differences)}"
@@ -51,7 +51,7 @@ def pause_if_copied(database: Database, settings: Settings, *, now: datetime) ->
                 actor=COPY_GUARD_ACTOR,
                 now=now,
             )
-        installation_hold.write_installation_state(session, installation_hold.IDENTITY_STATE_KEY, current, now=now)
+        installation_hold.write_installation_value(session, installation_hold.IDENTITY_STATE_KEY, current, now=now)
 
 
 def describe_differences(recorded: Mapping[str, str], current: Mapping[str, str]) -> list[str]:

@@ -162,7 +162,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
     queue = make_mail_queue(installation, now)
     today = now.astimezone(installation.settings.zone).date().isoformat()
     with installation.write() as session:
-        if (installation_hold.read_installation_state(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
+        if (installation_hold.read_installation_value(session, SUMMARY_STATE_KEY) or {}).get("day") == today:
             return "actions on addresses were reported today"
         counted = select(SubscriberAddressUseCount).order_by(
             SubscriberAddressUseCount.actor, SubscriberAddressUseCount.words
@@ -175,7 +175,7 @@ def queue_address_access_summary(installation: Installation, now: datetime) -> s
         facts |= {"done_at": now.isoformat()}
         for number, address in admins:
             queue(session, MailRequest("summary", None, f"{number}-{today}", facts | {"to": address}))
-        installation_hold.write_installation_state(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
+        installation_hold.write_installation_value(session, SUMMARY_STATE_KEY, {"day": today}, now=now)
         for use in uses:  # only those that were read, because more may have been counted since
             session.delete(use)
     return f"{len(uses)} kinds of actions on addresses reported to {len(admins)} admins"

@@ -141,7 +141,9 @@ def _read_secret(file: Path) -> str:
 
 
 def reload_settings(settings: Settings) -> Settings:
-    """Return the settings with their file read again. Values from the environment are kept.
+    """Reload the settings file and return the new settings.
+
+    Values from the environment are kept.
 
     Raises:
         SettingsError: the file can't be read, or keys are unknown or have invalid values. The

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from digest.app.editions.drafting import describe_story_origin
 from digest.app.site.page_metadata import name_edition
-from digest.collect.codec.encoded_image import HEADER_WIDTH
+from digest.collect.imaging.encoded_image import HEADER_WIDTH
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabeledBlock
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo

@@ -90,7 +90,7 @@ def hash_consent_text(text: str) -> str:
 
 
 def check_consent_template(template: str) -> str:
-    """Return a publisher's consent text with single spaces if it can be used.
+    """Check that a publisher's consent text can be used, and return it with whitespace collapsed.
 
     An empty text is returned unchanged.
 

@@ -89,7 +89,7 @@ def _verify_table(
 
 
 def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
-    """Return True if a batch should be checked in a night. Pure.
+    """Return True if a batch should be checked on a given night. Pure.
 
     In the week after sealing, that's every night, and then weekly.
     """

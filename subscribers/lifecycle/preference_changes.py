@@ -29,7 +29,7 @@ _NOTHING_CHOSEN = Preferences()
 
 
 @dataclass(frozen=True, slots=True)
-class PreferenceRestoration:
+class PreferenceRestoreLink:
     """The state of a link that restores preferences: the current ones and, while it's open, the earlier ones.
 
     `by_editor` means that an admin changed them.
@@ -141,7 +141,7 @@ def find_preferences_before_and_after(
     return Preferences.from_json(bodies[0]["before"]), Preferences.from_json(bodies[-1]["after"])
 
 
-def look_up_preference_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoration:
+def look_up_preference_restoration(session: Session, token: str, *, now: datetime) -> PreferenceRestoreLink:
     """Return the state of a link that restores preferences.
 
     Nothing is changed.
@@ -151,7 +151,7 @@ def look_up_preference_restoration(session: Session, token: str, *, now: datetim
 
 def restore_preferences(
     session: Session, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
-) -> PreferenceRestoration:
+) -> PreferenceRestoreLink:
     """Restore the preferences from before the changes in an email, if its link is open.
 
     This is idempotent. The link was only emailed to the owner, so no email follows. Later changes are undone, too. Their
@@ -168,7 +168,7 @@ def restore_preferences(
     if change_preferences(session, link.person, link.earlier, now, method="link mailed to the owner"):
         _log_change(session, unsubscribe_log, link.person, now)
     _supersede_later_links(session, link.person, link.first_change, now)
-    return PreferenceRestoration(ActionLinkState.DONE, link.person, link.earlier, changed=True)
+    return PreferenceRestoreLink(ActionLinkState.DONE, link.person, link.earlier, changed=True)
 
 
 def _supersede_later_links(session: Session, person: int, first_change: int, now: datetime) -> None:
@@ -177,17 +177,17 @@ def _supersede_later_links(session: Session, person: int, first_change: int, now
             token.ended_at = now
 
 
-def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoration:
+def _describe_token(session: Session, link: TokenLookup) -> PreferenceRestoreLink:
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
-        return PreferenceRestoration(ActionLinkState.UNKNOWN)
+        return PreferenceRestoreLink(ActionLinkState.UNKNOWN)
     if person.state is not PersonState.SUBSCRIBED or link.state is TokenState.EXPIRED:
-        return PreferenceRestoration(ActionLinkState.OVER, is_superseded=link.ended_at is not None)
+        return PreferenceRestoreLink(ActionLinkState.OVER, is_superseded=link.ended_at is not None)
     current = Preferences.from_stored(person.choices)
     if link.state is TokenState.USED:
-        return PreferenceRestoration(ActionLinkState.DONE, person.number, current)
+        return PreferenceRestoreLink(ActionLinkState.DONE, person.number, current)
     first_change = ledger.read_event_body(session, person.number, int(link.serial))
-    return PreferenceRestoration(
+    return PreferenceRestoreLink(
         ActionLinkState.OPEN,
         person.number,
         current,

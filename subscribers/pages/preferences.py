@@ -12,7 +12,7 @@ from subscribers.address import mask_address
 from subscribers.consent.preferences import FREQUENCY_LABELS, Preferences, describe_preferences, group_checkboxes
 from subscribers.crypto import link_tokens
 from subscribers.lifecycle import my_data, preference_changes
-from subscribers.lifecycle.preference_changes import PreferenceRestoration, save_preferences_by_link
+from subscribers.lifecycle.preference_changes import PreferenceRestoreLink, save_preferences_by_link
 from subscribers.pages.context import (
     OpenedLink,
     is_outdated_link,
@@ -168,7 +168,7 @@ def restore_now(token: str) -> ResponseReturnValue:
     return _restoration_page(link, token, new_token=new_token)
 
 
-def _restoration_page(link: PreferenceRestoration, token: str, *, new_token: str = "") -> Response:
+def _restoration_page(link: PreferenceRestoreLink, token: str, *, new_token: str = "") -> Response:
     if link.stage is ActionLinkState.UNKNOWN:
         return render_unknown_link_page()
     return render_page(

@@ -43,7 +43,7 @@ def has_encrypted_data(session: Session) -> bool:
 
 
 def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Yield every column with key IDs, with the kind of key and the table."""
+    """Yield the key kind, table, and column for each column that contains key IDs."""
     for table in Base.metadata.sorted_tables:
         if {"ciphertext", "key_id"} <= set(table.c.keys()):
             yield "vault", table, table.c.key_id

@@ -1,4 +1,4 @@
-"""Building rows from decisions, which includes all cryptography of an import, outside of transactions."""
+"""Building an import's rows from decisions, including all its cryptography, outside transactions."""
 
 import hmac
 import json

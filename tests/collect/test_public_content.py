@@ -10,8 +10,8 @@ from werkzeug import Response
 
 from digest.collect.articles.images import PreparedImage, make_crop_source_url, store_image
 from digest.collect.articles.storage import find_withdrawn_links
-from digest.collect.codec.encoded_image import CropShape
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
+from digest.collect.imaging.encoded_image import CropShape
 from digest.collect.texts.urls import usable_canonical_url
 from digest.collect.visits.collection_run import SourceReport, collect_sources
 from digest.collect.visits.page_check import (

@@ -114,7 +114,7 @@ def test_postgresql_knows_another_server_and_another_database(postgresql: Databa
         copied_installation_guard.pause_if_copied(postgresql, settings, now=NOW)
     with postgresql.write() as session:
         assert installation_hold.read_current_hold(session) is None
-        installation_hold.write_installation_state(
+        installation_hold.write_installation_value(
             session, installation_hold.IDENTITY_STATE_KEY, here | {mark: "another"}, now=NOW
         )
     copied_installation_guard.pause_if_copied(postgresql, settings, now=NOW)

@@ -28,9 +28,9 @@ from PIL import Image
 from digest import logs
 from digest.app.doctor.received_message import MessageFileError, ReceivedMessage, examine_message
 from digest.backups.archive import ArchiveReader, BackupError
-from digest.collect.codec.encoded_image import CropShape, ImageError, SocialCardTexts
 from digest.collect.documents.parsed_document import ParseError
 from digest.collect.fetch.robots_txt import RobotsRules
+from digest.collect.imaging.encoded_image import CropShape, ImageError, SocialCardTexts
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import compute_document_limits
 from digest.collect.sandbox.client import SANDBOX, DocumentRejectedError

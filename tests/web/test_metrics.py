@@ -62,7 +62,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(RateLimitCount(scope=SCOPE, tag="wrong code", began=NOW - timedelta(minutes=50), count=2))
         installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
-        installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+        installation_hold.write_installation_value(session, "backup", stored, now=NOW)
     answer = guard_metrics(both, TOKEN).get("/metrics", headers=BEARER)
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain; version=0.0.4")
@@ -168,7 +168,7 @@ def test_the_alert_rules_ask_for_metrics_and_jobs_that_there_are(world: Any, tmp
         taken = {"taken_at": NOW, "done_at": NOW, "owner": "o", "lease_until": NOW}
         session.add(ScheduleSlot(job="nightly", at=NOW, **taken))
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
-        installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+        installation_hold.write_installation_value(session, "backup", stored, now=NOW)
     client = guard_metrics(world, TOKEN)
     client.get("/subscribe")
     answer = client.get("/metrics", headers=BEARER).text

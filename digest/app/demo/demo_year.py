@@ -24,7 +24,7 @@ from digest.app.subscribers import list_transfers
 from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, REASONS_STATE_KEY
-from digest.deliver.control.installation_hold import write_installation_state
+from digest.deliver.control.installation_hold import write_installation_value
 from digest.deliver.retention.delivery_disclosures import make_erasure_callback
 from digest.edition.calendar.edition_windows import name_edition
 from digest.installation.audited_actions import Actor
@@ -96,7 +96,7 @@ def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> in
         reasons = daily_consent_counts.count_unsubscribe_reasons(session, zone, after=0, through=through)
         daily_consent_counts.add_day_counts(session, reasons)
         for key in (GROWTH_STATE_KEY, REASONS_STATE_KEY):
-            write_installation_state(session, key, {"through": through}, now=now)
+            write_installation_value(session, key, {"through": through}, now=now)
         subscribers = _write_days(session, year, today, through=through)
         _write_editions(session, rng, zone, subscribers)
         _write_source_days(session, rng, today)

@@ -28,7 +28,7 @@ from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_unencrypted_key_files
 from digest.collect.sandbox.client import list_child_sandbox_gaps
-from digest.deliver.control.installation_hold import read_installation_state
+from digest.deliver.control.installation_hold import read_installation_value
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
 from digest.folder_owner import find_user_name, is_writable
@@ -324,7 +324,7 @@ def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     if not (source and examined.settings.file.sender.bounce_domain):
         return  # `bounces` reports a log without a bounce domain
     with examined.read() as session:
-        state = read_installation_state(session, mail_log.make_log_state_key(identify_current_process().host))
+        state = read_installation_value(session, mail_log.make_log_state_key(identify_current_process().host))
     if state is None:
         yield report_warning(f"The mail server's log ({source}) hasn't been read yet.", "Start 'digest serve'.")
     elif state["trouble"]:

@@ -1,4 +1,4 @@
-"""Checks of a received message.
+"""The doctor's checks for a received message.
 
 They cover the receiver's results, signatures and what they sign, one-click unsubscribing, links,
 and size. Findings contain only domains, results, and header names, because the message was sent to
@@ -321,7 +321,7 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
     "received-forwarding",
     "To see the first mailbox provider's results, save a message sent to an address that doesn't forward email.",
 )
-def check_forwarding(received: ReceivedMessage) -> DoctorFindings:
+def check_arc_seals(received: ReceivedMessage) -> DoctorFindings:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
     seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):

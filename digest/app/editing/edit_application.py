@@ -152,7 +152,7 @@ def _overtaken_too_often() -> EditRefusedError:
     return EditRefusedError("Someone else changed the edition at the same time.", "Try again.")
 
 
-def is_draft_outdated(installation: Installation, name: str) -> bool:
+def is_draft_behind_settings(installation: Installation, name: str) -> bool:
     """Return True if a draft is outdated.
 
     An unapproved draft is outdated if it differs from the result of its proposal and edits with the

@@ -11,9 +11,9 @@ from typing import Any
 from digest.app.editing.changes import build_block_edit, clean_typed_text
 from digest.app.editing.edit_application import EDIT, EditForm, EditResult, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, read_editing_state
-from digest.collect.codec.encoded_image import FocusPoint, ImageError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.imaging.encoded_image import FocusPoint, ImageError
 from digest.edition.content.edition_content import EditionImage, ImageCrops, LabeledBlock
 from digest.edition.drafting.composition import compose_edition, save_edition_content
 from digest.edition.drafting.drafts import replace_fragments

@@ -73,7 +73,7 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
         counts = count_deliveries(session, make_edition_delivery_purpose(edition.name))
         progress = read_progress(session, edition.name)
         blocked = explain_blocked_send(
-            edition.name, edition, installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+            edition.name, edition, installation_hold.read_installation_value(session, installation_hold.HOLD_STATE_KEY)
         )
         return EditionStatus(
             name=edition.name,

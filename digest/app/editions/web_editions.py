@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from digest.collect.articles.images import PreparedImage, draw_social_card, find_image, load_image, store_image
-from digest.collect.codec.encoded_image import FocusPoint, ImageError, SocialCardTexts
+from digest.collect.imaging.encoded_image import FocusPoint, ImageError, SocialCardTexts
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content
 from digest.edition.content.edition_content import EditionContent, EditionImage

@@ -35,7 +35,7 @@ def _is_new_pause(session: Session, edition: Edition) -> bool:
     The final check sends emails of its own, so its pauses don't count.
     """
     assert edition.paused_at is not None, "it rests"
-    reported_pause = installation_hold.read_installation_state(session, _state_key(edition))
+    reported_pause = installation_hold.read_installation_value(session, _state_key(edition))
     article_check = article_recheck_results.read_article_check(session, edition.name)
     if (reported_pause is not None and reported_pause["paused_at"] == edition.paused_at.isoformat()) or (
         article_check is not None and article_recheck_results.is_paused_by_article_check(edition, article_check)
@@ -64,7 +64,7 @@ def _email_pause(installation: Installation, name: str, now: datetime) -> bool:
         }
         queue_staff_mail(session, installation, "alarm", make_pause_email_key(name, edition.paused_at), facts, now=now)
         state = {"paused_at": edition.paused_at.isoformat()}
-        installation_hold.write_installation_state(session, _state_key(edition), state, now=now)
+        installation_hold.write_installation_value(session, _state_key(edition), state, now=now)
         detail = {"staff": [member.id for member in list_verified_staff(session)]}
         record_audit(session, PAUSE_EMAILED, name, detail, actor="scheduler", now=now)
     return True

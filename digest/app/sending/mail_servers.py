@@ -91,14 +91,14 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
     if provider_in_use(installation.settings).name == "outbox":
         return False
     with installation.read() as session:
-        stored = installation_hold.read_installation_state(session, _STATE_KEY)
+        stored = installation_hold.read_installation_value(session, _STATE_KEY)
         if installation_hold.read_current_hold(session) is not None:
             return False
     last = datetime.fromisoformat(stored["at"]) if stored else None
     if last is not None and last <= now < last + PASS_INTERVAL:
         return False
     with installation.write() as session:
-        installation_hold.write_installation_state(session, _STATE_KEY, {"at": now.isoformat()}, now=now)
+        installation_hold.write_installation_value(session, _STATE_KEY, {"at": now.isoformat()}, now=now)
     return True
 
 

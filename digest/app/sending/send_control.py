@@ -144,7 +144,7 @@ def explain_paused_edition(installation: Installation, name: str) -> str:
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        hold = installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY)
+        hold = installation_hold.read_installation_value(session, installation_hold.HOLD_STATE_KEY)
         return "" if edition.state is EditionState.CANCELLED else explain_blocked_send(name, edition, hold)
 
 

@@ -18,7 +18,7 @@ from digest.collect.articles.images import (
     prepare_logo,
     store_image,
 )
-from digest.collect.codec.encoded_image import HEADER_WIDTH, ImageError
+from digest.collect.imaging.encoded_image import HEADER_WIDTH, ImageError
 from digest.edition.brand_images import compute_logo_size
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation

@@ -4,7 +4,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from digest.collect.articles import images
-from digest.collect.codec.encoded_image import ImageError
+from digest.collect.imaging.encoded_image import ImageError
 from digest.settings import Settings
 
 

@@ -12,9 +12,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.deliver.control.installation_hold import (
-    delete_installation_state,
-    read_installation_state,
-    write_installation_state,
+    delete_installation_value,
+    read_installation_value,
+    write_installation_value,
 )
 from digest.store.engine import Database
 from digest.store.process_identity import identify_current_process
@@ -37,7 +37,7 @@ def mark_import_running(database: Database, file_hash: str, *, now: datetime) ->
         at = now + timedelta(seconds=time.monotonic() - begun)
         with database.write() as session:
             state = {"owner": str(identify_current_process()), "at": at.isoformat()}
-            write_installation_state(session, _state_key(file_hash), state, now=at)
+            write_installation_value(session, _state_key(file_hash), state, now=at)
 
     def renew() -> None:
         nonlocal renewed
@@ -52,7 +52,7 @@ def mark_import_running(database: Database, file_hash: str, *, now: datetime) ->
         # A database failure must not hide the reason that the import ended. The record expires
         # anyway.
         with suppress(SQLAlchemyError), database.write() as session:
-            delete_installation_state(session, _state_key(file_hash))
+            delete_installation_value(session, _state_key(file_hash))
 
 
 def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]:
@@ -64,7 +64,7 @@ def list_idle_imports(session: Session, now: datetime) -> list[UnfinishedImport]
 
 def is_import_running(session: Session, unfinished: UnfinishedImport, now: datetime) -> bool:
     """Return True if a process is working on an import."""
-    state = read_installation_state(session, _state_key(unfinished.file_hash))
+    state = read_installation_value(session, _state_key(unfinished.file_hash))
     if state is None or identify_current_process().knows_dead(state["owner"]):
         return False
     return now - datetime.fromisoformat(state["at"]) < TRUSTED_FOR

@@ -225,11 +225,11 @@ def save_check_result(session: Session, proof: AuditProof, *, now: datetime) -> 
         check_result["end"] = {"rows": proof.rows, "head": proof.head, "at": now.isoformat()}
     elif (checked := read_last_verified_log_end(session)) is not None:
         check_result["end"] = asdict(checked)
-    installation_hold.write_installation_state(session, CHECK_STATE_KEY, check_result, now=now)
+    installation_hold.write_installation_value(session, CHECK_STATE_KEY, check_result, now=now)
 
 
 def _read_check(session: Session) -> AuditCheck | None:
-    stored = installation_hold.read_installation_state(session, CHECK_STATE_KEY)
+    stored = installation_hold.read_installation_value(session, CHECK_STATE_KEY)
     if stored is None:
         return None
     return AuditCheck(datetime.fromisoformat(stored["at"]), stored["rows"], stored["sealed"], stored["fault"])

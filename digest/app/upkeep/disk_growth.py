@@ -6,7 +6,7 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.control.installation_hold import read_installation_value, write_installation_value
 from digest.installation.opened_installation import Installation
 
 STATE_KEY = "disk free by night"
@@ -22,13 +22,13 @@ def record_free_space(installation: Installation, now: datetime) -> str:
         free_by_day = {day: size for day, size in read_free_space(session).items() if day > oldest}
         free_by_day[now.date()] = free
         stored = {day.isoformat(): size for day, size in free_by_day.items()}
-        write_installation_state(session, STATE_KEY, stored, now=now)
+        write_installation_value(session, STATE_KEY, stored, now=now)
     return f"{free // 1_000_000:,} MB of disk free"
 
 
 def read_free_space(session: Session) -> dict[date, int]:
     """Return a mapping of days to the free space recorded, in bytes."""
-    stored = read_installation_state(session, STATE_KEY) or {}
+    stored = read_installation_value(session, STATE_KEY) or {}
     return {date.fromisoformat(day): int(size) for day, size in stored.items()}
 
 

@@ -30,7 +30,7 @@ def record_job_end(installation: Installation, job: str, *, failed: bool, now: d
     if _list_urls(installation.settings).get(job):
         with installation.write() as session:
             note = {"at": now.isoformat(), "failed": failed, "tries": 0, "next_try_at": now.isoformat(), "trouble": ""}
-            installation_hold.write_installation_state(session, _state_key(job), note, now=now)
+            installation_hold.write_installation_value(session, _state_key(job), note, now=now)
 
 
 def send_heartbeats(installation: Installation, *, now: datetime) -> str:
@@ -50,7 +50,7 @@ def send_heartbeats(installation: Installation, *, now: datetime) -> str:
 def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Yield (job, URL, record) for each job that has a heartbeat and whose end was recorded."""
     for job, url in _list_urls(settings).items():
-        note = installation_hold.read_installation_state(session, _state_key(job)) if url else None
+        note = installation_hold.read_installation_value(session, _state_key(job)) if url else None
         if note is not None:
             yield job, url, note
 
@@ -82,13 +82,13 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
     Return None if another process makes the request. The next retry is stored first.
     """
     with installation.write() as session:
-        note = installation_hold.read_installation_state(session, _state_key(job))
+        note = installation_hold.read_installation_value(session, _state_key(job))
         if note is None or not _is_due(note, now):
             return None
         tries = note["tries"]
         next_try_at = (now + RETRY_DELAYS[tries]).isoformat() if tries < len(RETRY_DELAYS) else ""
         claimed = {**note, "tries": tries + 1, "next_try_at": next_try_at}
-        installation_hold.write_installation_state(session, _state_key(job), claimed, now=now)
+        installation_hold.write_installation_value(session, _state_key(job), claimed, now=now)
     # Imported here, because only requests need the HTTP client.
     from digest.collect.fetch.guarded_request import send_guarded_request
 
@@ -96,9 +96,9 @@ def _send_heartbeat(installation: Installation, job: str, now: datetime) -> bool
     trouble = send_guarded_request(installation.settings, url)
     with installation.write() as session:
         # If the record isn't the same, the job has ended again.
-        if installation_hold.read_installation_state(session, _state_key(job)) == claimed:
+        if installation_hold.read_installation_value(session, _state_key(job)) == claimed:
             outcome = claimed | ({"trouble": trouble} if trouble else {"trouble": "", "next_try_at": ""})
-            installation_hold.write_installation_state(session, _state_key(job), outcome, now=now)
+            installation_hold.write_installation_value(session, _state_key(job), outcome, now=now)
     if trouble:
         log.warning("a heartbeat failed", job=job, trouble=trouble)
     return not trouble

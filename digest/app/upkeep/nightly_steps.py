@@ -22,7 +22,7 @@ from digest.app.upkeep.audit_log import save_check_result
 from digest.app.upkeep.disk_growth import record_free_space
 from digest.backups import early_rows
 from digest.deliver.control import installation_hold
-from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.control.installation_hold import read_installation_value, write_installation_value
 from digest.deliver.inbound import mail_log, payloads
 from digest.deliver.providers.kind import ProviderErasures, ProviderKind, ProviderSettingsError
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
@@ -288,14 +288,14 @@ def _count_in_steps(
             if _read_counted_through(session, key) != after:
                 break  # another process is counting
             daily_consent_counts.add_day_counts(session, counts)
-            write_installation_state(session, key, {"through": through}, now=now)
+            write_installation_value(session, key, {"through": through}, now=now)
         for (_, kind, _), times in counts.items():
             counted += times if kind not in daily_consent_counts.KINDS_WITHOUT_WAY else 0
     return counted
 
 
 def _read_counted_through(session: Session, key: str) -> int:
-    return int((read_installation_state(session, key) or {}).get("through", 0))
+    return int((read_installation_value(session, key) or {}).get("through", 0))
 
 
 def delete_old_event_payloads(installation: Installation, now: datetime) -> str:
@@ -433,7 +433,7 @@ def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerPro
     """
     settings = installation.settings
     with installation.write() as session:
-        last = installation_hold.read_installation_state(session, MAILED_SEAL_STATE_KEY)
+        last = installation_hold.read_installation_value(session, MAILED_SEAL_STATE_KEY)
         days, zone = settings.file.alerts.seal_mail_days, settings.zone
         if not is_seal_email_due(last, sound=proof.sound, days=days, zone=zone, now=now):
             return 0
@@ -450,7 +450,7 @@ def email_seal_when_due(installation: Installation, seal: Seal, proof: LedgerPro
             queue(session, MailRequest("seal", None, f"{admin.id}-{seal.id}", facts | {"to": admin.email}))
         if admins:
             state = {"at": now.isoformat(), "sound": proof.sound}
-            installation_hold.write_installation_state(session, MAILED_SEAL_STATE_KEY, state, now=now)
+            installation_hold.write_installation_value(session, MAILED_SEAL_STATE_KEY, state, now=now)
             detail = {"seal": seal.hash, "admins": [admin.id for admin in admins]}
             record_audit(session, "seal mailed", "ledger", detail, actor="scheduler", now=now)
         return len(admins)

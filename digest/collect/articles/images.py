@@ -18,7 +18,8 @@ from sqlalchemy import Text, cast, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, undefer
 
-from digest.collect.codec.encoded_image import (
+from digest.collect.fetch.result import ContentFetcher
+from digest.collect.imaging.encoded_image import (
     DEFAULT_FOCUS,
     CropShape,
     EncodedImage,
@@ -26,7 +27,6 @@ from digest.collect.codec.encoded_image import (
     ImageError,
     SocialCardTexts,
 )
-from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sandbox.client import encode_image_in_child
 from digest.settings import UsageLimitSettings
 from digest.store.approval_models import Approval, ApprovalState
@@ -62,7 +62,7 @@ def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -
 
 
 def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce an uploaded image for emails, as `fetch_image` does.
+    """Shrink an uploaded image for use in emails, as `fetch_image` does.
 
     Its `source_url` is "upload:" followed by its hash.
 
@@ -76,7 +76,7 @@ def prepare_uploaded_image(body: bytes, limits: UsageLimitSettings) -> PreparedI
 
 
 def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce a logo for emails. Its `source_url` is "logo:" followed by its name.
+    """Shrink a logo for use in emails. The result's `source_url` is "logo:" followed by `name`.
 
     Raises:
         ImageError: the logo is too large or otherwise unusable: SVG, broken, too many pixels,
@@ -87,7 +87,7 @@ def prepare_logo(body: bytes, name: str, limits: UsageLimitSettings) -> Prepared
 
 
 def prepare_header(body: bytes, name: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Reduce a header image for emails. Its `source_url` is "header:" followed by its name.
+    """Shrink a header image for use in emails. The result's `source_url` is "header:" followed by `name`.
 
     Raises:
         ImageError: the image is too large or otherwise unusable: SVG, broken, too many pixels,

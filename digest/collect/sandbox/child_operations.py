@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from digest.collect.codec.card_image import draw_icon, draw_social_card
-from digest.collect.codec.encoded_image import CropShape, EncodedImage, SocialCardTexts
-from digest.collect.codec.image_codec import count_colors, crop_image, fit_header, fit_image, fit_logo
 from digest.collect.documents.parsed_document import ParsedDocument, encode_document
 from digest.collect.documents.past_edition import PastEditionPage
+from digest.collect.imaging.card_image import draw_icon, draw_social_card
+from digest.collect.imaging.encoded_image import CropShape, EncodedImage, SocialCardTexts
+from digest.collect.imaging.image_codec import count_colors, crop_image, fit_header, fit_image, fit_logo
 from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import explain_unreadable_page, read_page_publisher, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition

@@ -16,9 +16,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from digest.collect.codec.encoded_image import EncodedImage, ImageError, LogoColors, parse_encoded_image
 from digest.collect.documents.parsed_document import ParsedDocument, ParseError, decode_document
 from digest.collect.documents.past_edition import PastEditionPage
+from digest.collect.imaging.encoded_image import EncodedImage, ImageError, LogoColors, parse_encoded_image
 from digest.collect.sandbox import wire
 from digest.type_adapters import type_adapter
 from subscribers.errors import ApplicationError

@@ -56,14 +56,14 @@ class ArticleCheck:
 
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
     """Return the last check of an edition, or None if there was none."""
-    stored = installation_hold.read_installation_state(session, _state_key(edition))
+    stored = installation_hold.read_installation_value(session, _state_key(edition))
     return None if stored is None else type_adapter(ArticleCheck).validate_python(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
     """Store a check, replacing the previous one."""
     stored = type_adapter(ArticleCheck).dump_python(article_check, mode="json")
-    installation_hold.write_installation_state(session, _state_key(edition), stored, now=article_check.at)
+    installation_hold.write_installation_value(session, _state_key(edition), stored, now=article_check.at)
 
 
 def _state_key(edition: str) -> str:

@@ -54,15 +54,15 @@ def start_correction_wait(session: Session, purpose: str, reply: str, *, now: da
     Return True if it's the first wait since one of its emails was accepted.
     """
     key = _PREFIX + purpose
-    is_first = installation_hold.read_installation_state(session, key) is None
+    is_first = installation_hold.read_installation_value(session, key) is None
     stored = {"until": (now + WAIT).isoformat(), "reply": reply}
-    installation_hold.write_installation_state(session, key, stored, now=now)
+    installation_hold.write_installation_value(session, key, stored, now=now)
     return is_first
 
 
 def end_correction_wait(session: Session, purpose: str) -> None:
     """Delete a correction's wait because one of its emails was accepted."""
-    installation_hold.delete_installation_state(session, _PREFIX + purpose)
+    installation_hold.delete_installation_value(session, _PREFIX + purpose)
 
 
 def delete_finished_waits(session: Session) -> None:

@@ -23,7 +23,7 @@ from subscribers.store.database import upsert
 IDENTITY_STATE_KEY = "at home"
 
 
-def read_installation_state(session: Session, key: str) -> Mapping[str, Any] | None:
+def read_installation_value(session: Session, key: str) -> Mapping[str, Any] | None:
     """Return the value stored under a name, or None."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
@@ -34,7 +34,7 @@ def _select_state() -> Select[dict[str, Any]]:
     return select(StoredInstallationValue.value).where(StoredInstallationValue.name == bindparam("state_name"))
 
 
-def write_installation_state(
+def write_installation_value(
     session: Session,
     key: str,
     value: Mapping[str, Any],
@@ -47,7 +47,7 @@ def write_installation_state(
     session.execute(statement.on_conflict_do_update(index_elements=["name"], set_=values))
 
 
-def delete_installation_state(session: Session, key: str) -> bool:
+def delete_installation_value(session: Session, key: str) -> bool:
     """Delete the value stored under a name. Return True if there was one."""
     deletion = delete(StoredInstallationValue).where(StoredInstallationValue.name == key)
     return session.connection().execute(deletion).rowcount == 1
@@ -66,9 +66,9 @@ def save_pull_troubles(
     """Store the problems found in the last pull of a provider's suppression lists, if any."""
     key = _PULL_TROUBLES.format(provider)
     if troubles:
-        write_installation_state(session, key, {"troubles": list(troubles)}, now=now)
+        write_installation_value(session, key, {"troubles": list(troubles)}, now=now)
     else:
-        delete_installation_state(session, key)
+        delete_installation_value(session, key)
 
 
 def read_pull_troubles(session: Session) -> str:
@@ -104,7 +104,7 @@ class InstallationHold:
 
 def read_current_hold(session: Session) -> InstallationHold | None:
     """Return the current pause of all sending, or None."""
-    stored = read_installation_state(session, HOLD_STATE_KEY)
+    stored = read_installation_value(session, HOLD_STATE_KEY)
     return None if stored is None else parse_hold(stored)
 
 
@@ -134,7 +134,7 @@ def pause_all_sending(
         words = f': "{before.reason.rstrip(".")}"' if before.reason else ""
         reason = f"{reason.rstrip('.')}. {before.actor} had already paused it{words}"
     stored = {"because": reason, "actor": actor, "since": now.isoformat(), "may_be_copy": may_be_copy}
-    write_installation_state(session, HOLD_STATE_KEY, stored, now=now)
+    write_installation_value(session, HOLD_STATE_KEY, stored, now=now)
     return True
 
 
@@ -151,4 +151,4 @@ def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datet
 
 def resume_all_sending(session: Session) -> bool:
     """Resume all sending. Return False if it wasn't paused."""
-    return delete_installation_state(session, HOLD_STATE_KEY)
+    return delete_installation_value(session, HOLD_STATE_KEY)

@@ -19,7 +19,7 @@ MAX_WAIT = timedelta(hours=1, minutes=1)  # waits are never longer than this, ev
 def note_provider_wait(session: Session, provider: str, wait_until: datetime, *, now: datetime) -> None:
     """Store the time until which a provider won't accept messages."""
     stored = {"provider": provider, "until": wait_until.isoformat()}
-    installation_hold.write_installation_state(session, WAIT_STATE_KEY, stored, now=now)
+    installation_hold.write_installation_value(session, WAIT_STATE_KEY, stored, now=now)
 
 
 def parse_provider_wait(
@@ -39,4 +39,4 @@ def parse_provider_wait(
 
 def read_provider_wait(session: Session, provider: str, now: datetime) -> datetime | None:
     """Return the time until which a provider won't accept messages, or None if it accepts them."""
-    return parse_provider_wait(installation_hold.read_installation_state(session, WAIT_STATE_KEY), provider, now)
+    return parse_provider_wait(installation_hold.read_installation_value(session, WAIT_STATE_KEY), provider, now)

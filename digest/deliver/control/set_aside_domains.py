@@ -68,7 +68,7 @@ class SetAsideDomain:
 
     @property
     def parked_at(self) -> datetime:
-        """The moment at which its deliveries are parked."""
+        """The `next_try_at` of its parked deliveries, centuries ahead, where no claim finds them."""
         return PARKED_FROM + timedelta(seconds=self.place)
 
 

@@ -19,7 +19,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.return_path import extract_delivery_ids
-from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.control.installation_hold import read_installation_value, write_installation_value
 from digest.deliver.events import event_processor
 from digest.deliver.events.delivery_event import DeliveryEvent
 from digest.deliver.events.postfix_log import (
@@ -180,7 +180,7 @@ def follow_mail_log(
         OSError: the unsubscribe log couldn't be written.
     """
     with database.read() as session:
-        state = read_installation_state(session, make_log_state_key(host)) or {}
+        state = read_installation_value(session, make_log_state_key(host)) or {}
     position = state.get("position", {}) if state.get("source") == source else {}
     part = read_log_part(source, position)
     if part.position == position and not state.get("trouble"):
@@ -197,16 +197,16 @@ def follow_mail_log(
             if start + size >= len(walk.events):
                 _store_queue(session, walk, host)
                 new_state = {"source": source, "position": dict(part.position), "trouble": ""}
-                write_installation_state(session, make_log_state_key(host), new_state, now=clock())
+                write_installation_value(session, make_log_state_key(host), new_state, now=clock())
     return counts, sum(map(len, part.lines)) > MAX_PART_BYTES // 2
 
 
 def record_log_trouble(session: Session, host: str, trouble: str, *, now: datetime) -> bool:
     """Record that a host's log couldn't be read. Return True if the problem is new."""
-    state = dict(read_installation_state(session, make_log_state_key(host)) or {})
+    state = dict(read_installation_value(session, make_log_state_key(host)) or {})
     if state.get("trouble") == trouble:
         return False
-    write_installation_state(session, make_log_state_key(host), state | {"trouble": trouble}, now=now)
+    write_installation_value(session, make_log_state_key(host), state | {"trouble": trouble}, now=now)
     return True
 
 

@@ -90,7 +90,7 @@ def _poll_folder(poller: MailboxPoller, folder: imap.MailboxFolder, result: Poll
     fingerprint = hashlib.sha256(place.encode()).hexdigest()[:16]
     numbering: dict[str, str | int] = {"of": fingerprint, "validity": folder.uid_validity}
     with poller.database.read() as session:
-        position = installation_hold.read_installation_state(session, POSITION_STATE_KEY) or {}
+        position = installation_hold.read_installation_value(session, POSITION_STATE_KEY) or {}
     # Start at the beginning if it's a different folder or its messages were renumbered.
     first = int(position["next"]) if numbering.items() <= position.items() else 1
     uids = folder.list_next_uids(first, limit)
@@ -130,7 +130,7 @@ def _process_message(poller: MailboxPoller, folder: imap.MailboxFolder, uid: int
 
 def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> None:
     with poller.database.write() as session:
-        installation_hold.write_installation_state(session, POSITION_STATE_KEY, position, now=poller.clock())
+        installation_hold.write_installation_value(session, POSITION_STATE_KEY, position, now=poller.clock())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def claim_poll_turn(database: Database, *, now: datetime) -> bool:
         return False
     with database.write() as session:
         if last is None:
-            installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, {}, now=now)
+            installation_hold.write_installation_value(session, LAST_POLL_STATE_KEY, {}, now=now)
             return True
         claim = (
             update(StoredInstallationValue)
@@ -194,7 +194,7 @@ def _record_poll(
         latest = _follow_poll(last, result, trouble, now)
         value = asdict(latest)
         del value["at"]
-        installation_hold.write_installation_state(session, LAST_POLL_STATE_KEY, value, now=now)
+        installation_hold.write_installation_value(session, LAST_POLL_STATE_KEY, value, now=now)
     _log_change(last.trouble, latest.trouble)
     _log_change(last.stuck, latest.stuck)
 

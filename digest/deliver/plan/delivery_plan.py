@@ -37,7 +37,7 @@ class DeliveryCounts:
 
     @property
     def intended(self) -> int:
-        """The number of people meant to get it.
+        """The number of intended recipients.
 
         People who paused their emails, omitted all sections, or unsubscribed aren't counted.
         """

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.deliver.control.installation_hold import read_installation_state, write_installation_state
+from digest.deliver.control.installation_hold import read_installation_value, write_installation_value
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.store.delivery_models import DeliveryState
 from digest.store.engine import Database
@@ -36,7 +36,7 @@ def cache_delivery_counts(database: Database, *, now: datetime) -> int:
         with database.read() as session:
             counts[name] = _counts_as_json(count_deliveries(session, make_edition_delivery_purpose(name)))
     with database.write() as session:
-        write_installation_state(session, KEPT_COUNTS_KEY, counts, now=now)
+        write_installation_value(session, KEPT_COUNTS_KEY, counts, now=now)
     return len(counts)
 
 
@@ -45,16 +45,16 @@ def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datet
 
     This way, a decision on its deliveries shows up immediately.
     """
-    stored_counts = dict(read_installation_state(session, KEPT_COUNTS_KEY) or {})
+    stored_counts = dict(read_installation_value(session, KEPT_COUNTS_KEY) or {})
     if edition in stored_counts:
         session.flush()
         stored_counts[edition] = _counts_as_json(count_deliveries(session, make_edition_delivery_purpose(edition)))
-        write_installation_state(session, KEPT_COUNTS_KEY, stored_counts, now=now)
+        write_installation_value(session, KEPT_COUNTS_KEY, stored_counts, now=now)
 
 
 def load_cached_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
     """Return the cached counts, by the edition's name."""
-    stored_counts: Mapping[str, Any] = read_installation_state(session, KEPT_COUNTS_KEY) or {}
+    stored_counts: Mapping[str, Any] = read_installation_value(session, KEPT_COUNTS_KEY) or {}
     return {
         name: DeliveryCounts(stored["planned"], {state: stored.get(str(state), 0) for state in DeliveryState})
         for name, stored in stored_counts.items()

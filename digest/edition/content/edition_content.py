@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Literal, NamedTuple
 
-from digest.collect.codec.encoded_image import FocusPoint
+from digest.collect.imaging.encoded_image import FocusPoint
 from digest.edition.content.slotted_text import SlotPositions, SlottedText
 from digest.select.selection_types import SummaryOrigin
 from digest.type_adapters import type_adapter

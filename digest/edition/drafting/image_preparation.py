@@ -16,8 +16,8 @@ from digest.collect.articles.images import (
     prepare_uploaded_image,
     store_image,
 )
-from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError
 from digest.collect.fetch.result import ContentFetcher, FetchError
+from digest.collect.imaging.encoded_image import CropShape, FocusPoint, ImageError
 from digest.edition.content.edition_content import EditionImage, ImageCrops
 from digest.select.selection_types import CandidateArticle, Proposal
 from digest.settings import Settings

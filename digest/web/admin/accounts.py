@@ -1,4 +1,7 @@
-"""Admin pages about staff: accounts, invitations, roles, sign-in links, and resets, without subscribers' addresses."""
+"""Admin pages for staff accounts, invitations, roles, sign-in links, and resets.
+
+They never show subscribers' addresses.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Literal

@@ -169,7 +169,7 @@ def resolve_uncertain_notices() -> ResponseReturnValue:
 
 @admin_pages.post("/deliveries/<name>/silence")
 def resend_unreported(name: str) -> ResponseReturnValue:
-    """Send deliveries again for which the provider has reported nothing for a day.
+    """Resend deliveries that the provider hasn't reported on for a day.
 
     It has reported on others that were sent at the same time.
     """

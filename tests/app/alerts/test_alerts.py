@@ -185,7 +185,7 @@ def test_a_post_is_signed_and_names_no_address(world: FaultyInstallation, posts:
     FAULTS["missing-backup"](world)
     with world.database.write() as session:
         stored = {"trouble": "ada@example.org said no", "tried_at": NOW.isoformat()}
-        installation_hold.write_installation_state(session, "backup", stored, now=NOW)
+        installation_hold.write_installation_value(session, "backup", stored, now=NOW)
     look(world, -RECOVERY_TIME)
     look(world)
     (post,) = posts

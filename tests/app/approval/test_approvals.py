@@ -10,7 +10,11 @@ from sqlalchemy import delete, select, update
 from digest.app.approval import approval_overviews, edition_approval
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history
-from digest.app.editing.edit_application import ApprovedEditionError, apply_current_settings_to_draft, is_draft_outdated
+from digest.app.editing.edit_application import (
+    ApprovedEditionError,
+    apply_current_settings_to_draft,
+    is_draft_behind_settings,
+)
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions.edition_status import read_edition_status
 from digest.edition.approval import approval_check
@@ -294,7 +298,7 @@ def test_a_draft_of_earlier_settings_is_updated_reviewed_again_and_approved(inst
     write_intro(install_on_both, DANA, "Good morning.")
     mark = read_edition_status(install_on_both, "current", now=LATER).content_hash
     changed = recolored(install_on_both)
-    assert is_draft_outdated(changed, "current")
+    assert is_draft_behind_settings(changed, "current")
     with pytest.raises(ApprovalError, match=r"Choose “Update the draft”.*'digest draft --update 2026-W47'"):
         approve(changed, PRIYA)
     assert apply_current_settings_to_draft(changed, "current", actor=PRIYA, now=LATER) == "2026-W47"
@@ -324,7 +328,7 @@ def test_an_update_stores_the_rows_of_its_stories_again(install_on_both: Install
 def test_an_update_of_what_is_up_to_date_changes_nothing(install: Installation) -> None:
     with install.database.read() as session:
         before = session.scalars(select(AuditEntry.id)).all()
-    assert not is_draft_outdated(install, "current")
+    assert not is_draft_behind_settings(install, "current")
     assert apply_current_settings_to_draft(install, "current", actor=DANA, now=LATER) == ""
     with install.database.read() as session:
         assert session.scalars(select(AuditEntry.id)).all() == before
@@ -346,7 +350,7 @@ def test_an_update_refuses_what_is_approved_or_further(install: Installation, st
     with install.database.write() as session:
         session.scalars(select(Edition)).one().state = state
     before, changed = bodies(install.database), recolored(install)
-    assert not is_draft_outdated(changed, "2026-W47")
+    assert not is_draft_behind_settings(changed, "2026-W47")
     with pytest.raises(EditRefusedError, match="can't be updated"):
         apply_current_settings_to_draft(changed, "2026-W47", actor=DANA, now=LATER)
     assert (edition_of(changed).state, bodies(install.database)) == (state, before)

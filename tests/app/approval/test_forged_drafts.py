@@ -12,7 +12,7 @@ from sqlalchemy import delete, func, insert, select, text, update
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.operation_checks import check_drafts_match_composition, check_row_seals
 from digest.app.editing import changes as editing
-from digest.app.editing.edit_application import apply_current_settings_to_draft, is_draft_outdated
+from digest.app.editing.edit_application import apply_current_settings_to_draft, is_draft_behind_settings
 from digest.app.editing.editing_state import EditRefusedError, read_editing_state
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.content.edition_content import RenderedFragment
@@ -259,11 +259,11 @@ def test_a_draft_that_was_changed_in_the_database_is_not_approved_until_it_is_dr
 def test_an_update_restores_a_draft_that_was_changed_in_the_database(
     forger: Forger, forge: Callable[[Forger], None]
 ) -> None:
-    assert not is_draft_outdated(forger.install, "current")
+    assert not is_draft_behind_settings(forger.install, "current")
     forge(forger)
-    assert is_draft_outdated(forger.install, "current")
+    assert is_draft_behind_settings(forger.install, "current")
     assert apply_current_settings_to_draft(forger.install, "current", actor=SAM, now=NOW) == "2026-W47"
-    assert not is_draft_outdated(forger.install, "current")
+    assert not is_draft_behind_settings(forger.install, "current")
     assert EVIL not in str(edition_of(forger.install).content)
     row = last_audit_row(forger.install)
     assert (row.act, row.actor, row.subject) == ("draft updated", SAM.name, "2026-W47")
@@ -278,7 +278,7 @@ def test_an_update_refuses_a_proposal_that_is_not_genuine(
 ) -> None:
     forge(forger)
     monkeypatch.setattr(edit_log, "_CACHE", ProposalCache())
-    assert is_draft_outdated(forger.install, "current")
+    assert is_draft_behind_settings(forger.install, "current")
     with pytest.raises(EditRefusedError, match="'digest draft'"):
         apply_current_settings_to_draft(forger.install, "current", actor=SAM, now=NOW)
 

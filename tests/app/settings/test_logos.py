@@ -18,7 +18,7 @@ from digest.app.doctor.settings_checks import check_logo
 from digest.app.settings.logos import LogoRefusedError, name_uploaded_logo, replace_logos, store_logo
 from digest.app.settings.setting_changes import change_settings
 from digest.cli import digest as digest_command
-from digest.collect.codec.encoded_image import LOWEST_LOGO, TALLEST_LOGO, WIDEST_LOGO
+from digest.collect.imaging.encoded_image import LOWEST_LOGO, TALLEST_LOGO, WIDEST_LOGO
 from digest.edition.brand_images import find_logo_problems
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments

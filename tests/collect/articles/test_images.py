@@ -25,9 +25,9 @@ from digest.collect.articles.images import (
     find_uncropped_image,
     store_image,
 )
-from digest.collect.codec.encoded_image import CropShape, FocusPoint, ImageError, SocialCardTexts
-from digest.collect.codec.image_codec import decode_image, encode_image
 from digest.collect.fetch.result import FetchError, FetchErrorReason, FetchResult, RequestOptions
+from digest.collect.imaging.encoded_image import CropShape, FocusPoint, ImageError, SocialCardTexts
+from digest.collect.imaging.image_codec import decode_image, encode_image
 from digest.settings import UsageLimitSettings
 from digest.store.engine import Database
 from digest.store.models import MediaFile
@@ -232,8 +232,8 @@ def test_a_truncated_picture_is_refused(kind: str) -> None:
 MEASURE = """
 import sys
 from benchmarks.peak_memory import peak_memory_mb
-from digest.collect.codec.encoded_image import ImageError
-from digest.collect.codec.image_codec import fit_image
+from digest.collect.imaging.encoded_image import ImageError
+from digest.collect.imaging.image_codec import fit_image
 before = peak_memory_mb()
 try:
     fitted = fit_image(sys.stdin.buffer.read(), max_pixels=40_000_000)

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from digest.collect.codec.encoded_image import CropShape
-from digest.collect.codec.image_codec import READABLE_FORMATS
+from digest.collect.imaging.encoded_image import CropShape
+from digest.collect.imaging.image_codec import READABLE_FORMATS
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox

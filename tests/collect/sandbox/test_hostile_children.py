@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from digest.collect.codec.encoded_image import parse_encoded_image
 from digest.collect.documents.parsed_document import ParseError, encode_document
+from digest.collect.imaging.encoded_image import parse_encoded_image
 from digest.collect.parsers import parse_document
 from digest.collect.sandbox import client
 from digest.collect.sandbox.child import MAX_REPLY_BYTES

@@ -662,7 +662,7 @@ def test_polls_rest_for_a_minute_and_after_trouble_ever_longer(world: DeliverySe
 
 def _went(database: Database, **how: Any) -> None:
     with database.write() as session:
-        installation_hold.write_installation_state(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
+        installation_hold.write_installation_value(session, poll.LAST_POLL_STATE_KEY, how, now=RELEASE)
 
 
 @pytest.mark.takes_turns

@@ -10,8 +10,8 @@ from lxml import html as lxml_html
 from PIL import Image
 from sqlalchemy import select, update
 
-from digest.collect.codec.card_image import draw_icon
-from digest.collect.codec.encoded_image import ImageError
+from digest.collect.imaging.card_image import draw_icon
+from digest.collect.imaging.encoded_image import ImageError
 from digest.store.models import EditionState, MediaFile
 from tests.moments import RELEASE
 

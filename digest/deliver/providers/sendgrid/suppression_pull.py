@@ -191,7 +191,7 @@ def pull_suppressions(
 
 def reset_list_positions(session: Session) -> None:
     """Delete the positions in the lists, so that the next pull reads all of them completely."""
-    installation_hold.delete_installation_state(session, POSITIONS_STATE_KEY)
+    installation_hold.delete_installation_value(session, POSITIONS_STATE_KEY)
 
 
 def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
@@ -249,11 +249,11 @@ def _match_people(run: _PullRun, entries: Sequence[SuppressionEntry]) -> list[tu
 
 
 def _list_positions(session: Session) -> dict[str, ListPosition]:
-    state = installation_hold.read_installation_state(session, POSITIONS_STATE_KEY) or {}
+    state = installation_hold.read_installation_value(session, POSITIONS_STATE_KEY) or {}
     return {name: ListPosition(**values) for name, values in state.items()}
 
 
 def _save_position(session: Session, name: str, position: ListPosition, now: datetime) -> None:
     positions = _list_positions(session) | {name: position}
     state = {key: asdict(value) for key, value in positions.items()}
-    installation_hold.write_installation_state(session, POSITIONS_STATE_KEY, state, now=now)
+    installation_hold.write_installation_value(session, POSITIONS_STATE_KEY, state, now=now)

@@ -27,7 +27,7 @@ class MinuteCount:
 
 @dataclass(frozen=True, slots=True)
 class SendProgress:
-    """A run's last report.
+    """The latest progress report from a send run.
 
     `wait_reason` and `resumes_at` say what it's waiting for and until when.
 
@@ -144,12 +144,12 @@ class ProgressWriter:
             "failing": failing_since.isoformat() if failing_since else "",
             "minutes": [[minute.at.isoformat(), minute.messages] for minute in minutes],
         }
-        installation_hold.write_installation_state(session, _progress_key(self.edition), stored, now=now)
+        installation_hold.write_installation_value(session, _progress_key(self.edition), stored, now=now)
 
 
 def read_progress(session: Session, edition: str) -> SendProgress | None:
     """Return the progress of an edition's last run, or None if there was none."""
-    stored = installation_hold.read_installation_state(session, _progress_key(edition))
+    stored = installation_hold.read_installation_value(session, _progress_key(edition))
     if stored is None:
         return None
     return SendProgress(
@@ -170,10 +170,10 @@ def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None
     Sending was resumed, and the next run starts soon.
     """
     key = _progress_key(edition)
-    stored = installation_hold.read_installation_state(session, key)
+    stored = installation_hold.read_installation_value(session, key)
     if stored is not None and not stored["running"]:
         resumed = {**stored, "waits": "", "until": "", "failing": "", "at": now.isoformat()}
-        installation_hold.write_installation_state(session, key, resumed, now=now)
+        installation_hold.write_installation_value(session, key, resumed, now=now)
 
 
 def add_to_minute_counts(

@@ -62,7 +62,7 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
         "restored_at": gap.restored_at.isoformat(),
         "unknown_until": max(filter(None, (gap.made_at, gap.restored_at, newest))).isoformat(),
     }
-    installation_hold.write_installation_state(session, GAP_STATE_KEY, times, now=gap.restored_at)
+    installation_hold.write_installation_value(session, GAP_STATE_KEY, times, now=gap.restored_at)
     uncertain = select(Delivery.purpose, func.count()).where(is_bulk_delivery(), IS_UNCERTAIN)
     return dict(session.execute(uncertain.group_by(Delivery.purpose)).all())
 
@@ -85,7 +85,7 @@ def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
     A handover recorded in the backup doesn't count, even if the clock was set back afterward and
     the restore seems to be older.
     """
-    stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
+    stored = installation_hold.read_installation_value(session, GAP_STATE_KEY)
     if stored is None:
         return true()
     return Delivery.handed_at > datetime.fromisoformat(stored["unknown_until"])
@@ -93,7 +93,7 @@ def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
 
 def read_restore_gap(session: Session) -> RestoreGap | None:
     """Return the gap of the last restore, or None if the database was never restored."""
-    stored = installation_hold.read_installation_state(session, GAP_STATE_KEY)
+    stored = installation_hold.read_installation_value(session, GAP_STATE_KEY)
     if stored is None:
         return None
     return RestoreGap(datetime.fromisoformat(stored["made_at"]), datetime.fromisoformat(stored["restored_at"]))

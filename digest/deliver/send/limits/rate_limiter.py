@@ -125,7 +125,7 @@ class RateLimiter:
         if not messages or not self.has_limits:
             return None
         if self._first_handover(session, now) is None:
-            installation_hold.write_installation_state(session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now)
+            installation_hold.write_installation_value(session, FIRST_HANDOVER_KEY, {"at": now.isoformat()}, now=now)
         if self._is_counted_by_minute:
             _add_to_minute(session, messages, now)
         if not self.limits.send_per_second:
@@ -158,14 +158,14 @@ def read_first_handover(session: Session, now: datetime) -> datetime | None:
 
     Return None if it never has, or if the stored time is in the future.
     """
-    stored = installation_hold.read_installation_state(session, FIRST_HANDOVER_KEY)
+    stored = installation_hold.read_installation_value(session, FIRST_HANDOVER_KEY)
     first = datetime.fromisoformat(stored["at"]) if stored else None
     return first if first and first <= now else None
 
 
 @dataclass(slots=True)
 class DomainLimitClaim:
-    """The use of the domain limits by one claim.
+    """The domain limits as applied to the messages of one claim.
 
     The first message to a limited domain locks the rows of all limits.
     """

@@ -234,7 +234,7 @@ def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime
 
 def _read_counts(session: Session, edition: str) -> HandedOverCounts:
     """Return the counts from the previous check, so that a large list isn't recounted for each failure."""
-    stored = installation_hold.read_installation_state(session, _counts_key(edition)) or {}
+    stored = installation_hold.read_installation_value(session, _counts_key(edition)) or {}
     progress = read_progress(session, edition)
     total = max(stored.get("total", 0), progress.attempted if progress else 0)
     return HandedOverCounts(total, Counter(stored.get("by_domain", {})))
@@ -244,7 +244,7 @@ def _keep_counts(database: Database, edition: str, counts: HandedOverCounts, now
     by_domain = {tag: many for tag, many in counts.by_domain.items() if tag}
     stored = {"total": counts.total, "by_domain": by_domain}
     with database.write() as session:
-        installation_hold.write_installation_state(session, _counts_key(edition), stored, now=now)
+        installation_hold.write_installation_value(session, _counts_key(edition), stored, now=now)
 
 
 def _counts_key(edition: str) -> str:

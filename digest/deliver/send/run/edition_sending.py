@@ -197,7 +197,7 @@ def _begin_sending(
         if reason := explain_blocked_send(
             name,
             edition,
-            installation_hold.read_installation_state(session, installation_hold.HOLD_STATE_KEY),
+            installation_hold.read_installation_value(session, installation_hold.HOLD_STATE_KEY),
             called="it",
         ):
             raise SendError(f"{name} can't be sent: {reason}")

@@ -14,7 +14,7 @@ from digest.app.editing import editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.app.editing.lead_alternatives import order_articles
 from digest.app.editions import edition_views
-from digest.collect.codec.encoded_image import DEFAULT_FOCUS
+from digest.collect.imaging.encoded_image import DEFAULT_FOCUS
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit

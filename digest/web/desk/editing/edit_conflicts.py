@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from digest.app.editing.edit_application import EditResult
-from digest.collect.codec.encoded_image import FocusPoint
+from digest.collect.imaging.encoded_image import FocusPoint
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import BLOCK_PREFIX, EDITION_TARGET, Edit, EditConflict, EditDraft, EditKind

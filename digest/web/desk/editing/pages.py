@@ -251,7 +251,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         visited=visited is not None,
         standing=read_approval_status(view.edition, compares_first_draft=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),
-        outdated=edit_application.is_draft_outdated(installation, view.edition.name),
+        outdated=edit_application.is_draft_behind_settings(installation, view.edition.name),
     )
 
 

@@ -17,8 +17,8 @@ from digest.app.editing import changes as editing
 from digest.app.editing import clipboard, editing_state, edition_images, story_fetch
 from digest.app.editing.edit_application import ApprovedEditionError, EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
-from digest.collect.codec.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.collect.documents.parsed_document import SummaryBasis
+from digest.collect.imaging.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.edition.content.edition_content import BlockKind, LabeledBlock
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.opened_installation import Installation

@@ -12,7 +12,7 @@ from sqlalchemy import event, select, text
 from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.growth import view_list_growth
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, count_growth
-from digest.deliver.control.installation_hold import write_installation_state
+from digest.deliver.control.installation_hold import write_installation_value
 from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
@@ -267,7 +267,7 @@ def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
     with both.database.write() as session:
         # An installation that counted before reasons were.
         through = daily_consent_counts.find_last_fully_committed_event(session, NOW)
-        write_installation_state(session, GROWTH_STATE_KEY, {"through": through}, now=NOW)
+        write_installation_value(session, GROWTH_STATE_KEY, {"through": through}, now=NOW)
     count_growth(both.install, NOW)
     leave(both, "late@county.example", NOW, "topics")
     for _ in range(2):

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from digest.collect.codec.encoded_image import DEFAULT_FOCUS, EncodedImage, FocusPoint, ImageError, SocialCardTexts
-from digest.collect.codec.image_codec import decode_image
+from digest.collect.imaging.encoded_image import DEFAULT_FOCUS, EncodedImage, FocusPoint, ImageError, SocialCardTexts
+from digest.collect.imaging.image_codec import decode_image
 
 CARD_SIZE = (1200, 630)  # pixels
 PAPER, INK, TEXT, MUTED = "#FFFFFF", "#14181E", "#2A313A", "#56606C"

@@ -11,7 +11,7 @@ from collections import Counter
 
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-from digest.collect.codec.encoded_image import (
+from digest.collect.imaging.encoded_image import (
     DEFAULT_FOCUS,
     HEADER_WIDTH,
     LOGO_HEIGHT,
