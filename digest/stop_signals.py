@@ -32,11 +32,11 @@ def stop_on_signal() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
 
     def set_when_told() -> None:
-        while signal_byte := os.read(subscriber, 1):
+        while signal_byte := os.read(reader, 1):
             if signal_byte[0] in STOP_SIGNALS:
                 stopping.set()
 
-    subscriber, writer = os.pipe()
+    reader, writer = os.pipe()
     os.set_blocking(writer, False)
     listener = threading.Thread(target=set_when_told, name="stop-signals", daemon=True)
     listener.start()
@@ -50,4 +50,4 @@ def stop_on_signal() -> Iterator[threading.Event]:
         signal.set_wakeup_fd(previous_writer)
         os.close(writer)
         listener.join()
-        os.close(subscriber)
+        os.close(reader)

@@ -39,4 +39,4 @@ def restore_shipped_hashing(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(passwords, "_hasher", _SHIPPED_HASHER)
     patch.setattr(encrypted_file, "WORK_FACTOR", _SHIPPED_WORK_FACTOR)
     patch.setattr(text_passphrase, "_cipher", _SHIPPED_CIPHER)
-    passwords._nobodys_hash.cache_clear()
+    passwords._dummy_hash.cache_clear()

@@ -507,7 +507,7 @@ def shipped_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have passwords and passphrases cost what they do outside the tests."""
     cheap_hashing.restore_shipped_hashing(monkeypatch)
     yield
-    passwords._nobodys_hash.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
 
 @pytest.fixture(scope="session")

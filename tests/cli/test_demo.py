@@ -122,8 +122,8 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get
             people = list(session.scalars(select(Person)))
             proof = verify_ledger(session, install.keys, through=find_last_fully_committed_rows(install.database))
     on_list = [person for person in people if person.state is PersonState.SUBSCRIBED]
-    assert (len(year.subscribers), year.subscribers[-1][1], len(year.standings)) == (366, len(on_list), 10)
-    assert {standing.number for standing in year.standings} == set(range(137, 147))
+    assert (len(year.subscribers), year.subscribers[-1][1], len(year.edition_results)) == (366, len(on_list), 10)
+    assert {standing.number for standing in year.edition_results} == set(range(137, 147))
     grown = year.subscribers[-1][1] - (year.subscribers_before(7) or 0)
     assert grown == (year.came or 0) - (year.went or 0) != 0, "one sentence speaks of the same people"
     paused = [Preferences.from_json(person.choices).is_paused(SAMPLE_NOW.date()) for person in on_list]

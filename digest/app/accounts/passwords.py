@@ -109,7 +109,7 @@ def _read_common_words() -> frozenset[str]:
 def upgrade_password_hash(password: str, password_hash: str) -> str | None:
     """Return a new hash for a password if the parameters of its current hash are outdated, or else None."""
     is_current = (
-        password_hash.partition("$m=")[2].partition("$")[0] == _nobodys_hash().partition("$m=")[2].partition("$")[0]
+        password_hash.partition("$m=")[2].partition("$")[0] == _dummy_hash().partition("$m=")[2].partition("$")[0]
     )
     return None if is_current else hash_password(password)
 
@@ -125,14 +125,14 @@ def matches_password(password: str, password_hash: str | None) -> bool:
     Without a hash, return False after the same amount of time.
     """
     try:
-        Argon2id.verify_phc_encoded(password[: 2 * MAX_LENGTH].encode(), password_hash or _nobodys_hash())
+        Argon2id.verify_phc_encoded(password[: 2 * MAX_LENGTH].encode(), password_hash or _dummy_hash())
     except InvalidKey:
         return False
     return password_hash is not None
 
 
 @cache
-def _nobodys_hash() -> str:
+def _dummy_hash() -> str:
     return hash_password(secrets.token_urlsafe(16))
 
 

@@ -85,13 +85,13 @@ class NewStaffSession:
     """The tokens of a new session.
 
     `token` identifies the session. `device` identifies the browser, whose sign-in attempts are then
-    counted separately. `has_own_way` is True if the member could also have signed in by passkey or
+    counted separately. `can_sign_in_without_link` is True if the member could also have signed in by passkey or
     by password and code.
     """
 
     token: str
     device: str
-    has_own_way: bool
+    can_sign_in_without_link: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ def sign_in_by_password(
     """
     with installation.read() as session:
         member = staff.find_staff_member(session, email)
-    member, method, counted = _judge_password_and_code(installation, member, email, password, code, visitor, now)
+    member, method, counted = _check_password_and_code(installation, member, email, password, code, visitor, now)
     assert member.password_hash is not None, "a password was right"
     renewed_hash = passwords.upgrade_password_hash(password, member.password_hash)
     with installation.write() as session:
@@ -305,7 +305,7 @@ def reauthenticate_by_password(
     """
     with installation.read() as session:
         member = _get_member(session, signed_in.member_id)
-    _, method, counted = _judge_password_and_code(installation, member, member.email, password, code, visitor, now)
+    _, method, counted = _check_password_and_code(installation, member, member.email, password, code, visitor, now)
     with installation.write() as session:
         attempt_limits.reset_attempts(session, counted)
         return _renew_session(session, signed_in, method, visitor, now=now)
@@ -318,7 +318,7 @@ def _get_member(session: Session, number: int) -> StaffMember:
     return member
 
 
-def _judge_password_and_code(
+def _check_password_and_code(
     installation: Installation,
     member: StaffMember | None,
     email: str,

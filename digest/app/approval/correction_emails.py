@@ -283,7 +283,7 @@ def queue_approved_correction_emails(installation: Installation, *, clock: Clock
             sent = corrections.find_sent_text(session, correction)
             doubtful = restored_copy.build_uncertain_delivery_columns(session, correction.at)
         if fault:
-            _take_approval_back(installation, correction, edition, fault, now=clock())
+            _revoke_approval_of_correction(installation, correction, edition, fault, now=clock())
             refused.append(f"Correction {correction.seq} of {edition.name} wasn't emailed: {fault}")
         else:
             planned = _plan_emails(installation, correction, edition, sent, doubtful, clock)
@@ -291,7 +291,7 @@ def queue_approved_correction_emails(installation: Installation, *, clock: Clock
     return QueuedCorrectionEmails(queued, uncertain, tuple(refused))
 
 
-def _take_approval_back(
+def _revoke_approval_of_correction(
     installation: Installation, correction: Correction, edition: Edition, fault: str, *, now: datetime
 ) -> None:
     log.error("a correction isn't what was approved", edition=edition.name, correction=correction.seq, why=fault)

@@ -94,7 +94,7 @@ def recheck_articles(
             )
             audit.changed = before is None or before.approved_at != approved_at or before.gone != missing_articles
             audit.detail = {
-                "articles": article_check.looked_at,
+                "articles": article_check.checked_count,
                 "gone": len(missing_articles),
                 "no answer": len(unanswered),
             }

@@ -50,7 +50,7 @@ class RecipientCount:
         try:
             for page in read_recipient_batches(installation.database, correction, edition, installation.settings):
                 counts += page.counts
-                self.checked_count += page.counts.looked_at
+                self.checked_count += page.counts.checked_count
                 pause()
         except Exception as exc:  # noqa: BLE001 - a thread has no caller to raise to; the page shows the failure
             log.error("couldn't count who received an error", error=type(exc).__name__)  # noqa: TRY400 - a trace may quote rows

@@ -68,7 +68,7 @@ class AttentionKind:
         name: the name, which never changes. `digest doctor` has a check of the same name.
         meaning: a sentence that's true as long as there's no such problem.
         remedy: what to do about it. If it's empty, the providers' remedies are used.
-        tells_remedy: True if the sentences about a problem already say what to do, so that the
+        message_includes_remedy: True if the sentences about a problem already say what to do, so that the
             remedy is shown only in the docs.
         for_editors: True if editors can fix the problem or must know about it before they approve
             an edition. Other problems need an admin.
@@ -77,7 +77,7 @@ class AttentionKind:
     name: str
     meaning: str
     remedy: str = ""
-    tells_remedy: bool = False
+    message_includes_remedy: bool = False
     for_editors: bool = False
 
 
@@ -86,59 +86,59 @@ _KINDS = (
         "held",
         "Sending isn't paused",
         "Ask the person who paused sending, then run 'digest resume --all'.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "paused",
         "No edition is paused partway through sending",
         "Run 'digest resume EDITION', or 'digest cancel EDITION' to cancel the rest.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "set-aside",
         "No emails are set aside by a stop rule",
         "Run 'digest set-aside EDITION' to see the reasons, then run it again with --send or --drop.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
         "Remove or replace the article, then approve the edition again.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "signup-surge",
         "The number of sign-ups is normal",
         "Wait, or raise the limits if the sign-ups are real.",
-        tells_remedy=True,
+        message_includes_remedy=True,
     ),
     AttentionKind(
         "refused-sign-ins",
         "Fewer than 30 sign-ins were rejected in the last hour",
         "Ask your team whether they tried to sign in. The log (journalctl -u digest) lists the accounts.",
-        tells_remedy=True,
+        message_includes_remedy=True,
     ),
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
         "Check the change in the audit log, and whether the mail server accepts email from the sender's address.",
-        tells_remedy=True,
+        message_includes_remedy=True,
     ),
     AttentionKind(
         "unfinished-import",
         "Every import is finished",
         "Import the same file again to continue where the import stopped.",
-        tells_remedy=True,
+        message_includes_remedy=True,
     ),
     AttentionKind(
         "missed-release",
         "Approved editions are sent at their send time",
         "Run 'digest send EDITION' if the edition is still worth sending, or 'digest cancel EDITION'.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
@@ -153,7 +153,7 @@ _KINDS = (
     AttentionKind(
         "stuck-erasures",
         "The provider erases addresses when asked",
-        tells_remedy=True,
+        message_includes_remedy=True,
     ),
     AttentionKind(
         "missed-deadline",
@@ -175,18 +175,21 @@ _KINDS = (
         "refusals",
         "All refusals are acknowledged",
         "Send the messages again or acknowledge the refusals, under Sent or with 'digest refused EDITION'.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "refused-correction",
         "The mail server accepts correction emails",
         "Check the server's reply, or ask your mail provider. The correction is retried hourly.",
-        tells_remedy=True,
+        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
-        "missing-backup", "The last scheduled backup was made and verified", "Run 'digest backup'.", tells_remedy=True
+        "missing-backup",
+        "The last scheduled backup was made and verified",
+        "Run 'digest backup'.",
+        message_includes_remedy=True,
     ),
 )
 ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
@@ -212,23 +215,23 @@ def list_attention_findings(
     now: datetime,
     file: SettingsFileContent | None = None,
     *,
-    pause_told: str = "",
-    deadline_told: str = "",
+    edition_with_shown_pause: str = "",
+    edition_with_shown_deadline: str = "",
     each_source: bool = False,
 ) -> list[AttentionFinding]:
     """Return the problems that need attention.
 
     Problems with the schedule, deadlines, and backups are included only with `file`. If a page
     already shows them, problems with the pause, refusals, or set-aside emails of the edition
-    `pause_told` and with the deadline of the edition `deadline_told` are left out. If `each_source`
+    `edition_with_shown_pause` and with the deadline of the edition `edition_with_shown_deadline` are left out. If `each_source`
     is true, each failing source gets a finding of its own.
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
-    findings = [*_find_in_sending(session, editions, now, pause_told, zone)]
+    findings = [*_find_in_sending(session, editions, now, edition_with_shown_pause, zone)]
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
-        untold_editions = [edition for edition in editions if edition.name != deadline_told]
+        untold_editions = [edition for edition in editions if edition.name != edition_with_shown_deadline]
         findings += _find_passed_deadlines(session, untold_editions, file, now)
         findings += [
             AttentionFinding("missed-run", explain_missed_run(slot, file), slot.job)
@@ -263,14 +266,20 @@ def build_page_notes(
     file: SettingsFileContent,
     *,
     is_admin: bool,
-    pause_told: str = "",
-    deadline_told: str = "",
+    edition_with_shown_pause: str = "",
+    edition_with_shown_deadline: str = "",
 ) -> PageNotes:
     """Return the sentences about problems for a page of the desk.
 
     They refer to pages instead of commands, and use local times and display names.
     """
-    findings = list_attention_findings(session, now, file, pause_told=pause_told, deadline_told=deadline_told)
+    findings = list_attention_findings(
+        session,
+        now,
+        file,
+        edition_with_shown_pause=edition_with_shown_pause,
+        edition_with_shown_deadline=edition_with_shown_deadline,
+    )
     own: list[str] = []
     for_admins: list[str] = []
     for finding in findings:
@@ -312,7 +321,7 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 
 
 def _find_in_sending(
-    session: Session, editions: Sequence[Edition], now: datetime, pause_told: str, zone: tzinfo
+    session: Session, editions: Sequence[Edition], now: datetime, edition_with_shown_pause: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
     """Yield problems with sending.
 
@@ -323,19 +332,19 @@ def _find_in_sending(
         yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
-        if is_resting and edition.name != pause_told:
+        if is_resting and edition.name != edition_with_shown_pause:
             sentence = explain_blocked_send(edition.name, edition, None, called=edition.title)
             reason = f": {end_sentence(edition.paused_because)}" if edition.paused_because else "."
             on_page = f"{edition.title} is paused{reason} You can resume sending on the edition's page."
             yield AttentionFinding("paused", sentence, edition.name, on_page)
         aside = set_aside_domains.list_undecided_domains(edition)
-        if aside and edition.name != pause_told:
+        if aside and edition.name != edition_with_shown_pause:
             yield _find_set_aside(edition, aside)
     if hold is None:
         yield from _find_unstarted_sends(editions, now, zone)
         yield from _find_stuck_sends(session, editions, now, zone)
     yield from _find_gone_articles(session, editions)
-    yield from (finding for finding in _find_refusals(session) if finding.subject != pause_told)
+    yield from (finding for finding in _find_refusals(session) if finding.subject != edition_with_shown_pause)
     yield from _find_refused_corrections(session)
     for edition in editions:
         if words := explain_missed_release(edition, now):

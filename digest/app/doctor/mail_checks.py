@@ -118,7 +118,9 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check("provider-account", join_provider_remedies("provider-account"), is_online=True, tells_remedy=True)
+@doctor_check(
+    "provider-account", join_provider_remedies("provider-account"), is_online=True, message_includes_remedy=True
+)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings

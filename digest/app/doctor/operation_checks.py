@@ -511,6 +511,6 @@ for attention_kind in ATTENTION_KINDS.values():
             attention_kind.meaning,
             attention_kind.remedy or join_provider_remedies(attention_kind.name),
             partial(check_attention, attention_kind.name),
-            tells_remedy=attention_kind.tells_remedy,
+            message_includes_remedy=attention_kind.message_includes_remedy,
         )
     )

@@ -114,7 +114,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
 @doctor_check(
     "templates",
     "Correct the line that the message names, or remove the template from DIGEST_TEMPLATES.",
-    tells_remedy=True,
+    message_includes_remedy=True,
 )
 def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     """Custom templates work for every email, and their HTML tags are closed."""

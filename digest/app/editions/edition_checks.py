@@ -84,7 +84,7 @@ def build_preflight_input(
         send_day=installation.settings.subscriber_language.weekday_date(sends_at)
         if edition.state in COMING_STATES
         else "",
-        goes_into_files=registry.is_outbox_in_use(installation.settings),
+        is_written_to_files=registry.is_outbox_in_use(installation.settings),
         withdrawn=find_withdrawn_links(session, content.linked_articles),
         sending_days=sending_days,
         subscribers=subscribers,

@@ -72,15 +72,15 @@ class SendStartCondition(StrEnum):
 class EditionView:
     """An edition and its release as shown at the desk.
 
-    `goes_into_files` is True if email is only written to files. `release_start` is the event that
+    `is_written_to_files` is True if email is only written to files. `send_start_condition` is the event that
     starts sending once the edition is due.
     """
 
     edition: Edition
     recipients: RecipientCounts
     missed_sentence: str
-    goes_into_files: bool
-    release_start: SendStartCondition
+    is_written_to_files: bool
+    send_start_condition: SendStartCondition
 
     @property
     def is_approved(self) -> bool:
@@ -121,8 +121,8 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
             edition=edition,
             recipients=count_edition_recipients(installation, edition, now=now),
             missed_sentence=explain_missed_release(edition, now),
-            goes_into_files=registry.is_outbox_in_use(installation.settings),
-            release_start=find_send_start_condition(session),
+            is_written_to_files=registry.is_outbox_in_use(installation.settings),
+            send_start_condition=find_send_start_condition(session),
         )
 
 

@@ -122,7 +122,7 @@ class EditionTestEmailCounts:
 class DeliveriesView:
     """A page of editions, newest first, and the sections below it.
 
-    `older_than` is where the next page begins, if there is one. `notice_doubts` are the oldest
+    `older_than` is where the next page begins, if there is one. `uncertain_notices` are the oldest
     uncertain deliveries of transactional emails.
     """
 
@@ -130,7 +130,7 @@ class DeliveriesView:
     older_than: int | None
     chosen: EditionDeliveryProblems | None
     notices: tuple[TransactionalEmailCounts, ...]
-    notice_doubts: tuple[UncertainDelivery, ...]
+    uncertain_notices: tuple[UncertainDelivery, ...]
     tests: tuple[EditionTestEmailCounts, ...]
     hold: InstallationHold | None
 
@@ -173,7 +173,7 @@ def view_deliveries(
             older_than=rows[PAGE_SIZE - 1].id if len(rows) > PAGE_SIZE else None,
             chosen=chosen,
             notices=tuple(filter(None, (_count_notices(session, kind) for kind in NOTICE_KINDS))),
-            notice_doubts=tuple(read_oldest_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
+            uncertain_notices=tuple(read_oldest_uncertain_deliveries(session, NOTICES, limit=MAX_DOUBTS, now=now)),
             tests=_list_tests(session),
             hold=installation_hold.read_current_hold(session),
         )

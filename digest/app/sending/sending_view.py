@@ -100,7 +100,7 @@ class SendingView:
     domain_names: Mapping[str, str]
     aside: tuple[DomainAwaitingDecision, ...]
     hold: InstallationHold | None
-    release_start: SendStartCondition
+    send_start_condition: SendStartCondition
     acts: tuple[AuditEntry, ...]
 
 
@@ -156,7 +156,7 @@ def _read_view(
         ),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
-        release_start=find_send_start_condition(session),
+        send_start_condition=find_send_start_condition(session),
         acts=_find_actions(session, edition),
     )
 

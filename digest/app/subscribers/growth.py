@@ -104,7 +104,7 @@ class GrowthView:
     came: int | None
     went: int | None
     ways: tuple[SignupSourceCount, ...]
-    standings: tuple[EditionResults, ...]
+    edition_results: tuple[EditionResults, ...]
     hours: tuple[tuple[datetime, int], ...]
     most_read: tuple[ArticleReadCount, ...]
     hard_bounces_pause_share: float
@@ -149,7 +149,7 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
             came=came,
             went=went,
             ways=_count_ways(session, today),
-            standings=tuple(_judge_editions(session, figures, zone, today)),
+            edition_results=tuple(_judge_editions(session, figures, zone, today)),
             hours=_local_hours(figures[-1].hours, zone) if figures else (),
             most_read=_list_most_read(session, now),
             hard_bounces_pause_share=file.alerts.hard_bounces_share,

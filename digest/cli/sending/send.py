@@ -78,7 +78,7 @@ def send(context: CommandContext, edition: str, wait: bool, test: bool, to: tupl
 
 def _recheck_articles(context: CommandContext, name: str) -> None:
     article_check = final_check.check_before_sending(context.installation, name, actor=context.actor, clock=context.now)
-    if article_check is not None and article_check.looked_at:
+    if article_check is not None and article_check.checked_count:
         click.echo(f"{article_check.sentence}.", err=True)
 
 

@@ -233,15 +233,15 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
         ) from exc
     with stop_on_signal() as stopping, serving:
         context_of_jobs = JobContext(installation, stopping=stopping)
-        clockwork = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
-        clockwork.start()
+        scheduler = JobScheduler(context_of_jobs) if schedule else JobScheduler.for_pages(context_of_jobs)
+        scheduler.start()
         freeze_long_lived_objects()
         click.echo(f"Serving http://{host}:{serving.port}/ (editors: /desk/). Press Ctrl+C to stop.")
         for member, link in links:
             click.echo(f"This link signs in {member} once, within an hour:\n{_local_link(link, serving.port)}")
         stopping.wait()
         click.echo("Stopping. Messages being sent are finished first.", err=True)
-        clockwork.stop()
+        scheduler.stop()
 
 
 def make_sign_in_links(context: CommandContext, emails: Sequence[str]) -> list[tuple[str, str]]:

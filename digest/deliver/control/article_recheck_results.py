@@ -38,7 +38,7 @@ class ArticleCheck:
 
     at: datetime
     approved_at: datetime | None
-    looked_at: int
+    checked_count: int
     gone: tuple[ArticleFinding, ...] = ()
     unanswered: tuple[ArticleFinding, ...] = ()
     pause_reason: str = ""
@@ -48,7 +48,7 @@ class ArticleCheck:
     @property
     def sentence(self) -> str:
         """The result as a sentence."""
-        parts = [f"{count_with_noun(self.looked_at, 'article')} checked again"]
+        parts = [f"{count_with_noun(self.checked_count, 'article')} checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
         return ", ".join(parts)

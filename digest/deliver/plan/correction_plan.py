@@ -140,7 +140,7 @@ class CorrectionAudience:
         return self.accepted + self.uncertain - self.gone
 
     @property
-    def looked_at(self) -> int:
+    def checked_count(self) -> int:
         """The number of subscribers who got the edition, with or without the error."""
         return self.accepted + self.uncertain + self.spared
 

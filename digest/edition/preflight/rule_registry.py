@@ -99,7 +99,7 @@ class PreflightInput:
     `message` is the final bytes for one subscriber. `parts` are the full and the short edition,
     each as HTML and as text, before slots are filled. `send_day` is the day on which the edition
     will be sent, as in a masthead, or empty if it was sent. `fetcher` is set if links should be
-    checked online. `pictures` are the facts about `/media/` images by hash. `goes_into_files` is
+    checked online. `pictures` are the facts about `/media/` images by hash. `is_written_to_files` is
     true if the settings write all email to files. `sending_days` is the number of days that sending
     to `subscribers` subscribers takes with the limits in the settings. `withdrawn` are the linked
     articles that visitors can't read anymore, with the reasons. `own_pages` are the results of
@@ -118,7 +118,7 @@ class PreflightInput:
     issue_heading: str = ""  # as shown in the masthead
     incomplete_reason: str = ""
     send_day: str = ""
-    goes_into_files: bool = False
+    is_written_to_files: bool = False
     sending_days: int = 1
     subscribers: int = 0
     fetcher: ContentFetcher | None = None
@@ -130,7 +130,7 @@ class PreflightInput:
     @property
     def links_may_stay_here(self) -> bool:
         """Whether links to this machine are sufficient, because the emails don't leave it either."""
-        return self.goes_into_files and is_local_url(self.base)
+        return self.is_written_to_files and is_local_url(self.base)
 
     @cached_property
     def parsed_message(self) -> EmailMessage:

@@ -148,7 +148,7 @@ def _first_page(new_session: sign_in.NewStaffSession) -> str | None:
 
     Until there's a sign-in method, it's the page for setting one up.
     """
-    return None if new_session.has_own_way else "/desk/security"
+    return None if new_session.can_sign_in_without_link else "/desk/security"
 
 
 def _invitation_page(link: VerificationLink) -> ResponseReturnValue:

@@ -199,7 +199,7 @@ def test_a_check_from_before_someone_chose_to_send_it_is_not_the_last(
     approve_news(install_on_both, name)
     looked_at = LATER - timedelta(minutes=minutes_before)
     with install_on_both.database.write() as session:
-        check = ArticleCheck(looked_at, edition(install_on_both, name).approved_at, looked_at=1)
+        check = ArticleCheck(looked_at, edition(install_on_both, name).approved_at, checked_count=1)
         save_article_check(session, name, check)
     breaking_news.request_send_now(install_on_both, name, actor=SAM, now=LATER)
     is_too_old = minutes_before > 0

@@ -742,7 +742,7 @@ def test_links_to_this_machine_do_for_files_and_stop_whatever_is_mailed(
     base: str, mail: str, level: FindingLevel | None
 ) -> None:
     looked_at = replace(
-        examined(settings=SETTINGS.model_copy(update={"base_url": base})), goes_into_files=mail == "files"
+        examined(settings=SETTINGS.model_copy(update={"base_url": base})), is_written_to_files=mail == "files"
     )
     found = [(f.rule, f.level) for f in run_preflight_rules(looked_at) if "https URL" in f.message]
     assert found == ([("one-click", level)] if level else [])

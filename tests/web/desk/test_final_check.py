@@ -222,7 +222,7 @@ def test_without_a_network_the_release_does_not_wait(approved: Any, httpserver: 
             fragment.body = re.sub(r"http://(localhost|127\.0\.0\.1)", "http://192.0.2.1", fragment.body)
     found = final_check.recheck_articles(approved.install, NAME, actor=EDITOR, clock=lambda: SOON)
     assert found is not None
-    assert (found.gone, len(found.unanswered)) == ((), found.looked_at)
+    assert (found.gone, len(found.unanswered)) == ((), found.checked_count)
     assert sending.find_pending_sends(approved.install, now=RELEASE).ready_to_send == (NAME,)
 
 

@@ -275,7 +275,7 @@ def show_growth() -> str:
         today=now.astimezone(web_context().zone).date(),
         charts={
             "subscribers": _draw_subscribers(view),
-            "left": _draw_left(view.standings),
+            "left": _draw_left(view.edition_results),
             "refused": _draw_share(view, "refused", view.hard_bounces_pause_share, "stop rule"),
             "complained": _draw_share(view, "complained", RECEIVER_COMPLAINT_LIMIT, "Gmail and Yahoo"),
             "hours": _draw_hours(view),
@@ -322,26 +322,26 @@ def _label_week(day: date) -> str:
     return f"{day:%b %Y}" if day.month == 1 else short_month_day(day)
 
 
-def _draw_left(standings: tuple[EditionResults, ...]) -> Chart | None:
-    if not standings:
+def _draw_left(edition_results: tuple[EditionResults, ...]) -> Chart | None:
+    if not edition_results:
         return None
-    rates = [edition_results.share(edition_results.unsubscribed_count) * 1000 for edition_results in standings]
+    rates = [edition_results.share(edition_results.unsubscribed_count) * 1000 for edition_results in edition_results]
     sentence = f"Unsubscribes per 1,000 subscribers after each edition, between {min(rates):.1f} and {max(rates):.1f}"
-    return draw_bar_chart(sentence, _list_numbers(standings), rates, write=lambda rate: f"{rate:g}")
+    return draw_bar_chart(sentence, _list_numbers(edition_results), rates, write=lambda rate: f"{rate:g}")
 
 
-def _list_numbers(standings: tuple[EditionResults, ...]) -> list[str]:
-    return [str(edition_results.number) for edition_results in standings]
+def _list_numbers(edition_results: tuple[EditionResults, ...]) -> list[str]:
+    return [str(edition_results.number) for edition_results in edition_results]
 
 
 def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart | None:
-    if not view.standings:
+    if not view.edition_results:
         return None
-    shares = [edition_results.share(getattr(edition_results, name)) for edition_results in view.standings]
+    shares = [edition_results.share(getattr(edition_results, name)) for edition_results in view.edition_results]
     line = LimitLine(limit, f"{whose}, {format_percent(limit)}")
     between = f"{format_percent(min(shares))} and {format_percent(max(shares))}"
     sentence = f"Share of each edition, between {between}. The dashed line is {line.words}"
-    return draw_line_chart(sentence, _list_numbers(view.standings), shares, write=format_percent, limit=line)
+    return draw_line_chart(sentence, _list_numbers(view.edition_results), shares, write=format_percent, limit=line)
 
 
 def _label_hour(at: datetime, *, is_first: bool) -> str:

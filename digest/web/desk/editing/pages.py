@@ -82,7 +82,7 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
     """Provide the messages at the top of every page of the desk, by who can act on them."""
 
-    def read_notes(pause_told: str = "", deadline_told: str = "") -> PageNotes:
+    def read_notes(edition_with_shown_pause: str = "", edition_with_shown_deadline: str = "") -> PageNotes:
         context, staff = web_context(), find_current_staff()
         is_read_by_admin = staff is not None and staff.role == Role.ADMIN
         with context.database.read() as session:
@@ -91,8 +91,8 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
                 context.clock(),
                 context.installation.settings.file,
                 is_admin=is_read_by_admin,
-                pause_told=pause_told,
-                deadline_told=deadline_told,
+                edition_with_shown_pause=edition_with_shown_pause,
+                edition_with_shown_deadline=edition_with_shown_deadline,
             )
 
     return {"attention": read_notes}
@@ -366,7 +366,7 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
         own=own,
         report=report,
         why=error,
-        goes_into_files=sending.saves_emails_to_files(installation),
+        is_written_to_files=sending.saves_emails_to_files(installation),
         all_paused=sending.is_all_sending_paused(installation),
     )
 

@@ -137,7 +137,7 @@ def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: 
         session.add(DailyConsentCount(day=RELEASE.date() - timedelta(days=1), kind="withdrawn", way="x", count=9))
         session.query(Delivery).filter(Delivery.id.not_in(["d1"])).delete()
     view = view_list_growth(both.install, ADMIN, now=after)
-    [standing] = view.standings
+    [standing] = view.edition_results
     assert (
         standing.number,
         standing.handed_over,
@@ -170,11 +170,11 @@ def test_figures_that_were_changed_are_not_shown_and_are_counted_anew_at_night(b
     after = RELEASE + timedelta(days=40)
     count_growth(both.install, after)
     shown = view_list_growth(both.install, ADMIN, now=after)
-    assert [standing.handed_over for standing in shown.standings] == [5]
+    assert [standing.handed_over for standing in shown.edition_results] == [5]
     with both.database.write() as session:
         session.execute(text(statement))
     forged = view_list_growth(both.install, ADMIN, now=after)
-    assert (forged.standings, forged.hours) == ((), ())
+    assert (forged.edition_results, forged.hours) == ((), ())
     count_growth(both.install, after)
     assert view_list_growth(both.install, ADMIN, now=after) == shown
 
@@ -272,7 +272,7 @@ def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
     leave(both, "late@county.example", NOW, "topics")
     for _ in range(2):
         count_growth(both.install, NOW + timedelta(hours=1))
-    [result] = view_list_growth(both.install, ADMIN, now=NOW).standings
+    [result] = view_list_growth(both.install, ADMIN, now=NOW).edition_results
     assert result.reasons == {"never": 2, "often": 1, "topics": 1}
     page = both.signed_in_client("admin").get("/admin/growth").text
     table = page[page.index("Reasons for unsubscribing") :]
