@@ -116,7 +116,7 @@ _LIVE_TITLE = TitlePattern(
 _EXPLAINER_TITLE = TitlePattern(
     r"\bwhat (?:we|you|to)(?: all)?(?: need| should| have| must)?(?: to)? (?:know|expect|do)\b",
     r"\bwhat(?:'s| is) (?:next|known)\b",
-    r"^(?:what|who|where|when|how|why) (?:is|are|was|were|did|do|does|can|could|will|would|has|have)\b.*\?$",
+    r"^(?:(?:what|who|where|when|how|why) )?(?:is|are|was|were|did|do|does|can|could|will|would|has|have)\b.*\?$",
     r"\bhere(?:'s|\u2019s| is| are) (?:what|where|how|why|who|when)\b",
     r"\b(?:explained|explainer|fact check|q&a|faq|timeline)\b",
     r"^(?:a )?(?:guide|timeline|look|closer look) (?:to|of|at)\b",

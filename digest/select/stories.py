@@ -265,9 +265,9 @@ def order_by_text(
     articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]
 ) -> list[CandidateArticle]:
     """Return articles by how well they would lead their story, best first, based on their vectors."""
-    middle = text_similarity.sum_vectors(vectors)
+    centroid = text_similarity.find_centroid(vectors)
     central = {
-        article.url: round(text_similarity.cosine_similarity(vector, middle), 6)
+        article.url: round(text_similarity.cosine_similarity(vector, centroid), 6)
         for article, vector in zip(articles, vectors, strict=True)
     }
     return order_leads(articles, central)
@@ -337,8 +337,9 @@ def _has_outdated_toll(article: CandidateArticle, others: Iterable[CandidateArti
 
 # --- choosing the lead ------------------------------------------------------------------------------------------
 
-LATER_HALF_BONUS = 0.08  # added to the centrality of an article from the later half of the story's time
-SUMMARY_BONUS = 0.08  # added to the centrality for a summary of `FULL_SUMMARY_WORDS`
+LATER_HALF_BONUS = 0.06  # added to centrality in the later half of a story that's longer than `STAGE_SPAN`
+TOLL_BONUS = 0.06  # added to centrality for a title with the story's highest death toll
+SUMMARY_BONUS = 0.08  # added to centrality for a summary of `FULL_SUMMARY_WORDS`
 FULL_SUMMARY_WORDS = 25
 STATEMENT_MALUS = 0.08  # subtracted from the centrality if the title reports a statement
 
@@ -355,10 +356,12 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
     if len(articles) == 1:  # true of most stories
         return list(articles)
     first, last = min(a.dated_at for a in articles), max(a.dated_at for a in articles)
-    middle = first + (last - first) / 2
+    later_half = first + (last - first) / 2 if last - first > STAGE_SPAN else last + STAGE_SPAN
+    highest_toll = max(find_death_toll(a.title) for a in articles)
 
     def lead_key(article: CandidateArticle) -> tuple[object, ...]:
-        later = LATER_HALF_BONUS if article.has_date and article.dated_at >= middle else 0.0
+        later = LATER_HALF_BONUS if article.has_date and article.dated_at >= later_half else 0.0
+        tells_toll = TOLL_BONUS if 0 < find_death_toll(article.title) == highest_toll else 0.0
         summary_bonus = SUMMARY_BONUS * min(len(article.summary.split()) / FULL_SUMMARY_WORDS, 1.0)
         statement_malus = STATEMENT_MALUS if is_statement_title(article.title) else 0.0
         is_outdated = is_overtaken(article, articles) or _has_outdated_toll(article, articles)
@@ -366,7 +369,7 @@ def order_leads(articles: Sequence[CandidateArticle], centrality: Mapping[str, f
             bool(find_penalties(article)) or is_outdated,
             not article.own,
             not article.primary,
-            -round(centrality[article.url] + later + summary_bonus - statement_malus, 6),
+            -round(centrality[article.url] + later + tells_toll + summary_bonus - statement_malus, 6),
             article.dated_at,
             article.url,
         )

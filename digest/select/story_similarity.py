@@ -1,6 +1,5 @@
 """Similarity of stories, and a story's related earlier articles."""
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
@@ -38,10 +37,8 @@ class StorySimilarity:
     def centroid(self, story: Story) -> text_similarity.WordVector:
         """Return the centroid of a story's articles as a vector of length 1."""
         if story.lead.url not in self._centroids:
-            total = text_similarity.sum_vectors(self.article_vector(a) for a in story.members[:_MAX_CENTROID_ARTICLES])
-            length = math.sqrt(math.fsum(w * w for w in total.values())) or 1.0
-            centroid = {word: weight / length for word, weight in total.items()}
-            self._centroids[story.lead.url] = centroid
+            vectors = map(self.article_vector, story.members[:_MAX_CENTROID_ARTICLES])
+            self._centroids[story.lead.url] = text_similarity.find_centroid(vectors)
         return self._centroids[story.lead.url]
 
     def title_words(self, article: CandidateArticle) -> frozenset[str]:

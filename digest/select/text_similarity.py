@@ -199,6 +199,13 @@ def sum_vectors(vectors: Iterable[WordVector]) -> WordVector:
     return total
 
 
+def find_centroid(vectors: Iterable[WordVector]) -> WordVector:
+    """Return the sum of vectors, scaled to length 1, so that closeness to it doesn't depend on their number."""
+    total = sum_vectors(vectors)
+    length = math.sqrt(math.fsum([w * w for w in total.values()])) or 1.0
+    return {word: weight / length for word, weight in total.items()}
+
+
 def distinct_words(*texts: str) -> frozenset[str]:
     """Return the distinct significant words of the texts."""
     return frozenset(chain.from_iterable(map(significant_words, texts)))

@@ -40,6 +40,7 @@ def lead(*articles: CandidateArticle, near: dict[str, float] | None = None) -> C
         "Hurricane Nadia: what we know so far",
         "Here\u2019s what Hurricane Nadia did to Florida",
         "Why did Hurricane Nadia grow so fast?",
+        "Is the warm sea feeding Hurricane Nadia?",
         "Hurricane Nadia, explained",
         "Opinion: Hurricane Nadia was no surprise",
         "Hurricane Nadia to hit Florida as Category 3",
@@ -94,6 +95,17 @@ def test_of_equally_central_reports_the_later_half_and_the_fuller_one_leads() ->
     assert lead(bare, late) is late
 
 
+def test_a_story_of_one_day_has_no_later_half() -> None:
+    early, late = article("Nadia reaches land", hours=20), article("Nadia reaches the land", hours=3)
+    assert lead(early, late) is early
+
+
+def test_a_report_of_the_highest_death_toll_leads_before_a_slightly_more_central_one() -> None:
+    toll, calls = article("Nadia's six dead are buried", hours=4), article("Police release calls about Nadia", hours=3)
+    assert lead(toll, calls, near={calls.title: 0.55}) is toll
+    assert lead(toll, calls, near={calls.title: 0.6}) is calls
+
+
 def test_what_happened_leads_before_what_somebody_said_of_it() -> None:
     said, done = article("Governor says that Nadia was the worst"), article("Nadia cuts the power of two towns")
     assert lead(said, done, near={said.title: 0.55}) is done
@@ -102,6 +114,14 @@ def test_what_happened_leads_before_what_somebody_said_of_it() -> None:
 def test_a_far_more_central_report_leads_before_a_later_one() -> None:
     early, late = article("Nadia reaches land", hours=30), article("Insurers count Nadia", hours=3)
     assert lead(early, late, near={early.title: 0.9, late.title: 0.5}) is early
+
+
+@pytest.mark.parametrize("reports", [2, 40])
+def test_a_later_report_leads_before_a_slightly_more_central_one_in_a_story_of_any_size(reports: int) -> None:
+    early, late = article("Nadia reaches land", hours=30), article("Governor counts Nadia's damage", hours=3)
+    vectors: list[WordVector] = [{"nadia": 1.0}, {"nadia": 0.95}, *([{"nadia": 1.0}] * (reports - 2))]
+    more = [article(f"Nadia floods road {n}", hours=29, summary="") for n in range(reports - 2)]
+    assert build_story([early, late, *more], vectors).lead is late
 
 
 # --- each publisher's page below the lead ----------------------------------------------------------------------

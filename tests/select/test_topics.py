@@ -54,6 +54,8 @@ def article(title: str, summary: str = "", *, publisher: str = "Alpha") -> Candi
         ("Clerk jailed for spying for Russia", "Intelligence"),
         ("Threats to election officials rise", "Homeland security policy"),
         ("Van plowed into parade crowd", "Counterterrorism"),
+        ("764 extremist group member jailed over child sexual abuse material", "Counterterrorism"),
+        ("Leader of 764 network admits exploiting children", "Counterterrorism"),
         ("Computer outage grounds airlines", "Critical infrastructure"),
         ("Fires on the hills: 900 hectares burned", "Disaster response"),
         ("Two jets collide on runway at county airport", "Aviation security"),

@@ -10,6 +10,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 import idna
 
 MAX_URL_CHARACTERS = 2_000
+MIN_ABBREVIATION_LENGTH = 3  # letters of a name that abbreviates a host
 _NAME_SEPARATORS = " ,:;|-\u2013\u2014()[]"
 
 _TRACKING_NAMES = """
@@ -150,6 +151,7 @@ def find_publisher_name(title: str, pages: Iterable[str]) -> str:
 
     For example, "NBC News World" gives "NBC News", so that all sections of a site have the same
     publisher. The name may begin with "the", end with "News", or contain a subdomain.
+    Without one, a word in capitals that the host begins with is the name ("NYT" of "NYT World" at nytimes.com).
 
     Args:
         title: the feed's title.
@@ -170,7 +172,12 @@ def find_publisher_name(title: str, pages: Iterable[str]) -> str:
         for part in longest_first
         if all(map(_spell_name, part)) and _spell_name(part).removeprefix("the") in spellings
     )
-    return " ".join(next(named, words)).strip(_NAME_SEPARATORS)
+    abbreviations = ([word] for word in words if not title.isupper() and _is_abbreviation(word, site))
+    return " ".join(next(chain(named, abbreviations), words)).strip(_NAME_SEPARATORS)
+
+
+def _is_abbreviation(word: str, site: str) -> bool:
+    return len(word) >= MIN_ABBREVIATION_LENGTH and word.isupper() and site.startswith(word.casefold())
 
 
 def _spell_name(words: Iterable[str]) -> str:
