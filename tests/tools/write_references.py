@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
 _CODE = re.compile(
     rf"""{QUOTED_CODE.pattern}"""
-    r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|timedatectl)\ [\w -]+(?=\.|$))"""
+    r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|chown|timedatectl)\ [\w :-]+(?=\.|$))"""
 )
 # Described once, in the head.
 _COMMON = re.compile(
@@ -36,15 +36,15 @@ Many commands have `--json`, which prints the result as JSON, and `--yes`, which
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation without changing anything. Fix each **error**, check each **warning**, and run the command again,
-because some problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names
-never change, so scripts can use them (`--json`).
+`digest doctor` checks an installation without changing it. Fix each **error**, review each **warning**, and run it again, because some
+problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names never change, so scripts
+can use them (`--json`).
 
-`--online` also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change
-sooner, add `--name-server` with the zone's own name server.
+With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
+add `--name-server` with the zone's own name server.
 
-`digest doctor received.eml` checks an email that you received and saved with all headers (`received-…`). Add your mailbox
-provider's name (`--trust mx.google.com`), because Authentication-Results headers can be forged.
+To check an email that you received, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
+provider's name, because headers can be forged. These checks are named `received-…`.
 
 Each entry says what a passed check means, then how to fix a failed one.
 """
