@@ -26,12 +26,14 @@ _COMMON = re.compile(
 _COMMANDS_HEAD = """\
 # Commands
 
-For examples and exit codes, run `digest COMMAND --help`. `digest --settings FILE` names the settings file (default:
-`DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team member. The exit code is 0 for success, 1 for a
-refusal or a negative result, and 2 for a usage error or a problem you can fix. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+For examples and exit codes, run `digest COMMAND --help`. In general, 0 means done, 1 means refused or unfinished, or that a check found
+errors, and 2 means wrong usage or a problem to fix first.
 
-Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require
-`--reason TEXT` for the ledger or the audit log. Don't include names or email addresses.
+`digest --settings FILE` names the settings file (default: `DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team
+member. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+
+Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require `--reason TEXT` for the
+ledger or the audit log. Don't include names or email addresses.
 """
 _DOCTOR_HEAD = """\
 # Doctor checks

@@ -956,7 +956,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
     "the database is damaged": Fault(
-        overwrite_database_pages, "database", "newer than the backup is lost", restore_backup
+        overwrite_database_pages, "database", "lose everything newer", restore_backup
     ),
     "a row of the audit log was changed": Fault(
         forge_audit, "audit-log", "newer than the backup is lost", restore_backup
@@ -1082,7 +1082,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
             lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
         "changed-deliveries",
-        "ask for another link",
+        "request other emails again",
         let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
@@ -1294,7 +1294,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the mail server's log can't be read": Fault(
         lose_mail_log,
         "mail-log",
-        "install its unit file",
+        "install the unit file",
         outside(overwrite(LOG_STATE_KEY, {"trouble": ""})),
     ),
     "a heartbeat isn't taken": Fault(
