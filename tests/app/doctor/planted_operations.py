@@ -955,12 +955,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
-    "the database is damaged": Fault(
-        overwrite_database_pages, "database", "lose everything newer", restore_backup
-    ),
-    "a row of the audit log was changed": Fault(
-        forge_audit, "audit-log", "newer than the backup is lost", restore_backup
-    ),
+    "the database is damaged": Fault(overwrite_database_pages, "database", "lose everything newer", restore_backup),
+    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "lose everything newer", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
@@ -1086,7 +1082,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
-        back_up_first(publish_unapproved), "public-editions", "newer than the backup is lost", restore_backup
+        back_up_first(publish_unapproved), "public-editions", "lose everything newer", restore_backup
     ),
     "a draft was changed in the database": Fault(
         change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft

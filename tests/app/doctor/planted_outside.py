@@ -364,7 +364,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "the web server is stopped": (stop_web_server, "site-address", "Start the web server"),
     "the site's certificate ends": (end_certificate("site", 14), "site-certificate", "certbot renew"),
-    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Have the proxy"),
+    "the metrics are open": (
+        answer("GET /metrics", "200 OK", body="digest_people 3"),
+        "site-sign-in",
+        "Have the proxy",
+    ),
     "the desk is open": (
         answer("GET /desk/", "200 OK", body="Desk"),
         "site-sign-in",
