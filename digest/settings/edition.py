@@ -15,10 +15,7 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 
 
 class SectionSettings(values.SettingsTable, title="Sections"):
-    """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list.
-
-    The default is Featured, Most read, Topics, Products, Events, and Opportunities.
-    """
+    """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list."""
 
     affected_area: ClassVar = AffectedArea.NONE
 
@@ -206,7 +203,6 @@ class SelectionSettings(values.SettingsTable):
     official_places: int = file_only_setting(
         2,
         "Places in each Topics section reserved for official actions that few publishers reported.",
-        "Advisories, rules, sanctions, charges, and declarations compete without points for coverage.",
         ge=0,
     )
     minimum_reads: int = file_only_setting(10, "Stories with fewer page views aren't listed under Most read.", ge=1)

@@ -24,7 +24,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
     site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
-        "https://hls.today/", "Website", "The URL that emails and pages link to."
+        "https://hls.today/", "Website", "Emails and pages link to it."
     )
     about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "

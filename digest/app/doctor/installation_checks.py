@@ -97,7 +97,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "database",
-    "Check DIGEST_DATABASE_URL and the database server. To update the schema, run 'digest upgrade'.",
+    "Check DIGEST_DATABASE_URL and the database server, or run 'digest upgrade' to update the schema.",
 )
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
     """The database works and has this version's schema, and other users can't write to it."""

@@ -258,7 +258,7 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check(
     "stuck-job",
-    "Search the log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
+    "Search the log (journalctl -u digest) for the job's name.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
     """Every job that started has finished."""
@@ -279,7 +279,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
             yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
 
 
-@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest). The step is retried every night.")
+@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest).")
 def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
     """Every step of last night's maintenance finished."""
     query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
