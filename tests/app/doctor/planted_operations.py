@@ -1137,7 +1137,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
         "nightly-steps",
-        "retried every night",
+        "Find the error in the log",
         outside(lambda w: w.add(slot("nightly", NOW - HOUR, outcome="sealed; pruned"))),
     ),
     "the ledger is not sealed": Fault(leave_unsealed, "seals", "digest serve", follow("--seal-now")),
