@@ -141,7 +141,7 @@ def score_readership(story: StoryMeasures) -> TermShare | None:
     "editorial",
     weight=0.20,
     bounds=NOT_NEGATIVE,
-    words="Whether your site pinned or featured the story, or an official source published it.",
+    words="A pin or feature on your site, or half as much for an official source.",
 )
 def score_editorial_choice(story: StoryMeasures) -> TermShare:
     """Return 1 for a story that an editor pinned or featured.
@@ -177,7 +177,7 @@ def score_freshness(story: StoryMeasures) -> TermShare:
     "proximity",
     weight=0.15,
     bounds=NOT_NEGATIVE,
-    words="The share of the story's articles that name the home country or one of its agencies; a place there counts half.",
+    words="The share of the story's articles that name the home country or its agencies. Places there count half.",
 )
 def score_home_proximity(story: StoryMeasures) -> TermShare:
     """Return the share of a story's articles that are about the home country.

@@ -48,7 +48,12 @@ The week:
   digest send current
 To try everything with sample data first: digest demo
 
-Exit codes: 0 done, 1 refused or negative result, 2 usage error or a problem you can fix. Each command lists its own.""",
+\b
+Exit codes:
+  0  done
+  1  refused or unfinished, or a check found errors
+  2  wrong usage, or a problem to fix first
+For a command's own codes, run: digest COMMAND --help""",
 )
 @click.version_option(__version__, prog_name="digest")
 @context_options

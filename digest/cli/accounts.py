@@ -54,7 +54,7 @@ role_option = click.option(
 @click.option("--name", default="", help="Name shown to the team.")
 @pass_command_context
 def add_member(context: CommandContext, address: Address, role: StaffRole, name: str) -> None:
-    """Add EMAIL to the team and email an invitation, whose link verifies the address and signs the person in."""
+    """Add EMAIL to the team, and email an invitation."""
     with prefix_refusals("Not added"):
         member = context.act(staff_actions.add_staff_member, address, role, name=name, now=context.now())
     click.echo(f"Added team member {member.id} ({role}). {_LINK_MESSAGE}")
@@ -87,7 +87,7 @@ def print_sign_in_link(context: CommandContext, address: Address) -> None:
 @email_argument
 @pass_command_context
 def reset_member_sign_in(context: CommandContext, address: Address) -> None:
-    """Delete the passkeys, password, app, and recovery codes of EMAIL, end all sessions, and print a sign-in link."""
+    """Delete the passkeys, password, app, and codes of EMAIL, sign them out, and print a sign-in link."""
     with prefix_refusals("Not reset"):
         member = context.act(staff_actions.reset_staff_sign_in, address, now=context.now())
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())
@@ -126,7 +126,7 @@ def _describe_staff(context: CommandContext, members: Sequence[StaffMember]) -> 
 @email_argument
 @pass_command_context
 def remove(context: CommandContext, address: Address) -> None:
-    """Remove EMAIL from the team and sign them out everywhere. Their address is deleted, but the audit log keeps their name and number."""
+    """Remove EMAIL from the team and sign them out. The audit log keeps their name and number."""
     member = context.act(staff_actions.remove_staff_member, address, now=context.now())
     click.echo(f"Removed team member {member.id}.")
 
@@ -135,7 +135,7 @@ def remove(context: CommandContext, address: Address) -> None:
 @email_argument
 @pass_command_context
 def verify(context: CommandContext, address: Address) -> None:
-    """Send EMAIL a new verification link. Earlier links stop working."""
+    """Send EMAIL a new verification link."""
     with prefix_refusals("No email sent"):
         context.act(staff_actions.send_address_verification_link, address, now=context.now())
     click.echo(_LINK_MESSAGE)

@@ -38,7 +38,7 @@ Exit codes: 0 shown.""",
 @json_option("Print the editions as JSON.")
 @pass_command_context
 def list_releases(context: CommandContext, count: int, as_json: bool) -> None:
-    """List the next editions with their draft times, reminders, and deadlines, in the publication's time zone."""
+    """List the next editions with their draft times, reminders, and deadlines."""
     entries = calendar_actions.read_calendar(context.installation, now=context.now(), count=count)
     release_rows = [_entry_as_json(entry) for entry in entries]
     print_result(release_rows, [_make_calendar_table(context, entries)], as_json=as_json)
@@ -91,7 +91,7 @@ Exit codes: 0 moved, 1 not possible."""
 @click.argument("to")
 @pass_command_context
 def move(context: CommandContext, release: str, to: str) -> None:
-    """Move an edition by at most seven days, and not past another edition."""
+    """Move an edition by at most seven days, but not past another."""
     day, clock = _read_local_moment(to)
     new_release = calendar_actions.move_release(
         context.installation, _find_moment(context, release), day, clock, actor=context.actor, now=context.now()

@@ -31,7 +31,7 @@ EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 @click.group(epilog="\b\nExample:\n  digest evaluate stories gold.json feeds/")
 def evaluate() -> None:
-    """Score story selection against hand-made labels, so you can measure a change in weights."""
+    """Score story selection against hand-made labels."""
 
 
 @evaluate.command(

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from subscribers.errors import ApplicationError
 
-RESTORE_LOSSES = "Everything newer than the backup is lost, except for unsubscribes."
+RESTORE_LOSSES = "You lose everything newer, except unsubscribes."
 _FULL_DISK_CODES = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 # SQLite's primary result codes for problems with a disk, with permissions, or with a lock
 # (https://www.sqlite.org/rescode.html).

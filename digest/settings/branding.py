@@ -128,10 +128,9 @@ class HeaderImage(values.SettingsTable):
 
 
 class BrandingSettings(values.SettingsTable, title="Branding"):
-    """Your own colors and fonts, in emails, their web copies, and subscribers' pages. Unreadable colors are rejected.
+    """Colors, fonts, and images of emails and public pages. Unreadable colors are rejected.
 
-    For layout, sizes, or order, use [custom templates](templates.md). Text needs a contrast of 4.5 on the page and in
-    panels (WCAG 2.2, 1.4.3). Errors name the nearest readable color.
+    Text needs a contrast of 4.5 (WCAG 2.2, 1.4.3). For the layout, use [custom templates](templates.md).
     """
 
     affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
@@ -143,17 +142,17 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
-        "A dark one is also used on light screens, with the colors for dark screens. With a light one, dark screens use #12161C.",
+        "A dark one is used on all screens, with the colors for dark screens. With a light one, dark screens use #12161C.",
     )
     tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
     tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
-    accent: Color = setting("#0B4F8A", "Links and buttons", "Also for the lines under headlines.")
+    accent: Color = setting("#0B4F8A", "Links and buttons", "Also the lines under headlines.")
     accent_dark: Color = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on a dark page.")
     label: Color = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
         "Its hue must differ from that of links by 30 degrees or more.",
-        "Also for the dot in the publication's name.",
+        "Also the dot in the publication's name.",
     )
     label_dark: Color = setting(
         "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
@@ -174,7 +173,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "serif",
         "Headlines",
         "Also for the intro.",
-        "`sans` is the font of the text, unless that's Georgia.",
+        "`sans` is the text's font, unless that's Georgia.",
         choices={"serif": "With serifs", "sans": "Without serifs"},
     )
     button: Literal["rounded", "square", "pill"] = setting(
@@ -187,14 +186,14 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     bar_color: Literal["ink", "accent"] = setting(
         "ink",
         "Color of the top line",
-        "The same as text, or as links.",
+        "The color of text or of links.",
         choices={"ink": "Same as text", "accent": "Same as links"},
     )
     logo: LogoName = setting(
         "",
         "Logo",
         "A stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores one. Redraft editions to show it.",
+        "[`digest media add`](commands.md#digest-media-add) stores one.",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
     logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)
@@ -202,7 +201,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Header image",
         "A stored image above the masthead. Leave empty for none.",
-        "It must not contain words. [`digest media add --header`](commands.md#digest-media-add) stores one.",
+        "It must not contain words.",
     )
 
     @model_validator(mode="after")

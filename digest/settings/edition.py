@@ -15,25 +15,22 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 
 
 class SectionSettings(values.SettingsTable, title="Sections"):
-    """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list.
-
-    The default is Featured, Most read, Topics, Products, Events, and Opportunities.
-    """
+    """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list."""
 
     affected_area: ClassVar = AffectedArea.NONE
 
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_only_setting(
-        ..., "Identifies the section. Use lowercase letters, digits, and hyphens."
+        ..., "Lowercase letters, digits, and hyphens."
     )
     # The email about changed preferences lists section titles.
     title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading that subscribers see.")
-    kind: SectionKindName = file_only_setting(..., "The type of content. Use `stories` for custom sections.")
+    kind: SectionKindName = file_only_setting(..., "`stories` is for your own sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
     most: int = file_only_setting(5, "Maximum entries.", ge=1, le=40)
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
     refill: Literal["next", "none"] = file_only_setting(
         "next",
-        "With `next`, the next proposed story replaces one that an editor removes.",
+        "With `next`, the next story by score replaces one that an editor removes.",
         "Sections that still have `most` stories aren't refilled.",
     )
 
@@ -107,8 +104,8 @@ class SourceSettings(values.SettingsTable):
     name: values.SingleLine = file_only_setting(..., "The source's name, shown to editors.")
     publisher: values.SingleLine = file_only_setting(
         ...,
-        "The publisher shown in emails, counted once per story.",
-        "In feeds of many sites, each article has its own.",
+        "Shown in emails, and counted once per story.",
+        "In feeds of many sites, each article has its own publisher.",
     )
     section: SourceSectionName = file_only_setting("news", "The kind of content.")
     weight: float = file_only_setting(1.0, "Added to the score of each story from this source.", ge=0.0, le=3.0)
@@ -117,24 +114,21 @@ class SourceSettings(values.SettingsTable):
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Emails can have images that are your `own`, `licensed`, or `credited` to a US agency.",
-        "For `credited`, the displayed credit must name an agency or the publisher as the maker. "
-        "Seals and logos are never emailed.",
+        "For `credited`, the credit must name an agency or the publisher as the maker. Seals and logos are never emailed.",
     )
     paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to your topics.")
     default_topic: str = file_only_setting(
         "",
-        "The topic of articles that don't match another.",
-        "Unless the source is official or your own, they must contain one of its keywords.",
+        "The topic of articles that match no other.",
+        "Unless the source is official or your own, they need one of its keywords.",
         max_length=100,
     )
-    license: values.SingleLine = file_only_setting(
-        "", "A note for editors on using its texts and images.", max_length=200
-    )
+    license: values.SingleLine = file_only_setting("", "A note for editors.", max_length=200)
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
         "The last day when its URL worked, such as 2026-08-09.",
-        "`digest doctor --online` shows it if the source stops answering.",
+        "`digest doctor --online` shows it if the source fails.",
     )
 
 
@@ -148,9 +142,9 @@ class RankingWeights(
         },
     )
 ):
-    """Weights of the terms in a story's score. If a term is unknown, the others count for more.
+    """Weights of the terms in a story's score. They don't have to add up to 1.
 
-    The weights don't have to add up to 1.
+    If a term is unknown, the others count for more.
     """
 
     affected_area: ClassVar = AffectedArea.NONE
@@ -200,7 +194,7 @@ Capitol Police
 
 
 class SelectionSettings(values.SettingsTable):
-    """Rules for grouping, ranking, and selecting stories. `digest draft --explain` shows the effect of each value."""
+    """Rules for grouping, ranking, and selecting stories. `digest draft --explain` shows their effect."""
 
     affected_area: ClassVar = AffectedArea.NONE
 
@@ -215,15 +209,14 @@ class SelectionSettings(values.SettingsTable):
     official_places: int = file_only_setting(
         2,
         "Places in each Topics section reserved for official actions that few publishers reported.",
-        "Advisories, rules, sanctions, charges, and declarations compete without points for coverage.",
         ge=0,
     )
     minimum_reads: int = file_only_setting(10, "Stories with fewer page views aren't listed under Most read.", ge=1)
     minimum: int = file_only_setting(4, "An edition with fewer stories is incomplete (`held`) and isn't sent.", ge=1)
     repeat_editions: int = file_only_setting(
         4,
-        "Past editions checked for repeats.",
-        "Their articles aren't repeated. Their stories return only if there's news.",
+        "Past editions whose articles aren't repeated.",
+        "Their stories return only with news.",
         ge=0,
     )
     variety: float = file_only_setting(  # the lambda of MMR (maximal marginal relevance)
@@ -231,7 +224,7 @@ class SelectionSettings(values.SettingsTable):
     )
     home_country: str = file_only_setting(
         "US",
-        "The ISO 3166 code of the country whose news ranks first.",
+        "The country whose news ranks first (ISO 3166).",
         "Its name, states, and cities are recognized.",
         pattern=r"^[A-Z]{2}$",
     )
@@ -241,7 +234,7 @@ class SelectionSettings(values.SettingsTable):
         "Your list replaces the default one.",
     )
     borderless_topics: list[str] = file_only_setting(
-        ["Cybersecurity"], "Topics that concern the home country, wherever the news happens."
+        ["Cybersecurity"], "Topics that concern the home country wherever the news happens."
     )
     local_topics: list[str] = file_only_setting(
         ["Law enforcement", "Fire service"],
@@ -251,7 +244,7 @@ class SelectionSettings(values.SettingsTable):
     topics: dict[str, list[str]] = file_only_setting(
         {},
         'Maps topics to words and phrases, such as `{ "Ports" = ["port", "a phrase"] }`. Leave empty for the built-in list.',
-        "In `cyber*`, `*` stands for any ending. `exploited, exploiting + flaw, bug` needs a word from each side of `+`.",
+        "`cyber*` has any ending. `exploited, exploiting + flaw, bug` needs a word from each side of `+`.",
     )
     pins: list[str] = file_only_setting([], "URLs of articles that must be included.")
     bans: list[str] = file_only_setting([], "URLs of articles that must be excluded.")

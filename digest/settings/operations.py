@@ -14,7 +14,7 @@ _NO_LIMIT = "Use 0 for no limit."
 
 
 class UsageLimitSettings(values.SettingsTable, title="Limits"):
-    """Limits on what others can make the installation do, and on how fast editions are sent."""
+    """Limits on sending, sign-ups, messages to the editors, and downloads."""
 
     affected_area: ClassVar = AffectedArea.LIMITS
 
@@ -22,7 +22,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         0.0,
         "Messages per second",
         _NO_LIMIT,
-        "All processes share the limit. Transactional emails count but don't wait.",
+        "All processes together. Transactional emails count but don't wait.",
         ge=0,
         le=100_000,
     )
@@ -30,12 +30,12 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     warm_up: list[Annotated[int, Field(ge=1)]] = setting(
         [],
         "A new sender's first days",
-        "The maximum for each day, such as 500, 1000, 2000.",
+        "The limit for each day, such as 500, 1000, 2000.",
     )
     domains_per_hour: dict[Annotated[str, AfterValidator(values.check_domain)], Annotated[int, Field(ge=1)]] = setting(
         {},
         "Messages per hour to one domain",
-        "Messages are spread evenly. Domains with the same mail servers share a limit.",
+        "Domains with the same mail servers share a limit.",
         'For example: `{ "gmail.com" = 6000 }`.',
     )
     signups_per_network: int = setting(
@@ -47,7 +47,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     signups_per_domain: int = setting(
         40,
         "Sign-ups in 7 days for one domain",
-        "Any more are rejected. Large mailbox providers have no limit.",
+        "Any more are rejected, except for large mailbox providers.",
         "Subdomains count with their registered domain.",
         ge=1,
     )
@@ -129,21 +129,19 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
     complaints_share: float = file_only_setting(  # Gmail asks senders to stay below this share
-        0.001, "Share of accepted messages with complaints.", ge=0, le=1
+        0.001, "Their share of accepted messages.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Their share of attempted messages.", ge=0, le=1)
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_only_setting(
-        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
-    )
+    policy_refusals_share: float = file_only_setting(0.01, "Their share of attempted messages.", ge=0, le=1)
     list_drift: float = file_only_setting(
         0.25, "Maximum change in list size between editions. Use 0 for no limit.", ge=0
     )
     list_drift_people: int = file_only_setting(100, "Smaller changes are always allowed.", ge=1)
     canary_minutes: int = file_only_setting(
         15,
-        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to send all of them immediately.",
+        "Minutes to watch the first few hundred messages before sending the rest. Use 0 to skip this.",
         ge=0,
         le=24 * 60,
     )
@@ -208,7 +206,7 @@ class RetentionSettings(values.SettingsTable):
 
 
 class BackupSettings(values.SettingsTable, title="Backups"):
-    """Scheduled backups, encrypted with `DIGEST_BACKUP_PASSPHRASE` and proven by restoring them.
+    """Scheduled backups, encrypted with `DIGEST_BACKUP_PASSPHRASE` and verified by restoring them.
 
     See [how to back up](maintenance.md#backups).
     """
@@ -221,11 +219,9 @@ class BackupSettings(values.SettingsTable, title="Backups"):
         "An absolute path on another disk, such as /backups/digest. Leave empty for no backups.",
     )
     copied: bool = file_only_setting(
-        False, "A program copies the backups to another machine, so they may be on this disk."
+        False, "Backups may be on this disk, because a program copies them to another machine."
     )
-    at: list[values.RuleText] = setting(
-        ["daily 02:30"], "Back up", "When backups are made.", "Use the format of `[schedule]`."
-    )
+    at: list[values.RuleText] = setting(["daily 02:30"], "Back up", "As in `[schedule]`.")
     daily: int = setting(7, "Daily backups to keep", "The newest of each day.", ge=1, le=366)
     weekly: int = setting(4, "Weekly backups to keep", "The newest of each week.", ge=0, le=520)
     monthly: int = setting(
@@ -271,10 +267,10 @@ def check_dkim_record(text: str) -> str:
 
 
 class RelaySettings(values.SettingsTable):
-    """Your own mail server. Its log shows the result of messages that it accepted, and it can sign them.
+    """Your own mail server.
 
-    See [following the mail server's log](bounces.md#following-the-mail-servers-log) and
-    [letting the mail server sign](operating.md#let-the-mail-server-sign).
+    Its log shows the result of messages that it accepted ([how to follow it](bounces.md#following-the-mail-servers-log)),
+    and it can [sign them](operating.md#let-the-mail-server-sign).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS
@@ -282,12 +278,11 @@ class RelaySettings(values.SettingsTable):
     log: Annotated[str, AfterValidator(_check_log)] = file_only_setting(
         "",
         "The log to follow: `journal` (systemd) or a file such as /var/log/mail.log. Leave empty for none.",
-        "The service must be able to read it.",
     )
     dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
         "",
         "If your mail server signs all email, its key's DNS name, such as mail._domainkey.news.example.org.",
-        "Then, email isn't signed here.",
+        "Then email isn't signed here.",
     )
 
     @property
@@ -297,9 +292,9 @@ class RelaySettings(values.SettingsTable):
 
 
 class BounceMailboxSettings(values.SettingsTable):
-    """The IMAP mailbox that receives bounces, complaints, and, if you like, replies; it's read every minute.
+    """The IMAP mailbox for bounces, complaints, and, if you like, replies.
 
-    It requires `sender.bounce_domain`, whose addresses also take unsubscribe requests. Other messages stay there.
+    It requires `sender.bounce_domain`. See [how to set it up](bounces.md#with-a-mail-server).
     """
 
     affected_area: ClassVar = AffectedArea.ALERTS

@@ -27,7 +27,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
     site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
-        "https://hls.today/", "Website", "The URL that emails and pages link to."
+        "https://hls.today/", "Website", "Emails and pages link to it."
     )
     about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
@@ -41,14 +41,14 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
         "",
         "Intro",
-        "The intro of each new draft, in at most 60 words. Emails show up to 90 characters of it.",
-        "You can use `*emphasis*`, `**strong**`, `[links](https://…)`, and blank lines between paragraphs.",
+        "The intro of each new draft. Emails show its first sentences, up to 90 characters.",
+        "You can use `*emphasis*`, `**strong**`, `[links](https://…)`, and blank lines.",
     )
     language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
         "The subscribers' language: en, fr, or one you have a catalog for.",
-        "To add one, see [Translate](translating.md#add-a-language).",
+        "[How to add one](translating.md#add-a-language).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
         "America/New_York", "Time zone", "For settings and editors' pages."
@@ -71,7 +71,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    It's also in the welcome email and under "My data." Each consent event has the exact text that the person was shown.
+    Each consent event has the exact text that the person was shown.
     [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions.
     """
 
@@ -81,8 +81,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
-        "It depends on `publication.language` and the days in `schedule.send`. Before you send more often "
-        "than people agreed to, ask them again. Other braces aren't allowed.",
+        "That one depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
     )
 
 
@@ -90,16 +89,16 @@ OfferRule = Literal["offer", "off"]
 
 
 class PreferenceSettings(values.SettingsTable, title="Preferences"):
-    """Preferences that you can turn off. All others are always on the preferences page.
+    """Preferences that you can turn off.
 
-    Subscribers don't see a preference that's off, and their choices have no effect until it's on again.
+    Subscribers don't see a preference that's off, and their choices have no effect.
     """
 
     topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
         "offer",
         "Topics",
-        "Lets subscribers choose topics in sections that list stories by topic.",
-        "An edition has at most 64 versions. Rarer combinations get the closest one that leaves out less.",
+        "Lets subscribers leave out topics in sections that list stories by topic.",
+        "An edition has at most 64 versions. Rarer combinations get the closest one with more topics.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
@@ -107,9 +106,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who sign up with a consent text that mentions “breaking news” in the "
-        "publication's language. People you add or import must choose them. If you'll never send any, turn this "
-        "off, because the sign-up form and privacy page mention them.",
+        "They're also on for people who sign up with a consent text that mentions “breaking news” in the publication's language. That doesn't apply to people you add or import, or whose address you correct. If you'll never send any, turn this off, because the sign-up form and privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -156,8 +153,8 @@ class SenderSettings(values.SettingsTable, title="Sender"):
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",
         "Feedback-ID",
-        "5 to 15 letters, digits, hyphens, or underscores for Feedback-ID. Leave empty for none.",
-        "Gmail's Postmaster Tools count complaints by it.",
+        "5 to 15 letters, digits, hyphens, or underscores. Leave empty for none.",
+        "Gmail's Postmaster Tools report complaints by it.",
     )
 
 
@@ -172,7 +169,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
-        "To skip, move, or add editions, use `/desk/calendar` or `digest calendar`.",
+        "To skip, move, or add editions, use the calendar.",
     )
     draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
         "thu 17:30", "Draft time", "When a new edition is drafted."
@@ -181,7 +178,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         10,
         "Approve by",
         "Hours before the usual send time.",
-        "A deadline before the draft time moves to the send time.",
+        "If that's before the draft time, the deadline is the send time.",
         ge=0,
         le=168,
     )
@@ -194,9 +191,8 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
         "wait",
         "If it isn't approved by then",
-        "Applies at the deadline and the send time.",
-        "`wait` sends it once it's approved, `skip` moves its stories to the next edition, and "
-        "`send-last-approved` sends the last approved version unless it was revoked.",
+        "Applies at the deadline and again at the send time.",
+        "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last approved version unless it was revoked.",
         choices={
             "wait": "Wait until it's approved",
             "skip": "Skip the week and keep its stories for the next edition",
@@ -207,7 +203,6 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         20,
         "Check every article again",
         "Minutes before the send time. Use 0 to skip the check.",
-        "The check opens every article as a visitor would.",
         ge=0,
         le=24 * 60,
     )
@@ -250,9 +245,8 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
         1,
         "Approvers needed",
         (
-            "People other than its author who must approve each text, link, and image. If one is needed, a sole editor can "
-            "approve alone."
+            "People other than the author who must approve each text, link, and image. With one, a sole editor can approve alone."
         ),
-        "In a terminal, editors identify themselves with `--as`.",
+        "In a terminal, use `--as`.",
         choices={1: "One", 2: "Two"},
     )

@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
 _CODE = re.compile(
     rf"""{QUOTED_CODE.pattern}"""
-    r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|timedatectl)\ [\w -]+(?=\.|$))"""
+    r"""|(?P<bare>\bDIGEST_[A-Z_]+\b|(?<![\w-])--[a-z][\w-]*|(?<=:\ )(?:digest|chmod|chown|timedatectl)\ [\w :-]+(?=\.|$))"""
 )
 # Described once, in the head.
 _COMMON = re.compile(
@@ -26,25 +26,27 @@ _COMMON = re.compile(
 _COMMANDS_HEAD = """\
 # Commands
 
-For examples and exit codes, run `digest COMMAND --help`. `digest --settings FILE` names the settings file (default:
-`DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team member. The exit code is 0 for success, 1 for a
-refusal or a negative result, and 2 for a usage error or a problem you can fix. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+For examples and exit codes, run `digest COMMAND --help`. In general, 0 means done, 1 means refused or unfinished, or that a check found
+errors, and 2 means wrong usage or a problem to fix first.
 
-Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require
-`--reason TEXT` for the ledger or the audit log. Don't include names or email addresses.
+`digest --settings FILE` names the settings file (default: `DIGEST_SETTINGS`, then `./digest.toml`). `digest --as EMAIL` acts as that team
+member. `hls-scheduler [SETTINGS-FILE]` only runs scheduled jobs.
+
+Many commands have `--json`, which prints the result as JSON, and `--yes`, which skips the confirmation. Some require `--reason TEXT` for the
+ledger or the audit log. Don't include names or email addresses.
 """
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation without changing anything. Fix each **error**, check each **warning**, and run the command again,
-because some problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names
-never change, so scripts can use them (`--json`).
+`digest doctor` checks an installation without changing it. Fix each **error**, review each **warning**, and run it again, because some
+problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names never change, so scripts
+can use them (`--json`).
 
-`--online` also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change
-sooner, add `--name-server` with the zone's own name server.
+With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
+add `--name-server` with the zone's own name server.
 
-`digest doctor received.eml` checks an email that you received and saved with all headers (`received-…`). Add your mailbox
-provider's name (`--trust mx.google.com`), because Authentication-Results headers can be forged.
+To check an email that you received, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
+provider's name, because headers can be forged. These checks are named `received-…`.
 
 Each entry says what a passed check means, then how to fix a failed one.
 """

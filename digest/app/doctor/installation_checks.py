@@ -58,7 +58,7 @@ MAX_SLOT_AGE = 1_000_000  # transactions
 
 @doctor_check("import-names", "Install hls-digest in its own environment (pipx or a venv).")
 def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFindings:
-    """No other package has the same import names as hls-digest."""
+    """No other package shares hls-digest's import names."""
     owners = {name: list(distributions) for name, distributions in metadata.packages_distributions().items()}
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
     shared = [name for name in IMPORT_NAMES if len(owners_by_name[name]) > 1]
@@ -70,11 +70,11 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFind
 
 @doctor_check("home-folder", "Make the service's user own DIGEST_HOME: chown -R USER: FOLDER")
 def check_home_folder(examined: ExaminedInstallation) -> DoctorFindings:
-    """The service owns the installation's files and can write to them, and other users can't open the folders."""
+    """The service owns its files and can write to them, and others can't open its folders."""
     yield from judge_file_access(examined.settings)
 
 
-@doctor_check("key-file", "Restore the key file from its recovery copy: digest keys restore FILE")
+@doctor_check("key-file", "Restore the recovery copy: digest keys restore FILE")
 def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
     """The key file exists, belongs to the database, and is readable only by its owner."""
     installation = examined.installation
@@ -101,7 +101,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "database",
-    "Check DIGEST_DATABASE_URL and the database server. To update the schema, run 'digest upgrade'.",
+    "Check DIGEST_DATABASE_URL and the database server, or run 'digest upgrade' to update the schema.",
 )
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
     """The database works and has this version's schema, and other users can't write to it."""
@@ -143,8 +143,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 @doctor_check(
     "audit-log",
     "Compare the log with a backup and your integrity emails. If rows were changed, restore an earlier backup: "
-    f"digest restore FILE --replace. {RESTORE_LOSSES} If the key file was only missing, check the rows, then vouch for "
-    "them with 'digest keys rotate audit'.",
+    f"digest restore FILE --replace. {RESTORE_LOSSES} If only the key file was missing, vouch for the rows: digest keys rotate audit",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
@@ -161,7 +160,7 @@ def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("departure-log", "Restore left.log from a copy of the server. Backups can't be restored without it.")
 def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
-    """`left.log`, which keeps people unsubscribed after a restore, passes verification and is writable."""
+    """`left.log` passes verification and is writable."""
     installation = examined.installation
     file, folder = installation.settings.left_log, installation.settings.file.backup.folder
     log, copy = installation.unsubscribe_log, Path(folder or file.parent) / file.name
@@ -267,7 +266,7 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_a
 
 @doctor_check(
     "disk-growth",
-    "Delete old backups and outbox files, shorten the periods under [retention], or move DIGEST_HOME to a larger disk.",
+    "Delete old backups and outbox files, shorten [retention], or move DIGEST_HOME to a larger disk.",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
     """The disk won't fill up within 60 days."""
@@ -316,7 +315,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log. If the service can't read the log, change the log's group to adm, rerun 'digest setup', and install its unit file.",
+    "Check relay.log. If the service can't read the log, change its group to adm, rerun 'digest setup', and install the unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed."""

@@ -61,11 +61,11 @@ def _find_sending_host(examined: ExaminedInstallation, server: MailServer) -> st
 
 @doctor_check(
     "resolver",
-    "Check this machine's name servers (/etc/resolv.conf) and the domain's. To try a different name server, add --name-server.",
+    "Check this machine's name servers (/etc/resolv.conf) and the domain's, or try another with --name-server.",
     is_online=True,
 )
 def check_resolver(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS lookups work for the domains of the sender, the return path, and the pages."""
+    """DNS lookups work for the sender, return-path, and page domains."""
     settings, dns = examined.settings, examined.outside.dns
     host = urlsplit(settings.link_base).hostname or ""
     lookups = dict.fromkeys((_sender_domain(settings), _bounce_domain(settings)), dns.find_texts)
@@ -107,7 +107,7 @@ def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_error(f"The mail server calls itself {name or '(no name)'}, which has no IP address.")
 
 
-@doctor_check("inbound-server", "Check the [inbound] settings and DIGEST_INBOUND_PASSWORD.", is_online=True)
+@doctor_check("inbound-server", "Check [inbound] and DIGEST_INBOUND_PASSWORD.", is_online=True)
 def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     """The bounce mailbox has a trusted certificate and accepts the sign-in."""
     settings = examined.settings
@@ -122,7 +122,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     "provider-account", join_provider_remedies("provider-account"), is_online=True, message_includes_remedy=True
 )
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
-    """The provider's account accepts your key, signs with your domain, and doesn't track opens or clicks."""
+    """The provider accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
     account = provider_in_use(settings).account
     if account is not None:
@@ -361,11 +361,11 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
 
 @doctor_check(
     "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use that domain or a subdomain for bounces.",
+    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain for bounces.",
     is_online=True,
 )
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domain of the signature or the return path is aligned with the From header's (DMARC)."""
+    """The signature's or return path's domain is aligned with the From domain (DMARC)."""
     settings, dns = examined.settings, examined.outside.dns
     if provider_in_use(settings).mail_server is None:
         return
@@ -408,7 +408,7 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
-    """The domains of the sender, the reply address, and the return path have mail servers."""
+    """The sender, reply, and return-path domains have mail servers."""
     settings, dns = examined.settings, examined.outside.dns
     domains = dict.fromkeys(
         (_sender_domain(settings), settings.file.sender.reply_to.rpartition("@")[2].lower(), _bounce_domain(settings))
@@ -451,7 +451,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the IP address's provider to set its PTR record to the mail server's name. That name must resolve to the IP address.",
+    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to that IP address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:

@@ -107,7 +107,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
 
 @doctor_check(
     "access-rows",
-    "Find out what changed the database. Delete the rows, which are ignored ('digest keys rotate access'), then add missing team members: digest staff add EMAIL",
+    "Find out what changed the database. Run 'digest keys rotate access', which deletes invalid rows, and add missing team members: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
     """Access rows, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
@@ -154,7 +154,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. To list and acknowledge an edition's changed deliveries, run 'digest refused EDITION'. People can ask for another link or confirmation.",
+    "Find out what changed the database. The emails weren't sent. Acknowledge an edition's with 'digest refused EDITION'. People can request other emails again.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Deliveries in the last 30 days match the people and purposes they were planned for."""
@@ -179,7 +179,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If the settings and the program haven't changed since the draft was made, find out what changed the database.",
+    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If neither the settings nor the program changed, find out what changed the database.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
     """Upcoming drafts match their stories, edits, and settings."""
@@ -242,7 +242,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "coming-steps",
-    "Check the calendar ('digest calendar list'), and restore skipped editions ('digest calendar restore RELEASE').",
+    "Check 'digest calendar list', and restore skipped editions with 'digest calendar restore RELEASE'.",
 )
 def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindings:
     """An edition is scheduled in the next two weeks."""
@@ -258,10 +258,10 @@ def check_edition_scheduled_soon(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check(
     "stuck-job",
-    "Search the log (journalctl -u digest) for the job's name. The job is retried until it succeeds.",
+    "Search the log (journalctl -u digest) for the job's name.",
 )
 def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
-    """Every job that started has finished, if only in a later run."""
+    """Every job that started has finished."""
     later = aliased(ScheduleSlot)
     is_made_up_for = exists().where(
         later.job == ScheduleSlot.job, later.at > ScheduleSlot.at, later.done_at.is_not(None)
@@ -279,7 +279,7 @@ def check_unfinished_jobs(examined: ExaminedInstallation) -> DoctorFindings:
             yield report_error(f"The job {slot.job}, due {slot.at:%Y-%m-%d %H:%M} UTC, started but didn't finish{why}.")
 
 
-@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest). The step is retried every night.")
+@doctor_check("nightly-steps", "Find the error in the log (journalctl -u digest).")
 def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
     """Every step of last night's maintenance finished."""
     query = select(ScheduleSlot).where(ScheduleSlot.job == NIGHTLY_JOB, ScheduleSlot.done_at.is_not(None))
@@ -292,10 +292,10 @@ def check_nightly_steps(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "seals",
-    "Start 'digest serve' or hls-scheduler, which seals the consent ledger nightly. To seal it now, run 'digest subscribers verify --seal-now'.",
+    "Start 'digest serve' or hls-scheduler, which seals them nightly, or run 'digest subscribers verify --seal-now'.",
 )
 def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindings:
-    """Events in the consent ledger are sealed within two days."""
+    """Consent events are sealed within two days."""
     with examined.read() as session:
         last = session.scalar(select(Seal).order_by(Seal.id.desc()).limit(1))
         unsealed = ConsentEvent.id > (last.through if last else 0)
@@ -310,7 +310,7 @@ def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindin
 
 @doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
-    """If there are subscribers, there's a backup from the last week."""
+    """There's a backup from the last week."""
     with examined.read() as session:
         if explain_missing_backup(session, examined.settings.file, examined.now):
             return
@@ -370,10 +370,10 @@ def find_disk(path: Path) -> int:
 
 @doctor_check(
     "waiting-mail",
-    "Start 'digest serve'. If it's already running, look in its log (journalctl -u digest) for the cause.",
+    "Start 'digest serve'. If it's running, find the cause in its log (journalctl -u digest).",
 )
 def check_overdue_emails(examined: ExaminedInstallation) -> DoctorFindings:
-    """Transactional emails are sent within an hour, and the mail server can be reached."""
+    """Transactional emails are sent within an hour."""
     is_waiting = (Delivery.state == DeliveryState.WAITING, Delivery.purpose.not_like("edition:%"))
     late = Delivery.next_try_at < examined.now - MAX_WAIT
     # An email is postponed without counting a try only if the server can't be reached or refuses
@@ -420,7 +420,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve these messages under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices' (see 'digest uncertain --help').",
+    "Resolve them under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -444,7 +444,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
 
 @doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which read and remove the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
-    """No run that was killed left its run file behind."""
+    """No killed process left a run file behind."""
     settings = examined.settings
     for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
         yield report_warning(f"A run ended unexpectedly and left behind {file}.")
@@ -452,7 +452,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "choices",
-    "Ask each subscriber ('digest subscribers show NUMBER') to choose again at /preferences, including any pause.",
+    "Ask each subscriber ('digest subscribers show NUMBER') to choose again at /preferences.",
 )
 def check_stored_preferences(examined: ExaminedInstallation) -> DoctorFindings:
     """All subscribers' preferences can be read."""

@@ -206,7 +206,7 @@ def _run(check: DoctorCheck[ReceivedMessage], received: ReceivedMessage) -> Sequ
         return [report_warning(str(exc), "Try again.")]
 
 
-@message_check("received-results", "Run 'digest doctor --online', which shows the DNS record to correct.")
+@message_check("received-results", "Correct the DNS record that 'digest doctor --online' shows.")
 def check_authentication_results(received: ReceivedMessage) -> DoctorFindings:
     """SPF, DKIM, and DMARC passed at the receiver."""
     trusted = received.trusted_server
@@ -263,7 +263,7 @@ def _write_results(results: Mapping[str, str]) -> str:
 
 @message_check(
     "received-signature",
-    "Find out what changes emails after they're signed, such as a footer, click tracking, or a relay that rewraps lines.",
+    "Find out what changes signed emails, such as a footer, click tracking, or rewrapped lines.",
 )
 def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     """Every DKIM signature is valid."""
@@ -287,7 +287,7 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-coverage",
-    "Sign email on this server (DIGEST_DKIM_DOMAIN), or configure the signing server to include both headers in h=.",
+    "Sign here (DIGEST_DKIM_DOMAIN), or have the signing server include both headers in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
     """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""
@@ -301,9 +301,9 @@ def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
         )
 
 
-@message_check("received-alignment", "Sign with the domain of sender.address, or a domain of the same organization.")
+@message_check("received-alignment", "Sign with a domain of sender.address's organization.")
 def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
-    """A signature's domain is aligned with the From header's (DMARC)."""
+    """A signature's domain is aligned with the From domain (DMARC)."""
     domains = [signature.domain for signature in received.signatures if signature.is_valid is not False]
     if aligned := [domain for domain in domains if received.is_aligned(domain)]:
         yield report_ok(f"signature of {aligned[0]} is aligned with {received.author_domain}")
@@ -319,7 +319,7 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-forwarding",
-    "To see the first mailbox provider's results, save a message sent to an address that doesn't forward email.",
+    "Check a message sent to an address that doesn't forward email.",
 )
 def check_arc_seals(received: ReceivedMessage) -> DoctorFindings:
     """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
@@ -354,9 +354,7 @@ def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
         yield report_ok("both headers comply with RFC 8058, section 3.1")
 
 
-@message_check(
-    "received-links", f"Turn off click and open tracking at the relay. {join_provider_remedies('received-links')}"
-)
+@message_check("received-links", f"Turn off tracking at the relay. {join_provider_remedies('received-links')}")
 def check_links(received: ReceivedMessage) -> DoctorFindings:
     """Links weren't rewritten to track clicks."""
     if _COUNTED_LINK.search(received.html):
@@ -376,9 +374,9 @@ def check_links(received: ReceivedMessage) -> DoctorFindings:
         yield report_ok("links are unchanged")
 
 
-@message_check("received-size", "Remove stories or lower a section's maximum. Relays must not add to the email.")
+@message_check("received-size", "Remove stories, or lower a section's maximum. Relays must not add to the email.")
 def check_size(received: ReceivedMessage) -> DoctorFindings:
-    """The HTML part is smaller than 102 KB, so Gmail shows all of it."""
+    """The HTML part is under 102 KB, so Gmail shows all of it."""
     size = len(received.html)
     message = f"The HTML part is {size / 1024:,.0f} KB"
     if size >= MAX_HTML_BYTES:

@@ -78,7 +78,7 @@ def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "source-answers",
-    "Run 'digest sources test URL'. Correct the URL, ask a publisher to unblock this server, or wait until the publisher's server works.",
+    "Run 'digest sources test URL'. Correct the URL, ask the publisher to unblock this server, or wait.",
     is_online=True,
 )
 def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
@@ -134,7 +134,7 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
 def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
-    """The logo and header image are stored, and the logo is visible on light and dark backgrounds."""
+    """The logo and header image are stored, and the logo is visible on light and dark screens."""
     settings = examined.settings
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
@@ -158,7 +158,7 @@ def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
 def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
-    """Your publication doesn't use HLS.Today's or the sample's texts, addresses, or sources."""
+    """No texts, addresses, or sources are HLS.Today's or the sample's."""
     file, place = examined.settings.file, examined.settings.settings_place
     if texts := list_leftover_texts(file):
         yield report_error(
@@ -195,7 +195,7 @@ def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 @doctor_check(
-    "postal-address", "Set sender.postal_address to a street address, a registered PO box, or a commercial mailbox."
+    "postal-address", "Set sender.postal_address to a street address, registered PO box, or commercial mailbox."
 )
 def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a postal address, as CAN-SPAM requires (15 USC 7704)."""
@@ -212,7 +212,7 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("base-url", "Set DIGEST_BASE_URL to the pages' public https URL.")
 def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
-    """Links use https, as one-click unsubscribing requires (RFC 8058, section 3.1)."""
+    """Links use https, which one-click unsubscribe requires (RFC 8058, section 3.1)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":

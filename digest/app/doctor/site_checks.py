@@ -154,7 +154,7 @@ def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[Ex
 
 @doctor_check(
     "site-address",
-    "Point the host to this server or its proxy. A proxy must pass on all paths.",
+    "Point the host to this server, or to a proxy that passes on all paths.",
     is_online=True,
 )
 def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
@@ -182,7 +182,7 @@ def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-certificate",
-    "Renew the certificate, and automate renewal (for example, with certbot renew).",
+    "Renew the certificate, and automate renewal (certbot renew).",
     is_online=True,
 )
 @_if_public
@@ -200,7 +200,7 @@ def check_site_certificate(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-sign-in",
-    "Configure the proxy to pass on /desk/, /admin/, and /metrics, without its own sign-in.",
+    "Have the proxy pass on /desk/, /admin/, and /metrics without its own sign-in.",
     is_online=True,
 )
 @_if_public
@@ -220,7 +220,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-https",
-    "Configure the proxy to pass on Strict-Transport-Security and to redirect http to https, as in the configurations from 'digest setup'.",
+    "Have the proxy pass on Strict-Transport-Security and redirect http to https, as in the files from 'digest setup'.",
     is_online=True,
 )
 @_if_public
@@ -250,7 +250,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindin
 
 @doctor_check(
     "site-one-click",
-    "Configure the proxy to pass on POST requests to /u/… without redirects, challenges, or sign-in.",
+    "Have the proxy pass on POST requests to /u/… without redirects, challenges, or sign-in.",
     is_online=True,
 )
 @_if_public
@@ -273,7 +273,7 @@ def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-visitors",
-    "Configure each proxy to add the client's IP address to X-Forwarded-For, as in the configurations from 'digest setup'.",
+    "Have each proxy add the client's IP address to X-Forwarded-For, as in the files from 'digest setup'.",
     is_online=True,
 )
 @_if_public
@@ -299,7 +299,7 @@ def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"X-Forwarded-For has {count_with_noun(expected, 'entry', 'entries')}, as limits.proxies says")
 
 
-@doctor_check("site-clock", "Synchronize the clock (timedatectl set-ntp true).", is_online=True)
+@doctor_check("site-clock", "Synchronize the clock: timedatectl set-ntp true", is_online=True)
 @_if_public
 def check_site_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """This server's clock matches the clock behind the base URL."""

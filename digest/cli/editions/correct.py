@@ -27,16 +27,16 @@ email, and anyone else approves it. Without --story and --mail, the corrections 
 Exit codes: 0 done, 1 not confirmed, refused, or waiting for approval, 2 usage error."""
 )
 @click.argument("edition")
-@click.option("--story", metavar="URL", help="URL that the story links to in the edition.")
+@click.option("--story", metavar="URL", help="URL that the story links to.")
 @click.option("--headline", metavar="TEXT", help="Corrected headline.")
 @click.option("--summary", metavar="TEXT", help="Corrected summary.")
 @click.option("--note", metavar="TEXT", default="", help="Explanation of the error, for subscribers.")
-@flag("--carry", help="Include the correction in the next edition. If that's approved, it becomes a draft again.")
+@flag("--carry", help="Include the correction in the next edition, which revokes its approval.")
 @click.option(
     "--mail",
     type=int,
     metavar="NUMBER",
-    help="Request or approve the email about this correction to subscribers who received the error.",
+    help="Request or approve the email to subscribers who received the error.",
 )
 @yes_option()
 @pass_command_context
@@ -51,7 +51,7 @@ def correct(
     mail: int | None,
     yes: bool,
 ) -> None:
-    """Correct a text of a sent EDITION in the archive and, if you choose, in the next edition and by email to subscribers who got it."""
+    """Correct a text of a sent EDITION in the archive and, if you choose, in the next edition and by email."""
     if mail is not None:
         _mail_correction(context, edition, mail, yes=yes)
     elif story is None:

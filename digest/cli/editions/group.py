@@ -96,7 +96,7 @@ Exit codes: 0 drafted, 1 drafted but incomplete (too few stories), 2 usage error
     "--update",
     "outdated",
     metavar="EDITION",
-    help="Update an existing draft to match the current settings and program version.",
+    help="Update a draft to the current settings and program version.",
 )
 @pass_command_context
 def draft(context: CommandContext, now: datetime | None, explain: bool, as_json: bool, outdated: str | None) -> None:

@@ -26,7 +26,7 @@ Exit codes:
 @json_option("Print the counts as JSON.")
 @pass_command_context
 def inbound(context: CommandContext, as_json: bool) -> None:
-    """Read the bounce mailbox now, and process bounces and provider events. 'digest serve' does this automatically.
+    """Read the bounce mailbox now, and process bounces and provider events.
 
     Bounces and complaints about your messages are stored encrypted and removed from the mailbox. Subscribers who email a
     request to unsubscribe get a link to do so. Other email stays in the mailbox.

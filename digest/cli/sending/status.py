@@ -32,7 +32,7 @@ Exit codes: 0 shown (there may be no edition yet), 2 no such edition."""
 @json_option("Print delivery counts as JSON.")
 @pass_command_context
 def status(context: CommandContext, edition: str, as_json: bool) -> None:
-    """Show the status of an EDITION, what needs attention, and what happens in the next two weeks."""
+    """Show the status of an EDITION, what needs attention, and the next two weeks."""
     now, installation = context.now(), context.installation_without_upgrade
     overview = find_edition_status(installation, edition, now=now)
     with installation.read() as session:

@@ -38,7 +38,7 @@ newer version's, or keys or settings are missing."""
 )
 @pass_command_context
 def work(context: CommandContext, only: tuple[str, ...]) -> None:
-    """Run a worker process until stopped. You can run workers on several machines. Requires PostgreSQL."""
+    """Run a worker process until stopped. Requires PostgreSQL."""
     logs.configure_logging(log_format=context.settings.log_format)
     installation = context.installation
     _ = installation.keys  # reports a missing key file now rather than at the first send

@@ -44,7 +44,7 @@ Exit codes: 0 shown, 2 usage error.""",
 @json_option("Print the sources as JSON.")
 @pass_command_context
 def list_sources(context: CommandContext, everything: bool, as_json: bool) -> None:
-    """List all sources with their health, last successful visit, next visit, and how to fix problems."""
+    """List sources with their health, last and next visits, and how to fix problems."""
     now = context.now()
     listed = context.act(source_actions.list_sources, include_inactive=everything, now=now)
     source_rows = [_source_as_json(source) for source in listed]
@@ -83,7 +83,7 @@ Exit codes: 0 added, 1 not added because it can't be read, 2 usage error.""",
     "--publisher", help="Publisher. [default: the part of the name that spells the site's host, or else the name]"
 )
 @click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
-@flag("--untried", help="Add the source even if it can't be read now.")
+@flag("--untried", help="Add the source even if it can't be read.")
 @pass_command_context
 def add_source(
     context: CommandContext, url: str, name: str | None, publisher: str | None, section: str, untried: bool
@@ -150,7 +150,7 @@ Exit codes: 0 done, 1 the file isn't OPML, 2 usage error.""",
 @click.option("--section", type=click.Choice(SOURCE_SECTIONS), default="news", show_default=True)
 @pass_command_context
 def import_opml(context: CommandContext, file: Path, section: str) -> None:
-    """Add the feeds in an OPML file exported from a feed reader. 'digest collect' then visits them."""
+    """Add the feeds in an OPML file."""
     result = context.act(source_actions.import_opml, file, section, now=context.now())
     for refusal in result.refusals:
         click.echo(f"skipped: {refusal}", err=True)

@@ -57,7 +57,7 @@ def import_editions(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Import past editions from web pages, HTML files, or emails (.eml), so that their stories aren't repeated and numbering continues."""
+    """Import past editions from web pages, HTML files, or emails (.eml), so that stories aren't repeated and numbering continues."""
     all_places = _read_places(places, list_file)
     if not all_places:
         raise click.UsageError("There are no editions to import. Specify a file or URL, or a list of URLs with --list.")

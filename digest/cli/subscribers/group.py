@@ -135,7 +135,7 @@ Exit codes:
 @reason_option("ledger")
 @pass_command_context
 def unsubscribe(context: CommandContext, address: Address, reason: str) -> None:
-    """Unsubscribe a person, as if they had unsubscribed themselves.
+    """Unsubscribe a person.
 
     You can undo this once, for seven days, with 'digest subscribers restore'.
     """
@@ -194,7 +194,7 @@ Exit codes:
     metavar="HASH",
     help="Also check that this saved seal is in the ledger. Repeatable.",
 )
-@flag("--seal-now", "seals_now", help="Seal the ledger first instead of waiting for the nightly seal.")
+@flag("--seal-now", "seals_now", help="Seal the ledger first.")
 @json_option("Print the result as JSON.")
 @pass_command_context
 def verify_consent_ledger(context: CommandContext, kept: tuple[str, ...], seals_now: bool, as_json: bool) -> None:
@@ -328,7 +328,7 @@ Exit codes:
 @reason_option("ledger")
 @pass_command_context
 def erase(context: CommandContext, whom: Address | int, reason: str) -> None:
-    """Permanently erase a person and their address. A keyed hash is kept so that imports don't add them again."""
+    """Permanently erase a person. A keyed hash is kept so that imports don't add them again."""
     number, was_there = context.act(subscriber_actions.erase_subscriber, whom, reason, now=context.now())
     click.echo(f"Erased person {number}." if was_there else f"Person {number} was already erased.")
 
@@ -368,7 +368,7 @@ Exit codes:
 @reason_option("audit log")
 @pass_command_context
 def allow(context: CommandContext, address: Address, reason: str) -> None:
-    """Remove an address from the suppression list. Its owner must sign up and confirm to be subscribed."""
+    """Remove an address from the suppression list. Its owner can then sign up."""
     context.act(subscriber_actions.allow_signup_again, address, reason, now=context.now())
     click.echo("The address is no longer suppressed. Its owner can sign up again.")
 
@@ -389,6 +389,6 @@ Exit codes:
 @reason_option("audit log")
 @pass_command_context
 def renew_links(context: CommandContext, address: Address, reason: str) -> None:
-    """Renew a person's email links, such as after they forwarded an email. Links in earlier emails then work only for unsubscribing."""
+    """Renew a person's email links. Earlier links then work only for unsubscribing."""
     number, _ = context.act(subscriber_actions.renew_person_links, address, reason, now=context.now())
     click.echo(f"Renewed the links of person {number}. The next email will contain the new ones.")

@@ -297,7 +297,7 @@ def export(
     batch: int | None,
     since: datetime | None,
 ) -> None:
-    """Export active subscribers to a CSV file that only you can read. Each subscriber in it can see the export in their data.
+    """Export active subscribers to a CSV file that only you can read. They can see the export in their data.
 
     The file includes consent and preferences, and another installation can import it. People who never confirmed,
     unsubscribed, or are suppressed are never exported.
@@ -343,7 +343,7 @@ Exit codes:
     default=DEFAULT_BATCH_SIZE,
     show_default=True,
     type=click.IntRange(1),
-    help="Maximum number of people to ask. Start small if your sending domain is new.",
+    help="Maximum number of people to ask.",
 )
 @click.option(
     "--silent",
@@ -411,7 +411,7 @@ Exit codes:
 @json_option("Print the results as JSON.")
 @pass_command_context
 def pull_suppressions(context: CommandContext, whole: bool, as_json: bool) -> None:
-    """Import the email provider's suppression lists. The scheduler does this every night.
+    """Import the email provider's suppression lists.
 
     Bounces, invalid addresses, complaints, and unsubscribes on its lists are applied to people here, and no one is
     resubscribed. Addresses that aren't stored here are only counted.

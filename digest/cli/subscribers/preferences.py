@@ -51,7 +51,7 @@ Exit codes:
 @reason_option("ledger")
 @pass_command_context
 def change_preferences(context: CommandContext, /, whom: Address | int, reason: str, **given: str | None) -> None:
-    """Pause a subscriber's emails, or change their other preferences, and email them about it.
+    """Change a subscriber's preferences, and email them about it.
 
     The email has the reason and a link that restores their earlier preferences for seven days. You can also undo this by
     changing them back.

@@ -76,7 +76,7 @@ Exit codes:
 def export_suppressions(
     context: CommandContext, file: Path, reason: str, to_whom: str, passphrase: str, as_json: bool
 ) -> None:
-    """Export the suppression list to an encrypted file, so that another installation never emails the people in it.
+    """Export the suppression list to an encrypted file for another installation.
 
     It contains hashes of the addresses of people who unsubscribed, bounced, complained, were erased, or were suppressed by
     an admin, with the keys to them, but no addresses. Give it only to an installation that emails the same people.
@@ -119,7 +119,7 @@ Exit codes:
 def adopt_suppressions(
     context: CommandContext, file: Path, commit: bool, reason: str | None, passphrase: str, as_json: bool
 ) -> None:
-    """Adopt another installation's suppression list, so that imports can't bring back the people in it.
+    """Adopt another installation's suppression list.
 
     Subscribers here who are in the file are unsubscribed or suppressed, unless they confirmed here later. Adopting can't be
     undone. To continue after an interruption, run the command again.

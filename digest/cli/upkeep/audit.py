@@ -65,7 +65,7 @@ def audit(
     csv_file: Path | None,
     reason: str | None,
 ) -> None:
-    """Show recorded actions, newest first. To verify the log, run 'digest subscribers verify'."""
+    """Show recorded actions, newest first."""
     if (csv_file is None) != (reason is None):
         raise click.UsageError("--csv and --reason must be used together. Add the other one.")
     now = context.now()

@@ -109,7 +109,7 @@ For details of each check, see docs/doctor.md. Exit codes: 0 no errors, 1 errors
     "trusted_server",
     metavar="NAME",
     default="",
-    help="With MESSAGE, the name your mail server uses in Authentication-Results. Other results are ignored.",
+    help="With MESSAGE, the name your mail server uses in Authentication-Results.",
 )
 @flag("--online", "is_online", help="Also check DNS, mail servers, the email provider, and your public pages.")
 @click.option(

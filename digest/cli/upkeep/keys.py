@@ -19,7 +19,7 @@ EXIT_ROWS_STUCK = 1
 
 @click.group(epilog="\b\nExample:\n  digest keys list")
 def keys() -> None:
-    """Manage the keys that protect addresses, lookups, links, and signatures. See docs/keys.md."""
+    """Manage the keys that protect addresses, links, and records. See docs/keys.md."""
 
 
 @keys.command(
@@ -67,7 +67,7 @@ Exit codes:
 @flag("--fresh", help="Make a new key even if an earlier rotation isn't finished.")
 @pass_command_context
 def rotate(context: CommandContext, kind: KeyKind, fresh: bool) -> None:
-    """Make a new key of a KIND. Older keys are kept so that anything made with them still works.
+    """Make a new key of a KIND. Older keys are kept.
 
     Rotating vault encrypts every address again, and rotating lookup computes every hash again. For other kinds, no rows
     are rewritten. After rotating session and restarting 'digest serve', the team has to sign in again.

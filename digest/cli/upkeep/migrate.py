@@ -116,7 +116,7 @@ Exit codes:
   1  not upgraded, with no changes made; or the ledger failed verification
   2  usage error, no database, a database from a newer version, or a migration failed and was undone"""
 )
-@flag("--if-needed", help="Do nothing if the schema is up to date. The service runs this before it starts.")
+@flag("--if-needed", help="Do nothing if the schema is up to date.")
 @pass_command_context
 def upgrade(context: CommandContext, *, if_needed: bool) -> None:
     """Back up the database, upgrade its schema, and verify it. Most other commands also upgrade it, but without a backup."""

@@ -955,12 +955,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
-    "the database is damaged": Fault(
-        overwrite_database_pages, "database", "newer than the backup is lost", restore_backup
-    ),
-    "a row of the audit log was changed": Fault(
-        forge_audit, "audit-log", "newer than the backup is lost", restore_backup
-    ),
+    "the database is damaged": Fault(overwrite_database_pages, "database", "lose everything newer", restore_backup),
+    "a row of the audit log was changed": Fault(forge_audit, "audit-log", "lose everything newer", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
@@ -1082,11 +1078,11 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
             lambda: Delivery(id="changed", purpose="data:1", due_at=NOW - DAY, next_try_at=NOW, **REFUSED_AS_CHANGED)
         ),
         "changed-deliveries",
-        "ask for another link",
+        "request other emails again",
         let_time_pass(30 * DAY),
     ),
     "an edition on the public pages was never approved": Fault(
-        back_up_first(publish_unapproved), "public-editions", "newer than the backup is lost", restore_backup
+        back_up_first(publish_unapproved), "public-editions", "lose everything newer", restore_backup
     ),
     "a draft was changed in the database": Fault(
         change_settings_after_draft, "drafts", "'digest draft --update EDITION'", restore_draft
@@ -1141,7 +1137,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),
         "nightly-steps",
-        "retried every night",
+        "Find the error in the log",
         outside(lambda w: w.add(slot("nightly", NOW - HOUR, outcome="sealed; pruned"))),
     ),
     "the ledger is not sealed": Fault(leave_unsealed, "seals", "digest serve", follow("--seal-now")),
@@ -1294,7 +1290,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the mail server's log can't be read": Fault(
         lose_mail_log,
         "mail-log",
-        "install its unit file",
+        "install the unit file",
         outside(overwrite(LOG_STATE_KEY, {"trouble": ""})),
     ),
     "a heartbeat isn't taken": Fault(

@@ -364,15 +364,19 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "the web server is stopped": (stop_web_server, "site-address", "Start the web server"),
     "the site's certificate ends": (end_certificate("site", 14), "site-certificate", "certbot renew"),
-    "the metrics are open": (answer("GET /metrics", "200 OK", body="digest_people 3"), "site-sign-in", "Configure the"),
+    "the metrics are open": (
+        answer("GET /metrics", "200 OK", body="digest_people 3"),
+        "site-sign-in",
+        "Have the proxy",
+    ),
     "the desk is open": (
         answer("GET /desk/", "200 OK", body="Desk"),
         "site-sign-in",
-        "Configure the proxy to pass on /desk/",
+        "Have the proxy pass on /desk/",
     ),
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
     "one proxy more than declared": (add_proxy, "site-visitors", "only if all these proxies are your own"),
-    "no HSTS": (drop_hsts, "site-https", "Configure the proxy to pass on Strict-Transport-Security"),
+    "no HSTS": (drop_hsts, "site-https", "Have the proxy pass on Strict-Transport-Security"),
     "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass on POST requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),

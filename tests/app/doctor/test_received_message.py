@@ -106,7 +106,7 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
     "links are counted": (
         replace_link(b"https://url.hls.test/ls/click?upn=x"),
         "received-links",
-        "open tracking at the relay",
+        "Turn off tracking at the relay",
     ),
     "links are wrapped": (
         replace_link(b"https://nam01.safelinks.protection.outlook.com/?url=x"),
@@ -115,7 +115,7 @@ CHANGED_BEFORE_SIGNING: dict[str, tuple[Change, str, str]] = {
     "the link is another": (
         replace_link(b"https://elsewhere.test/u/x"),
         "received-links",
-        "open tracking at the relay",
+        "Turn off tracking at the relay",
     ),
     "it is too large": (sub(b"A story", b"A story " * 14_000), "received-size", "Remove stories"),
     "it is large": (sub(b"A story", b"A story " * 11_000), "received-size", "Remove stories"),
@@ -146,7 +146,7 @@ CHANGED_ON_ITS_WAY: dict[str, tuple[Change, set[str], str]] = {
     "a second subject was added": (
         lambda raw: b"Subject: Buy\r\n" + raw,
         {"received-signature", "received-coverage", "received-alignment"},
-        "changes emails after",
+        "changes signed emails",
     ),
     "a seal is broken": (
         lambda raw: b"ARC-Seal: i=1; a=rsa-sha256; cv=fail; d=lists.test; s=a; b=x\r\n" + raw,

@@ -138,7 +138,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
         "",
         title=(
             "If this mail server signs all email (DKIM), the DNS name of its key, such as mail._domainkey.news.your.site "
-            f"({NO_USER} to sign here, which takes more processor time than sending)"
+            f"({NO_USER} to sign here)"
         ),
     )
 
