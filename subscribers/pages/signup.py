@@ -108,7 +108,9 @@ def _show_checked_topics() -> Response | None:
     """Return the form again if the button that checks all topics or none was pressed, or None. It keeps the address."""
     if not (checked := apply_topics_button(request.form, page_context.site)):
         return None
-    chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
+    chosen = preview_preferences(
+        _NOTHING_CHOSEN, checked, page_context.site, page_context.today(), page_context.language
+    )
     return _signup_page("", typed=_read_typed_form(), chosen=chosen)
 
 
@@ -121,7 +123,9 @@ def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
     """Return the form with what's wrong with it, the address as typed, and the chosen topics."""
     chosen = _NOTHING_CHOSEN
     if request.form.get("asks"):  # an embedded form has no topics
-        chosen = preview_preferences(chosen, request.form, page_context.site, page_context.today())
+        chosen = preview_preferences(
+            chosen, request.form, page_context.site, page_context.today(), page_context.language
+        )
     return _signup_page(problem, problem_field=problem_field, typed=_read_typed_form(), chosen=chosen)
 
 
@@ -238,7 +242,7 @@ def _welcome_page(
         return _confirmation_page(session, link, token)
     chosen = Preferences.from_stored(person.choices)
     if typed is not None:
-        chosen = preview_preferences(chosen, typed, page_context.site, page_context.today())
+        chosen = preview_preferences(chosen, typed, page_context.site, page_context.today(), page_context.language)
     saved = describe_preferences(chosen, page_context.site.parts, page_context.language) if is_saved else ""
     status = 400 if problem else 200
     return render_page(
