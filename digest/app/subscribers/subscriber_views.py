@@ -35,7 +35,7 @@ SEARCH = Action("addresses searched")
 LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this multiple of the time they took
 RECIPIENTS_KEPT_SECONDS = 10.0  # as they change with the edition and the settings
-SLOW_COUNT_SECONDS = 0.2  # a page doesn't wait for a count that takes longer, if there's an earlier one
+SLOW_COUNT_SECONDS = 0.02  # a page doesn't wait for a count that takes longer, if there's an earlier one
 MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer
 Counted = TypeVar("Counted")
 
@@ -96,8 +96,7 @@ def get_or_count(
     """Return the result of `count`, cached for 100 times as long as it takes, at most `keep_for` seconds.
 
     Counting therefore takes at most 1% of the time. Fast counts aren't cached. Counting a million people by state takes
-    0.1 s, so it's repeated every 10 s. A slow count that expired in the last minute is still returned while a thread
-    recounts.
+    0.1 s, so it's repeated every 10 s. One that expired in the last minute is still returned while a thread recounts.
     """
 
     def count_anew() -> CachedCount:
@@ -105,8 +104,8 @@ def get_or_count(
         with database.read() as session:
             result = count(session)
         took = monotonic() - began
-        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
-        return CachedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
+        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > SLOW_COUNT_SECONDS else -math.inf
+        return CachedCount(result, expires, expires + MAX_OVERDUE_SECONDS)
 
     counts = _kept_counts.setdefault(database.engine, CachedCounts())
     result: Counted = counts.get(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # `counted_name` identifies the type
