@@ -8,12 +8,12 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return the name under which an actor is shown: a display name, a terminal's user, or "The scheduler"."""
+    """Return the name under which an actor is shown: a display name, a terminal's user, or a part of the product."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
         return f"{actor.removeprefix('terminal:')} (at a terminal)"
-    return "The scheduler" if actor == "scheduler" else actor
+    return {"scheduler": "The scheduler", "digest": "A stop rule", "demo": "Demo"}.get(actor, actor)
 
 
 def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:

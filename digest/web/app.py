@@ -29,6 +29,7 @@ from digest.templating import (
 )
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
+from digest.web.admin.undo_words import check_undo_words, find_undo_words
 from digest.web.archive.pages import archive_pages, make_safe_html_with_local_images, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
@@ -110,6 +111,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
         app.register_blueprint(blueprint)
         csrf.exempt(blueprint)
     check_route_rules(rule.endpoint for rule in app.url_map.iter_rules())
+    check_undo_words(app.url_map.iter_rules())
     app.register_error_handler(HTTPException, _error_page)
     app.register_error_handler(TemplateMistakeError, _template_mistake_page)
     app.register_error_handler(ConfirmationRequiredError, redirect_to_confirm_identity)
@@ -242,6 +244,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.filters["mark_words"] = mark_words
     env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
+    env.globals["undo_words"] = find_undo_words
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"

@@ -66,6 +66,11 @@ def short_moment(local: datetime, local_now: datetime) -> str:
     return f"{day_without_current_year(local.date(), local_now.date())}, {clock_time(local)}"
 
 
+def moment_with_year(local: datetime) -> str:
+    """Return "Nov. 20, 2026, 6 a.m. ET"."""
+    return f"{format_short_date(local)}, {hour_in_zone(local)}"
+
+
 def recent_moment(local: datetime, local_now: datetime) -> str:
     """Return the time of a moment today, such as "6:00 a.m.", or the result of `short_moment` for another day."""
     return clock_time(local) if local.date() == local_now.date() else short_moment(local, local_now)
@@ -158,6 +163,7 @@ MOMENT_FILTERS: Mapping[str, Callable[[datetime], str]] = {
     "month_of": format_month,
     "weekday_of": weekday_month_day,
     "short_day": format_short_date,
+    "moment_with_year": moment_with_year,
     "hour_of": clock_hour,
     "clock_of": clock_time,
     "hour_with_zone": hour_in_zone,
@@ -167,9 +173,9 @@ PLAIN_FILTERS = (
     as_sentence,
     state_name,
     count_with_noun,
-    day_without_current_year,
     describe_story_origin,
     format_block_dates,
+    format_short_date,
     end_sentence,
     groups_of_four,
     join_words,

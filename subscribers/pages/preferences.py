@@ -31,7 +31,7 @@ from subscribers.pages.preferences_form import (
     MAX_PAUSE,
     apply_topics_button,
     list_asked_preferences,
-    list_zones_by_region,
+    list_zone_labels,
     merge_asked_preferences,
     preview_preferences,
     read_preferences_form,
@@ -199,7 +199,7 @@ def _preferences_page(
     )
     chosen = Preferences.from_stored(person.choices).drop_ended_pause(today)
     if typed is not None:
-        chosen = preview_preferences(chosen, typed, page_context.site, today)
+        chosen = preview_preferences(chosen, typed, page_context.site, today, language)
     return render_page(
         "web/preferences.html",
         400 if problem else 200,
@@ -211,7 +211,7 @@ def _preferences_page(
         checkboxes=group_checkboxes(page_context.site.hidden_preferences),
         hours=[(hour, language.daily_hour(hour)) for hour in range(24)],
         zone=chosen.zone or page_context.site.zone.key,
-        zones=list_zones_by_region(language),
+        zones=list_zone_labels(language),
         tomorrow=today + timedelta(days=1),
         latest=today + MAX_PAUSE,
         leave_url=url_for("subscribers.ask_to_leave", token=leave_token),

@@ -19,13 +19,8 @@ from subscribers.consent.preferences import (
 from subscribers.english_text import make_collation_key
 from subscribers.pages.forms import FormError
 from subscribers.part_keys import split_part_key
-from subscribers.subscriber_language import SubscriberLanguage, mark_message
+from subscribers.subscriber_language import SubscriberLanguage
 
-REGIONS = (
-    *(mark_message("Africa"), mark_message("America"), mark_message("Antarctica"), mark_message("Arctic")),
-    *(mark_message("Asia"), mark_message("Atlantic"), mark_message("Australia"), mark_message("Europe")),
-    *(mark_message("Indian"), mark_message("Pacific")),
-)
 # The places where most subscribers to an English newsletter live, from west to east. They're listed first.
 COMMON_ZONES = (
     *("Pacific/Honolulu", "America/Anchorage", "America/Los_Angeles", "America/Phoenix", "America/Denver"),
@@ -82,14 +77,17 @@ def list_offered_zones() -> frozenset[str]:
 
 
 @lru_cache(maxsize=8)
-def list_zones_by_region(language: SubscriberLanguage) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Return the offered time zones (name and label) by region, each zone once, the common ones first."""
-    common = tuple((name, language.zone_label(name)) for name in COMMON_ZONES if name in list_known_zones())
-    labels = {name: language.zone_label(name) for name in list_offered_zones() - set(COMMON_ZONES)}
-    others = sorted(labels.items(), key=lambda zone: make_collation_key(zone[1]))
-    return {mark_message("Common"): common} | {
-        region: tuple(zone for zone in others if zone[0].startswith(f"{region}/")) for region in REGIONS
-    }
+def list_zone_labels(language: SubscriberLanguage) -> dict[str, str]:
+    """Return the place that each offered time zone is named after, by the zone's name, the common zones first."""
+    common = [name for name in COMMON_ZONES if name in list_known_zones()]
+    labels = {name: language.zone_label(name) for name in list_offered_zones().union(common)}
+    others = sorted(labels.keys() - {*common}, key=lambda name: make_collation_key(labels[name]))
+    return {name: labels[name] for name in (*common, *others)}
+
+
+@lru_cache(maxsize=8)
+def _map_places_to_zones(language: SubscriberLanguage) -> dict[str, str]:
+    return {make_collation_key(place): name for name, place in list_zone_labels(language).items()}
 
 
 def apply_topics_button(
@@ -108,7 +106,7 @@ def apply_topics_button(
 
 
 def preview_preferences(
-    stored: Preferences, form: MultiDict[str, str], site: OfferedPreferences, today: date
+    stored: Preferences, form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> Preferences:
     """Return the preferences that an unsaved form would store.
 
@@ -116,7 +114,8 @@ def preview_preferences(
     """
     asked = list_asked_preferences(form, site)
     with suppress(PreferencesError):
-        stored = merge_asked_preferences(stored, Preferences.from_json(_read_choices(form, site, today)), asked)
+        choices = _read_choices(form, site, today, language)
+        stored = merge_asked_preferences(stored, Preferences.from_json(choices), asked)
     omitted = frozenset(key for key, _ in site.topics) - {*form.getlist("topic")}
     return replace(stored, omit_topics=omitted)
 
@@ -154,7 +153,7 @@ def read_preferences_form(
         FormError: a preference is invalid.
     """
     try:
-        preferences = Preferences.from_json(_read_choices(form, site, today))
+        preferences = Preferences.from_json(_read_choices(form, site, today, language))
     except PreferencesError as exc:
         at = str(exc).partition(":")[0]
     else:
@@ -167,11 +166,12 @@ def read_preferences_form(
 
 
 def _read_choices(
-    form: MultiDict[str, str],
-    site: OfferedPreferences,
-    today: date,
+    form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> dict[str, Any]:
-    """Return the values of the preferences that a form contains, as accepted by `Preferences.from_json`."""
+    """Return the values of the preferences that a form contains, as accepted by `Preferences.from_json`.
+
+    A time zone may be its name or the place that it's named after, in the subscriber's language.
+    """
     asked = list_asked_preferences(form, site)
     typed = {name: form.get(name, "").strip() for name in _TYPED_FIELDS & asked}
     values: dict[str, Any] = {name: text for name, text in typed.items() if text}
@@ -181,6 +181,8 @@ def _read_choices(
             values[name] = [key for key in offered if key not in form.getlist(CHECKED_LISTS[name])]
     if "hour" in values:
         values["hour"] = _HOURS.get(values["hour"], values["hour"])
+        if zone := values.get("zone"):
+            values["zone"] = _map_places_to_zones(language).get(make_collation_key(zone), zone)
     else:
         values.pop("zone", None)
     if values.get("frequency") == "fortnightly":

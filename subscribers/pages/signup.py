@@ -115,7 +115,9 @@ def _show_checked_topics() -> Response | None:
     """
     if not (checked := apply_topics_button(request.form, page_context.site)):
         return None
-    chosen = preview_preferences(_NOTHING_CHOSEN, checked, page_context.site, page_context.today())
+    chosen = preview_preferences(
+        _NOTHING_CHOSEN, checked, page_context.site, page_context.today(), page_context.language
+    )
     return _signup_page("", typed=_read_typed_form(), chosen=chosen)
 
 
@@ -131,7 +133,9 @@ def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
     """Return the form with its problem, the address as typed, and the chosen topics."""
     chosen = _NOTHING_CHOSEN
     if request.form.get("asks"):  # an embedded form has no topics
-        chosen = preview_preferences(chosen, request.form, page_context.site, page_context.today())
+        chosen = preview_preferences(
+            chosen, request.form, page_context.site, page_context.today(), page_context.language
+        )
     return _signup_page(problem, problem_field=problem_field, typed=_read_typed_form(), chosen=chosen)
 
 
@@ -256,7 +260,7 @@ def _welcome_page(
         return _confirmation_page(session, link, token)
     chosen = Preferences.from_stored(person.choices)
     if typed is not None:
-        chosen = preview_preferences(chosen, typed, page_context.site, page_context.today())
+        chosen = preview_preferences(chosen, typed, page_context.site, page_context.today(), page_context.language)
     saved = describe_preferences(chosen, page_context.site.parts, page_context.language) if is_saved else ""
     status = 400 if problem else 200
     return render_page(

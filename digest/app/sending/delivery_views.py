@@ -40,6 +40,8 @@ from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribers
+from subscribers.lifecycle.address_change import may_correct_address
+from subscribers.store.models import Person
 
 SHOW_DELIVERIES = Action("deliveries shown")
 PAGE_SIZE = 12  # editions
@@ -302,12 +304,16 @@ def _list_tests(session: Session) -> tuple[EditionTestEmailCounts, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRecipient:
-    """The recipient of a delivery, with its state and the server's reply."""
+    """The recipient of a delivery, with its state and the server's reply.
+
+    `may_correct_address` says that they were subscribed until their mailbox bounced.
+    """
 
     subscriber: ListedSubscriber
     state: DeliveryState
     handed_at: datetime | None
     reply: str
+    may_correct_address: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,5 +421,6 @@ def _load_recipients(
     for subscriber in load_subscribers(session, numbers):
         row = deliveries[subscriber.number]
         reply = words.get(subscriber.number) or quote_refusal(row.reply)
-        recipients.append(DeliveryRecipient(subscriber, row.state, row.handed_at, reply))
+        may_correct = subscriber.is_bounce and may_correct_address(session, session.get_one(Person, subscriber.number))
+        recipients.append(DeliveryRecipient(subscriber, row.state, row.handed_at, reply, may_correct))
     return tuple(recipients)

@@ -1,12 +1,13 @@
 """The topics of actions in the audit log, and their wording."""
 
 import json
+import re
 from collections.abc import Mapping
 
 from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
+from subscribers.english_text import capitalize_first
 
 REFUSED = "refused"
-NO_SUBJECT = "."
 UNREADABLE = "unreadable because this row was changed"
 TOPICS: Mapping[str, str] = {
     "addresses": "Access to addresses",
@@ -21,6 +22,20 @@ TOPICS: Mapping[str, str] = {
 _MAX_DIGITS = 10  # in the number of a row
 _REFUSED_PREFIX, _FAILED_PREFIX = "refused: ", "failed: "
 
+_EDITION_NAME = re.compile(r"\d{4}-W\d\d(-\d+)?")
+
+# The verbs with which the wordings of actions that can be refused begin, with their infinitives.
+_VERBS = (
+    "acknowledged:acknowledge added:add adopted:adopt approved:approve asked:ask canceled:cancel changed:change "
+    "checked:check chose:choose collected:collect copied:copy corrected:correct counted:count downloaded:download "
+    "drafted:draft dropped:drop edited:edit emailed:email ended:end erased:erase exported:export fetched:fetch "
+    "imported:import listed:list looked:look made:make marked:mark moved:move opened:open paused:pause "
+    "protected:protect read:read removed:remove renamed:rename renewed:renew requested:request resent:resend "
+    "reset:reset resolved:resolve restored:restore resumed:resume revoked:revoke rotated:rotate sealed:seal "
+    "searched:search sent:send set:set skipped:skip started:start suppressed:suppress turned:turn undid:undo "
+    "unsubscribed:unsubscribe updated:update uploaded:upload verified:verify viewed:view withdrew:withdraw"
+)
+INFINITIVES: Mapping[str, str] = dict(verb.split(":") for verb in _VERBS.split())
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
 # Clearer words for names in the details of actions.
 _DETAIL_NAMES: Mapping[str, str] = {
@@ -37,6 +52,25 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "leave_out_slips": "skip likely typos in domains",
     "attest_reason": "reason for vouching",
     "gone": "articles gone",
+    "alone": "approved by the only editor",
+    "app": "authenticator app set",
+    "by": "through",
+    "handed over": "accepted by the mail server",
+    "kind": "kind of edit",
+    "made": "key added",
+    "missing": "signatures missing",
+    "most": "at most",
+    "moved": "rows moved",
+    "needed": "role needed",
+    "new": "new articles",
+    "online": "with network checks",
+    "ours": "matching subscribers",
+    "said": "result",
+    "seq": "edit",
+    "stuck": "rows that couldn't be moved",
+    "takes off": "unsubscribed without an answer",
+    "tries": "attempts",
+    "trouble": "problem",
 }
 
 
@@ -78,37 +112,28 @@ def is_matching_action(act: str, action_name: str) -> bool:
     return action_name in (act, act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX))
 
 
-def describe_action(act: str) -> tuple[str, str, str]:
-    """Return how an action failed, and the wording before and after its subject.
+def describe_action(act: str) -> tuple[bool, list[str]]:
+    """Return whether an action was refused or failed, and its wording before and after its subject.
 
-    The first value is "", "Refused", or "Failed". If the wording doesn't include the subject, the
-    text after the subject is "." and the subject isn't shown.
+    The first value is "", "Refused", or "Failed". If the wording doesn't include the subject, there's
+    nothing after the subject.
     """
-    failed = "Refused" if act.startswith(_REFUSED_PREFIX) else "Failed" if act.startswith(_FAILED_PREFIX) else ""
+    is_refused, is_failed = act.startswith(_REFUSED_PREFIX), act.startswith(_FAILED_PREFIX)
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
-    words = f"tried “{base_action}”: {{}}" if failed else find_action_words(base_action) or f"{base_action}: {{}}"
-    before, *after = split_audit_phrase_at_subject(words)
-    return failed, before, after[0] if after else NO_SUBJECT
-
-
-def describe_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return a description of an actor.
-
-    It's the name of a staff member, the scheduler, or a terminal user.
-    """
-    if actor in names:
-        return names[actor]
-    if actor.startswith("terminal:"):
-        return f"{actor.removeprefix('terminal:')} in a terminal"
-    return {"scheduler": "The scheduler", "digest": "A stop rule"}.get(actor, actor)
+    words = find_action_words(base_action)
+    if is_refused or is_failed:
+        past, _, rest = words.partition(" ")
+        attempt = f"{INFINITIVES[past]} {rest}" if past in INFINITIVES else f"do “{base_action}”: {{}}"
+        words = f"tried to {attempt}, but {'it was refused' if is_refused else 'it failed'}"
+    return is_refused or is_failed, split_audit_phrase_at_subject(words or f"{base_action}: {{}}")
 
 
 def describe_subject(subject: str, names: Mapping[str, str]) -> str:
-    """Return a description of an action's subject, such as "subscriber 8,214" or a colleague's name."""
+    """Return a description of an action's subject, such as "subscriber 8,214", "edition 2026-W47", or a colleague's name."""
     kind, _, number = subject.partition(" ")
     if kind == "person" and _is_row_number(number):
         return f"subscriber {int(number):,}"
-    return names.get(subject, subject)
+    return f"edition {subject}" if _EDITION_NAME.fullmatch(subject) else names.get(subject, subject)
 
 
 def parse_subject(text: str) -> str:
@@ -152,7 +177,7 @@ def describe_detail(detail: object) -> tuple[str, str]:
         for name, value in detail.items()
         if name not in _HIDDEN_DETAIL | hidden and value not in ({}, [], "")
     ]
-    return str(reason), ", ".join(detail_lines)
+    return str(reason), capitalize_first(", ".join(detail_lines))
 
 
 def _describe_changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

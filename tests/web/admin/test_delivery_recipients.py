@@ -17,12 +17,13 @@ from digest.store.models import AuditEntry, Edition
 from digest.web.server import open_page_server
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
+from subscribers.lifecycle.feedback import DeliveryFeedbackKind, DeliveryFeedbackReport, apply_feedback_to_person
 from subscribers.store.models import Disclosure
 from tests.actors import ADMIN
 from tests.browser import choose_by_keyboard, faulty_pages, follow, press_by_keyboard, sign_in
 from tests.moments import DRAFTING as NOW
 from tests.web.admin.test_sending import NEW, fill
-from tests.web.desk.sending.test_refusals import BLOCKED, NAME, PATH, add_refusals
+from tests.web.desk.sending.test_refusals import BLOCKED, GONE, NAME, PATH, add_refusals
 from tests.web.forms import post_form
 
 LIST = f"/admin/deliveries/{NEW}/recipients"
@@ -240,6 +241,10 @@ def test_both_ways_of_finding_a_page_agree(both: Any, monkeypatch: pytest.Monkey
 @pytest.mark.chromium
 def test_an_admin_goes_from_a_count_to_the_people_and_suppresses_them(browser: Browser, world: Any) -> None:
     add_refusals(world)
+    with world.database.write() as session:
+        gone = session.scalars(select(Delivery.person).where(Delivery.reply == GONE)).one()
+        said = DeliveryFeedbackReport(gone, DeliveryFeedbackKind.BOUNCED, NOW, "test", {})
+        assert apply_feedback_to_person(session, world.install.keys, said, now=NOW)[0]
     with open_page_server(world.app, "127.0.0.1", 0) as serving:
         address = f"http://127.0.0.1:{serving.port}"
         context = browser.new_context(viewport={"width": 390, "height": 844})
@@ -259,4 +264,9 @@ def test_an_admin_goes_from_a_count_to_the_people_and_suppresses_them(browser: B
         follow(page.get_by_role("button", name="Suppress 2 addresses"))
         follow(page.locator("#refused").get_by_role("link", name="2", exact=True))
         expect(page.get_by_role("cell", name="Suppressed").first).to_be_visible()
+        page.goto(f"{address}{lists[0]}")
+        correct = page.get_by_role("link", name="Correct the address…")
+        expect(correct).to_have_count(1)  # not for those whom the admin suppressed
+        press_by_keyboard(correct)
+        expect(page).to_have_url(f"{address}/admin/readers/{gone}/correct")
         context.close()

@@ -1,5 +1,6 @@
 """Every admin page checked by html-validate, each with content."""
 
+import html
 import io
 import re
 from datetime import timedelta
@@ -14,6 +15,7 @@ from digest.collect.sources.source_rows import sync_sources
 from digest.store.audit import record_audit
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import Source
+from digest.web.admin.undo_words import find_undo_words
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.postfix_lines import iso_line, log_text
 from tests.html_judge import find_html_faults
@@ -99,6 +101,15 @@ def test_the_judge_of_html_finds_nothing_on_the_pages_for_admins(
         "two full stops"
     )
     routes = world.app.url_map.bind("localhost")
+    silent = set()
+    for path, answer in answers.items():
+        for action in re.findall(r'<form[^>]* method="post"[^>]* action="(/admin/[^"?#]*)', answer.text):
+            endpoint, values = routes.match(action, method="POST")
+            act = next((str(values[name]) for name in ("act", "step", "form") if name in values), "")
+            words = find_undo_words(endpoint, act)
+            if words not in html.unescape(answer.text):
+                silent.add((path, endpoint, act))
+    assert silent == set(), "these pages don't say whether an action can be undone"
     seen = {routes.match(path.partition("?")[0])[0] for path in paths}
     there = {rule.endpoint for rule in world.app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     assert {name for name in there if name.startswith("admin.")} - seen == SENDS_NO_PAGE

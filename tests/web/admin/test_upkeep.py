@@ -16,6 +16,7 @@ from sqlalchemy import delete, insert, select, text, update
 import digest
 from digest import app
 from digest.app.upkeep import audit_log, audit_topics
+from digest.installation.action_words import load_actions_by_topic
 from digest.installation.audited_actions import Action
 from digest.store.audit import record_audit
 from digest.store.audit_chain import verify_audit_log
@@ -55,7 +56,11 @@ def test_every_act_has_a_topic_and_a_sentence() -> None:
     assert {"source removed", "staff added", "signed in", "upgraded", "uncertain sent again"} <= acts
     topics = audit_topics.TOPICS.keys() - {audit_topics.REFUSED}
     assert {act for act in acts if sum(audit_topics.is_action_in_topic(act, topic) for topic in topics) != 1} == set()
-    assert {act for act in acts if audit_topics.describe_action(act)[1] == f"{act}: "} == set()
+    assert {act for act in acts if audit_topics.describe_action(act)[1][0] == f"{act}: "} == set()
+    refusable = (
+        action.words for actions in load_actions_by_topic().values() for action in actions.values() if action.role
+    )
+    assert {words.partition(" ")[0] for words in refusable} - audit_topics.INFINITIVES.keys() == set()
 
 
 def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) -> None:
@@ -70,7 +75,7 @@ def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) 
         session.execute(update(StaffMember).where(StaffMember.id == 1).values(name="Bo"))
         session.execute(update(StaffMember).where(StaffMember.id == number).values(name="Ann"))
     page = client.get("/admin/audit").text
-    assert f"Ann (staff {number}) approved 2026-W47" in rows_of(page)[0]
+    assert f"Ann (staff {number}) approved edition 2026-W47 ." in rows_of(page)[0]
     assert f">Ann (staff {number})</option>" in page
     assert ">Bo (staff 1)</option>" in page
 
@@ -83,10 +88,10 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     page = client.get("/admin/audit").text
     assert ">Verify log</button>" in page, "it was never checked"
     assert rows_of(page) == [
-        "5:30 p.m. ET ann (staff 1) tried “list exported”: list Refused. 4",
-        "5:30 p.m. ET eve in a terminal approved 2026-W47 3",
-        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 ’s address “The subscriber asked” 2",
-        "5:30 p.m. ET The scheduler sealed the ledger and this log 1",
+        "5:30 p.m. ET ann (staff 1) tried to export the subscriber list, but it was refused. 4",
+        "5:30 p.m. ET eve (at a terminal) approved edition 2026-W47 . 3",
+        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 ’s address. “The subscriber asked” 2",
+        "5:30 p.m. ET The scheduler sealed the ledger and this log. 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
     for query, numbers in (
@@ -199,8 +204,8 @@ def test_a_failed_act_says_why_and_holds_no_address(world: Any) -> None:
     ):
         raise ValueError("ada@okapi.example")
     page = rows_of(world.signed_in_client("admin").get("/admin/audit").text)
-    assert "Failed. <address> is on the staff already." in html.unescape(page[1])
-    assert "Failed. error: ValueError" in page[0]
+    assert "but it failed. <address> is on the staff already." in html.unescape(page[1])
+    assert "but it failed. Error: ValueError" in page[0]
 
 
 def test_an_export_takes_a_reason_and_no_spreadsheet_executes_it(world: Any) -> None:
@@ -278,18 +283,18 @@ def test_the_address_of_the_admin_pages_leads_to_the_first_one(world: Any, path:
     [
         (
             {"origin": "Mailchimp", "options": {"columns": ["address", "nothing"], "leave_out_slips": True}},
-            "service: Mailchimp, options: skip likely typos in domains",
+            "Service: Mailchimp, options: skip likely typos in domains",
         ),
         (
             {"counts": {"known": 28, "left or suppressed": 12, "departures": 8, "rejected": 0}},
-            "counts: 28 already subscribed, 12 unsubscribed or suppressed here, 8 unsubscribed there",
+            "Counts: 28 already subscribed, 12 unsubscribed or suppressed here, 8 unsubscribed there",
         ),
         (
             {"before": {"paused": False}, "after": {"paused": True, "topics": ["a", "b"]}},
-            "paused: no → yes, topics: not set → a, b",
+            "Paused: no → yes, topics: not set → a, b",
         ),
-        ({"mark": "6c7e", "version": 1, "alone": False}, "version: 1, alone: no"),
-        ({"before": "admin", "role": "editor", "sessions": 1}, "before: admin, role: editor, sessions: 1"),
+        ({"mark": "6c7e", "version": 1, "alone": False}, "Version: 1, approved by the only editor: no"),
+        ({"before": "admin", "role": "editor", "sessions": 1}, "Before: admin, role: editor, sessions: 1"),
     ],
 )
 def test_details_are_shown_in_words(detail: dict[str, Any], words: str) -> None:

@@ -16,6 +16,7 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
+from digest.web.admin.undo_words import check_undo_words
 from digest.web.app import create_app
 from digest.web.auth.access import build_next_url
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule, check_route_rules
@@ -55,6 +56,9 @@ def test_a_route_without_a_rule_keeps_the_application_from_starting(world: Any) 
         check_route_rules([*ROUTE_RULES, "desk.planted"])
     with pytest.raises(ValueError, match=r"doesn't exist: desk\.index"):
         check_route_rules(set(ROUTE_RULES) - {"desk.index"})
+    planted = [*world.app.url_map.iter_rules(), Rule("/admin/planted", endpoint="admin.planted", methods=["POST"])]
+    with pytest.raises(ValueError, match=r"differ in admin\.planted$"):
+        check_undo_words(planted)
 
 
 def test_every_form_that_brings_a_file_says_in_its_rule_how_long_it_may_be() -> None:

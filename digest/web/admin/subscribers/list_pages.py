@@ -272,7 +272,6 @@ def show_growth() -> str:
         view=view,
         before=view.subscribers_before(7),
         year=view.subscribers_before(365),
-        today=now.astimezone(web_context().zone).date(),
         charts={
             "subscribers": _draw_subscribers(view),
             "left": _draw_left(view.edition_results),

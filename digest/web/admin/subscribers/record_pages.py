@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from flask import abort, flash, redirect, render_template, request, url_for
+from flask import flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator
 
@@ -25,7 +25,7 @@ from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
-from subscribers.pages.preferences_form import apply_topics_button, list_zones_by_region
+from subscribers.pages.preferences_form import apply_topics_button, list_zone_labels
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import ConsentKind
 from subscribers.subscriber_language import ENGLISH
@@ -77,6 +77,12 @@ class ConsentEvidenceForm(FormOrQueryModel):
     confirmed: bool = False
 
 
+@admin_pages.errorhandler(UnknownPersonError)
+def show_unknown_subscriber(_error: UnknownPersonError) -> ResponseReturnValue:
+    """Say what may have happened to a number that no subscriber has, and lead back to the search."""
+    return render_template("web/admin/subscribers/unknown_subscriber.html"), 404
+
+
 @admin_pages.get("/readers/<int(max=2147483647):number>")
 def show_subscriber(number: int) -> ResponseReturnValue:
     """Show the record of a subscriber.
@@ -97,17 +103,13 @@ def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
 
 def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
     context, now = web_context(), web_context().clock()
-    try:
-        record = subscriber_records.view_subscriber_record(
-            context.installation, current_staff(), number, everything="all" in request.args, now=now
-        )
-    except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+    record = subscriber_records.view_subscriber_record(
+        context.installation, current_staff(), number, everything="all" in request.args, now=now
+    )
     today = now.astimezone(context.zone).date()
     return render_template(
         "web/admin/subscribers/subscriber.html",
         record=record,
-        today=today,
         paused_until=record.preferences.drop_ended_pause(today).pause_until,
         zone=context.zone,
         fresh=current_staff().is_fresh(now),
@@ -203,7 +205,7 @@ def correct_address(number: int) -> ResponseReturnValue:
         _ask_about_domain(form.address, "enter it again")
         subscriber_actions.request_address_correction(installation, actor, number, form.address, form.reason, now=now)
     except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+        raise
     except FormError as exc:
         return _correction_page(number, refusal=exc), 400
     except RefusalError as exc:
@@ -240,7 +242,7 @@ def submit_preferences(number: int, form: str) -> ResponseReturnValue:
             installation, actor, number, request.form, reason, now=now
         )
     except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+        raise
     except RefusalError as exc:
         return _preferences_page(number, form, refusal=exc)
     done_action = form if has_changed else f"{_UNCHANGED_PREFIX}preferences"
@@ -253,7 +255,7 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         undo = "undo" in request.args
         current = subscriber_preferences.view_subscriber_preferences(installation, actor, number, undo=undo, now=now)
     except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+        raise
     except RefusalError as exc:
         return _record_page(number, refusal=exc), 409
     typed = request.form if isinstance(refusal, FormError) else None
@@ -266,7 +268,7 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         asked=current.asked if form == "preferences" else {"pause_until"},
         frequencies=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
-        zones=list_zones_by_region(ENGLISH),
+        zones=list_zone_labels(ENGLISH),
         publication_zone=web_context().zone.key,
         refusal=refusal,
     )
@@ -274,12 +276,8 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
 
 
 def _check_subscriber(number: int) -> None:
-    """Abort with a 404 response if the subscriber doesn't exist."""
     context = web_context()
-    try:
-        subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
-    except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+    subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
 
 
 def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
@@ -308,12 +306,9 @@ def answer_data_request(number: int, form: Literal["mail"] | AnswerForm) -> Resp
     if form == "mail":
         outcome = data_requests.send_data_link(installation, actor, number, DATA_REQUEST_REASON, now=now)
         return _lead_to_record(number, str(outcome))
-    try:
-        text = data_requests.create_data_answer(
-            installation, actor, number, form, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
-        )
-    except UnknownPersonError:
-        abort(404, "No subscriber has this number.")
+    text = data_requests.create_data_answer(
+        installation, actor, number, form, DATA_REQUEST_REASON, reference=current_staff().sign_in, now=now
+    )
     suffix, media_type = _ANSWER_FILES[form]
     return make_download_response(text, media_type, f"subscriber-{number}.{suffix}")
 

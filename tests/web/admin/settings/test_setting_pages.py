@@ -63,7 +63,9 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     assert ">Saved.</p>" in page
     assert "Send time: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
     (restore,) = re.findall(r'href="([^"]+)">Restore earlier values…</a>', page)
-    assert "The fields have the values from before this change." in client.get(unescape(restore)).text
+    (note,) = re.findall(r"<div class=\"note\".*?</div>", client.get(unescape(restore)).text, re.DOTALL)
+    assert "The fields have the values from before this change." in note
+    assert re.findall(r'form="settings"[^>]*>([^<]+)<', note)[-1].startswith("Save ")
     assert filed.install.settings.file.schedule.send == "thu 07:15"
     assert (tmp_path / "digest.toml").read_text("utf-8") == SETTINGS.replace(
         '# send = "fri 06:00"  ', 'send = "thu 07:15"  '

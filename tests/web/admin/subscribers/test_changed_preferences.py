@@ -319,7 +319,7 @@ def test_pausing_takes_a_day_and_a_paused_subscriber_can_be_resumed(both: Any) -
     assert f'href="{record}/resume"' in page
     assert "Change the pause…" in page
     headline = page.partition('<p class="lede">')[2].partition("</p>")[0]
-    assert "Emails are paused until Dec. 31." in headline
+    assert "Emails are paused until Dec. 31, 2026." in headline
     log = " ".join(page.partition('<ol class="log">')[2].partition("</ol>")[0].split())
     assert "Now: Paused until December 31, 2026, then all sections." in log
     assert "Before: All sections. Every edition." in log

@@ -205,7 +205,7 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     page = client.get("/admin/growth")
     event.remove(world.database.engine, "before_cursor_execute", note_statement)
     assert "<h1>7 more subscribers than last week</h1>" in page.text
-    assert "1,000 subscribers on Nov. 19, up 365 from a year earlier" in page.text
+    assert "1,000 subscribers on Nov. 19, 2026, up 365 from a year earlier" in page.text
     assert "Subscribers by week, from 636 on Nov. 20, 2025, to 1,000 on Nov. 19, 2026" in page.text
     assert "2 others" in page.text
     assert "Why there are no open or click rates." in page.text
@@ -231,7 +231,7 @@ def test_an_old_count_is_no_headline(world: Any) -> None:
         session.query(DailyConsentCount).filter(old).delete()
     page = world.signed_in_client("admin").get("/admin/growth").text
     assert "<h1>1 subscriber</h1>" in page, "Ada is there now"
-    assert "The last nightly count is from Nov. 17." in page
+    assert "The last nightly count is from Nov. 17, 2026." in page
     assert "last week" not in page
     assert "up 365" not in page
 

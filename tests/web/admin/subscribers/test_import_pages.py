@@ -312,11 +312,7 @@ def test_subscribers_whom_a_file_unsubscribes_are_named_before_and_after(world: 
     counts = dict(re.findall(r'<th scope="row">([^<]+)</th><td class="num" data-label="Count">(\d+)', undo))
     assert counts == {
         "Added by this import": "1",
-        "Active since then": "0",
-        "Unsubscribed since then": "0",
-        "Unconfirmed before": "0",
         "Suppressed by the file": "2",
-        "Already on the list": "0",
     }
     assert "1 person was subscribed here before." in undo
     assert "1 subscribed here until then" in client.get("/admin/audit").text
@@ -489,7 +485,7 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     assert client.get(undo).status_code == 404
     record = client.get(f"/admin/readers/{number}").text
     assert ("can be imported again" in record, "Removed on" in record, "rased" in record) == (True, True, False)
-    assert "<dt>removed by undoing an import</dt>" in client.get("/admin/readers").text
+    assert "<dt>Removed by undoing an import</dt>" in client.get("/admin/readers").text
     again = upload(client, rows)
     assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
 
@@ -615,7 +611,7 @@ def test_departures_that_a_list_names_are_counted_where_an_admin_looks(world: An
     with world.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Suppression)) == 11
         assert session.scalar(select(func.count()).select_from(Person)) == 1
-    assert 'suppressed import rows</dt><dd><a href="/admin/import">11</a></dd>' in client.get("/admin/readers").text
+    assert 'Suppressed import rows</dt><dd><a href="/admin/import">11</a></dd>' in client.get("/admin/readers").text
     assert "11 rows in all imports" in client.get("/admin/import").text
 
 

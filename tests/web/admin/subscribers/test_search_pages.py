@@ -84,6 +84,7 @@ def test_a_part_finds_numbers_and_a_click_shows_addresses_that_their_owners_know
     page = admin.get(location)
     assert "Refresh" not in page.headers
     assert "Searched 3 of 3 addresses. 2 matches." in page.text
+    assert "<h2>2 of 3 addresses</h2>" in page.text
     assert set(re.findall(r'<a href="/admin/readers/(\d+)">', page.text)) == {str(gwen), str(night)}
     assert "oduya" not in page.text.lower()
     assert post_form(admin, f"{location}/addresses").status_code == 303
