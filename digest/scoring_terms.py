@@ -35,7 +35,7 @@ class StoryMeasures:
     """The measures of a story that terms are computed from, and those of its week for comparison."""
 
     publishers: int
-    distinct_reports: int  # copies of the same text, such as a wire story, count once
+    distinct_texts: int  # copies of the same text, such as a wire story, count once
     week_publishers: int
     daily_reads: float | None  # of its most-read article, smoothed; None if unknown
     # Of the most-read article of the week, smoothed, or None if the week has no readership data.
@@ -112,12 +112,12 @@ def score_coverage(story: StoryMeasures) -> TermShare:
     It's 0 for one text, and 1 if all of the week's publishers carried the story, each with a text
     of its own.
     """
-    copied = story.publishers - story.distinct_reports
+    copied = story.publishers - story.distinct_texts
     copies = f", {copied} of them with text copied from another" if copied > 0 else ""
     note = f"{story.publishers} of this week's {story.week_publishers} publishers{copies}"
     if story.week_publishers <= 1:
         return TermShare(0.0, note)
-    return TermShare(min(math.log(story.distinct_reports) / math.log(story.week_publishers), 1.0), note)
+    return TermShare(min(math.log(story.distinct_texts) / math.log(story.week_publishers), 1.0), note)
 
 
 @scoring_term("readership", weight=0.25, bounds=NOT_NEGATIVE, words="Views of your site's page about the story.")

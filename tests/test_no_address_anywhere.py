@@ -44,7 +44,7 @@ from digest.app.upkeep import nightly_steps
 from digest.backups.creation import create_backup
 from digest.cli import digest
 from digest.deliver.inbound import payloads
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.installation.opened_installation import Installation
 from digest.settings import AlertSettings, UsageLimitSettings
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -234,7 +234,7 @@ def _live(install: Installation, left: Left) -> None:
             assert number is not None
             went_over = {"transport": "sendgrid", "handed_at": RELEASE}
             session.execute(update(Delivery).where(Delivery.person == number).values(**went_over))
-            forget = make_erasure_callback(install.keys, lambda: NOW)
+            forget = make_delivery_erasure_callback(install.keys, lambda: NOW)
             erase_person(session, install.keys, journal, number, method="page", forget_elsewhere=forget, now=NOW)
         for address in added[140:160]:
             parsed = read_address(address)

@@ -23,7 +23,7 @@ from digest.backups.last_backup import record_restored_backup
 from digest.backups.loader import check_sqlite_integrity, load_archive
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.deliver.send.claims import restored_copy
 from digest.settings import Settings
@@ -126,7 +126,7 @@ def restore_backup(
         proof = _verify_restored_ledger(session, keys)
         log_exists = unsubscribe_log.path.exists()
         merged = merge_unsubscribe_log(
-            session, unsubscribe_log, keys, forget_elsewhere=make_erasure_callback(keys, lambda: now), now=now
+            session, unsubscribe_log, keys, forget_elsewhere=make_delivery_erasure_callback(keys, lambda: now), now=now
         )
         # Sessions ended and links used since the backup must not become valid again.
         end_every_session(session)

@@ -205,17 +205,18 @@ def grade_draft(
 
 
 @evaluate.command(
+    "picks",
     epilog="""\b
 Examples:
   digest evaluate picks 2026-W47 > picks.jsonl
   digest evaluate draft picks.jsonl --edition 2026-W47 --redraft
 
 \b
-Exit codes: 0 printed, 2 usage error, unknown edition, or an edition without a stored proposal."""
+Exit codes: 0 printed, 2 usage error, unknown edition, or an edition without a stored proposal.""",
 )
 @edition_argument
 @pass_command_context
-def picks(context: CommandContext, edition: str) -> None:
+def print_picks(context: CommandContext, edition: str) -> None:
     """Print an edition's editing decisions as PICKS for 'digest evaluate draft' (one JSON line per story)."""
     for pick in draft_evaluation.derive_grades_from_edits(context.installation, edition):
         click.echo(json.dumps(pick, ensure_ascii=False))

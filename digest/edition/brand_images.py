@@ -7,7 +7,7 @@ from typing import Literal
 
 from sqlalchemy.orm import Session, undefer
 
-from digest.collect.articles.images import find_image, make_header_source_url, make_logo_source_url
+from digest.collect.articles.email_images import find_image, make_header_source_url, make_logo_source_url
 from digest.collect.imaging.encoded_image import HEADER_WIDTH, WIDEST_LOGO, ImageError, LogoColors
 from digest.collect.sandbox.client import count_colors_in_child
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from digest.deliver.control import installation_hold
 from digest.deliver.control.installation_hold import InstallationHold
-from digest.deliver.send.claims.progress import forget_wait_reason
+from digest.deliver.send.claims.send_progress import forget_wait_reason
 from digest.installation.action_reasons import read_optional_reason
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation

@@ -45,7 +45,7 @@ class ArticlePlaces(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PlaceRules:
+class PlaceFinder:
     """All place names, indexed by their first word, longest name first."""
 
     home_country: str
@@ -128,7 +128,7 @@ def _split_names(text: str) -> Sequence[str]:
 
 
 @cache
-def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> PlaceRules:
+def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> PlaceFinder:
     """Return the rules for a home country (an ISO 3166-1 alpha-2 code) and its agencies' names."""
     by_tokens: dict[tuple[str, ...], PlaceName] = {}
     for name, country, state in _list_names(home_country, home_agencies):
@@ -139,7 +139,7 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
     by_first: dict[str, list[PlaceName]] = defaultdict(list)
     for tokens in sorted(by_tokens, key=lambda t: (-len(t), t)):
         by_first[tokens[0]].append(by_tokens[tokens])
-    return PlaceRules(home_country, {first: tuple(names) for first, names in by_first.items()})
+    return PlaceFinder(home_country, {first: tuple(names) for first, names in by_first.items()})
 
 
 def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:

@@ -22,8 +22,8 @@ from types import MappingProxyType
 
 from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
-from digest.select.places import PlaceRules, compile_place_rules
-from digest.select.ranking import StoryRanking, WeekStatistics, make_ranking_key
+from digest.select.places import PlaceFinder, compile_place_rules
+from digest.select.ranking import StoryRanker, WeekStatistics, make_ranking_key
 from digest.select.section_filler import SectionFiller, SectionSelectionRules
 from digest.select.selection_types import (
     CandidateArticle,
@@ -88,18 +88,18 @@ def propose_edition(
     articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
     admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
-    place_rules = compile_place_rules(select.home_country, tuple(select.home_agencies))
-    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links, place_rules)
+    place_finder = compile_place_rules(select.home_country, tuple(select.home_agencies))
+    grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links, place_finder)
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
     similarity = StorySimilarity(reader, select.same_story)
     continuations = find_continuations(
         [s for s in grouped if s.lead.section == NEWS_SECTION], previous.news_stories, similarity, select.same_story
     )
     stories, repeats = _split_repeats(grouped, continuations, _effective_pins(select))
-    ranking = StoryRanking(
+    ranking = StoryRanker(
         WeekStatistics.from_stories(stories, now),
         compile_topic_rules(select.topics),
-        place_rules,
+        place_finder,
         dict(select.weights),
         _effective_pins(select),
         topic_overrides,
@@ -168,7 +168,7 @@ def _group_stories(
     threshold: float,
     reader: TextVectorizer,
     links: Sequence[StoryGroupingDecision],
-    place_rules: PlaceRules,
+    place_finder: PlaceFinder,
 ) -> list[Story]:
     """Group the articles of each source section into stories.
 
@@ -184,7 +184,7 @@ def _group_stories(
             by_section.setdefault(article.section, []).append(article)
     stories: list[Story] = []
     for group in by_section.values():
-        stories += group_into_stories(group, threshold, reader=reader, links=links, place_rules=place_rules)
+        stories += group_into_stories(group, threshold, reader=reader, links=links, place_finder=place_finder)
     for best, *other_articles in map(_sort_best_first, by_date.values()):
         stories.append(build_story_with_lead(best, other_articles))
     return stories
@@ -294,7 +294,7 @@ def explain_shortage(count: int, minimum: int) -> str:
 
 
 def _proposal_notes(
-    articles: Sequence[CandidateArticle], ranking: StoryRanking, select: SelectionSettings
+    articles: Sequence[CandidateArticle], ranking: StoryRanker, select: SelectionSettings
 ) -> tuple[str, ...]:
     urls = {name for a in articles for name in (a.url, a.link)}
     bans = set(select.bans)

@@ -15,7 +15,7 @@ from statistics import median
 
 from digest.scoring_terms import SCORING_TERMS, StoryMeasures
 from digest.select.penalties import ScorePenalty, find_penalties, is_grave_title
-from digest.select.places import LOCAL_SHARE, PlaceRules
+from digest.select.places import LOCAL_SHARE, PlaceFinder
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story, StoryGeography, TermScore, TopicRank
 from digest.select.stories import is_overtaken
 from digest.select.text_similarity import are_word_sets_near_duplicates, distinct_words
@@ -77,12 +77,12 @@ def _shrunk_daily_reads(article: CandidateArticle, median_daily_reads: float, no
 
 
 @dataclass(frozen=True, slots=True)
-class StoryRanking:
+class StoryRanker:
     """The rules for scoring and ranking one week's stories."""
 
     week: WeekStatistics
     topic_rules: TopicRules
-    place_rules: PlaceRules
+    place_finder: PlaceFinder
     weights: Mapping[str, float]  # by the name of the scoring term
     pinned_urls: frozenset[str] = frozenset()
     topic_overrides: Mapping[str, str] = field(default_factory=dict)  # editors' corrections, by article URL
@@ -110,7 +110,7 @@ class StoryRanking:
     def score_story(self, story: Story) -> ScoredStory:
         """Return a story with its score, topic, and places, but without its rank."""
         topic = find_story_topic(story, self.topic_rules, self.topic_overrides)
-        places = self.place_rules.locate_story(story)
+        places = self.place_finder.locate_story(story)
         counted = self._weighted_terms(self._measure_story(story, topic, places))
         counted.append((SOURCE_TERM, *_source_points(story, _sum_hundredths(counted))))
         penalties = list(self._story_penalties(story, topic, places))
@@ -138,7 +138,7 @@ class StoryRanking:
         reads = [r for a in story.members if (r := week.daily_reads(a)) is not None]
         return StoryMeasures(
             publishers=len(story.publishers),
-            distinct_reports=count_distinct_reports(story),
+            distinct_texts=count_distinct_texts(story),
             week_publishers=week.publisher_count,
             daily_reads=max(reads, default=None),
             week_daily_reads=None if week.median_daily_reads is None else week.highest_daily_reads,
@@ -150,7 +150,7 @@ class StoryRanking:
             topic_words=about.words,
             is_borderless=about.topic in self.borderless_topics,
             age_days=_age_in_days(story.lead, week.now),
-            home_country=self.place_rules.home_country,
+            home_country=self.place_finder.home_country,
             home_share=places.home_share,
         )
 
@@ -187,7 +187,7 @@ def make_ranking_key(scored: ScoredStory) -> tuple[float, datetime, str]:
     return (-scored.score, scored.lead.dated_at, scored.url)
 
 
-def count_distinct_reports(story: Story) -> int:
+def count_distinct_texts(story: Story) -> int:
     """Return the number of distinct texts in a story, counting copies such as wire stories once.
 
     Only one article from each publisher is considered.

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
 from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_repeated
-from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanking
+from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanker
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 from digest.select.story_similarity import StorySimilarity
@@ -117,7 +117,7 @@ class SectionFiller:
 
     kinds: Mapping[str, SectionSelectionRules]  # by name, in the order in which they choose stories
     select: SelectionSettings
-    ranking: StoryRanking
+    ranking: StoryRanker
     similarity: StorySimilarity
     now: datetime  # in the publication's time zone if days matter
     sections: dict[str, list[ScoredStory]] = field(default_factory=dict)
@@ -322,7 +322,7 @@ class SectionFiller:
 
     def is_official_action(self, scored: ScoredStory) -> bool:
         """Return True if a story is an action by an official source or home agency, with few publishers."""
-        lead, rules = scored.lead, self.ranking.place_rules
+        lead, rules = scored.lead, self.ranking.place_finder
         if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
             return False
         at_home = (name for name in rules.find_names(lead.title) if name.country == rules.home_country)

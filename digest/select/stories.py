@@ -20,7 +20,7 @@ from digest.select.penalties import (
     measure_title_agreement,
     reports_outcome,
 )
-from digest.select.places import PlaceRules
+from digest.select.places import PlaceFinder
 from digest.select.selection_types import CandidateArticle, Story
 from digest.select.story_links import ArticleLinks, StoryGroupingDecision, resolve_links
 from digest.select.text_similarity import TextVectorizer, distinct_words
@@ -46,7 +46,7 @@ def group_into_stories(
     *,
     reader: TextVectorizer | None = None,
     links: Sequence[StoryGroupingDecision] = (),
-    place_rules: PlaceRules | None = None,
+    place_finder: PlaceFinder | None = None,
 ) -> tuple[Story, ...]:
     """Group articles into stories, regardless of their order.
 
@@ -61,7 +61,7 @@ def group_into_stories(
         reader: a vectorizer from `build_text_vectorizer`; by default, one based on the shipped
             table.
         links: editors' decisions to group or separate articles, in chronological order.
-        place_rules: the rules for recognizing places; without them, places don't separate
+        place_finder: the rules for recognizing places; without them, places don't separate
             stories.
 
     Returns:
@@ -73,7 +73,7 @@ def group_into_stories(
     # Editors' decisions come last, so that they override advisory numbers.
     decided = resolve_links([*link_advisories(articles), *links], [article.url for article in articles])
     stories = []
-    for members in _cluster_articles(articles, reader, min_similarity, decided, place_rules):
+    for members in _cluster_articles(articles, reader, min_similarity, decided, place_finder):
         vectors = [texts[n].vector for n in members]
         stories.append(build_story([articles[n] for n in members], vectors))
     stories.sort(key=lambda s: (s.lead.dated_at, s.lead.url))
@@ -193,7 +193,7 @@ def _cluster_articles(
     reader: TextVectorizer,
     min_similarity: float,
     decided: ArticleLinks,
-    place_rules: PlaceRules | None,
+    place_finder: PlaceFinder | None,
 ) -> list[list[int]]:
     """Return clusters of indices into `articles`.
 
@@ -227,7 +227,7 @@ def _cluster_articles(
         MAX_STORY_SPAN.total_seconds(),
         decided.together,
         decided.apart,
-        {n: place_rules.list_places(articles[n]) for n in joinable} if place_rules else {},
+        {n: place_finder.list_places(articles[n]) for n in joinable} if place_finder else {},
     )
     return _add_twins(AverageLinkage(texts, first_only, limits).find_clusters(), twin_of)
 

@@ -91,7 +91,7 @@ class RunLease(Base):
     home: Mapped[str]
 
 
-class EditionFigures(KeyedSealModel):
+class KeptEditionCounts(KeyedSealModel):
     """The results of an edition, counted nightly and kept after its deliveries are deleted.
 
     See `deliver.retention.edition_figures`.
@@ -224,7 +224,7 @@ class SendSpacingState(Base):
     recent: Mapped[list[tuple[int, int]] | None] = mapped_column(JSON)
 
 
-class RecipientDomainGroup(Base):
+class DomainGroupMember(Base):
     """The group of a recipient domain.
 
     A group consists of the domains whose MX records belong to the same operator. Both columns are

@@ -16,7 +16,7 @@ from jinja2 import BaseLoader, Environment
 
 from digest.app.alerts.metrics import CachedMetrics
 from digest.app.approval.recipient_counts import RecipientCountCache
-from digest.app.doctor.health_reports import HealthReports
+from digest.app.doctor.health_reports import DoctorRunner
 from digest.app.editions.count_cache import CountCache
 from digest.app.sending.uploaded_logs import UploadedLogs
 from digest.app.subscribers.address_searches import AddressSearches
@@ -91,7 +91,7 @@ class WebContext:
     styles: PublicFiles
     scripts: PublicFiles
     searches: AddressSearches = field(default_factory=AddressSearches)
-    health: HealthReports = field(default_factory=HealthReports)
+    health: DoctorRunner = field(default_factory=DoctorRunner)
     recipient_counts: RecipientCountCache = field(default_factory=RecipientCountCache)
     recent_counts: CountCache = field(default_factory=CountCache)
     logs: UploadedLogs = field(default_factory=UploadedLogs)

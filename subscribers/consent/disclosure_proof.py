@@ -106,7 +106,7 @@ def _count_row_changes(
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
         changes["missing" if len(rows) < batch.rows else "added"] += abs(batch.rows - len(rows))
-    elif not changed and sealed_rows.compute_batch_root(row.commitment for row in rows) != batch.root:
+    elif not changed and sealed_rows.hash_commitments(row.commitment for row in rows) != batch.root:
         changed = 1  # a lower bound, because a row was replaced
     changes["changed"] += changed
     return +changes

@@ -164,7 +164,7 @@ def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
     )
 
 
-def compute_batch_root(commitments: Iterable[str]) -> str:
+def hash_commitments(commitments: Iterable[str]) -> str:
     """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed.
 
     If there are none, return "".
@@ -197,7 +197,7 @@ def seal_rows(
             # After the rows, in the same order as when adding rows to totals.
             number, _ = disclosure_log.lock_disclosure_log(session)
             _write_commitments(session, table, [{**values, "sealed_in": number + 1} for values in fresh])
-            root = compute_batch_root(values["commitment"] for values in fresh)
+            root = hash_commitments(values["commitment"] for values in fresh)
             draft = LogEntryDraft(LogEntryKind.SEALED, table.name, subject, rows=len(fresh), root=root)
             disclosure_log.append_log_entries(session, keys, [draft], now)
         return len(fresh)
@@ -312,11 +312,11 @@ def _describe_leaving(
     if batch is None or not all(is_row_intact(keys, table, row) for row in leaving):
         return None
     stored = _load_commitments(session, table, batch.number)
-    if len(stored) != batch.rows or compute_batch_root(stored.values()) != batch.root:
+    if len(stored) != batch.rows or hash_commitments(stored.values()) != batch.root:
         return None
     gone = {row.id for row in leaving}
     left = [commitment for number, commitment in stored.items() if number not in gone]
-    root = compute_batch_root(left)
+    root = hash_commitments(left)
     return LogEntryDraft(LogEntryKind.REOPENED, table.name, batch.subject, batch.number, rows=len(left), root=root)
 
 

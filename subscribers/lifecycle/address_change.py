@@ -296,7 +296,7 @@ def confirm_address_change(
     one_time_tokens.use_token(session, token, "change address", now=now)
     confirmed = decrypt_addresses(keys, session.get_one(StoredAddressChange, one_time_tokens.hash_token(token)))
     new, correction = confirmed.new, confirmed.correction
-    undone = encrypt_person_address(session, keys, unsubscribe_log, person, new, _describe_change(correction), now)
+    undone = change_person_address(session, keys, unsubscribe_log, person, new, _describe_change(correction), now)
     if correction is not None:
         wording = register_consent_text(session, ConsentText(correction.language, correction.wording), now).as_json()
         ledger.append_event(session, person, ConsentKind.CONFIRMED, wording | _describe_change(correction), now)
@@ -312,7 +312,7 @@ def confirm_address_change(
     return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
-def encrypt_person_address(
+def change_person_address(
     session: Session,
     keys: KeyRing,
     unsubscribe_log: UnsubscribeLog,

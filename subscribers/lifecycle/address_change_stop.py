@@ -79,7 +79,7 @@ def stop_address_change(
     else:
         _clear_unconfirmed_sign_up(session, keys, old, now)
         body = {"method": ledger.STOPPED_CHANGE_METHOD, "actor": "reader"}
-        undone = address_change.encrypt_person_address(session, keys, unsubscribe_log, person, old, body, now)
+        undone = address_change.change_person_address(session, keys, unsubscribe_log, person, old, body, now)
     _end_later_changes(session, keys, row, old, now)
     return replace(change, stage=ActionLinkState.DONE, until=None, person=person.number, undone=undone)
 

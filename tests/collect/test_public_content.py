@@ -8,7 +8,7 @@ from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 from werkzeug import Response
 
-from digest.collect.articles.images import PreparedImage, make_crop_source_url, store_image
+from digest.collect.articles.email_images import PreparedImage, make_crop_source_url, store_image
 from digest.collect.articles.storage import find_withdrawn_links
 from digest.collect.fetch.fetcher import HttpFetcher, build_user_agent
 from digest.collect.imaging.encoded_image import CropShape

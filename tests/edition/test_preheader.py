@@ -6,7 +6,7 @@ import pytest
 
 from digest.catalogs import load_language
 from digest.edition.content.edition_content import MAX_PREHEADER_LENGTH, EntryDate
-from digest.edition.rendering.variant_lines import compose_preheader
+from digest.edition.rendering.preheader_and_reading_time import compose_preheader
 from subscribers.subscriber_language import ENGLISH
 
 NOVEMBER_30 = EntryDate("deadline", date(2026, 11, 30), "Monday, November 30, 5 p.m. ET", "Deadline")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock, SectionEntry
-from digest.edition.rendering.variant_lines import count_reading_minutes
+from digest.edition.rendering.preheader_and_reading_time import count_reading_minutes
 
 
 def words(count: int) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from digest.scoring_terms import MOST_READ_NOTE, SCORING_TERMS
 from digest.select.places import compile_place_rules
-from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanking, WeekStatistics, count_distinct_reports
+from digest.select.ranking import PENALTY_TERM, SOURCE_TERM, StoryRanker, WeekStatistics, count_distinct_texts
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story, TermScore
 from digest.select.topics import compile_topic_rules
 from digest.settings import SelectionSettings
@@ -40,10 +40,10 @@ def article(
 
 def ranking(
     *stories: Story, weights: Mapping[str, float] | None = None, pins: frozenset[str] = frozenset()
-) -> StoryRanking:
+) -> StoryRanker:
     week = WeekStatistics.from_stories(stories, NOW)
     borderless, local = frozenset(SELECT.borderless_topics), frozenset(SELECT.local_topics)
-    return StoryRanking(week, RULES, PLACES, weights or WEIGHTS, pins, {}, borderless, local)
+    return StoryRanker(week, RULES, PLACES, weights or WEIGHTS, pins, {}, borderless, local)
 
 
 def term(scored: ScoredStory, name: str) -> TermScore:
@@ -66,7 +66,7 @@ def test_coverage_counts_publishers_against_those_of_the_week() -> None:
 def test_a_copied_text_counts_once_and_the_note_says_so() -> None:
     wire = "Hackers shut the port of Harlow for two days, officials said on Monday"
     copied = Story(article("Alpha", "Port shut", summary=wire), (article("Beta", "Port shut", summary=wire),))
-    assert count_distinct_reports(copied) == 1
+    assert count_distinct_texts(copied) == 1
     assert "1 of them with text copied from another" in term(ranking(copied).score_story(copied), "coverage").note
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from digest.edition.kinds.story_entry import phrase_placement_reason, spell_number
 from digest.select.places import compile_place_rules
-from digest.select.ranking import StoryRanking, WeekStatistics
+from digest.select.ranking import StoryRanker, WeekStatistics
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.topics import compile_topic_rules
 from digest.settings import RankingWeights
@@ -28,7 +28,7 @@ def score(story: Story, *pins: str) -> ScoredStory:
 
 
 def rank(stories: Sequence[Story], *pins: str) -> tuple[ScoredStory, ...]:
-    return StoryRanking(
+    return StoryRanker(
         WeekStatistics.from_stories(stories, NOW),
         compile_topic_rules(),
         compile_place_rules("US", ()),

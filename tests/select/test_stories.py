@@ -341,7 +341,7 @@ PLACES = compile_place_rules("US", ("FEMA", "Treasury"))
 
 def group_by_place(*articles: CandidateArticle) -> list[set[str]]:
     """Group articles into stories, by their publishers."""
-    stories = group_into_stories([*articles, *fillers()], THRESHOLD, place_rules=PLACES)
+    stories = group_into_stories([*articles, *fillers()], THRESHOLD, place_finder=PLACES)
     return [set(s.publishers) for s in stories if not s.lead.publisher.startswith("Filler")]
 
 
@@ -379,5 +379,5 @@ def test_one_action_that_three_agencies_report_is_one_story() -> None:
 def test_an_editors_decision_counts_for_more_than_a_place() -> None:
     pages = [article(p, f"Storm floods streets and cuts power in {c}") for p, c in (("A", "Italy"), ("B", "Greece"))]
     together = StoryGroupingDecision(frozenset(a.url for a in pages))
-    stories = group_into_stories([*pages, *fillers()], THRESHOLD, place_rules=PLACES, links=[together])
+    stories = group_into_stories([*pages, *fillers()], THRESHOLD, place_finder=PLACES, links=[together])
     assert story_of(pages[0], stories).publishers == {"A", "B"}

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, inspect, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
-from digest.deliver.send.claims.progress import read_progress
+from digest.deliver.send.claims.send_progress import read_progress
 from digest.store.delivery_models import Delivery, SendSpacingState
 from digest.store.models import Edition, ScheduleSlot
 from subscribers.store.models import Base

@@ -187,7 +187,7 @@ def read_display_names(installation: Installation) -> dict[str, str]:
         return staff.map_staff_display_names(session)
 
 
-def find_actor_display_name(installation: Installation, actor: Actor) -> str:
+def find_entered_staff_name(installation: Installation, actor: Actor) -> str:
     """Return the name that a staff member entered, or an empty string if there's none.
 
     Subscribers see this name. The name from `read_display_names` can be part of the address, which

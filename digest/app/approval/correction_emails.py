@@ -51,7 +51,7 @@ log = get_logger("corrections")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CorrectionEmail(ApproverRuleOverview):
+class CorrectionEmailOverview(ApproverRuleOverview):
     """A correction's email and the approvals it still needs.
 
     `fault` is the reason that an earlier approval doesn't count, and `content_hash` covers
@@ -90,7 +90,7 @@ class CorrectionEmail(ApproverRuleOverview):
         ]
 
 
-def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmail:
+def read_correction_email(installation: Installation, name: str, number: int) -> CorrectionEmailOverview:
     """Return a correction's email and the state of its approval.
 
     Raises:
@@ -104,13 +104,13 @@ def read_correction_email(installation: Installation, name: str, number: int) ->
 
 def _read_email(
     session: Session, edition: Edition, correction: Correction, installation: Installation
-) -> CorrectionEmail:
+) -> CorrectionEmailOverview:
     rule = read_approver_rule_for_authors(session, (correction.actor,), correction.at, installation.settings)
     stated = _state_email(session, edition, correction, rule)
     content_hash = compute_content_hash(stated)
     signatures = list_valid_signatures(correction.signatures, content_hash, correction.seq, installation.keys)
     signed = tuple(signature.actor for signature in signatures)
-    return CorrectionEmail(
+    return CorrectionEmailOverview(
         rule=ApproverRule(rule.needed, signed, rule.written, rule.staff, rule.is_alone),
         names=map_staff_display_names(session),
         parts=(WrittenPart(correction.actor, CORRECTION_PART, correction.headline),),
@@ -155,7 +155,7 @@ def request_correction_email(
 
 def approve_correction_email(
     installation: Installation, name: str, number: int, content_hash: str, *, actor: Actor, now: datetime
-) -> CorrectionEmail:
+) -> CorrectionEmailOverview:
     """Approve the email identified by `content_hash`, and return it with the state of its approval.
 
     Once no approval is missing, `queue_approved_correction_emails` queues the email, immediately if
@@ -198,7 +198,7 @@ def _find_mailable(session: Session, name: str, number: int) -> tuple[Edition, C
     return edition, correction
 
 
-def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> None:
+def _check_approval(email: CorrectionEmailOverview, content_hash: str, actor: Actor) -> None:
     if content_hash.lower() != email.content_hash:
         raise CorrectionError(
             "The correction or its approvers changed after you opened the page.",
@@ -209,7 +209,7 @@ def _check_approval(email: CorrectionEmail, content_hash: str, actor: Actor) -> 
 
 
 def _sign_email(
-    session: Session, email: CorrectionEmail, installation: Installation, actor: Actor, now: datetime
+    session: Session, email: CorrectionEmailOverview, installation: Installation, actor: Actor, now: datetime
 ) -> None:
     """Add a signature, and remove signatures of anything other than this email."""
     correction = email.correction

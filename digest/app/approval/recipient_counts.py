@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from digest.app.approval.correction_emails import CorrectionEmail, read_correction_email
+from digest.app.approval.correction_emails import CorrectionEmailOverview, read_correction_email
 from digest.deliver.plan.correction_plan import CorrectionAudience, read_recipient_batches
 from digest.deliver.plan.delivery_plan import has_at_most_deliveries, make_edition_delivery_purpose
 from digest.installation.opened_installation import Installation
@@ -62,7 +62,7 @@ class RecipientCount:
 class CorrectionWithRecipientCount:
     """A correction's current email, and the recipients counted so far."""
 
-    email: CorrectionEmail
+    email: CorrectionEmailOverview
     count: RecipientCount
 
 

@@ -25,11 +25,11 @@ from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, REASONS_STATE_KEY
 from digest.deliver.control.installation_hold import write_installation_value
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.edition.calendar.edition_windows import name_edition
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
-from digest.store.delivery_models import EditionFigures
+from digest.store.delivery_models import KeptEditionCounts
 from digest.store.models import DailySourceVisitCounts, Edition, Source
 from subscribers.address import read_address
 from subscribers.consent import daily_consent_counts, ledger
@@ -160,7 +160,7 @@ def _write_editions(session: Session, rng: random.Random, zone: ZoneInfo, subscr
         hours = {release_at: planned - late, release_at + timedelta(hours=1): late - late // 4}
         hours[release_at + timedelta(hours=3)] = late // 4
         session.add(
-            EditionFigures(
+            KeptEditionCounts(
                 name=name_edition(release_at, zone, ()),
                 number=first.number - weeks,
                 release_at=release_at,
@@ -381,6 +381,6 @@ def _erase(installation: Installation, session: Session, number: int, now: datet
         installation.unsubscribe_log,
         number,
         method="page",
-        forget_elsewhere=make_erasure_callback(installation.keys, lambda: now),
+        forget_elsewhere=make_delivery_erasure_callback(installation.keys, lambda: now),
         now=now,
     )

@@ -26,7 +26,7 @@ from digest.deliver.plan.delivery_plan import (
     make_edition_delivery_purpose,
 )
 from digest.deliver.retention import provider_erasures
-from digest.deliver.send.claims.progress import SendProgress, read_progress
+from digest.deliver.send.claims.send_progress import SendProgress, read_progress
 from digest.deliver.send.notices.notice_queue import count_retried_admin_warnings
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.calendar.calendar_store import find_deadline

@@ -69,7 +69,7 @@ class HealthReport:
             self.checks_done, self.stage = self.total, ExaminationStage.DONE
 
 
-class HealthReports:
+class DoctorRunner:
     """The latest doctor run that admins started in this process."""
 
     def __init__(self, outside: NetworkAccess | None = None) -> None:

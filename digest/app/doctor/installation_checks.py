@@ -27,7 +27,7 @@ from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_unencrypted_key_files
-from digest.collect.sandbox.client import list_child_sandbox_gaps
+from digest.collect.sandbox.client import probe_child_sandbox
 from digest.deliver.control.installation_hold import read_installation_value
 from digest.deliver.inbound import mail_log
 from digest.deliver.providers.kind import DoctorFinding
@@ -232,7 +232,7 @@ def _name_installation(file: Path, content: Path) -> str:
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
-    if doors := list_child_sandbox_gaps():
+    if doors := probe_child_sandbox():
         yield report_warning(
             f"The processes that parse documents can access {' and '.join(doors)} on this system. A document that "
             "exploits a parser bug could read the keys."

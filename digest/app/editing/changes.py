@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from digest.app.accounts.staff import find_actor_display_name
+from digest.app.accounts.staff import find_entered_staff_name
 from digest.app.editing.edit_application import EditForm, EditResult, apply_edit, apply_edit_decided_from_state
 from digest.app.editing.editing_state import EditingState, EditRefusedError, list_topic_names
 from digest.collect.texts.text_cleanup import normalize_text
@@ -275,7 +275,7 @@ def set_edition_text(installation: Installation, form: EditForm, field: EditionF
 
 
 def _set_intro(installation: Installation, form: EditForm, intro: str) -> EditResult:
-    signature = find_actor_display_name(installation, form.actor)
+    signature = find_entered_staff_name(installation, form.actor)
 
     def decide(state: EditingState) -> EditDraft | None:
         before = state.arrangement.texts.get(EditionField.INTRO)

@@ -10,7 +10,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.accounts.staff import find_actor_display_name
+from digest.app.accounts.staff import find_entered_staff_name
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_application, editing_state
 from digest.app.editions import web_editions
@@ -95,7 +95,7 @@ def correct_story(
             empty or unchanged, or the note is missing or too long.
     """
     name = resolve_edition_name(installation, name)
-    signed = find_actor_display_name(installation, actor) or installation.settings.file.publication.name
+    signed = find_entered_staff_name(installation, actor) or installation.settings.file.publication.name
     new_text, note = _clean(form.becomes), _clean(form.note)
     with CORRECT.transaction(installation, actor, name, now=now) as (session, audit):
         edition = find_edition(session, name, lock=True)

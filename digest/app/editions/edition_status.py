@@ -8,7 +8,7 @@ from datetime import datetime
 
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
-from digest.deliver.send.claims.progress import SendProgress, describe_progress, read_progress
+from digest.deliver.send.claims.send_progress import SendProgress, describe_progress, read_progress
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.edition.approval import approved_versions as approval
 from digest.edition.edition_queries import find_edition, find_upcoming_or_last_edition

@@ -18,13 +18,13 @@ from digest.app.editions.editor_changes import (
 )
 from digest.app.editions.web_editions import list_shown_corrections
 from digest.app.subscribers.subscriber_views import count_edition_recipients
-from digest.collect.articles import images
+from digest.collect.articles import email_images
 from digest.deliver.control.installation_hold import read_current_hold
 from digest.deliver.plan.delivery_plan import DeliveryCounts
 from digest.deliver.plan.planning import RecipientCounts
 from digest.deliver.providers import registry
 from digest.deliver.retention.cached_delivery_counts import load_cached_delivery_counts
-from digest.deliver.send.claims.progress import describe_progress, read_progress
+from digest.deliver.send.claims.send_progress import describe_progress, read_progress
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content.edition_content import EditionContent, EditionImage
 from digest.edition.content.editor_changes import EditorChangeCounts
@@ -299,7 +299,7 @@ def read_public_edition_html(installation: Installation, name: str) -> str | Non
 def find_uncropped_image(installation: Installation, image: EditionImage) -> MediaFile | None:
     """Return the uncropped version of an image, for choosing a focus point, or None if it isn't stored."""
     with installation.read() as session:
-        return images.find_uncropped_image(session, image.hash)
+        return email_images.find_uncropped_image(session, image.hash)
 
 
 def find_image(installation: Installation, content_hash: str) -> MediaFile | None:
@@ -308,7 +308,7 @@ def find_image(installation: Installation, content_hash: str) -> MediaFile | Non
     Return None if there's no such image or its bytes don't match the hash.
     """
     with installation.read() as session:
-        return images.load_image(session, content_hash)
+        return email_images.load_image(session, content_hash)
 
 
 def count_active_sources(installation: Installation) -> int:

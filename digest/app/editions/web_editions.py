@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import PreparedImage, draw_social_card, find_image, load_image, store_image
+from digest.collect.articles.email_images import PreparedImage, draw_social_card, find_image, load_image, store_image
 from digest.collect.imaging.encoded_image import FocusPoint, ImageError, SocialCardTexts
 from digest.edition.archive import corrections, verified_editions
 from digest.edition.content import corrected_content

@@ -117,7 +117,7 @@ def evaluate_stories(
         articles,
         threshold,
         reader=build_text_vectorizer(words, articles),
-        place_rules=compile_place_rules(selection.home_country, tuple(selection.home_agencies)),
+        place_finder=compile_place_rules(selection.home_country, tuple(selection.home_agencies)),
     )
     return StoryEvaluation(
         article_count=sum(len(story.members) for story in stories),

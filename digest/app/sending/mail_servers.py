@@ -16,7 +16,7 @@ from digest.app.doctor.network_access import DnsLookup, LookupFailedError
 from digest.deliver.control import installation_hold
 from digest.deliver.providers.registry import provider_in_use
 from digest.installation.opened_installation import Installation
-from digest.store.delivery_models import RecipientDomainGroup
+from digest.store.delivery_models import DomainGroupMember
 from subscribers.address import Address, read_address
 from subscribers.callback_types import Clock, StopCheck
 from subscribers.crypto.keys import DecryptionError
@@ -69,7 +69,7 @@ def look_up_mail_servers(
                 _keep_groups(session, list(zip(tags, groups, strict=True)), clock())
             looked_up += len(page)
     with installation.write() as session:
-        session.execute(delete(RecipientDomainGroup).where(RecipientDomainGroup.fresh_until < clock() - KEPT_FOR))
+        session.execute(delete(DomainGroupMember).where(DomainGroupMember.fresh_until < clock() - KEPT_FOR))
     return looked_up
 
 
@@ -110,18 +110,18 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
     """
     keys, limited = installation.keys, installation.settings.file.limits.domains_per_hour
     names = {make_domain_tag(keys, Address("x", domain)): domain for domain in limited}
-    is_stale = or_(RecipientDomainGroup.fresh_until.is_(None), RecipientDomainGroup.fresh_until < now)
+    is_stale = or_(DomainGroupMember.fresh_until.is_(None), DomainGroupMember.fresh_until < now)
     one_each = (
         select(func.min(Person.number))
-        .outerjoin(RecipientDomainGroup, RecipientDomainGroup.domain_tag == Person.domain_tag)
+        .outerjoin(DomainGroupMember, DomainGroupMember.domain_tag == Person.domain_tag)
         .where(Person.state == PersonState.SUBSCRIBED, is_stale)
         .group_by(Person.domain_tag)
         .limit(MAX_DOMAINS)
     )
     columns = (Person.number, Person.domain_tag, Person.ciphertext, Person.key_id)
     with installation.read() as session:
-        fresh = select(RecipientDomainGroup.domain_tag).where(
-            RecipientDomainGroup.domain_tag.in_(names), RecipientDomainGroup.fresh_until >= now
+        fresh = select(DomainGroupMember.domain_tag).where(
+            DomainGroupMember.domain_tag.in_(names), DomainGroupMember.fresh_until >= now
         )
         stale = {tag: name for tag, name in names.items() if tag not in set(session.scalars(fresh))}
         people = session.execute(select(*columns).where(Person.number.in_(one_each))).all()
@@ -139,7 +139,7 @@ def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime)
 
     If there was no answer, the previous group is kept for another day.
     """
-    insert = upsert(session, RecipientDomainGroup)
+    insert = upsert(session, DomainGroupMember)
     for is_answered, fresh_until in ((True, now + FRESH_FOR), (False, now + RETRY_AFTER)):
         rows = [
             {"domain_tag": tag, "group_tag": group or tag, "fresh_until": fresh_until}

@@ -20,8 +20,8 @@ from digest.deliver.retention.delivery_seals import seal_edition_deliveries
 from digest.deliver.send import staff_test
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import list_silent_runs
-from digest.deliver.send.claims.progress import forget_wait_reason
 from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
+from digest.deliver.send.claims.send_progress import forget_wait_reason
 from digest.deliver.send.run import edition_sending
 from digest.deliver.send.run.edition_sending import SendReport
 from digest.deliver.send.run.send_gate import explain_blocked_send

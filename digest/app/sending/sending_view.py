@@ -21,7 +21,7 @@ from digest.deliver.control.set_aside_domains import PARKED_FROM
 from digest.deliver.plan import canary
 from digest.deliver.plan.delivery_plan import DeliveryCounts, count_deliveries, make_edition_delivery_purpose
 from digest.deliver.plan.planning import RecipientCounts
-from digest.deliver.send.claims.progress import SendProgress, read_progress
+from digest.deliver.send.claims.send_progress import SendProgress, read_progress
 from digest.deliver.send.refusals.refused_deliveries import RefusalGroup, group_refusals, merge_refusals
 from digest.deliver.send.refusals.stop_rules import SET_ASIDE, StopRuleLevel, count_failures, measure_stop_rule_levels
 from digest.edition.edition_queries import find_edition

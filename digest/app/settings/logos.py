@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from digest.app.settings.setting_changes import change_settings
-from digest.collect.articles.images import (
+from digest.collect.articles.email_images import (
     delete_stored_image,
     find_image,
     make_header_source_url,

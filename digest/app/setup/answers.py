@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from digest.deliver.providers.kind import ProviderKind
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
-from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretAnswer, check_environment_file_text
+from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretMarker, check_environment_file_text
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
 from digest.settings.model import SettingsFileContent
@@ -178,7 +178,7 @@ class SetupQuestion:
     @property
     def is_secret(self) -> bool:
         """True if the answer is hidden while it's typed."""
-        return SecretAnswer() in self.field.metadata
+        return SecretMarker() in self.field.metadata
 
     @cached_property
     def checker(self) -> TypeAdapter[Any]:

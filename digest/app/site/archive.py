@@ -171,7 +171,7 @@ def _read_lines(session: Session, rows: Sequence[Any]) -> tuple[list[EditionList
     return [correct_edition_list_item(line, made.get(line.name, ())) for line in lines], made
 
 
-def list_edition_items(installation: Installation) -> list[EditionListItem]:
+def list_sitemap_editions(installation: Installation) -> list[EditionListItem]:
     """Return all public editions for the sitemap, newest first."""
     public = select(*LIST_ITEM_COLUMNS).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
     query = public.order_by(Edition.release_at.desc())

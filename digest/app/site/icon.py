@@ -3,7 +3,7 @@
 from contextlib import suppress
 from functools import lru_cache
 
-from digest.collect.articles import images
+from digest.collect.articles import email_images
 from digest.collect.imaging.encoded_image import ImageError
 from digest.settings import Settings
 
@@ -23,4 +23,4 @@ def draw_site_icon(settings: Settings, size: int) -> bytes | None:
     return None
 
 
-_draw_icon = lru_cache(maxsize=8)(images.draw_icon)
+_draw_icon = lru_cache(maxsize=8)(email_images.draw_icon)

@@ -8,7 +8,7 @@ from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
 from digest.deliver.compose.variant_limit import MAX_VARIANTS
 from digest.deliver.providers.registry import describe_address_recipients, translate_recipient_description
-from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import list_delivery_disclosures, make_delivery_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.edition.edition_queries import count_merged_subscribers, find_upcoming_edition
 from digest.edition.kinds import SECTION_KINDS
@@ -61,7 +61,7 @@ def build_page_context(installation: Installation, clock: Clock) -> PageContext:
         queue=notice_queue.make_notice_queue(installation.keys, settings, clock),
         list_deliveries=deliveries,
         delivery_retention=timedelta(days=settings.file.retention.delivery_days),
-        forget_deliveries=make_erasure_callback(installation.keys, clock),
+        forget_deliveries=make_delivery_erasure_callback(installation.keys, clock),
         controller=build_data_controller(settings),
         base_url=settings.link_base,
         release_days=settings.mail_frequency.days,

@@ -13,7 +13,7 @@ from digest.app.subscribers.subscriber_views import count_subscribers
 from digest.deliver.retention.edition_figures import load_edition_figures
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.store.delivery_models import EditionFigures
+from digest.store.delivery_models import KeptEditionCounts
 from digest.store.models import Article
 from subscribers.consent.daily_consent_counts import (
     JOINED_KIND,
@@ -245,7 +245,7 @@ def _count_ways(session: Session, today: date) -> tuple[SignupSourceCount, ...]:
 
 
 def _judge_editions(
-    session: Session, figures: Sequence[EditionFigures], zone: ZoneInfo, today: date
+    session: Session, figures: Sequence[KeptEditionCounts], zone: ZoneInfo, today: date
 ) -> list[EditionResults]:
     if not figures:
         return []
@@ -260,7 +260,7 @@ def _judge_editions(
     ]
 
 
-def _judge_edition(figure: EditionFigures, counts: Sequence[DailyConsentCount]) -> EditionResults:
+def _judge_edition(figure: KeptEditionCounts, counts: Sequence[DailyConsentCount]) -> EditionResults:
     reasons: Counter[str] = Counter()
     for row in counts:
         if row.kind == REASON_KIND:

@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from digest.app.subscribers.consent_texts import build_consent_text
 from digest.app.subscribers.signup_settings import build_signup_limits
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
@@ -248,7 +248,7 @@ def erase_subscriber(
             installation.unsubscribe_log,
             number,
             method=f"{ADMIN_METHOD}{reason}",
-            forget_elsewhere=make_erasure_callback(keys, lambda: now),
+            forget_elsewhere=make_delivery_erasure_callback(keys, lambda: now),
             now=now,
             address=whom if isinstance(whom, Address) else None,
         )

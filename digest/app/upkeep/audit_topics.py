@@ -113,11 +113,7 @@ def is_matching_action(act: str, action_name: str) -> bool:
 
 
 def describe_action(act: str) -> tuple[bool, list[str]]:
-    """Return whether an action was refused or failed, and its wording before and after its subject.
-
-    The first value is "", "Refused", or "Failed". If the wording doesn't include the subject, there's
-    nothing after the subject.
-    """
+    """Return whether an action was refused or failed, and its wording before and after its subject."""
     is_refused, is_failed = act.startswith(_REFUSED_PREFIX), act.startswith(_FAILED_PREFIX)
     base_action = act.removeprefix(_REFUSED_PREFIX).removeprefix(_FAILED_PREFIX)
     words = find_action_words(base_action)

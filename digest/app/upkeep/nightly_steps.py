@@ -235,7 +235,7 @@ def aggregate_old_deliveries(installation: Installation, now: datetime) -> str:
     return f"{folded:,} old deliveries replaced with totals"
 
 
-def store_final_delivery_counts(installation: Installation, now: datetime) -> str:
+def cache_finished_delivery_counts(installation: Installation, now: datetime) -> str:
     """Store the delivery counts of finished editions for the pages that list them."""
     return f"deliveries of {cached_delivery_counts.cache_delivery_counts(installation.database, now=now):,} editions counted"
 
@@ -404,7 +404,7 @@ NIGHTLY_STEPS: tuple[Callable[[Installation, datetime], str], ...] = (
     delete_departed_addresses,
     suppress_bouncing_addresses,
     aggregate_old_deliveries,
-    store_final_delivery_counts,
+    cache_finished_delivery_counts,
     count_growth,
     delete_old_event_payloads,
     delete_old_queue_ids,

@@ -3,7 +3,7 @@
 import click
 
 from digest.app.approval import correction_emails
-from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.approval.correction_emails import CorrectionEmailOverview
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.cli.context import CommandContext, flag, pass_command_context, print_lines, yes_option
@@ -123,7 +123,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
     click.echo(f"Queued {count_with_noun(planned.queued, 'email')}. 'digest serve' sends them.")
 
 
-def _ask(email: CorrectionEmail, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
+def _ask(email: CorrectionEmailOverview, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
     """Return the question that asks for confirmation, with the number of recipients."""
     count = count_with_noun(audience.recipients, "subscriber")
     if is_request:

@@ -16,7 +16,7 @@ from digest.cli.context import (
     pick_json_fields,
     print_result,
 )
-from digest.deliver.send.claims.progress import SendProgress
+from digest.deliver.send.claims.send_progress import SendProgress
 from digest.store.delivery_models import DeliveryState
 
 

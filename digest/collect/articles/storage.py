@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Row, insert, select, update
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import delete_stored_image
+from digest.collect.articles.email_images import delete_stored_image
 from digest.collect.documents.item_identity import (
     IdentifiedItem,
     ItemBatch,

@@ -27,7 +27,7 @@ class TlsHandshakeError(ApplicationError):
     """
 
 
-class PlainHttpError(TlsHandshakeError):
+class ServerWithoutTlsError(TlsHandshakeError):
     """Raised when a server responds to the TLS handshake without TLS."""
 
 
@@ -163,7 +163,7 @@ class _TimedStream(httpcore.NetworkStream):
             stream = self._stream.start_tls(ssl_context, server_hostname, self._budget.remaining())
         except httpcore.ConnectError as exc:
             is_plain = getattr(exc.__cause__, "reason", "") == "WRONG_VERSION_NUMBER"
-            raise (PlainHttpError if is_plain else TlsHandshakeError)(str(exc)) from exc
+            raise (ServerWithoutTlsError if is_plain else TlsHandshakeError)(str(exc)) from exc
         return _TimedStream(stream, self._budget)
 
     def get_extra_info(self, info: str) -> Any:

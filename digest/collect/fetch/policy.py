@@ -10,7 +10,7 @@ import httpcore
 import httpx
 
 from digest.collect.fetch.address_guard import AddressRefusedError, UnknownHostError
-from digest.collect.fetch.http_connection import PlainHttpError, TlsHandshakeError
+from digest.collect.fetch.http_connection import ServerWithoutTlsError, TlsHandshakeError
 from digest.collect.fetch.http_response import BodyTooLargeError, ContentEncodingError, parse_retry_after
 from digest.collect.fetch.result import TRIED_AGAIN, FetchError, FetchErrorReason
 from digest.collect.texts.text_cleanup import normalize_text
@@ -150,7 +150,7 @@ _EXCEPTION_FAILURES: tuple[tuple[type[Exception], FetchErrorReason, str], ...] =
     ),
     (ContentEncodingError, FetchErrorReason.BAD_ANSWER, "{exc}; report the problem to the publisher"),
     (httpcore.TimeoutException, FetchErrorReason.TIMEOUT, "timed out after {timeout:g} s" + TRIED_AGAIN),
-    (PlainHttpError, FetchErrorReason.TLS, "the server doesn't use https there; try the URL with http://"),
+    (ServerWithoutTlsError, FetchErrorReason.TLS, "the server doesn't use https there; try the URL with http://"),
     (TlsHandshakeError, FetchErrorReason.TLS, "no secure connection ({exc}); the publisher must fix its certificate"),
     (httpcore.ConnectError, FetchErrorReason.CONNECT, "no connection ({exc})" + TRIED_AGAIN),
     (httpcore.NetworkError, FetchErrorReason.BAD_ANSWER, _BROKEN_OFF),

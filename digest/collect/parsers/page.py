@@ -24,7 +24,7 @@ from digest.collect.documents.parsed_document import (
 from digest.collect.parsers import page_head
 from digest.collect.parsers.markup.charset import decode_document_text
 from digest.collect.parsers.markup.json_ld import LinkedData, parse_linked_data
-from digest.collect.parsers.markup.plain_text import extract_article, extract_lead
+from digest.collect.parsers.markup.plain_text_article import extract_article, extract_lead
 from digest.collect.parsers.raw_item import ParseContext, RawItem, clean_document, normalize_language
 from digest.collect.parsers.visitor_access_checks import explain_page_barrier
 from digest.collect.texts import text_cleanup

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from digest.collect.parsers.markup.json_ld import LinkedData
-from digest.collect.parsers.markup.plain_text import MAX_LEAD_WORDS
+from digest.collect.parsers.markup.plain_text_article import MAX_LEAD_WORDS
 from digest.collect.parsers.raw_item import ParseContext
 from digest.collect.texts import text_cleanup
 from digest.collect.texts.dates import parse_date

@@ -20,7 +20,7 @@ from digest.collect.parsers import parse_document
 from digest.collect.parsers.page import explain_unreadable_page, read_page_publisher, read_supersession
 from digest.collect.parsers.past_edition import read_past_edition
 from digest.collect.parsers.saved_file import parse_saved_file
-from digest.collect.sandbox.confinement import list_sandbox_gaps
+from digest.collect.sandbox.confinement import probe_sandbox
 from subscribers.transfer.packed_lists import unpack_list
 
 Reply = tuple[dict[str, Any], bytes]
@@ -63,7 +63,7 @@ OPERATIONS: dict[str, Callable[..., Reply]] = {
     "document": partial(_parse, parse_document),
     "saved file": partial(_parse, parse_saved_file),
     "article page": _read_article_page,
-    "list open doors": lambda _body: ({"doors": list_sandbox_gaps()}, b""),
+    "list open doors": lambda _body: ({"doors": probe_sandbox()}, b""),
     "past edition": _read_past_edition,
     "fit picture": partial(_encode, fit_image),
     "fit logo": partial(_encode, fit_logo),

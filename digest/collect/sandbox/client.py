@@ -322,7 +322,7 @@ def read_past_edition_in_child(
     return _ask("past edition", body, take, now=now.isoformat(), url=url, charset=charset)
 
 
-def list_child_sandbox_gaps() -> list[str]:
+def probe_child_sandbox() -> list[str]:
     """Return the resources that a sandboxed child can use but shouldn't be able to: "files", "connections", or "processes".
 
     Raises:

@@ -252,7 +252,7 @@ def confine_child() -> None:
         _restrict_calls(CHILD_CALLS)
 
 
-def list_sandbox_gaps() -> list[str]:
+def probe_sandbox() -> list[str]:
     """Attempt actions that are forbidden for a confined child, and return those that succeed.
 
     The possible items are "files", "connections", and "processes".

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from digest.store.delivery_models import RecipientDomainGroup
+from digest.store.delivery_models import DomainGroupMember
 
 # Operators whose mail servers are in different domains than their customers' addresses.
 MAIL_OPERATORS = """
@@ -24,15 +24,13 @@ def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
 
     It takes a primary-key lookup per row.
     """
-    group = (
-        select(RecipientDomainGroup.group_tag).where(RecipientDomainGroup.domain_tag == domain_tag).scalar_subquery()
-    )
+    group = select(DomainGroupMember.group_tag).where(DomainGroupMember.domain_tag == domain_tag).scalar_subquery()
     return func.coalesce(group, domain_tag)
 
 
 def load_domain_group_tags(session: Session, tags: Iterable[str]) -> Mapping[str, str]:
     """Return the group of each domain tag."""
-    query = select(RecipientDomainGroup.domain_tag, RecipientDomainGroup.group_tag).where(
-        RecipientDomainGroup.domain_tag.in_(list(tags))
+    query = select(DomainGroupMember.domain_tag, DomainGroupMember.group_tag).where(
+        DomainGroupMember.domain_tag.in_(list(tags))
     )
     return {tag: tag for tag in tags} | {row.domain_tag: row.group_tag for row in session.execute(query)}

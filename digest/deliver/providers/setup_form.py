@@ -23,7 +23,7 @@ class SetupStep:
 
 
 @dataclass(frozen=True, slots=True)
-class SecretAnswer:
+class SecretMarker:
     """A marker for the type of a secret answer."""
 
 
@@ -39,7 +39,7 @@ def check_environment_file_text(text: str) -> str:
 
 
 EnvironmentFileText = Annotated[str, AfterValidator(check_environment_file_text)]
-SecretText = Annotated[EnvironmentFileText, SecretAnswer()]
+SecretText = Annotated[EnvironmentFileText, SecretMarker()]
 
 
 class ProviderSetupAnswers(SettingsTable):

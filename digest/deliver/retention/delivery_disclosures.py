@@ -103,7 +103,7 @@ def describe_email_purpose(purpose: str) -> str:
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
 
-def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ErasureCallback:
+def make_delivery_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> ErasureCallback:
     """Return the callback that erases a person from deliveries.
 
     It also queues the erasure at their providers.

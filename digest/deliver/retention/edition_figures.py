@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, String, cast, delete, func, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
-from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, KeptEditionCounts, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import BREAKING_NEWS_NUMBER, Edition, EditionState
 from subscribers.store.database import is_postgresql
@@ -30,7 +30,7 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
     """
     with database.read() as session:
         stored_names = [
-            figures.name for figures in filter_genuine_rows(session, session.scalars(select(EditionFigures)))
+            figures.name for figures in filter_genuine_rows(session, session.scalars(select(KeptEditionCounts)))
         ]
         condition = Edition.state.in_(_GONE_STATES) & (Edition.planned_at.is_not(None))
         condition &= (Edition.release_at > now - COUNTED_FOR) | Edition.name.not_in(stored_names)
@@ -39,15 +39,15 @@ def store_edition_figures(database: Database, *, now: datetime) -> int:
         with database.read() as session:
             values = _count_edition(session, edition)
         with database.write() as session:
-            session.execute(delete(EditionFigures).where(EditionFigures.name == edition.name))
-            session.add(EditionFigures(name=edition.name, counted_at=now, **values))
+            session.execute(delete(KeptEditionCounts).where(KeptEditionCounts.name == edition.name))
+            session.add(KeptEditionCounts(name=edition.name, counted_at=now, **values))
     return len(editions)
 
 
-def load_edition_figures(session: Session, limit: int) -> Sequence[EditionFigures]:
+def load_edition_figures(session: Session, limit: int) -> Sequence[KeptEditionCounts]:
     """Return the stored results of the latest `limit` regular editions, oldest first."""
-    regular = select(EditionFigures).where(EditionFigures.number != BREAKING_NEWS_NUMBER)
-    newest_first = session.scalars(regular.order_by(EditionFigures.release_at.desc()))
+    regular = select(KeptEditionCounts).where(KeptEditionCounts.number != BREAKING_NEWS_NUMBER)
+    newest_first = session.scalars(regular.order_by(KeptEditionCounts.release_at.desc()))
     genuine = (figures for figures in newest_first if is_genuine_row(session, figures))
     return list(reversed(list(islice(genuine, limit))))
 

@@ -20,7 +20,7 @@ from digest.edition.kinds.opportunities import build_deadline
 from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import EntryContext
 from digest.edition.rendering.mail_layout import find_next_deadline, list_headlines
-from digest.edition.rendering.variant_lines import compose_preheader, count_reading_minutes
+from digest.edition.rendering.preheader_and_reading_time import compose_preheader, count_reading_minutes
 from digest.select.selection_types import SummaryOrigin
 from digest.select.story_similarity import MAX_RELATED
 from digest.settings import SectionSettings, SettingsFileContent

@@ -6,7 +6,7 @@ from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from digest.collect.articles.images import (
+from digest.collect.articles.email_images import (
     PreparedImage,
     crop_stored_image,
     fetch_image,

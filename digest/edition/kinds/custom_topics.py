@@ -12,7 +12,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
 
 @register_section_kind
-class CustomTopicsSection(SectionKind):
+class StorySection(SectionKind):
     """The best stories on the section's topics, or on any topic if the operator set none."""
 
     name = "stories"

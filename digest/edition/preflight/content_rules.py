@@ -27,7 +27,7 @@ from digest.edition.preflight.rule_registry import (
     warning_finding,
 )
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
-from digest.edition.rendering.template_filters import cuts_off_intro
+from digest.edition.rendering.template_filters import cuts_off_first_sentence
 from digest.store.models import BREAKING_NEWS_NUMBER
 from subscribers.english_text import count_with_noun, month_day, name_language
 
@@ -108,7 +108,7 @@ def check_intro(examined: PreflightInput) -> Iterator[PreflightFinding]:
     before, words = examined.previous_edition, examined.content.intro.split()
     if before is not None and words and words == before.intro.split():
         yield warning_finding(f"The intro is the same as in No. {before.number}.", "Write a new intro.", INTRO_PLACE)
-    if cuts_off_intro(examined.content.intro):
+    if cuts_off_first_sentence(examined.content.intro):
         yield warning_finding(
             f"The email cuts off the intro's first sentence after {MAX_OPENING_LENGTH} characters.",
             "Shorten the sentence.",

@@ -30,10 +30,10 @@ from digest.edition.content.slotted_text import LEAVE_SLOT, PREFERENCES_SLOT, SI
 from digest.edition.kinds import find_section_before_block
 from digest.edition.rendering.css_inlining import inline_css, tie_dots
 from digest.edition.rendering.mail_layout import MailLayout, RemainingSection, arrange_email
+from digest.edition.rendering.preheader_and_reading_time import count_short_minutes, list_preheaders, write_word_counts
 from digest.edition.rendering.sanitizer import RenderingError, sanitize_content, sanitize_text
 from digest.edition.rendering.slot_marks import SlotMarks
 from digest.edition.rendering.template_filters import join_address_lines, template_filters, tie_dates
-from digest.edition.rendering.variant_lines import count_short_minutes, list_preheaders, write_word_counts
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo, Settings
 from digest.settings.mail_frequency import MailFrequency
 from digest.templating import create_jinja_environment

@@ -103,7 +103,7 @@ def intro_opening(intro: str) -> str:
     return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
 
 
-def cuts_off_intro(intro: str) -> bool:
+def cuts_off_first_sentence(intro: str) -> bool:
     """Return True if an email shows only part of an intro's first sentence."""
     opening = intro_opening(intro)
     is_truncated = opening.endswith("…") and not split_paragraphs(intro)[0].startswith(opening)

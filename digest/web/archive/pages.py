@@ -133,7 +133,7 @@ def robots() -> AnyResponse:
 def site_map() -> AnyResponse:
     """Return the URLs of all public pages for search engines."""
     context = web_context()
-    lines = archive.list_edition_items(context.installation)
+    lines = archive.list_sitemap_editions(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]
     pages = ("/", "/editions", "/topics", "/subscribe", "/privacy", "/contact")
     paths = [*pages, *(f"/topics/{key}" for key in keys)]

@@ -64,7 +64,7 @@ def store_five_stories(install: Installation) -> None:
 @pytest.mark.takes_turns
 def test_the_first_author_of_an_intro_signs_it(install: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {EDITOR.name: "Ann Ames", COLLEAGUE.name: "Ben Bell"}
-    monkeypatch.setattr(editing, "find_actor_display_name", lambda _, actor: names.get(actor.name, ""))
+    monkeypatch.setattr(editing, "find_entered_staff_name", lambda _, actor: names.get(actor.name, ""))
 
     def write(text: str | None, actor: Actor = EDITOR) -> str:
         editing.set_edition_text(install, form(actor=actor), EditionField.INTRO, text)

@@ -12,7 +12,7 @@ from digest.app.sending.mail_servers import look_up_mail_servers
 from digest.deliver.control import installation_hold
 from digest.installation.opened_installation import Installation
 from digest.settings import UsageLimitSettings
-from digest.store.delivery_models import RecipientDomainGroup
+from digest.store.delivery_models import DomainGroupMember
 from digest.store.engine import Database
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -52,7 +52,7 @@ def _groups(install: Installation) -> dict[str, str]:
     names = ("google.com", "outlook.com", "gmail.com", *DOMAINS)
     by_tag = {make_domain_tag(install.keys, Address("x", name)): name for name in names}
     with install.read() as session:
-        rows = session.execute(select(RecipientDomainGroup.domain_tag, RecipientDomainGroup.group_tag)).all()
+        rows = session.execute(select(DomainGroupMember.domain_tag, DomainGroupMember.group_tag)).all()
     return {by_tag[row.domain_tag]: by_tag[row.group_tag] for row in rows if row.domain_tag in by_tag}
 
 

@@ -19,7 +19,7 @@ from benchmarks.sample_installation import EDITION_NAME, benchmark_settings, cre
 from digest.cli import digest
 from digest.cli.sending.send import POLL_SECONDS
 from digest.deliver.control import edition_control, installation_hold
-from digest.deliver.send.claims.progress import SendProgress, read_progress
+from digest.deliver.send.claims.send_progress import SendProgress, read_progress
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.engine import Database
 from tests.conftest import WAIT_TIMEOUT

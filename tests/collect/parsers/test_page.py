@@ -7,7 +7,7 @@ import pytest
 
 from digest.collect.documents.parsed_document import DateBasis, DocumentKind, ParsedDocument, ParseError
 from digest.collect.parsers import parse_document
-from digest.collect.parsers.markup.plain_text import extract_lead
+from digest.collect.parsers.markup.plain_text_article import extract_lead
 from tests.moments import AFTER_RELEASE as NOW
 
 URL = "https://www.example.org/news/shelters?utm_source=mail"

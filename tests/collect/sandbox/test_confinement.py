@@ -189,8 +189,8 @@ import ctypes, sys
 libc = ctypes.CDLL(None)
 denied = libc.prctl(65, 1, 0, 0, 0)  # PR_SET_MDWE, as MemoryDenyWriteExecute= has it where the kernel can
 assert libc.prctl(38, 1, 0, 0, 0) == 0  # NoNewPrivileges=
-from digest.collect.sandbox.client import list_child_sandbox_gaps
-print(denied, list_child_sandbox_gaps())
+from digest.collect.sandbox.client import probe_child_sandbox
+print(denied, probe_child_sandbox())
 """
 
 

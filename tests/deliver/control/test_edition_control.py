@@ -20,12 +20,12 @@ from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.inbound import payloads
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
 from digest.deliver.providers.base import BatchOutcome, HandoverStatus, MessageOutcome, OutgoingMessage
-from digest.deliver.send.claims import progress
+from digest.deliver.send.claims import send_progress
 from digest.deliver.send.run.edition_sending import SendError, SendReport, run_edition
 from digest.edition.edition_queries import UnknownEditionError
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
-from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StaffMember, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroupMember, StaffMember, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -198,14 +198,14 @@ def test_how_a_send_gets_on_can_be_asked_from_elsewhere(world: DeliverySetup) ->
     def look() -> None:
         world.clock.sleep(10)
         with world.database.read() as session:
-            seen.append(progress.read_progress(session, EDITION_NAME))
+            seen.append(send_progress.read_progress(session, EDITION_NAME))
 
     _send(world, ScriptedProvider(_at(2, look), batch_size=5))
     (during,) = seen
     assert during is not None
     assert during.is_running(world.clock())
     with world.database.read() as session:
-        after = progress.read_progress(session, EDITION_NAME)
+        after = send_progress.read_progress(session, EDITION_NAME)
     assert after is not None
     assert (after.running, after.attempted) == (False, 30)
     assert after.per_second == pytest.approx(3.0)
@@ -565,7 +565,7 @@ def test_domains_that_share_mail_servers_share_the_sum_of_their_caps(world: Deli
     with world.database.write() as session:
         tags = [make_domain_tag(world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
-        session.add_all(RecipientDomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+        session.add_all(DomainGroupMember(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:
         _many(capped, 2, domain)
     moments: list[datetime] = []
@@ -585,7 +585,7 @@ def test_a_domain_that_asks_for_less_slows_those_that_share_its_mail_servers(one
     with one_world.database.write() as session:
         tags = [make_domain_tag(one_world.keys, Address("x", domain)) for domain in domains]
         until = RELEASE + timedelta(days=7)
-        session.add_all(RecipientDomainGroup(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
+        session.add_all(DomainGroupMember(domain_tag=tag, group_tag="g" * 32, fresh_until=until) for tag in tags)
     for domain in domains:
         _many(one_world, 5, domain)
     slow = MessageOutcome(HandoverStatus.TRY_LATER, "421 4.7.0 slow down", slows_domain=True)

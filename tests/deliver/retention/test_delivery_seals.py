@@ -17,7 +17,7 @@ from digest.deliver.events.event_processor import process_events
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.plan.delivery_plan import make_edition_delivery_purpose
 from digest.deliver.plan.planning import plan_deliveries
-from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals, make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import add_old_deliveries_to_totals, make_delivery_erasure_callback
 from digest.deliver.retention.delivery_seals import SEALED_TABLES, seal_deliveries
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
@@ -100,7 +100,7 @@ def find_faults(world: DeliverySetup) -> tuple[str, ...]:
 
 def erase(world: DeliverySetup, number: int) -> None:
     """Erase a person as their own page does."""
-    forget = make_erasure_callback(world.keys, lambda: NIGHT)
+    forget = make_delivery_erasure_callback(world.keys, lambda: NIGHT)
     log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
         assert erase_person(session, world.keys, log, number, method="page", forget_elsewhere=forget, now=NIGHT)
@@ -504,7 +504,7 @@ def test_nobody_without_the_keys_can_append_to_the_log(world: DeliverySetup) -> 
             left.sealed_in,
             rows=1,
             folded=1,
-            root=sealed_rows.compute_batch_root([left.commitment or ""]),
+            root=sealed_rows.hash_commitments([left.commitment or ""]),
         )
         disclosure_log.append_log_entries(session, KeyRing.generate(), [draft], NIGHT)
     assert "wasn't written by this program" in " | ".join(find_faults(world))

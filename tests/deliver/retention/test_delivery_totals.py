@@ -24,7 +24,7 @@ from digest.deliver.retention.delivery_disclosures import (
     add_old_deliveries_to_totals,
     find_delivery_total_purpose,
     list_delivery_disclosures,
-    make_erasure_callback,
+    make_delivery_erasure_callback,
 )
 from digest.deliver.retention.provider_erasures import queue_provider_erasures
 from digest.installation.opened_installation import Installation
@@ -186,7 +186,7 @@ def test_a_notice_that_was_left_behind_goes_too(world: DeliverySetup) -> None:
 def test_erasure_keeps_the_counts_before_and_after_they_are_totals(world: DeliverySetup) -> None:
     ada, bo = _sent(world, [DeliveryState.ACCEPTED, DeliveryState.ACCEPTED], over="sendgrid")
     unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
-    forget = make_erasure_callback(world.keys, lambda: LATE)
+    forget = make_delivery_erasure_callback(world.keys, lambda: LATE)
     with world.database.write() as session:
         erase_person(session, world.keys, unsubscribe_log, ada, method="page", forget_elsewhere=forget, now=LATE)
     add_old_deliveries_to_totals(world.database, world.keys, world.settings, now=LATE)
@@ -228,7 +228,7 @@ def test_an_erasure_at_that_moment_comes_first_and_its_person_stands_in_no_total
         _notice(session, person.number, 1)
     with ThreadPoolExecutor(1) as pool:
         with postgresql.write() as session:
-            forget = make_erasure_callback(KEYS, lambda: LATE)
+            forget = make_delivery_erasure_callback(KEYS, lambda: LATE)
             erase_person(
                 session, KEYS, unsubscribe_log, person.number, method="page", forget_elsewhere=forget, now=LATE
             )

@@ -18,7 +18,7 @@ from digest.deliver.providers.registry import describe_data_recipient
 from digest.deliver.providers.sendgrid.account import make_address_eraser
 from digest.deliver.providers.sendgrid.api import SendGridApi
 from digest.deliver.providers.sendgrid.kind import KIND
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.deliver.retention.provider_erasures import (
     ERASURE_KEPT_FOR,
     NIGHT_SLACK,
@@ -57,7 +57,7 @@ def _mailed(world: DeliverySetup, *addresses: str, provider: str = "sendgrid") -
 def _erase(world: DeliverySetup, number: int, *, now: datetime = NOW) -> None:
     unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        forget = make_erasure_callback(world.keys, lambda: now)
+        forget = make_delivery_erasure_callback(world.keys, lambda: now)
         erase_person(session, world.keys, unsubscribe_log, number, method="page", forget_elsewhere=forget, now=now)
 
 
@@ -135,7 +135,7 @@ def test_a_delivery_that_is_only_a_total_by_now_counts_too(world: DeliverySetup)
 def _erase_and_fail(world: DeliverySetup, number: int) -> None:
     unsubscribe_log = UnsubscribeLog(world.settings.left_log, world.keys)
     with world.database.write() as session:
-        forget = make_erasure_callback(world.keys, lambda: NOW)
+        forget = make_delivery_erasure_callback(world.keys, lambda: NOW)
         erase_person(session, world.keys, unsubscribe_log, number, method="page", forget_elsewhere=forget, now=NOW)
         assert len(list(session.scalars(select(ProviderErasure)))) == 1
         raise RuntimeError("the power goes")

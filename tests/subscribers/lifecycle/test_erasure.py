@@ -12,7 +12,7 @@ from sqlalchemy import select, text, update
 
 from digest.app.sending import background_tasks
 from digest.cli import digest
-from digest.deliver.retention.delivery_disclosures import make_erasure_callback
+from digest.deliver.retention.delivery_disclosures import make_delivery_erasure_callback
 from digest.deliver.send.notices import notice_queue
 from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.engine import Database
@@ -173,7 +173,7 @@ def test_an_erasure_and_an_event_about_the_same_mail_never_wait_for_each_other(
                 unsubscribe_log,
                 world.ada,
                 method="page",
-                forget_elsewhere=make_erasure_callback(keys, lambda: NOW),
+                forget_elsewhere=make_delivery_erasure_callback(keys, lambda: NOW),
                 now=NOW,
             )
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from digest.app.doctor.examination import list_checks
-from digest.app.doctor.health_reports import HealthReports
+from digest.app.doctor.health_reports import DoctorRunner
 from digest.app.doctor.network_access import NetworkAccess
 from digest.store.models import AuditEntry
 from tests.app.doctor.fake_name_server import FakeNameServer
@@ -14,7 +14,7 @@ from tests.web.forms import post_form
 PAGE = "/admin/health"
 
 
-def wait_for_end(health: HealthReports) -> None:
+def wait_for_end(health: DoctorRunner) -> None:
     assert health.latest is not None
     assert health.latest.thread is not None
     health.latest.thread.join(WAIT_TIMEOUT)
@@ -44,7 +44,7 @@ def test_while_it_asks_outside_the_page_says_how_far_it_is_and_begins_no_second(
     client = world.signed_in_client("admin")
     with FakeNameServer({}) as names:
         names.answering.clear()
-        health = HealthReports(NetworkAccess(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT))
+        health = DoctorRunner(NetworkAccess(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT))
         world.app.extensions["digest"] = replace(world.app.extensions["digest"], health=health)
         post_form(client, PAGE, online="yes")
         running = health.latest

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.sending.uncertain_delivery_actions import resolve_uncertain
-from digest.app.upkeep.nightly_steps import store_final_delivery_counts
+from digest.app.upkeep.nightly_steps import cache_finished_delivery_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
@@ -145,7 +145,7 @@ def test_old_counts_are_kept_every_night_and_anew_where_a_doubt_is_settled(both:
     fill(both)
     with both.database.write() as session:
         session.get_one(Delivery, f"d{103:025d}").state = DeliveryState.UNCERTAIN
-    assert store_final_delivery_counts(both.install, NOW) == "deliveries of 1 editions counted"
+    assert cache_finished_delivery_counts(both.install, NOW) == "deliveries of 1 editions counted"
     with both.database.write() as session:
         session.get_one(Delivery, f"d{104:025d}").state = DeliveryState.REFUSED
     admin = both.signed_in_client("admin")

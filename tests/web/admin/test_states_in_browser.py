@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from pytest_httpserver import HTTPServer
 from sqlalchemy import select
 
-from digest.app.doctor.health_reports import HealthReports
+from digest.app.doctor.health_reports import DoctorRunner
 from digest.app.doctor.network_access import NetworkAccess
 from digest.app.sending.background_tasks import send_due_transactional_emails
 from digest.app.settings.setting_changes import EDITABLE_TABLES
@@ -391,7 +391,7 @@ def health_states(tour: Tour) -> Iterator[State]:
     with FakeNameServer({}) as names:
         names.answering.clear()
         outside = NetworkAccess(("127.0.0.1", int(names.server_address[1])), answer_timeout=WAIT_TIMEOUT)
-        context = replace(tour.world.app.extensions["digest"], health=HealthReports(outside))
+        context = replace(tour.world.app.extensions["digest"], health=DoctorRunner(outside))
         tour.world.app.extensions["digest"] = context
         running = tour.post("/admin/health", online="yes")
         assert "<progress" in running

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from sqlalchemy import select, update
 
 from digest.app.approval import correction_emails
-from digest.app.approval.correction_emails import CorrectionEmail
+from digest.app.approval.correction_emails import CorrectionEmailOverview
 from digest.app.approval.recipient_counts import (
     COUNT_LIFETIME,
     CorrectionWithRecipientCount,
@@ -119,7 +119,7 @@ class SentEdition:
         return [mail for mail in mails if str(mail["Subject"]).startswith("Correction to No. 147")]
 
 
-def approve_email(install: Installation, number: int, actor: Actor = EDITOR) -> CorrectionEmail:
+def approve_email(install: Installation, number: int, actor: Actor = EDITOR) -> CorrectionEmailOverview:
     """Approve the email of a correction as it is now."""
     mark = correction_emails.read_correction_email(install, NAME, number).content_hash
     return correction_emails.approve_correction_email(install, NAME, number, mark, actor=actor, now=LATER)

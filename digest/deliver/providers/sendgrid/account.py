@@ -134,7 +134,7 @@ NEEDED_PERMISSION = (
 CLEARED_LISTS = ("bounces", "blocks", "invalid_emails")
 
 
-def open_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
+def find_address_eraser(settings: Settings) -> Callable[[str], ErasureOutcome] | None:
     """Return a function that erases an address, or None if the settings have no API key.
 
     Raises:

@@ -133,5 +133,5 @@ KIND = kind.ProviderKind(
     webhook=kind.ProviderWebhook(_refusal_reason, events.parse_webhook_body),
     suppressions=kind.SuppressionLists(_pull_suppressions, suppression_pull.reset_list_positions),
     account=kind.ProviderAccount(account.check_account, account.is_authenticated, account.SPF_INCLUDE),
-    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.open_address_eraser),
+    erasures=kind.ProviderErasures(RECIPIENT_NAME, account.NEEDED_PERMISSION, account.find_address_eraser),
 )

@@ -30,7 +30,7 @@ from digest.deliver.plan.delivery_plan import (
     make_edition_delivery_purpose,
 )
 from digest.deliver.plan.domain_groups import load_domain_group_tags, select_domain_group_tag
-from digest.deliver.send.claims.progress import read_progress
+from digest.deliver.send.claims.send_progress import read_progress
 from digest.deliver.send.refusals.failure_attribution import FailureAttribution, find_domains_at_fault
 from digest.settings import AlertSettings
 from digest.store.audit import record_audit

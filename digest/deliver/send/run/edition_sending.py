@@ -29,9 +29,9 @@ from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims import restored_copy
 from digest.deliver.send.claims.database_retry import DatabaseRetry
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
-from digest.deliver.send.claims.progress import ProgressWriter
 from digest.deliver.send.claims.run_lease import keep_lease
 from digest.deliver.send.claims.run_progress_file import open_run_file, read_database_instance_id
+from digest.deliver.send.claims.send_progress import ProgressWriter
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals import stop_rules
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion

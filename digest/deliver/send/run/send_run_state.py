@@ -12,7 +12,7 @@ from digest.deliver.providers.base import HandoverStatus
 from digest.deliver.send.claims.claim_buffer import ClaimBuffer
 from digest.deliver.send.claims.database_retry import DatabaseRetry
 from digest.deliver.send.claims.delivery_claims import ClaimCursor, ClaimedEditionDelivery
-from digest.deliver.send.claims.progress import ProgressWriter
+from digest.deliver.send.claims.send_progress import ProgressWriter
 from digest.deliver.send.handover import HandoverRun, SendTask
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.refusals.message_suspicion import MessageSuspicion

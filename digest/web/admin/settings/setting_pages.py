@@ -50,7 +50,7 @@ def redirect_to_first_table() -> ResponseReturnValue:
 
 
 @admin_pages.get("/settings/sign-up-form")
-def show_signup_form() -> str:
+def show_signup_embed_code() -> str:
     """Show the sign-up form, the code for embedding it, and the topics it offers."""
     settings = web_context().settings
     return render_template(

@@ -78,7 +78,7 @@ class SuppressionRemovalForm(ReasonForm):
     address: str = ""
 
 
-class PermissionRequestCountQuery(FormOrQueryModel):
+class AskedCountQuery(FormOrQueryModel):
     """The number of people who were just asked, or None."""
 
     asked: Count | None = None
@@ -173,7 +173,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
     return render_template(
         "web/admin/subscribers/ask.html",
         candidates=candidates,
-        asked=read_query(PermissionRequestCountQuery).asked,
+        asked=read_query(AskedCountQuery).asked,
         first=min(FIRST_QUESTIONS, candidates),
         refusal=refusal,
     )
@@ -182,7 +182,7 @@ def _asking_page(*, refusal: RefusalError | None = None) -> str:
 @admin_pages.get("/readers/silent")
 def show_inactive_form() -> ResponseReturnValue:
     """Describe the question to inactive subscribers, and ask for the period."""
-    return _silence_page(asked_count=read_query(PermissionRequestCountQuery).asked)
+    return _silence_page(asked_count=read_query(AskedCountQuery).asked)
 
 
 @admin_pages.post("/readers/silent/count")

@@ -62,7 +62,7 @@ GALLERY_MODES = tuple(view for view in PREVIEW_MODES if view.key != "inbox")
 
 
 @gallery_pages.get("/")
-def show_first_sample_email() -> ResponseReturnValue:
+def show_email_gallery() -> ResponseReturnValue:
     """Show the first email of the gallery next to the list of all emails."""
     return show_sample_email(sample_emails.SUBSCRIBER_MAILS[0].key)
 

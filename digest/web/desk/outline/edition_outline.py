@@ -44,7 +44,7 @@ class OutlineSection:
 
 
 @dataclass(frozen=True, slots=True)
-class LengthCounter:
+class TextLength:
     """The length of a text and its limit.
 
     `phone` is the approximate length shown on a phone, or 0 if all of it is.
@@ -72,18 +72,18 @@ class OpeningTextLengths:
     `email_intro` is the part of the intro that's shown in the email, or empty if all of it is.
     """
 
-    subject: LengthCounter
-    preheader: LengthCounter
-    intro: LengthCounter
+    subject: TextLength
+    preheader: TextLength
+    intro: TextLength
     email_intro: str
 
 
 def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
     """Return the lengths of an edition's opening texts."""
     return OpeningTextLengths(
-        subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
-        preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
-        intro=LengthCounter(len(content.intro), MAX_OPENING_LENGTH, "characters in the email"),
+        subject=TextLength(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
+        preheader=TextLength(len(content.preheader), MAX_PREHEADER_LENGTH),
+        intro=TextLength(len(content.intro), MAX_OPENING_LENGTH, "characters in the email"),
         email_intro=find_shortened_intro(content),
     )
 

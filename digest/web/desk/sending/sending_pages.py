@@ -23,7 +23,7 @@ from digest.app.sending.sending_view import SendingView
 from digest.app.upkeep.audit_log import read_entry_detail
 from digest.deliver.control.edition_control import AUTOMATIC_ACTOR, EditionControlError
 from digest.deliver.control.set_aside_domains import DomainNotSetAsideError, SetAsideDecision
-from digest.deliver.send.claims.progress import MinuteCount
+from digest.deliver.send.claims.send_progress import MinuteCount
 from digest.installation import sending_pause
 from digest.installation.action_reasons import ReasonError, read_optional_reason
 from digest.installation.audited_actions import Role

@@ -34,7 +34,7 @@ from digest.deliver.send.refusals.refused_deliveries import (
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.installation.opened_installation import Installation
 from digest.store.alert_models import Alert
-from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroupMember, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import Address
 from subscribers.consent import disclosure_log, ledger, seals
@@ -217,7 +217,7 @@ def test_domains_of_one_provider_are_one_group(world: DeliverySetup) -> None:
         tags = session.scalars(select(Person.domain_tag).distinct()).all()
         fresh_until = world.clock()
         for tag in tags:
-            session.add(RecipientDomainGroup(domain_tag=tag, group_tag="f" * 32, fresh_until=fresh_until))
+            session.add(DomainGroupMember(domain_tag=tag, group_tag="f" * 32, fresh_until=fresh_until))
     send(world, *[MessageOutcome(HandoverStatus.REFUSED, "550 5.7.1 blocked")] * 6)
     (only,) = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).groups
     assert (len(tags), only.key, only.count) == (2, f"reputation-{'f' * 12}", 6)
@@ -229,7 +229,7 @@ def test_a_small_provider_is_named_after_a_domain_with_enough_refused_subscriber
     tags = {domain: make_domain_tag(KEYS, Address("x", domain)) for domain in people}
     with world.database.write() as session:
         for domain in ("one.example", "two.example"):
-            session.add(RecipientDomainGroup(domain_tag=tags[domain], group_tag="f" * 32, fresh_until=world.clock()))
+            session.add(DomainGroupMember(domain_tag=tags[domain], group_tag="f" * 32, fresh_until=world.clock()))
     send(world, *[NO_MAILBOX] * sum(people.values()))
     overview = refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN)
     names = {group.tag: overview.domain_names.get(group.tag) for group in overview.groups}

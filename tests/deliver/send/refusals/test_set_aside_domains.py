@@ -20,7 +20,7 @@ from digest.deliver.send.refusals.message_suspicion import MAX_TRIES
 from digest.deliver.send.refusals.stop_rules import count_failures
 from digest.deliver.send.run.edition_sending import SendReport, run_edition
 from digest.edition.edition_queries import find_edition
-from digest.store.delivery_models import Delivery, DeliveryState, RecipientDomainGroup, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, DomainGroupMember, StoredDeliveryEvent
 from digest.store.models import EditionState
 from subscribers.address import Address
 from subscribers.consent.preferences import Preferences
@@ -311,8 +311,7 @@ def _share_mail_servers(world: DeliverySetup, *domains: str) -> None:
     with world.database.write() as session:
         group, until = _tag(world, "outlook.com"), RELEASE + timedelta(days=7)
         session.add_all(
-            RecipientDomainGroup(domain_tag=_tag(world, domain), group_tag=group, fresh_until=until)
-            for domain in domains
+            DomainGroupMember(domain_tag=_tag(world, domain), group_tag=group, fresh_until=until) for domain in domains
         )
 
 

@@ -13,7 +13,7 @@ from digest.app.subscribers import subscriber_actions
 from digest.app.subscribers.growth import view_list_growth
 from digest.app.upkeep.nightly_steps import GROWTH_STATE_KEY, count_growth
 from digest.deliver.control.installation_hold import write_installation_value
-from digest.store.delivery_models import Delivery, DeliveryState, EditionFigures, StoredDeliveryEvent
+from digest.store.delivery_models import Delivery, DeliveryState, KeptEditionCounts, StoredDeliveryEvent
 from digest.store.engine import Database
 from digest.store.models import Edition, EditionState
 from digest.web.admin.subscribers.list_pages import format_percent
@@ -154,7 +154,7 @@ def test_what_came_of_an_edition_is_kept_and_shown_with_who_left_after_it(both: 
     assert [(at.hour, count) for at, count in view.hours if count] == [(6, 4), (8, 1)]
     count_growth(both.install, RELEASE + timedelta(days=40))
     with both.database.read() as session:
-        assert session.scalars(select(EditionFigures.handed_over)).all() == [5], "counted for a month, then kept"
+        assert session.scalars(select(KeptEditionCounts.handed_over)).all() == [5], "counted for a month, then kept"
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,9 @@ def fill_year(world: Any) -> None:
         for number in range(10):
             at = RELEASE - timedelta(days=7 * number)
             fields = {"handed_over": 1000, "refused": 10, "complained": 1, "hours": {"2026-11-20 11": 990}}
-            session.add(EditionFigures(name=f"W{number}", number=147 - number, release_at=at, counted_at=NOW, **fields))
+            session.add(
+                KeptEditionCounts(name=f"W{number}", number=147 - number, release_at=at, counted_at=NOW, **fields)
+            )
 
 
 def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> None:
@@ -260,7 +262,7 @@ def test_reasons_for_unsubscribing_are_counted_by_edition(both: Any) -> None:
     release = RELEASE - timedelta(days=7)
     with both.database.write() as session:
         fields = {"handed_over": 9, "refused": 0, "complained": 0, "hours": {}, "counted_at": NOW}
-        session.add(EditionFigures(name="2026-W46", number=146, release_at=release, **fields))
+        session.add(KeptEditionCounts(name="2026-W46", number=146, release_at=release, **fields))
     for place, reason in enumerate(["never", "often", "never", "", "no reason of ours"]):
         leave(both, f"r{place}@county.example", release + timedelta(hours=place + 1), reason)
     leave(both, "early@county.example", release - timedelta(days=2), "long")
@@ -297,7 +299,7 @@ def test_a_share_has_the_decimals_that_tell_it_apart(share: float, shown: str) -
 def test_a_reason_given_on_the_page_is_counted(browser: Browser, both: Any, width: int, *, by_keyboard: bool) -> None:
     with both.database.write() as session:
         fields = {"handed_over": 9, "refused": 0, "complained": 0, "hours": {}, "counted_at": NOW}
-        session.add(EditionFigures(name="2026-W46", number=146, release_at=RELEASE - timedelta(days=7), **fields))
+        session.add(KeptEditionCounts(name="2026-W46", number=146, release_at=RELEASE - timedelta(days=7), **fields))
     with open_page_server(both.app, "127.0.0.1", 0) as serving:
         address = f"http://127.0.0.1:{serving.port}"
         context = browser.new_context(viewport={"width": width, "height": 900})

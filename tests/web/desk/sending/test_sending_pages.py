@@ -18,7 +18,7 @@ from digest.app.sending import send_control as sending
 from digest.app.sending.sending_view import SendingView, view_sending
 from digest.deliver.control import installation_hold, set_aside_domains
 from digest.deliver.plan.canary import CANARY_DUE_AT
-from digest.deliver.send.claims.progress import MinuteCount, ProgressWriter, add_to_minute_counts
+from digest.deliver.send.claims.send_progress import MinuteCount, ProgressWriter, add_to_minute_counts
 from digest.deliver.send.refusals.refused_deliveries import MIN_NAMED
 from digest.installation import sending_pause
 from digest.installation.action_reasons import ReasonError

@@ -14,7 +14,7 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.content.fragment_names import MAX_SHORT_LINES
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.rendering.mail_layout import find_next_deadline, list_dated_entries
-from digest.edition.rendering.variant_lines import compose_preheader, count_reading_minutes
+from digest.edition.rendering.preheader_and_reading_time import compose_preheader, count_reading_minutes
 from subscribers.consent.preferences import Preferences
 from subscribers.part_keys import make_topic_slug
 from subscribers.subscriber_language import ENGLISH

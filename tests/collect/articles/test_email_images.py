@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from sqlalchemy import select
 
-from digest.collect.articles.images import (
+from digest.collect.articles.email_images import (
     PreparedImage,
     crop_stored_image,
     delete_stored_image,
