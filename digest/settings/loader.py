@@ -130,7 +130,11 @@ def _read_secret(file: Path) -> str:
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"Can't read the secret in {file}: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise SettingsError(
+            f"Can't read {file}, which contains a secret: {reason}.",
+            remedy="Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials, and let the service read the file.",
+        ) from exc
 
 
 def reload_settings(settings: Settings) -> Settings:
@@ -190,7 +194,8 @@ def _read_toml(file: Path) -> dict[str, Any]:
             f"{file.absolute()} isn't valid TOML because line {line} isn't UTF-8.", remedy="Save the file as UTF-8."
         ) from exc
     except OSError as exc:
-        raise SettingsError(f"Can't read {file}: {exc.strerror}") from exc
+        remedy = f"Run as root: chmod 644 {file.absolute()}" if isinstance(exc, PermissionError) else ""
+        raise SettingsError(f"Can't read {file.absolute()}: {exc.strerror}.", remedy=remedy) from exc
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:

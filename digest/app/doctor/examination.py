@@ -31,7 +31,7 @@ CHECK_MODULES = (
     site_checks,
 )  # importing them registers their checks
 
-DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
+DNS_LINE = re.compile(r"[\w-]\.[\w-]+\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # online checks that run at the same time
 
 
@@ -66,7 +66,7 @@ CONSEQUENCES: Mapping[str, Consequences] = {
     "sender-domain": Consequences(made=_OF_SENDER),
     "provider": Consequences(unexamined=(*_OF_PROVIDER, *_OF_PROVIDERS_NAMES)),
     "signing": Consequences(made=("dkim-record", "alignment")),
-    "resolver": Consequences(unexamined=(*_RECORDS, "site-address", "site-certificate", *_PAGES)),
+    "resolver": Consequences(unexamined=(*_RECORDS, "source-answers", "site-address", "site-certificate", *_PAGES)),
     "mail-server": Consequences(unexamined=("mail-host", "spf", "reverse-name")),
     "mail-host": Consequences(made=("spf", "reverse-name")),
     "provider-account": Consequences(made=("spf",)),

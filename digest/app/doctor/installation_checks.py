@@ -47,7 +47,7 @@ from subscribers.store.models import Person, PersonState
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000  # bytes: a warning, and too few to write safely
 FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: an error, a warning
-MAX_CLOCK_STEP = 300.0  # seconds that rows may be in the future, because the clocks of two machines differ
+MAX_CLOCK_STEP = timedelta(minutes=5)  # that rows may be in the future, because the clocks of two machines differ
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
 MAX_SLOT_AGE = 1_000_000  # transactions
 
@@ -136,7 +136,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 @doctor_check(
     "audit-log",
     "Compare the log with a backup and your integrity emails. If rows were changed, restore an earlier backup: "
-    f"digest restore FILE --replace. {RESTORE_LOSSES} If the key file was only missing, check the rows, then vouch for "
+    f"digest restore FILE --replace. {RESTORE_LOSSES} If the key file was missing or wrong then, check the rows, and vouch for "
     "them with 'digest keys rotate audit'.",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
@@ -158,6 +158,12 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     installation = examined.installation
     file, folder = installation.settings.left_log, installation.settings.file.backup.folder
     log, copy = installation.unsubscribe_log, Path(folder or file.parent) / file.name
+    if file.is_dir():
+        yield report_error(
+            f"{file} is a folder, so subscribers can't unsubscribe.",
+            f"Run: rmdir {file}. Then restore the file from a copy of the server, if anyone has unsubscribed.",
+        )
+        return
     if file.exists() and not (is_writable(file) and os.access(file, os.R_OK)):
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
@@ -278,11 +284,21 @@ def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """The clock isn't behind the newest recorded action."""
     with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
-    if latest is not None and (latest - examined.now).total_seconds() > MAX_CLOCK_STEP:
-        yield report_error(
+        newest = session.scalar(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1))
+    limit = examined.now + MAX_CLOCK_STEP
+    if latest is not None and latest > limit:
+        message = (
             f"The clock shows {examined.now:%Y-%m-%d %H:%M} UTC, but the audit log has an action at "
             f"{latest:%Y-%m-%d %H:%M} UTC."
         )
+        if newest is not None and newest > limit:
+            yield report_error(message)
+        else:
+            yield report_warning(
+                f"{message} Later actions have earlier times.",
+                "If the clock is right now, it was ahead then, and there's nothing to do. Otherwise, synchronize it: "
+                "timedatectl set-ntp true",
+            )
     else:
         yield report_ok(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
 
