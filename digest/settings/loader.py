@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
+from digest.folder_owner import find_user_name
 from digest.settings.environment_file import (
     ENVIRONMENT_FILE_NAME,
     EnvironmentFileError,
@@ -194,8 +195,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
             f"{file.absolute()} isn't valid TOML because line {line} isn't UTF-8.", remedy="Save the file as UTF-8."
         ) from exc
     except OSError as exc:
-        remedy = f"Run as root: chmod 644 {file.absolute()}" if isinstance(exc, PermissionError) else ""
-        raise SettingsError(f"Can't read {file.absolute()}: {exc.strerror}.", remedy=remedy) from exc
+        place = file.absolute()
+        owned = f"Run as root: chown {find_user_name(os.geteuid())} {place} && chmod 644 {place}"
+        remedy = owned if isinstance(exc, PermissionError) else ""
+        raise SettingsError(f"Can't read {place}: {exc.strerror}.", remedy=remedy) from exc
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
+from digest.folder_owner import find_user_name
 from digest.settings import SettingsError, load_settings
 
 
@@ -56,9 +57,8 @@ def test_a_file_that_the_service_cannot_read_is_named_with_what_to_do() -> None:
         file.touch(mode=0o000)
         os.seteuid(54321 if is_root else os.geteuid())
         try:
-            with pytest.raises(
-                SettingsError, match=f"Can't read {file}: Permission denied. Run as root: chmod 644 {file}"
-            ):
+            owned = f"Run as root: chown {find_user_name(os.geteuid())} {file} && chmod 644 {file}"
+            with pytest.raises(SettingsError, match=f"Can't read {file}: Permission denied. {owned}"):
                 load_settings(file, {})
         finally:
             os.seteuid(0 if is_root else os.geteuid())

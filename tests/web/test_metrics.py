@@ -74,7 +74,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
     assert answer.content_type.startswith("text/plain; version=0.0.4")
     assert answer.headers["Cache-Control"] == "no-store"
     samples = read_samples(answer.text)
-    expected = {
+    expected: dict[tuple[str, ...], float | None] = {
         ("digest_info", __version__): 1,
         ("digest_people", "subscribed"): 1,
         ("digest_people", "requested"): 0,

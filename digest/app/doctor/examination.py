@@ -46,7 +46,19 @@ _SEALED = ("audit-log", "access-rows", "public-editions", "drafts", "staff")
 _STORED = (
     *(*_SEALED, *ATTENTION_KINDS, "departure-log", "changed-deliveries", "damaged-values", "held-rows", "choices"),
     *("timetable", "stuck-job", "nightly-steps", "seals", "waiting-mail", "unapplied-events", "dead-run", "backup"),
-    *("coming-steps", "clock", "disk-growth", "heartbeats", "uncertain", "mail-log", "bounce-mailbox"),
+    *(
+        "provider",
+        "bounces",
+        "provider-events",
+        "logo",
+        "coming-steps",
+        "clock",
+        "disk-growth",
+        "heartbeats",
+        "uncertain",
+        "mail-log",
+        "bounce-mailbox",
+    ),
 )
 _RECORDS = ("mail-host", "spf", "dkim-record", "dmarc", "alignment", "exchangers", "reverse-name")
 _PAGES = ("site-sign-in", "site-https", "site-one-click", "site-visitors", "site-clock")
@@ -56,9 +68,9 @@ _OVERDUE = ("missed-run", "seals", "waiting-mail", "unapplied-events", "dead-run
 _OF_PROVIDER = ("signing", "bounces", "provider-events", "mail-server", "provider-account")
 # By cause, root causes first.
 CONSEQUENCES: Mapping[str, Consequences] = {
-    "disk-space": Consequences(unexamined=("database", *_STORED)),
-    "home-folder": Consequences(unexamined=("settings", "database", *_STORED)),
-    "database": Consequences(unexamined=_STORED),
+    "disk-space": Consequences(unexamined=("database", "key-file", *_STORED)),
+    "home-folder": Consequences(unexamined=("settings", "database", "key-file", *_STORED)),
+    "database": Consequences(unexamined=("key-file", *_STORED)),
     "key-file": Consequences(unexamined=_STORED, made=_SEALED),  # without the right keys, no seal is valid
     "backup-folder": Consequences(made=("missing-backup", "backup")),
     "timetable": Consequences(made=_OVERDUE),

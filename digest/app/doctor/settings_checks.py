@@ -60,7 +60,7 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
-    elif locked := next((path for path in (file, file.absolute().parent) if not is_writable(path)), None):
+    elif locked := next((path for path in (file.absolute(), file.absolute().parent) if not is_writable(path)), None):
         yield report_warning(
             f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
             advise_write_access(settings, locked, "u+w"),

@@ -221,7 +221,10 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
 
 
 def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
-    usual = f"{_MAKE_KEY} {file} 2048. Then publish the record printed by 'digest doctor --online'."
+    usual = (
+        f"{_MAKE_KEY} {file} 2048 && chown {find_user_name(os.geteuid())} {file}. Then publish the record printed by "
+        "'digest doctor --online'."
+    )
     return DkimError(f"DIGEST_DKIM_KEY_FILE ({file}) can't be used: {reason}.", remedy=remedy or usual)
 
 

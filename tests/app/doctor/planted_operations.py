@@ -357,7 +357,8 @@ def keep_only_database_for_root(world: FaultyInstallation) -> None:
 
 
 def give_settings_to_root(world: FaultyInstallation) -> None:
-    give_away(world, ".", "keys.json", "digest.db", "digest.env")
+    databases = (file.name for file in world.home.glob("digest.db*"))
+    give_away(world, ".", "keys.json", "digest.env", *databases)
     lock_settings(world)
 
 
@@ -503,6 +504,13 @@ def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
     back_up_to_safe(world)
 
 
+def copy_old_database(world: FaultyInstallation) -> None:
+    """Have somebody in the log of whose leaving the database doesn't know."""
+    world.add_subscriber()
+    append_to_unsubscribe_log(world)
+    world.make_backup()
+
+
 def recover_lost_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
     """Do what the finding says; the log is the folder owner's, also if root runs the command."""
     follow(FILE="{backup}")(world, finding)
@@ -585,6 +593,14 @@ def overwrite_database_pages(world: FaultyInstallation) -> None:
     middle = len(content) // 2 // 4096 * 4096
     content[middle : middle + 8192] = b"\xa5" * 8192
     file.write_bytes(content)
+
+
+def cut_database_short(world: FaultyInstallation) -> None:
+    """Lose the end of the file, as when it's copied while the disk fills up."""
+    world.make_backup()
+    world.database.close()
+    with (world.home / "digest.db").open("r+b") as file:
+        file.truncate(200_000)
 
 
 def damage_value(world: FaultyInstallation) -> None:
@@ -992,13 +1008,16 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the database is damaged": Fault(
         overwrite_database_pages, "database", "newer than the backup is lost", restore_backup
     ),
+    "the database was cut short": Fault(
+        cut_database_short, "database", "newer than the backup is lost", restore_backup
+    ),
     "a value is damaged": Fault(damage_value, "damaged-values", "or delete the row", delete_damaged_row),
     "a row of the audit log was changed": Fault(
         forge_audit, "audit-log", "newer than the backup is lost", restore_backup
     ),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the clock was ahead": Fault(
-        act_before_the_clock_was_set, "clock", "there's nothing to do", let_time_pass(2 * HOUR)
+        act_before_the_clock_was_set, "clock", "there's nothing else to do", let_time_pass(2 * HOUR)
     ),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
@@ -1018,6 +1037,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the departure log began anew, and there's a copy": Fault(
         shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log
+    ),
+    "the database is an old copy": Fault(
+        copy_old_database, "departure-log", "first back it up: digest backup FILE", restore_backup
     ),
     "a setting stands twice": Fault(
         repeat_setting,

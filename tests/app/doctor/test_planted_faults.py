@@ -116,6 +116,7 @@ FILE_FAULTS = {
     "others may write the database",
     "the database may not be written",
     "the database is damaged",
+    "the database was cut short",
     "a value is damaged",
     *OWNER_FAULTS,
 }
@@ -130,6 +131,8 @@ TESTED_NOWHERE_ELSE = {
     "pages are served without the schedule",
     "the log is followed without a bounce domain",
     "the clock was ahead",
+    "the database was cut short",
+    "the database is an old copy",
     "the backup folder's disk isn't mounted",
     "the environment file can't be read",
     "a file has a folder's place",
