@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from sqlalchemy import Connection, func, inspect, make_url, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DatabaseError, DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from digest.backups.archive import ArchiveManifest, ArchiveReader, BackupError
@@ -41,6 +41,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle.unsubscribe_log_merge import LogMergeResult, merge_unsubscribe_log
 
 CLOSING_SECONDS = 5.0  # time that a closed connection may still be listed
+_FILE_SUFFIXES = ("", "-wal", "-shm", "-journal")  # of a SQLite database
 _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # if any of them has rows, the database isn't empty
 
 
@@ -213,7 +214,9 @@ def _restore_into_sqlite(
         if exists:
             require_exclusive_use(final)
         if aside is not None:
-            final.rename(aside)
+            for suffix in _FILE_SUFFIXES:  # a damaged database still has its write-ahead log
+                if (file := final.with_name(f"{final.name}{suffix}")).exists():
+                    file.rename(aside.with_name(f"{aside.name}{suffix}"))
         part.replace(final)
         sync_folder(final.parent)
     finally:
@@ -276,10 +279,16 @@ _IN_USE_MESSAGE = (
 
 
 def _has_content(url: str) -> bool:
-    with closing(open_database(url)) as database, database.engine.connect() as connection:
-        tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
-        counts = (select(func.count()).select_from(text(name)) for name in tables)
-        return any(map(connection.scalar, counts))
+    """Return whether a database has content, as a damaged file may."""
+    try:
+        with closing(open_database(url)) as database, database.engine.connect() as connection:
+            tables = set(inspect(connection).get_table_names()).intersection(_CONTENT_TABLES)
+            counts = (select(func.count()).select_from(text(name)) for name in tables)
+            return any(map(connection.scalar, counts))
+    except (DatabaseError, sqlite3.DatabaseError) as exc:
+        if type(getattr(exc, "orig", exc)) is sqlite3.DatabaseError:  # its subclasses have other causes
+            return True
+        raise
 
 
 def require_exclusive_use(file: Path) -> None:
@@ -302,5 +311,5 @@ def require_exclusive_use(file: Path) -> None:
 
 
 def _delete_database_files(part: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
+    for suffix in _FILE_SUFFIXES:
         part.with_name(f"{part.name}{suffix}").unlink(missing_ok=True)

@@ -56,7 +56,7 @@ def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[s
     except OSError as exc:
         raise EnvironmentFileError(
             f"Can't read {file}: {exc.strerror}.",
-            remedy="Run the command as the file's owner (sudo -u digest digest …).",
+            remedy=f"Run: chmod 600 {file}. If it belongs to another user, run the command as that user.",
         ) from exc
 
 

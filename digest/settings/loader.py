@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
+from digest.folder_owner import find_user_name
 from digest.settings.environment_file import (
     ENVIRONMENT_FILE_NAME,
     EnvironmentFileError,
@@ -137,7 +138,11 @@ def _read_secret(file: Path) -> str:
     try:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"Can't read the secret in {file}: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        raise SettingsError(
+            f"Can't read {file}, which contains a secret: {reason}.",
+            remedy="Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials, and let the service read the file.",
+        ) from exc
 
 
 def reload_settings(settings: Settings) -> Settings:
@@ -203,7 +208,10 @@ def _read_toml(file: Path) -> dict[str, Any]:
             f"{file.absolute()} isn't valid TOML because line {line} isn't UTF-8.", remedy="Save the file as UTF-8."
         ) from exc
     except OSError as exc:
-        raise SettingsError(f"Can't read {file}: {exc.strerror}") from exc
+        place = file.absolute()
+        owned = f"Run as root: chown {find_user_name(os.geteuid())} {place} && chmod 644 {place}"
+        remedy = owned if isinstance(exc, PermissionError) else ""
+        raise SettingsError(f"Can't read {place}: {exc.strerror}.", remedy=remedy) from exc
 
 
 def _parse_toml(text: str, file: Path) -> dict[str, Any]:

@@ -74,11 +74,10 @@ def find_repeated_key(text: str, number: int) -> tuple[str, int] | None:
     """
     lines_by_name = dict[str, int]()
     for line in _list_toml_lines(text):
-        if line.is_repeatable:
-            lines_by_name = {}
-            continue
         if not line.key:
             lines_by_name = {name: at for name, at in lines_by_name.items() if name.startswith("[")}
+            if line.is_repeatable:
+                continue
         if line.number == number and line.name in lines_by_name:
             return line.name, lines_by_name[line.name]
         lines_by_name.setdefault(line.name, line.number)

@@ -257,7 +257,7 @@ class KeyRing:
         except OSError as exc:
             raise KeyFileError(
                 f"Can't read {path}: {exc.strerror}.",
-                remedy="Run the command as the file's owner (sudo -u digest digest …).",
+                remedy=f"Run: chmod 600 {path}. If it belongs to another user, run the command as that user.",
             ) from exc
         mode = stat.S_IMODE(status.st_mode)
         if mode & 0o077:

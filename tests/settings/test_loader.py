@@ -1,9 +1,12 @@
 """An unreadable settings file is rejected with one sentence, however long or deep it is."""
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
+from digest.folder_owner import find_user_name
 from digest.settings import SettingsError, load_settings
 
 
@@ -18,6 +21,11 @@ from digest.settings import SettingsError, load_settings
         ("[publication\n", "isn't valid TOML, at line 1, column 13: Expected ']'"),
         ("[sender]\nname =", "at end of document: Invalid value. Correct the file at this position."),
         ('[sender]\nlist_id = "a"\nlist_id = "b"\n', "list_id twice, on lines 2 and 3. Remove one of the two lines."),
+        (
+            '[sender]\n[[sources]]\nurl = "a"\n[sender]\n',
+            "[sender] twice, on lines 1 and 4. Merge the two tables into one.",
+        ),
+        ('[[sources]]\nurl = "a"\n[[sources]]\nurl = "b"\nurl = "c"\n', "url twice, on lines 4 and 5. Remove one"),
     ],
 )
 def test_what_cannot_be_read_is_refused(tmp_path: Path, text: str, reason: str) -> None:
@@ -39,6 +47,23 @@ def test_a_file_in_another_encoding_is_named_with_the_line(tmp_path: Path) -> No
     file.write_bytes('[sender]\nname = "Büro"\n'.encode("utf-8-sig"))
     with pytest.raises(SettingsError, match=r"Save the file as UTF-8 without a byte order mark \(BOM\)\."):
         load_settings(file, {})
+
+
+def test_a_file_that_the_service_cannot_read_is_named_with_what_to_do() -> None:
+    is_root = os.geteuid() == 0
+    with TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder, "digest.toml")
+        file.touch(mode=0o000)
+        os.seteuid(54321 if is_root else os.geteuid())
+        try:
+            owned = f"Run as root: chown {find_user_name(os.geteuid())} {file} && chmod 644 {file}"
+            with pytest.raises(SettingsError, match=f"Can't read {file}: Permission denied. {owned}"):
+                load_settings(file, {})
+        finally:
+            os.seteuid(0 if is_root else os.geteuid())
+        file.chmod(0o644)
+        assert load_settings(file, {}).origin == file
 
 
 @pytest.mark.parametrize(

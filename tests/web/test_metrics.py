@@ -19,10 +19,13 @@ from digest.app.jobs import SLOT_JOBS
 from digest.deliver.control import installation_hold
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
+from digest.store import schedule_slots
 from digest.store.alert_models import Alert
 from digest.store.delivery_models import Delivery, DeliveryState
 from digest.store.models import EditionState, ScheduleSlot
+from digest.store.process_identity import identify_current_process
 from digest.templating import create_jinja_environment
+from digest.timetable import JobSlot
 from digest.web.app import create_app
 from subscribers.store.signup_models import RateLimitCount
 from tests.conftest import ROOT
@@ -53,9 +56,7 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         session.add(Delivery(id="a", purpose="edition:2026-W47", state=DeliveryState.ACCEPTED, **due))
         session.add(Delivery(id="b", purpose="confirm:1", state=DeliveryState.WAITING, **due))
         session.add(Alert(kind="disk-space", subject="", sentence="s", seen_at=NOW, opened_at=NOW))
-        for job, ago in (("collect", 30), ("backup", None)):
-            taken_at = None if ago is None else NOW - timedelta(seconds=ago)
-            session.add(ScheduleSlot(job=job, at=NOW, owner="o", lease_until=NOW, taken_at=taken_at, done_at=NOW))
+        session.add(ScheduleSlot(job="untimed", at=NOW, owner="o", lease_until=NOW, done_at=NOW))
         earlier = NOW - timedelta(days=1)
         slower = {"taken_at": earlier - timedelta(hours=1), "done_at": earlier}
         session.add(ScheduleSlot(job="collect", at=earlier, owner="o", lease_until=NOW, **slower))
@@ -63,12 +64,17 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         installation_hold.pause_all_sending(session, "a look", actor="eve", now=NOW)
         stored = {"proved_at": NOW.isoformat(), "trouble": ""}
         installation_hold.write_installation_value(session, "backup", stored, now=NOW)
+    owner = identify_current_process()
+    for seconds, job in enumerate(SLOT_JOBS, 30):
+        slot = JobSlot(job, NOW)
+        assert schedule_slots.claim_slot(both.database, slot, owner, NOW - timedelta(seconds=seconds))
+        schedule_slots.complete_slot(both.database, slot, "", NOW)
     answer = guard_metrics(both, TOKEN).get("/metrics", headers=BEARER)
     assert answer.status_code == 200
     assert answer.content_type.startswith("text/plain; version=0.0.4")
     assert answer.headers["Cache-Control"] == "no-store"
     samples = read_samples(answer.text)
-    expected = {
+    expected: dict[tuple[str, ...], float | None] = {
         ("digest_info", __version__): 1,
         ("digest_people", "subscribed"): 1,
         ("digest_people", "requested"): 0,
@@ -80,8 +86,8 @@ def test_the_numbers_are_those_of_the_installation_and_name_nobody(both: Any) ->
         ("digest_alerts_open", "disk-space"): 1,
         ("digest_alerts_open", "dead-source"): 0,
         ("digest_job_done_timestamp_seconds", "collect"): NOW.timestamp(),
-        ("digest_job_duration_seconds", "collect"): 30,
-        ("digest_job_duration_seconds", "backup"): None,
+        **{("digest_job_duration_seconds", job): seconds for seconds, job in enumerate(SLOT_JOBS, 30)},
+        ("digest_job_duration_seconds", "untimed"): None,
         ("digest_next_release_timestamp_seconds",): RELEASE.timestamp(),
         ("digest_backup_proved_timestamp_seconds",): NOW.timestamp(),
     }

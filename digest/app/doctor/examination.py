@@ -31,7 +31,7 @@ CHECK_MODULES = (
     site_checks,
 )  # importing them registers their checks
 
-DNS_LINE = re.compile(r"[\w-]\. (?:A|MX \d+|TXT) ")
+DNS_LINE = re.compile(r"[\w-]\.[\w-]+\. (?:A|MX \d+|TXT) ")
 MAX_QUESTIONS = 6  # online checks that run at the same time
 
 
@@ -50,7 +50,19 @@ _SEALED = ("audit-log", "access-rows", "public-editions", "drafts", "staff")
 _STORED = (
     *(*_SEALED, *ATTENTION_KINDS, "departure-log", "changed-deliveries", "damaged-values", "held-rows", "choices"),
     *("timetable", "stuck-job", "nightly-steps", "seals", "waiting-mail", "unapplied-events", "dead-run", "backup"),
-    *("coming-steps", "clock", "disk-growth", "heartbeats", "uncertain", "mail-log", "bounce-mailbox"),
+    *(
+        "provider",
+        "bounces",
+        "provider-events",
+        "logo",
+        "coming-steps",
+        "clock",
+        "disk-growth",
+        "heartbeats",
+        "uncertain",
+        "mail-log",
+        "bounce-mailbox",
+    ),
 )
 _RECORDS = ("mail-host", "spf", "dkim-record", "dmarc", "alignment", "exchangers", "reverse-name")
 _PAGES = ("site-sign-in", "site-https", "site-one-click", "site-visitors", "site-clock")
@@ -60,9 +72,9 @@ _OVERDUE = ("missed-run", "seals", "waiting-mail", "unapplied-events", "dead-run
 _OF_PROVIDER = ("signing", "bounces", "provider-events", "mail-server", "provider-account")
 # Keyed by cause, with root causes first.
 CONSEQUENCES: Mapping[str, Consequences] = {
-    "disk-space": Consequences(unexamined=("database", *_STORED)),
-    "home-folder": Consequences(unexamined=("settings", "database", *_STORED)),
-    "database": Consequences(unexamined=_STORED),
+    "disk-space": Consequences(unexamined=("database", "key-file", *_STORED)),
+    "home-folder": Consequences(unexamined=("settings", "database", "key-file", *_STORED)),
+    "database": Consequences(unexamined=("key-file", *_STORED)),
     "key-file": Consequences(unexamined=_STORED, made=_SEALED),  # without the right keys, no seal is valid
     "backup-folder": Consequences(made=("missing-backup", "backup")),
     "timetable": Consequences(made=_OVERDUE),
@@ -70,7 +82,7 @@ CONSEQUENCES: Mapping[str, Consequences] = {
     "sender-domain": Consequences(made=_OF_SENDER),
     "provider": Consequences(unexamined=(*_OF_PROVIDER, *_OF_PROVIDERS_NAMES)),
     "signing": Consequences(made=("dkim-record", "alignment")),
-    "resolver": Consequences(unexamined=(*_RECORDS, "site-address", "site-certificate", *_PAGES)),
+    "resolver": Consequences(unexamined=(*_RECORDS, "source-answers", "site-address", "site-certificate", *_PAGES)),
     "mail-server": Consequences(unexamined=("mail-host", "spf", "reverse-name")),
     "mail-host": Consequences(made=("spf", "reverse-name")),
     "provider-account": Consequences(made=("spf",)),

@@ -31,14 +31,28 @@ def find_service_user(settings: Settings) -> int:
     return next(filter(None, owners), 0)
 
 
+def advise_write_access(settings: Settings, path: Path, mode: str) -> str:
+    """Return the command that lets the service write to a path; `mode` is for `chmod`."""
+    user = find_service_user(settings)
+    if path.stat().st_uid != user:
+        return f"Run as root: chown {find_user_name(user)} {path} && chmod {mode} {path}"
+    return f"Run: chmod {mode} {path}"
+
+
 def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
     """Check who owns an installation's files and folders, and who can open and write to them."""
+    if os.statvfs(settings.home).f_flag & os.ST_RDONLY:
+        yield _report_read_only_disk(settings.home)
+        return
     user = find_service_user(settings)
-    paths = [path for path in _list_files(settings) if path.exists()]
+    paths = _list_files(settings)
     foreign = [path for path in paths if path.stat().st_uid != user]
     problems = [_report_owners(settings, foreign, find_user_name(user))] if foreign else []
     for path in paths:
         if path not in foreign:
+            if path in _list_folders(settings) and not path.is_dir():
+                problems.append(report_error(f"{path} isn't a folder.", f"Run: rm {path}"))
+                continue
             problems += _find_problems(path, user, is_database=path in _list_database_files(settings))
     yield from problems
     if not problems:
@@ -46,11 +60,16 @@ def judge_file_access(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 def _list_files(settings: Settings) -> Sequence[Path]:
-    folders = (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
     files = (settings.key_file, *_list_database_files(settings), settings.left_log)
     environment_file = [settings.origin.absolute().with_name(ENVIRONMENT_FILE_NAME)] if settings.origin else []
+    # `Path.exists` would fail below a folder that this process can't enter.
+    found = [path for path in (*_list_folders(settings), *files, *environment_file) if os.access(path, os.F_OK)]
     # If there's a folder where a file should be, the check of that file reports it.
-    return (*folders, *(file for file in (*files, *environment_file) if not file.is_dir()))
+    return [path for path in found if path in _list_folders(settings) or not path.is_dir()]
+
+
+def _list_folders(settings: Settings) -> Sequence[Path]:
+    return (settings.home, settings.outbox_folder, settings.uploads_folder, settings.runs_folder)
 
 
 def _list_database_files(settings: Settings) -> Sequence[Path]:
@@ -58,6 +77,14 @@ def _list_database_files(settings: Settings) -> Sequence[Path]:
     if url.get_backend_name() != "sqlite" or not url.database:
         return ()
     return tuple(Path(url.database + suffix) for suffix in ("", "-wal", "-shm"))
+
+
+def _report_read_only_disk(home: Path) -> DoctorFinding:
+    mount = next(folder for folder in (home.absolute(), *home.absolute().parents) if os.path.ismount(folder))
+    return report_error(
+        f"The disk with {home} is mounted read-only, so nothing can be saved.",
+        f"Check the kernel's log for disk errors. Then run as root: mount -o remount,rw {mount}",
+    )
 
 
 def _report_owners(settings: Settings, foreign: Sequence[Path], user: str) -> DoctorFinding:
@@ -79,6 +106,8 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
     mode, bits = stat.S_IMODE(path.stat().st_mode), 700 if path.is_dir() else 600
     if path.is_dir():
         is_usable = is_writable(path) and os.access(path, os.X_OK)
+    elif path.name == ENVIRONMENT_FILE_NAME:
+        is_usable = bool(mode & stat.S_IRUSR)
     else:
         is_usable = not is_database or is_writable(path)  # other files have checks of their own
     if path.name == ENVIRONMENT_FILE_NAME and (exposure := find_exposure(path)):
@@ -90,9 +119,10 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
         )
     elif not is_usable:
         effect = ", so nothing can be saved" if is_database else ""
+        use = "read" if path.name == ENVIRONMENT_FILE_NAME else "write to"
         yield report_error(
-            f"Can't write to {path} (owner {find_user_name(user)}, mode {mode:04o}){effect}.",
-            f"Run: chmod {bits} {path}. If the disk is mounted read-only, check the kernel's log for disk errors first.",
+            f"Can't {use} {path} (owner {find_user_name(user)}, mode {mode:04o}){effect}.",
+            f"Run: chmod {bits} {path}",
         )
     elif path.is_dir() and mode & OTHERS:
         yield report_exposure(f"Other users can open {path} (mode {mode:04o}).", f"Run: chmod 700 {path}")

@@ -6,7 +6,7 @@ These are names, folders, keys, the database, logs, the disk, the clock, and hea
 import os
 import shutil
 import stat
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from digest.app.doctor.check_registry import (
 from digest.app.doctor.file_access import judge_file_access
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
+from digest.app.upkeep.backups import RESTORE
+from digest.app.upkeep.database_changes import MOVE
 from digest.app.upkeep.disk_growth import forecast_days_left, read_free_space
 from digest.app.upkeep.keys import list_unencrypted_key_files
 from digest.collect.sandbox.client import probe_child_sandbox
@@ -45,13 +47,14 @@ from subscribers.crypto.keys import RESTORE_RECOVERY_COPY
 from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
 from subscribers.store.database import is_postgresql
-from subscribers.store.models import Person, PersonState
+from subscribers.store.models import ConsentEvent, Person, PersonState
 
 IMPORT_NAMES = ("digest", "subscribers", "scheduler")
 # Free space, in bytes. Below the first, a warning is due. Below the second, writing isn't safe.
 LOW_DISK_BYTES, FULL_DISK_BYTES = 1_000_000_000, 50_000_000
 FEW_DAYS, FEW_WEEKS = 14, 60  # days until the disk is full: error, warning
-MAX_CLOCK_STEP = 300.0  # seconds that a row may be in the future, because the clocks of two machines differ
+MAX_CLOCK_STEP = timedelta(minutes=5)  # that a row may be in the future, because the clocks of two machines differ
+MAX_DEPARTURE_AGE = timedelta(days=30)  # that the database is searched for
 MAX_SNAPSHOT_AGE = timedelta(hours=1)  # a backup of a million subscribers reads for 25 minutes
 MAX_SLOT_AGE = 1_000_000  # transactions
 
@@ -106,11 +109,9 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
     """The database works and has this version's schema, and other users can't write to it."""
     installation = examined.installation
-    if problem := edition_views.find_schema_problem(installation):
+    # Damage first, because a damaged database may seem to have no schema.
+    if problem := _find_sqlite_damage(examined) or edition_views.find_schema_problem(installation):
         yield report_error(problem.message, problem.remedy)
-        return
-    if damage := _find_sqlite_damage(examined):
-        yield report_error(damage.message, damage.remedy)
         return
     configured_count, active_count = (
         len(installation.settings.file.sources),
@@ -133,9 +134,9 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
     See https://www.sqlite.org/pragma.html#pragma_quick_check.
     """
+    if examined.installation.database.engine.dialect.name != "sqlite":
+        return None
     with examined.read() as session:
-        if is_postgresql(session):
-            return None
         result = str(session.scalar(text("PRAGMA quick_check(1)")))
     return None if result == "ok" else make_damage_error(result.splitlines()[-1].rstrip("."))
 
@@ -143,7 +144,7 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 @doctor_check(
     "audit-log",
     "Compare the log with a backup and your integrity emails. If rows were changed, restore an earlier backup: "
-    f"digest restore FILE --replace. {RESTORE_LOSSES} If only the key file was missing, vouch for the rows: digest keys rotate audit",
+    f"digest restore FILE --replace. {RESTORE_LOSSES} If only the key file was missing or wrong, vouch for the rows: digest keys rotate audit",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
@@ -164,6 +165,12 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     installation = examined.installation
     file, folder = installation.settings.left_log, installation.settings.file.backup.folder
     log, copy = installation.unsubscribe_log, Path(folder or file.parent) / file.name
+    if file.is_dir():
+        yield report_error(
+            f"{file} is a folder, so subscribers can't unsubscribe.",
+            f"Run: rmdir {file}. Then restore the file from a copy of the server, if anyone has unsubscribed.",
+        )
+        return
     if file.exists() and not (is_writable(file) and os.access(file, os.R_OK)):
         yield report_error(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
@@ -171,16 +178,17 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
         )
         return
     try:
-        lines = sum(1 for _ in log.read())
+        entries = list(log.read())
     except UnsubscribeLogError as exc:
         yield report_error(
             str(exc), f"Restore {file} from a copy of the server. Until you do, you can't restore a backup."
         )
         return
-    if loss := _find_lost_log(examined, file, copy):
-        yield loss
+    last = max((entry.at for entry in entries if entry.kind == "left"), default=None)
+    if problem := _find_lost_log(examined, file, copy) or (last and _find_old_database(examined, file, last)):
+        yield problem
     elif file.exists():
-        yield report_ok(f"{file} verified ({count_with_noun(lines, 'unsubscribe')})")
+        yield report_ok(f"{file} verified ({count_with_noun(len(entries), 'unsubscribe')})")
 
 
 def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> DoctorFinding | None:
@@ -205,6 +213,28 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
         f"{file} is missing, so a restored backup would email people who unsubscribed after it.",
         f"Restore the file from a copy of the server. If there's no copy, run: {_name_installation(file, Path(os.devnull))}. Then run: "
         "digest backup FILE. Don't restore backups made before it.",
+    )
+
+
+def _find_old_database(examined: ExaminedInstallation, file: Path, left_at: datetime) -> DoctorFinding | None:
+    """Return an error if the database lacks the last unsubscribe in the log, as an older copy of its file does."""
+    if left_at < examined.now - MAX_DEPARTURE_AGE:
+        return None
+    with examined.read() as session:
+        events = ConsentEvent.at.between(left_at - MAX_CLOCK_STEP, left_at + MAX_CLOCK_STEP)
+        merges = AuditEntry.act.in_((RESTORE.name, MOVE.name)) & (AuditEntry.at > left_at)
+        subscribed = Person.state == PersonState.SUBSCRIBED
+        has_event, is_merged, has_subscribers = (
+            session.scalar(select(column).where(condition).limit(1)) is not None
+            for column, condition in ((ConsentEvent.id, events), (AuditEntry.id, merges), (Person.number, subscribed))
+        )
+    if has_event or is_merged or not has_subscribers:
+        return None
+    return report_error(
+        f"The database is older than {file}, so people who unsubscribed would be emailed. It lacks the last unsubscribe, of "
+        f"{left_at:%Y-%m-%d %H:%M} UTC.",
+        "Restore the newest backup, which also applies the log: digest restore FILE --replace. If there's no newer backup than "
+        "this database, first back it up: digest backup FILE",
     )
 
 
@@ -283,16 +313,24 @@ def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("clock", "Synchronize the clock: timedatectl set-ntp true")
+@doctor_check(
+    "clock",
+    "Synchronize the clock: timedatectl set-ntp true. If it's right now, it was ahead when the action was recorded, and "
+    "there's nothing else to do.",
+)
 def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """The clock isn't behind the newest recorded action."""
     with examined.read() as session:
         latest = session.scalar(select(func.max(AuditEntry.at)))
-    if latest is not None and (latest - examined.now).total_seconds() > MAX_CLOCK_STEP:
-        yield report_error(
+        newest = session.scalar(select(AuditEntry.at).order_by(AuditEntry.id.desc()).limit(1))
+    limit = examined.now + MAX_CLOCK_STEP
+    if latest is not None and latest > limit:
+        message = (
             f"The clock shows {examined.now:%Y-%m-%d %H:%M} UTC, but the audit log has an action at "
             f"{latest:%Y-%m-%d %H:%M} UTC."
         )
+        # A later action with an earlier time suggests that the clock was ahead and is right now.
+        yield report_error(message) if newest is not None and newest > limit else report_warning(message)
     else:
         yield report_ok(f"the clock shows {examined.now:%Y-%m-%d %H:%M} UTC, later than all recorded actions")
 

@@ -35,7 +35,7 @@ from digest.app.doctor.check_registry import (
     report_ok,
     report_warning,
 )
-from digest.app.doctor.file_access import find_service_user
+from digest.app.doctor.file_access import advise_write_access, find_service_user
 from digest.app.upkeep.backups import BACK_UP, RESTORE
 from digest.app.upkeep.database_changes import MOVE
 from digest.app.upkeep.nightly_steps import FAILED
@@ -352,7 +352,13 @@ def _find_backup_problem(settings: Settings) -> DoctorFinding | None:
     if folder.exists() and not (is_writable(folder) and os.access(folder, os.X_OK)):
         return report_error(
             f"No backups can be made because {folder} isn't writable.",
-            f"Run: chmod 700 {folder}. If another user owns it, first run as root: chown {find_user_name(find_service_user(settings))} {folder}",
+            advise_write_access(settings, folder, "700"),
+        )
+    if not folder.exists() and not is_writable(next(place for place in folder.absolute().parents if place.exists())):
+        return report_error(
+            f"No backups can be made because {folder} doesn't exist and the service can't create it.",
+            "If it's on a disk that isn't mounted, mount the disk. Otherwise, run as root: "
+            f"install -d -m 700 -o {find_user_name(find_service_user(settings))} {folder}",
         )
     if find_disk(folder) == find_disk(settings.home) and not settings.file.backup.copied:
         return report_warning(

@@ -17,9 +17,10 @@ from digest.app.doctor.check_registry import (
     doctor_check,
     report_error,
     report_ok,
+    report_unexamined,
     report_warning,
 )
-from digest.app.doctor.file_access import find_service_user
+from digest.app.doctor.file_access import advise_write_access
 from digest.app.editions.sample_emails import find_rendering_mistakes
 from digest.app.subscribers.consent_texts import build_consent_text
 from digest.collect.fetch.fetcher import open_fetcher
@@ -29,7 +30,7 @@ from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_s
 from digest.deliver.inbound import mailbox_poll as poll
 from digest.deliver.providers.registry import is_outbox_in_use, join_provider_remedies, provider_in_use
 from digest.edition.brand_images import find_logo_problems
-from digest.folder_owner import find_user_name, is_writable
+from digest.folder_owner import is_writable
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
 from digest.settings.leftover_sample_values import list_leftover_texts, list_sample_addresses, list_sample_sources
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
@@ -59,11 +60,10 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
     mode = stat.S_IMODE(file.stat().st_mode)
     if mode & 0o022:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
-    elif locked := next((path for path in (file, file.absolute().parent) if not is_writable(path)), None):
-        owner = f"If another user owns it, first run as root: chown {find_user_name(find_service_user(examined.settings))} {locked}"
+    elif locked := next((path for path in (file.absolute(), file.absolute().parent) if not is_writable(path)), None):
         yield report_warning(
             f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
-            f"Run: chmod u+w {locked}. {owner}",
+            advise_write_access(settings, locked, "u+w"),
         )
     else:
         yield report_ok(f"all settings in {file} are valid")
@@ -88,6 +88,13 @@ def check_source_answers(examined: ExaminedInstallation) -> DoctorFindings:
     workers = settings.file.limits.fetch_workers
     with open_fetcher(settings) as fetcher, ThreadPoolExecutor(workers, thread_name_prefix="source") as pool:
         visits = list(pool.map(partial(_visit_without_storing, fetcher, examined.now), sources))
+    failures = [visit.outcome.message for visit in visits if isinstance(visit.outcome, VisitFailure)]
+    if len(failures) == len(visits) > 1:
+        yield report_unexamined(
+            f"None of the {len(visits)} sources can be read. The first: {failures[0]}",
+            "Check this server's internet access, firewall, and name servers (/etc/resolv.conf).",
+        )
+        return
     answers = []
     for source, visit in zip(sources, visits, strict=True):
         if isinstance(visit.outcome, VisitFailure):
@@ -121,6 +128,12 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     settings = examined.settings
     folder = settings.templates
     if folder is None:
+        return
+    if not folder.is_dir():
+        yield report_error(
+            f"The folder {folder} doesn't exist, so the built-in templates are used.",
+            f"Create the folder, or correct or remove DIGEST_TEMPLATES in {settings.environment_place}.",
+        )
         return
     # A file that can't be parsed fails with the same message in every email, so each message is
     # shown once.

@@ -12,7 +12,8 @@ from digest.collect.sources.source_visit_counts import SourceWeek, read_source_w
 from digest.edition.edition_queries import COMING_STATES, IS_REGULAR
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
-from digest.settings import SourceSettings
+from digest.settings import Settings, SourceSettings
+from digest.settings.environment_overrides import find_overriding_variable
 from digest.settings.table_values import fingerprint_values
 from digest.store.models import Article, Edition, EditionState, EditionStory, Source
 from subscribers.errors import RefusalError
@@ -80,7 +81,8 @@ class SourceView:
     """A source as shown on its page.
 
     `configured` is None if the source is no longer in the settings. `draft_stories` are the stories
-    in upcoming editions that use it, as (edition, headline).
+    in upcoming editions that use it, as (edition, headline). `lock` says why pages can't
+    change it; it's empty if they can.
     """
 
     row: Source
@@ -89,7 +91,7 @@ class SourceView:
     weeks: tuple[SourceWeek, ...]
     shares: tuple[EditionSourceShare, ...]
     topics: tuple[str, ...]
-    can_write: bool
+    lock: str
     draft_stories: tuple[tuple[str, str], ...] = field(default=())
 
 
@@ -113,6 +115,15 @@ def read_source_statistics(installation: Installation, *, now: datetime) -> Sour
         for source_id in ids
     }
     return SourceStatisticsTable(edition.number if edition else None, figures)
+
+
+def explain_source_lock(settings: Settings) -> str:
+    """Say why pages can't change sources; empty if they can."""
+    if settings.origin is None:
+        return "You can't change sources here because the server is running without a settings file."
+    if variable := find_overriding_variable(settings, ("sources",)):
+        return f"The environment sets the sources with {variable}. Change them there and restart."
+    return ""
 
 
 def view_source(installation: Installation, actor: Actor, number: int, *, now: datetime) -> SourceView:
@@ -144,7 +155,7 @@ def view_source(installation: Installation, actor: Actor, number: int, *, now: d
                 for e in editions
             ),
             topics=settings.file.select.topic_names,
-            can_write=settings.origin is not None,
+            lock=explain_source_lock(settings),
             draft_stories=tuple(_list_draft_stories(session, row)),
         )
 

@@ -167,6 +167,8 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
         return diagnose_open_failure(exc, None)
     except (InstallationError, UnsupportedSchemaError, StorageError) as exc:
         return diagnose_open_failure(exc, context.settings)
+    except PermissionError as exc:
+        return diagnose_open_failure(InstallationError(f"Can't open {exc.filename}: {exc.strerror}."), context.settings)
     findings = run_local_checks(installation)
     if world is not None:
         with show_progress("Running online checks") as progress:

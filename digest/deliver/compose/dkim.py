@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from digest.folder_owner import find_user_name
 from digest.settings import Settings
 from subscribers.english_text import count_with_noun
 from subscribers.errors import ApplicationError
@@ -207,11 +208,9 @@ def _read_key_file(file: Path) -> bytes:
                 raise _key_file_error(file, "other users can read the file", f"Run: chmod 600 {file}")
             return opened.read(1_000_000)
     except OSError as exc:
-        raise _key_file_error(
-            file,
-            f"the file can't be read ({exc.strerror})",
-            f"{_MAKE_KEY} {file} 2048. Or change the file's owner to the user that runs digest.",
-        ) from None
+        own = f"Run as root: chown {find_user_name(os.geteuid())} {file} && chmod 600 {file}"
+        remedy = own if isinstance(exc, PermissionError) else ""
+        raise _key_file_error(file, f"the file can't be read ({exc.strerror})", remedy) from None
 
 
 def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateKey:
@@ -234,7 +233,10 @@ def _load_private_key(file: Path, pem: bytes) -> RSAPrivateKey | Ed25519PrivateK
 
 
 def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
-    usual = f"{_MAKE_KEY} {file} 2048. Then publish the record printed by 'digest doctor --online'."
+    usual = (
+        f"{_MAKE_KEY} {file} 2048 && chown {find_user_name(os.geteuid())} {file}. Then publish the record printed by "
+        "'digest doctor --online'."
+    )
     return DkimError(f"DIGEST_DKIM_KEY_FILE ({file}) can't be used: {reason}.", remedy=remedy or usual)
 
 

@@ -345,7 +345,7 @@ def _adding_page(
         values=_NEW_SOURCE | {"url": source_form.url} | values,
         sections=SOURCE_SECTIONS,
         topics=installation.settings.file.select.topic_names,
-        can_write=installation.settings.origin is not None,
+        lock=source_overview.explain_source_lock(installation.settings),
         problems=problems,
         refusal=refusal,
         tried=probed_source,

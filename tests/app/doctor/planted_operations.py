@@ -356,6 +356,12 @@ def keep_only_database_for_root(world: FaultyInstallation) -> None:
     give_away(world, ".", "keys.json", "digest.env", "digest.toml")
 
 
+def give_settings_to_root(world: FaultyInstallation) -> None:
+    databases = (file.name for file in world.home.glob("digest.db*"))
+    give_away(world, ".", "keys.json", "digest.env", *databases)
+    lock_settings(world)
+
+
 def forge_audit(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - HOUR)
@@ -367,6 +373,12 @@ def forge_audit(world: FaultyInstallation) -> None:
 def act_in_the_future(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW + HOUR)
+
+
+def act_before_the_clock_was_set(world: FaultyInstallation) -> None:
+    act_in_the_future(world)
+    with world.database.write() as session:
+        record_audit(session, "approved", "2026-W48", {}, actor="eve", now=NOW - HOUR)
 
 
 def act_long_ago(world: FaultyInstallation, *_: object) -> None:
@@ -492,6 +504,13 @@ def shorten_copied_unsubscribe_log(world: FaultyInstallation) -> None:
     back_up_to_safe(world)
 
 
+def copy_old_database(world: FaultyInstallation) -> None:
+    """Have somebody in the log of whose leaving the database doesn't know."""
+    world.add_subscriber()
+    append_to_unsubscribe_log(world)
+    world.make_backup()
+
+
 def recover_lost_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
     """Do what the finding says; the log is the folder owner's, also if root runs the command."""
     follow(FILE="{backup}")(world, finding)
@@ -574,6 +593,27 @@ def overwrite_database_pages(world: FaultyInstallation) -> None:
     middle = len(content) // 2 // 4096 * 4096
     content[middle : middle + 8192] = b"\xa5" * 8192
     file.write_bytes(content)
+
+
+def cut_database_short(world: FaultyInstallation) -> None:
+    """Lose the end of the file, as when it's copied while the disk fills up."""
+    world.make_backup()
+    world.database.close()
+    with (world.home / "digest.db").open("r+b") as file:
+        file.truncate(200_000)
+
+
+def damage_value(world: FaultyInstallation) -> None:
+    """Store text as a count, which SQLite allows."""
+    world.add(Source(url="https://gone.hls.test/", name="Gone", publisher="Gone", topics=[], active=False))
+    with world.database.write() as session:
+        session.execute(text("UPDATE source SET failures = 'many'"))
+
+
+def delete_damaged_row(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    table, number = re.findall(r"^(\w+) has damaged values, in rows (\d+)", finding.message)[0]
+    with world.database.write() as session:
+        session.execute(text(f"DELETE FROM {table} WHERE rowid = {number}"))
 
 
 def leave_run_file(world: FaultyInstallation) -> None:
@@ -918,6 +958,12 @@ def lock_backup_folder(world: FaultyInstallation) -> None:
     world.replace_setting(f'folder = "{world.safe}"', f'folder = "{folder}"')
 
 
+def lose_backup_disk(world: FaultyInstallation) -> None:
+    """Have the backup folder on a disk that isn't mounted, below a folder that only root can write to."""
+    lock_backup_folder(world)
+    world.replace_setting(f'folder = "{world.safe / "locked"}"', f'folder = "{world.safe / "locked" / "backups"}"')
+
+
 class Fault(NamedTuple):
     """What is planted, the only check that names it, a part of what its sentence says, and how that is carried out."""
 
@@ -954,15 +1000,27 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "root owns the database in another user's folder": Fault(
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
+    "the environment file can't be read": Fault(
+        lambda w: (w.home / "digest.env").chmod(0), "home-folder", "Can't read"
+    ),
+    "a file has a folder's place": Fault(lambda w: (w.home / "runs").touch(), "home-folder", "isn't a folder"),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
     "the database is damaged": Fault(overwrite_database_pages, "database", "lose everything newer", restore_backup),
+    "the database was cut short": Fault(cut_database_short, "database", "lose everything newer", restore_backup),
+    "a value is damaged": Fault(damage_value, "damaged-values", "or delete the row", delete_damaged_row),
     "a row of the audit log was changed": Fault(forge_audit, "audit-log", "lose everything newer", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
+    "the clock was ahead": Fault(
+        act_before_the_clock_was_set, "clock", "there's nothing else to do", let_time_pass(2 * HOUR)
+    ),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,
         "departure-log",
         "left.log from a copy",
         by_hand(lambda w: shutil.copy(w.safe / "left.log", w.home / "left.log")),
+    ),
+    "a folder has the departure log's place": Fault(
+        lambda w: (w.home / "left.log").mkdir(), "departure-log", "Then restore the file"
     ),
     "the departure log cannot be written": Fault(lock_unsubscribe_log, "departure-log", "chmod 600"),
     "the departure log is lost": Fault(
@@ -973,6 +1031,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "the departure log began anew, and there's a copy": Fault(
         shorten_copied_unsubscribe_log, "departure-log", "Stop the server", recover_short_unsubscribe_log
+    ),
+    "the database is an old copy": Fault(
+        copy_old_database, "departure-log", "first back it up: digest backup FILE", restore_backup
     ),
     "a setting stands twice": Fault(
         repeat_setting,
@@ -985,6 +1046,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "others may change the settings": Fault(lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "the settings can't be written": Fault(lock_settings, "settings", "chmod u+w"),
+    "root owns the settings": Fault(give_settings_to_root, "settings", f"Run as root: chown {OTHER_USER} "),
     "no source": Fault(
         change(SOUND_SETTINGS[SOUND_SETTINGS.index("[[") : SOUND_SETTINGS.index("[limits")], ""),
         "sources",
@@ -1015,6 +1077,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "templates",
         "or remove it from",
         by_hand(lambda w: (w.home / "own" / "web" / "error.html").unlink()),
+    ),
+    "the folder of templates is missing": Fault(
+        set_variables(DIGEST_TEMPLATES="/nowhere"),
+        "templates",
+        "correct or remove DIGEST_TEMPLATES",
+        by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
     ),
     "a logo that is not kept": Fault(
         change("[limits]", f"{LOGOS}[limits]"), "logo", "or remove both settings", correct_settings(LOGOS, "")
@@ -1053,6 +1121,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         reject_events, "provider-events", "DIGEST_SENDGRID_WEBHOOK_KEY", follow(value=WEBHOOK_KEY)
     ),
     "mail is not signed": Fault(sign_nowhere, "signing", "openssl genrsa -out"),
+    "the DKIM key is lost": Fault(lambda w: write_dkim_key(w).unlink(), "provider", "Make a new key: openssl genrsa"),
     "others may read the DKIM key": Fault(open_dkim_key, "provider", "chmod 600"),
     "signed for another domain": Fault(sign_for_a_stranger, "signing", "to: DIGEST_DKIM_DOMAIN=hls.test"),
     "bounces aren't read": Fault(
@@ -1301,5 +1370,8 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "a backup folder that is none": Fault(block_backup_folder, "backup-folder", "Choose a folder"),
     "a backup folder that can't be written": Fault(lock_backup_folder, "backup-folder", "Run: chmod 700"),
+    "the backup folder's disk isn't mounted": Fault(
+        lose_backup_disk, "backup-folder", "Otherwise, run as root: install -d"
+    ),
     "backups on the same disk": Fault(back_up_to_same_disk, "backup-folder", "copied = true"),
 }

@@ -23,7 +23,9 @@ NEW_TABLE = re.compile(rf"[Aa]t the end of (?P<file>\S+), add \[(?P<table>\w+)\]
 VARIABLES = re.compile(
     rf"(?:, add: |\(line \d+\) to: |, set |, )(?:and )?(?P<name>DIGEST_\w+)=(?P<value>.+?)(?=, (?:and )?DIGEST|{END[3:]}"
 )
-SHELL = re.compile(r"(?:[Rr]un|[Rr]un as root|create new keys): (?P<command>.+?)(?=\. (?:[A-Z]|$)|\.?$)")
+SHELL = re.compile(
+    r"(?:[Rr]un|[Rr]un as root|create new keys|[Mm]ake a new key): (?P<command>.+?)(?=\. (?:[A-Z]|$)|\.?$)"
+)
 QUOTED_COMMAND = re.compile(r"'(?P<command>digest [^']+)'")
 NAMED_COMMAND = re.compile(r": (?P<command>digest [a-z][^.:']*?)(?=\. |\.?$)")
 RECORDER = """#!/bin/sh

@@ -1,5 +1,6 @@
 """Every planted fault is found by the check of its name, and the finding says what to do."""
 
+import errno
 import json
 import os
 import shutil
@@ -9,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 from click.testing import CliRunner
@@ -29,6 +31,7 @@ from digest.app.doctor.examination import (
 from digest.app.upkeep.backups import RESTORE
 from digest.app.upkeep.disk_growth import forecast_days_left, record_free_space
 from digest.cli import digest
+from digest.cli.context import CommandContext
 from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
@@ -59,7 +62,7 @@ from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
 
 # Whose fault is a machine's, or planted in a test of its own.
-UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbox", "damaged-values", "held-rows"}
+UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbox", "held-rows"}
 
 
 @pytest.fixture
@@ -78,6 +81,12 @@ def read_package_owners(
     return read()
 
 
+class DiskUsage(NamedTuple):
+    total: int
+    used: int
+    free: int
+
+
 def examine(world: FaultyInstallation, *names: str) -> list[tuple[str, str, str]]:
     """List what is not well: the check, the level, the sentence."""
     findings = run_checks(ExaminedInstallation(world.open(), NOW), names)
@@ -91,7 +100,7 @@ def stands_alone(sentence: str) -> bool:
 
 
 def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
-    roomy = shutil.disk_usage("/")._replace(free=10**12)
+    roomy = DiskUsage(10**12, 0, 10**12)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
     beyond_us = set() if has_tool("landlock") and has_tool("seccomp") else {"parsing-sandbox"}
     names = [name for name, check in list_checks().items() if not check.is_online and name not in beyond_us]
@@ -101,11 +110,14 @@ def test_of_a_sound_installation_everything_is_well(world: FaultyInstallation, m
 OWNER_FAULTS = {
     "root owns the folder of another user's files",
     "root owns the database in another user's folder",
+    "root owns the settings",
 }
 FILE_FAULTS = {
     "others may write the database",
     "the database may not be written",
     "the database is damaged",
+    "the database was cut short",
+    "a value is damaged",
     *OWNER_FAULTS,
 }
 TESTED_NOWHERE_ELSE = {
@@ -118,6 +130,15 @@ TESTED_NOWHERE_ELSE = {
     "the service was killed",
     "pages are served without the schedule",
     "the log is followed without a bounce domain",
+    "the clock was ahead",
+    "the database was cut short",
+    "the database is an old copy",
+    "the backup folder's disk isn't mounted",
+    "the environment file can't be read",
+    "a file has a folder's place",
+    "a folder has the departure log's place",
+    "the folder of templates is missing",
+    "the DKIM key is lost",
     "the departure log is lost, and there's a copy",
     "the departure log began anew, and there's a copy",
     "a send doesn't start",
@@ -153,7 +174,9 @@ def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     assert planted.advice in finding.sentence
     assert stands_alone(finding.sentence)
     planted.repair(world, finding)
-    assert planted.check not in {problem.check for problem in find_problems(world)}
+    assert [
+        f for f in run_checks(ExaminedInstallation(world.open(), world.now), [planted.check]) if f.level != "ok"
+    ] == []
 
 
 def test_a_scheduler_that_stopped_beside_pages_without_one_is_an_error(world: FaultyInstallation) -> None:
@@ -230,7 +253,7 @@ def test_a_full_disk_and_a_locked_folder_come_before_the_database(
 ) -> None:
     error = InstallationError("Can't open the database: unable to open database file.")
     settings = Settings(home=tmp_path)
-    roomy = shutil.disk_usage("/")._replace(free=10**12)
+    roomy = DiskUsage(10**12, 0, 10**12)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: roomy)
     tmp_path.chmod(0o500)
     assert [f.check for f in diagnose_open_failure(error, settings)] == ["home-folder"]
@@ -253,12 +276,35 @@ def test_unsealed_events_have_two_days_from_a_restore(world: FaultyInstallation)
     assert (later.check, later.level, later.sentence) == unsealed
 
 
-def test_a_disk_that_is_nearly_full_is_found(world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch) -> None:
-    scarce = shutil.disk_usage("/")._replace(free=900_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: scarce)
-    ((check, _, sentence),) = examine(world, "disk-space")
-    assert check == "disk-space"
-    assert "Free up space" in sentence
+MACHINE_FAULTS: dict[str, tuple[object, str, object, object, str]] = {
+    "disk-space": (shutil, "disk_usage", DiskUsage(10**12, 10**12, 9 * 10**8), DiskUsage(10**12, 0, 10**12), "Free up"),
+    "home-folder": (
+        os,
+        "statvfs",
+        SimpleNamespace(f_flag=os.ST_RDONLY),
+        SimpleNamespace(f_flag=0),
+        "mount -o remount,rw",
+    ),
+    "import-names": (
+        *(metadata, "packages_distributions"),
+        {"digest": ["hls-digest", "digest-tools"], "subscribers": ["hls-digest"]},
+        {"digest": ["hls-digest"], "subscribers": ["hls-digest"]},
+        "in its own environment",
+    ),
+}
+
+
+@pytest.mark.parametrize("check", MACHINE_FAULTS)
+def test_a_fault_of_the_machine_is_found_and_gone_once_it_is_repaired(
+    world: FaultyInstallation, monkeypatch: pytest.MonkeyPatch, check: str
+) -> None:
+    module, function, faulty, repaired, advice = MACHINE_FAULTS[check]
+    monkeypatch.setattr(module, function, lambda *_: faulty)
+    ((found, _, sentence),) = examine(world, check)
+    assert found == check
+    assert advice in sentence
+    monkeypatch.setattr(module, function, lambda *_: repaired)
+    assert examine(world, check) == []
 
 
 @pytest.mark.seccomp
@@ -273,6 +319,8 @@ def test_a_system_without_landlock_is_found_and_still_parses(
         assert client.parse_document(page, url="https://port.example.org/feed", now=NOW).title == "Port"
     finally:
         sandbox.stop()
+        monkeypatch.undo()
+    assert examine(world, "parsing-sandbox") == [] or not has_tool("landlock"), "on a newer system it's gone"
     assert (check, level) == ("parsing-sandbox", "warning")
     assert "can access files on this system" in sentence
     assert "landlock_create_ruleset" in sentence
@@ -292,6 +340,8 @@ def test_a_disk_that_fills_is_forecast_from_its_nights(
     (finding,) = run_checks(ExaminedInstallation(world.open(), NOW), ["disk-growth"])
     assert (finding.check, finding.level) == ("disk-growth", level)
     assert ("Delete old backups" in finding.sentence) is (level != "ok")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: DiskUsage(10**13, 0, 10**13))
+    assert examine(world, "disk-growth") == [], "once backups were deleted"
     assert forecast_days_left({NOW.date(): 1}, 1) is None, "one night tells nothing"
 
 
@@ -327,6 +377,21 @@ def test_settings_and_a_database_that_cannot_be_opened_are_findings_too(
     assert finding["remedy"].startswith("Correct the file at this position. Then run doctor again")
 
 
+def test_a_folder_that_cannot_be_entered_is_a_finding_too(
+    initialized_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> object:
+        raise PermissionError(errno.EACCES, "Permission denied", str(initialized_home / "digest.db"))
+
+    monkeypatch.setattr(CommandContext, "installation_without_upgrade", property(refuse))
+    (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
+    assert finding["check"] == "database"
+    assert finding["message"] == f"Can't open {initialized_home / 'digest.db'}: Permission denied."
+    initialized_home.chmod(0)
+    (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
+    assert (finding["check"], finding["remedy"]) == ("home-folder", f"Run: chmod 700 {initialized_home}")
+
+
 def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: Path) -> None:
     """Two wrong modes are named in one run."""
     environment_file = Path("digest.env")
@@ -347,6 +412,7 @@ def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: P
         ('Enter into the DNS: _dmarc.hls.test. TXT "v=DMARC1; p=none"', 1),
         ("enter into the DNS: mx.hls.test. A NUMBER", 1),
         ("Run: chmod 600 keys.json", 0),
+        ("Free up space, or move DIGEST_HOME to a larger disk. A full disk stops sending.", 0),
     ],
 )
 def test_how_dns_records_are_entered_is_said_once_where_there_are_any(remedy: str, times: int) -> None:
@@ -539,6 +605,7 @@ def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
         (sentence,) = list_held_rows(later)
         pid = session.scalar(text("SELECT pg_backend_pid()"))
     assert sentence.startswith(f"A transaction from nightly dump (pid {pid}) has been open since 20")
+    assert list_held_rows(later) == [], "once its connection ended"
     with postgresql.write() as session:  # between two statements it has no snapshot
         session.execute(text("INSERT INTO memo VALUES ('test', '1', now())"))
         assert len(list_held_rows(later)) == 1, "it may have written what others must not see yet"
@@ -549,6 +616,7 @@ def test_old_snapshots_and_unused_replication_slots_on_postgresql_are_reported(
     finally:
         with postgresql.write() as session:
             session.execute(text("SELECT pg_drop_replication_slot('standby')"))
+    assert list_held_rows(datetime.now(UTC)) == [], "once the slot was dropped"
     assert sentence.startswith("The replication slot standby isn't used")
     assert "pg_drop_replication_slot" in sentence
 

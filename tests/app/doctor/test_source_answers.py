@@ -76,6 +76,16 @@ def test_nothing_is_stored_and_each_source_is_asked_once(
         assert session.query(Article).count() == session.query(Source).count() == 0
 
 
+def test_sources_that_all_fail_have_one_cause(one_database: Database, tmp_path: Path, httpserver: HTTPServer) -> None:
+    sources = [make_source(httpserver, path) for path in ("/gone", "/away")]
+    (finding,) = examine(one_database, tmp_path, *sources)
+    assert finding.message.startswith("None of the 2 sources can be read. The first: ")
+    assert finding.is_unexamined
+    httpserver.expect_request("/gone").respond_with_data(FEED, content_type="application/rss+xml")
+    levels = [finding.level for finding in examine(one_database, tmp_path, *sources)]
+    assert levels == ["warning", "ok"]
+
+
 @pytest.mark.parametrize("day", ["August 9", "2026-02-30", "2026-8-9"])
 def test_the_day_of_the_last_check_is_a_day(day: str) -> None:
     with pytest.raises(ValueError, match="checked"):

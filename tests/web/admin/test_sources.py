@@ -354,6 +354,25 @@ def test_without_a_settings_file_sources_are_shown_and_not_changed(world: Any) -
     assert (answer.status_code, "is running without a settings file" in answer.text) == (409, True)
 
 
+def test_sources_of_the_environment_are_shown_and_locked(
+    world: Any, tmp_path: Path, move_settings_to_file: Any
+) -> None:
+    listed = '[{url = "https://alpha.example/", name = "Alpha", publisher = "Alpha"}]'
+    locked = move_settings_to_file(world, tmp_path, OWN.partition("[[sources]]")[0], DIGEST_SOURCES=listed)
+    with locked.database.write() as session:
+        sync_sources(session, locked.install.settings)
+        (number,) = session.scalars(select(Source.id).where(Source.active))
+    client = locked.signed_in_client("admin")
+    for path, button in (
+        ("/desk/sources", ">Find feeds</button>"),
+        (f"/admin/sources/{number}", ">Save source</button>"),
+        ("/admin/sources/add", ""),
+    ):
+        page = client.get(path).text
+        assert "The environment sets the sources with DIGEST_SOURCES. Change them there and restart." in page, path
+        assert not button or button not in page, path
+
+
 @pytest.mark.both_databases
 def test_visits_are_counted_by_day_on_both_databases(both: Any) -> None:
     with both.database.write() as session:

@@ -112,7 +112,7 @@ def _doctor_findings(settings: Settings) -> Iterator[kind.DoctorFinding]:
             f"Bounces go to {place} but aren't read.",
             "Enter the server, user, and password of the bounce mailbox. "
             + advise_key_change(settings, "inbound", 'host = "…"', 'user = "…"')
-            + f"; {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
+            + f". {advise_variable_change(settings, 'DIGEST_INBOUND_PASSWORD=…')}",
         )
 
 

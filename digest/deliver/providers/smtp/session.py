@@ -135,7 +135,9 @@ class SmtpConnector:
                     remedy="Ask your mail provider for a server or an app password for sending from programs.",
                 )
         cause = getattr(error, "strerror", None) or scrub_addresses(str(error)) or type(error).__name__
-        remedy = f"Start the mail server, or correct the host and port in {self._url_place}."
+        remedy = (
+            f"Start the mail server, have firewalls allow the port, or correct the host and port in {self._url_place}."
+        )
         if self.server.port == TLS_PORT and self.server.tls_mode != "implicit":
             remedy = f"Use smtps:// in {self._url_place}, because servers expect TLS from the start on port 465."
         return SmtpSessionError(

@@ -303,7 +303,8 @@ def show_sources() -> ResponseReturnValue:
     removed = request.args.get("removed", "")
     inactive = (row.source for row in rows if not row.source.active)
     names = [source.name for source in inactive if str(source.id) == removed]
-    return render_template("web/desk/sources.html", rows=rows, now=now, table=table, removed="".join(names))
+    lock = source_overview.explain_source_lock(installation.settings)
+    return render_template("web/desk/sources.html", rows=rows, now=now, table=table, removed="".join(names), lock=lock)
 
 
 @desk_pages.get("/sent")

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import unescape
 from pathlib import Path
@@ -13,11 +14,14 @@ from lxml import html as lxml_html
 from sqlalchemy import select
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
-from digest.app.settings.setting_changes import compare_send_times_of_schedules
+from digest.app.settings.setting_changes import EDITABLE_TABLES, compare_send_times_of_schedules
 from digest.app.subscribers.consent_texts import build_consent_text
 from digest.edition.calendar.release_calendar import CalendarChange, ReleaseCalendar
+from digest.installation.opened_installation import Installation
+from digest.settings.environment_overrides import list_override_variables
 from digest.store.models import AuditEntry, EditionState
 from digest.timetable import parse_schedule_rule
+from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent.seals import verify_ledger
 from subscribers.store import one_time_tokens, people
@@ -412,6 +416,20 @@ def test_what_the_environment_sets_is_locked_and_named(world: Any, tmp_path: Pat
     assert "The environment sets this list with <code>DIGEST_SECTIONS</code>." in sections
     assert sections.index("<fieldset disabled>") < sections.index('name="0.title"')
     assert submit(client, "sections", **write_section_fields(locked) | {"0.title": "Others"}).status_code == 409
+
+
+def test_every_key_on_a_page_is_locked_by_its_variable(filed: Any) -> None:
+    variables = {name: path for name, (path, _) in list_override_variables().items() if path[0] in EDITABLE_TABLES}
+    settings = filed.install.settings.model_copy(update={"environment_overrides": dict.fromkeys(variables, "x")})
+    locked = replace(filed, app=create_app(Installation(settings, filed.database), clock=lambda: NOW))
+    client = locked.signed_in_client("admin")
+    for table in EDITABLE_TABLES:
+        page = client.get(f"/admin/settings/{table}").text
+        shown = set(re.findall(r"[Tt]he environment (?:sets this list )?with <code>(\w+)</code>", page))
+        keys = set(re.findall(r'name="(\w+?)(?:-day)?"', page))
+        assert shown
+        assert shown == {name for name, (at, *key) in variables.items() if at == table and (not key or key[0] in keys)}
+        assert re.search(r'form="settings" disabled>Save', page)
 
 
 def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> None:
