@@ -111,7 +111,7 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
 
 
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
-    """Remove stories from the edition or the tray; their sections' rules decide what replaces them."""
+    """Remove stories from the edition or the tray; only a section that follows page views gets replacements."""
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
 
 

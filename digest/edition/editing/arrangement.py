@@ -68,7 +68,7 @@ class ArrangedStory:
 class RemovedStory:
     """A removed story, the edit that removed it, and its former place; `section` is empty if it wasn't in one.
 
-    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
+    `came_up` is the canonical URL of its replacement; empty if there's none.
     """
 
     scored: ScoredStory
@@ -76,7 +76,6 @@ class RemovedStory:
     section: str
     position: int  # its former index in the section
     came_up: str
-    unfilled: str
 
     @property
     def is_kept(self) -> bool:
@@ -89,8 +88,8 @@ class EditOutcome:
     """The outcome of an edit: in effect, taken back by the edit `undone_by`, or idle for the given reason.
 
     `previous_section` is the former section of the story that the edit targets: empty if it had none, None if the edit
-    was taken back or has no story. `came_up` are the canonical URLs of the stories that replaced dropped ones,
-    `unfilled` says why there's none, and `came_first` is whether the edit left its story first in its section.
+    was taken back or has no story. `came_up` are the canonical URLs of the stories that replaced dropped ones, and
+    `came_first` is whether the edit left its story first in its section.
     """
 
     edit: Edit
@@ -99,7 +98,6 @@ class EditOutcome:
     previous_section: str | None = None
     came_up: tuple[str, ...] = ()
     came_first: bool = False
-    unfilled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +118,7 @@ class Arrangement:
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for future grouping
     story_names: Mapping[str, str]  # the URL of a story's lead, by the URL of each of its articles
-    next_up: Mapping[str, str]  # the URL of the lead of the story that would replace a dropped one, by section
+    next_up: Mapping[str, str]  # the URL of the lead of the story that would fill the next place, by section
     given_blocks: tuple[BlockWithAuthors, ...]  # the blocks before the first edit
     incomplete_reason: str = ""
 
@@ -214,9 +212,8 @@ class EditionFold:
         previous_section = story.section if story else None
         idle_reason = board.apply_edit(edit)
         came_up = tuple(board.came_up.get(edit.seq, ()))
-        unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.is_first(story)
-        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
+        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first)
 
     def find_articles(self, url: str) -> Story | None:
         """Return the story that contains an article, wherever it is; None if there's none."""
@@ -293,7 +290,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
             place = (removal.edit, removal.section, removal.position)
-            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up, removal.unfilled))
+            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up))
     return sorted(removed_stories, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 

@@ -13,6 +13,7 @@ from digest.edition.editing.edit_values import decode_image_crops, is_web_addres
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
 from digest.select.selection_types import CandidateArticle, LeftOutStory, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
+from subscribers.part_keys import make_topic_slug
 
 
 class StoryState(StrEnum):
@@ -58,7 +59,7 @@ class EditedImage:
 class StoryRemoval:
     """The edit that removed a story, and the story's former place; `section` is empty if it wasn't in one.
 
-    `came_up` is the canonical URL of its replacement; empty if there's none, which `unfilled` explains.
+    `came_up` is the canonical URL of its replacement; empty if there's none.
     """
 
     edit: Edit
@@ -67,7 +68,6 @@ class StoryRemoval:
     state: StoryState
     main: "BoardStory | None" = None
     came_up: str = ""
-    unfilled: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -110,6 +110,12 @@ class BoardStory:
     def scored_by_editor(self) -> ScoredStory:
         """The scored story, with the topic that an editor set."""
         return self.scored if self.topic is None else replace(self.scored, topic=self.topic)
+
+    @property
+    def topic_slug(self) -> str:
+        """The slug of its topic or, if an editor wrote one, its kicker, by which the email groups a section."""
+        kicker = self.current_texts().get(StoryField.KICKER)
+        return make_topic_slug((kicker.text if kicker else self.scored_by_editor.topic) or "")
 
     @property
     def story(self) -> Story:

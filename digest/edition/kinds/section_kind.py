@@ -30,6 +30,11 @@ class SectionKind(SectionSelectionRules):
     shows_reasons: ClassVar[bool] = False  # why a story is here, which editors can write
     is_placed_by_hand: ClassVar[bool] = True  # editors can add and reorder stories
 
+    @property
+    def is_grouped_by_topic(self) -> bool:
+        """Whether stories on one topic are together, and each topic is a part that subscribers can leave out."""
+        return self.look == "topics"
+
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition for articles from its sources, by default those of a window or late for it."""
         del release_at

@@ -35,6 +35,7 @@ HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheade
 
 
 _ASK_ADMIN = "Ask an admin to "
+UPDATE_DRAFT = "Update the draft. Your edits are kept."  # the remedy that the desk has a button for
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,11 @@ class PreflightFinding:
     def sentence(self) -> str:
         """The message, followed by the remedy if there is one."""
         return f"{self.message} {self.remedy}".strip()
+
+    @property
+    def is_fixed_by_update(self) -> bool:
+        """True if updating the draft to the current settings and send time fixes it."""
+        return self.remedy == UPDATE_DRAFT
 
     def address_to_admin(self) -> "PreflightFinding":
         """Return the finding without the advice to ask an admin."""

@@ -55,6 +55,7 @@ class ApprovalStatusView:
 
     `fingerprint` changes whenever the header of the edition's page must change. `void_edit` is the edit that ended the last
     approval. `sentences` say who can approve, and `approver_sentence` is the last of them, or empty if it isn't a draft.
+    `other_regroupings` are merges, splits, and new lead articles that aren't behind any of the `changes`.
     """
 
     overview: ApprovalOverview
@@ -66,6 +67,7 @@ class ApprovalStatusView:
     approver_sentence: str
     comparison: ContentComparison | None
     changes: tuple[ChangeRow, ...]
+    other_regroupings: tuple[Edit, ...]
 
     @property
     def refusal(self) -> str:
@@ -105,6 +107,9 @@ def build_approval_status_view(
     ended, comparison = overview.ended, overview.compare(content, first_draft)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
+    rows = tuple(_describe_change(each, state, after, content.sections) for each in changes)
+    listed = {row.edit.seq for row in rows if row.edit}
+    in_force = state.arrangement.edits_in_force if state else []
     return ApprovalStatusView(
         overview=overview,
         actor=actor,
@@ -114,7 +119,10 @@ def build_approval_status_view(
         sentences=sentences,
         approver_sentence=approver_sentence,
         comparison=comparison,
-        changes=tuple(_describe_change(each, state, after, content.sections) for each in changes),
+        changes=rows,
+        other_regroupings=tuple(
+            edit for edit in in_force if edit.seq > after and edit.kind in _REGROUPING_KINDS and edit.seq not in listed
+        ),
     )
 
 

@@ -58,6 +58,8 @@ class LengthCounter:
         return self.length > self.limit
 
     def __str__(self) -> str:
+        if self.is_over_limit:
+            return f"{self.length} {self.unit}, {self.length - self.limit} too many for the email"
         count = f"{self.length} of {self.limit} {self.unit}"
         return f"{count}, about {self.phone} on a phone" if self.phone and self.length > self.phone else count
 
@@ -80,7 +82,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
     return OpeningTextLengths(
         subject=LengthCounter(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=LengthCounter(len(content.preheader), MAX_PREHEADER_LENGTH),
-        intro=LengthCounter(len(content.intro), MAX_OPENING_LENGTH, "characters in the email"),
+        intro=LengthCounter(len(content.intro), MAX_OPENING_LENGTH),
         email_intro=find_shortened_intro(content),
     )
 
