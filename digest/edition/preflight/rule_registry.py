@@ -119,6 +119,7 @@ class PreflightInput:
     issue_heading: str = ""  # as in the masthead
     incomplete_reason: str = ""
     send_day: str = ""
+    release_day: str = ""  # the day of its send time, which may be over
     goes_into_files: bool = False
     sending_days: int = 1
     subscribers: int = 0

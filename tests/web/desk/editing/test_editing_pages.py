@@ -848,7 +848,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
     before, other = week.headlines("most-read"), week.anchors("topics")[0]
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
-    assert "Sorted by page views. You can\u2019t add or move stories. Removed ones are replaced." in shown
+    assert "Sorted by page views. You can\u2019t add or move stories." in shown
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
     own = re.search(r'<details class="own" id="own".*?</details></details>', shown, re.DOTALL)
     assert own is not None
