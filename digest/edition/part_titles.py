@@ -19,6 +19,6 @@ def list_part_titles(settings: Settings, language: SubscriberLanguage) -> tuple[
     parts: dict[str, str] = {}
     for section in file.sections:
         parts[section.key] = section.title_in(language)
-        if SECTION_KINDS[section.kind].look == "topics":
+        if SECTION_KINDS[section.kind].is_grouped_by_topic:
             parts |= {join_part_key(section.key, key): title for key, title in topics.items()}
     return tuple(parts.items())

@@ -28,11 +28,6 @@ class SectionSettings(values.SettingsTable, title="Sections"):
     note: values.SingleLine = file_only_setting("", "A line below the title.")
     most: int = file_only_setting(5, "Maximum entries.", ge=1, le=40)
     topics: list[str] = file_only_setting([], "The topics whose articles fill a `stories` section.")
-    refill: Literal["next", "none"] = file_only_setting(
-        "next",
-        "With `next`, the next story by score replaces one that an editor removes.",
-        "Sections that still have `most` stories aren't refilled.",
-    )
 
     @property
     def source_section(self) -> str:

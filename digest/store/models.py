@@ -253,8 +253,8 @@ class Edition(Base):
 
     @property
     def title(self) -> str:
-        """The title shown to the team, such as "No. 148" or "Extra 2026-W48-2"."""
-        return f"Extra {self.name}" if self.is_breaking_news else f"No. {self.number}"
+        """The title shown to the team, such as "No. 148" or "Breaking news 2026-W48-2"."""
+        return f"Breaking news {self.name}" if self.is_breaking_news else f"No. {self.number}"
 
     @property
     def has_refusals(self) -> bool:

@@ -261,7 +261,7 @@
     if (refused?.story === story) refused = null;
     // When a story is removed, the preview shows the one that takes its place.
     const next = row && ["drop", "keep"].includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
-    const at = next && next.dataset.place || place;
+    const at = next?.dataset.place || place;
     if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
     for (const one of rows) one.setAttribute("aria-busy", "true");
     send(value, extra, at).then(() => {
@@ -592,7 +592,7 @@
     const row = held.closest(ROWS), rows = findAll(ROWS, held.closest(".pane") || desk);
     const menu = held.matches(".more > summary");
     return {
-      id: held.id, story: row && row.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu,
+      id: held.id, story: row?.dataset.story, pane: held.closest(".pane"), place: rows.indexOf(row), menu,
       act: held.name === "act" && held.value,
     };
   };
@@ -660,10 +660,7 @@
   const unsaved = new Set();
   let leaving = false, swapping = false;
 
-  const nameOf = (control) => {
-    const label = find(".lab, legend", control.closest(".fld, fieldset") || control.form);
-    return (label ? label.firstChild.textContent : control.name).trim();
-  };
+  const nameOf = (control) => find(".lab, legend", control.closest(".fld, fieldset") || control.form).firstChild.textContent.trim();
   const labelOf = (control) => {
     const name = nameOf(control).toLowerCase();
     const row = control.closest(ROWS), block = control.closest("details.block");
@@ -689,14 +686,14 @@
   };
   const inPicture = (control) => Boolean(control.closest("[data-fresh=picture]"));
   const note = (control, words) => {
-    const hint = find(".lab em", control.closest(".fld") || document.createElement("p"));
+    const hint = control.closest(".fld")?.querySelector(".lab em");
     if (!hint) return;
     const { limit, unit = "characters", phone } = hint.dataset;
-    const used = [...control.value].length;
-    const onPhone = phone && used > Number(phone) ? `, about ${phone} on a phone` : "";
+    const used = (unit === "words" ? control.value.match(/\S+/g) || [] : [...control.value]).length, over = used > limit;
     hint.dataset.says ??= hint.textContent;
-    const count = limit ? `${used} of ${limit} ${unit}${onPhone}` : hint.dataset.says;
-    hint.classList.toggle("over", Boolean(limit) && used > Number(limit));
+    const count = over ? `${used} ${unit}, ${used - limit} too many for the email`
+      : limit ? `${used} of ${limit} ${unit}${used > phone ? `, about ${phone} on a phone` : ""}` : hint.dataset.says;
+    hint.classList.toggle("over", over);
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };
   const showInbox = (form) => {
@@ -889,7 +886,7 @@
   };
   // After a removal, the focus is on the next story, so a key that's pressed twice must only remove one.
   const pressOnce = (word) => { if (![...underWay].some((key) => /^(drop|keep) /.test(key))) press(word); };
-  const follow = (selector, root = document) => { const link = root && find(selector, root); if (link) link.click(); };
+  const follow = (selector, root = document) => root && find(selector, root)?.click();
   const followInMenu = (selector) => {
     const row = currentRow();
     if (!row) return;
@@ -902,7 +899,7 @@
     for (let fold = part.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
     if (part.offsetParent) part.focus(); else queue.then(() => { location.assign(`${findAll(".tabs a")[tab].href}#${part.id}`); });
   };
-  const write = (field, link) => { if (find(field)) reach(field, 1); else follow(link); };
+  const write = (field, link) => find(field) ? reach(field, 1) : follow(link);
 
   const askFirst = (question, work) => {
     const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
@@ -943,11 +940,8 @@
     e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review", h: "History",
   };
   let going = 0;
-  const go = (key) => {
-    const link = findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(goTo[key]));
-    if (link) link.click();
-  };
-  const view = (number) => { const link = findAll(".seg a")[number - 1]; if (link) link.click(); };
+  const go = (key) => findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(goTo[key]))?.click();
+  const view = (number) => findAll(".seg a")[number - 1]?.click();
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), l: () => press("lead"), p: () => press("pin", "unpin"),
@@ -1026,7 +1020,7 @@
     if (at === "head") return "in the subject and intro";
     if (at === "block") return "in a labeled block";
     const row = document.getElementById(at);
-    return row && row.matches(".st") ? `in ${placeOf(row)}` : "";
+    return row?.matches(".st") ? `in ${placeOf(row)}` : "";
   };
   let lastBeat = 0, told = { revision: "" };
   const beat = async () => {
@@ -1081,7 +1075,7 @@
     if (present.textContent !== parts.map((part) => part.textContent || part).join("")) present.replaceChildren(...parts);
     findAll(".here").forEach((one) => one.remove());
     for (const one of now.others.filter((other) => other.at)) {
-      const row = document.getElementById(one.at), line = row && row.matches(".st") && find(".meta", row);
+      const row = document.getElementById(one.at), line = row?.matches(".st") && find(".meta", row);
       if (!line) continue;
       const here = document.createElement("b");
       Object.assign(here, { className: "here", textContent: `${one.name} has this story open.` });
@@ -1107,6 +1101,6 @@
   showOpen();
   // Focus the row named in the URL.
   const named = document.getElementById(location.hash.slice(1));
-  if (named && named.matches(ROWS) && document.activeElement === document.body) focusRow(named);
+  if (named?.matches(ROWS) && document.activeElement === document.body) focusRow(named);
   beat();
 })();

@@ -50,12 +50,12 @@ def test_it_is_drafted_shown_and_sent() -> None:
     assert "(breaking news)" in run("status", name)
     refused = CliRunner().invoke(digest, ["send", name])
     assert refused.exit_code == 2
-    assert f"Extra {name} is a draft. It can be sent once it's approved." in refused.output
+    assert f"Breaking news {name} is a draft. It can be sent once it's approved." in refused.output
     with open_installation(load_settings()) as installation:
         now = datetime.now(UTC)
         status = read_edition_status(installation, name, now=now)
         assert describe_upcoming_send(installation, status, now=now) == (
-            f"Extra {name} will be sent to 5 subscribers who get breaking news, immediately. It can't be recalled."
+            f"Breaking news {name} will be sent to 5 subscribers who get breaking news, immediately. It can't be recalled."
         )
         edition_approval.approve_edition(installation, name, status.content_hash, actor=EDITOR, now=now)
     assert "5 accepted" in run("send", name)

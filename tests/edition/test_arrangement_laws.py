@@ -3,11 +3,13 @@
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
+from itertools import groupby
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from digest.edition.drafting.composition import compose_edition, list_story_rows
+from digest.edition.drafting.content_builder import build_content
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement, EditionFold
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
@@ -23,7 +25,9 @@ from digest.edition.editing.edits import (
     list_active_edits,
 )
 from digest.edition.editing.stored_proposal import pack_proposal, unpack_proposal
+from digest.edition.rendering.mail_layout import find_part_key
 from digest.settings import Settings
+from subscribers.subscriber_language import ENGLISH
 from tests.edition.edited_weeks import (
     FILE,
     IDENTITY,
@@ -61,8 +65,12 @@ def test_any_edits_of_any_week_fold_to_an_edition_and_each_has_one_outcome(
 ) -> None:
     arrangement = arrange(week.last, edits)
     assert [o.edit for o in arrangement.outcomes] == list(edits)
-    assert written(week.last, edits)
     assert list_story_rows(arrangement)
+    # The desk lists a section by topic as the email does.
+    content = build_content(arrangement, IDENTITY, FILE, ENGLISH)
+    for section in content.sections:
+        keys = [find_part_key(section, entry) for entry in section.entries]
+        assert len(list(groupby(keys))) == len(set(keys))
 
 
 @given(weeks, edit_histories())

@@ -115,7 +115,7 @@ def test_a_later_edit_of_any_of_the_stories_is_a_conflict() -> None:
     assert find_edit_conflict(EditDraft(EditKind.DROP, EVENTS[1], {}), bulk, based_on=0, resolve=names)
 
 
-def test_a_replacement_is_within_the_limit_of_stories_per_topic() -> None:
+def test_the_story_next_in_line_is_within_the_limit_of_stories_per_topic() -> None:
     sections = [s.model_copy(update={"most": {"featured": 1, "topics": 3}.get(s.key, 0)}) for s in FILE.sections]
     file = FILE.model_copy(update={"sections": sections})
     proposal = propose_edition(
@@ -126,7 +126,8 @@ def test_a_replacement_is_within_the_limit_of_stories_per_topic() -> None:
     best, next_best, *_ = proposal.reserves["topics"]
     assert topics[best] == third.scored.topic != topics[next_best]
     set_topic = EditDraft(EditKind.TOPIC, first.scored.url, {"topic": topics[best]})
-    for dropped, replacement in ((second, next_best), (third, best)):
+    for dropped, following in ((second, next_best), (third, best)):
         history = make_history(set_topic, EditDraft(EditKind.DROP, dropped.scored.url, {}))
         arrangement = arrange_edition(ProposalWithLateStories(proposal), history, file, RELEASE_DAY)
-        assert arrangement.outcomes[-1].came_up == (replacement,)
+        assert arrangement.outcomes[-1].came_up == (), "editors decide whether to fill the place"
+        assert arrangement.next_up["topics"] == following

@@ -120,7 +120,7 @@ def _find_placed(arrangement: Arrangement, url: str) -> tuple[str, list[str], in
 def drop_stories(installation: Installation, form: EditForm, url: str, *other_urls: str) -> EditResult:
     """Remove stories from the edition or the tray.
 
-    The rules of their sections decide what replaces them.
+    Only sections sorted by page views get replacements.
     """
     return apply_edit(installation, form, EditDraft(EditKind.DROP, url, _name_others(other_urls)))
 

@@ -62,7 +62,7 @@ def build_preflight_input(
     """
     mailable = mailable or approval.read_mailable_edition(session, edition, installation.settings)
     content, zone = EditionContent.from_json(edition.content), installation.settings.zone
-    sends_at = max(edition.release_at, now).astimezone(zone)
+    sends_at, language = max(edition.release_at, now).astimezone(zone), installation.settings.subscriber_language
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     kinds = {piece.kind for piece in mailable.pieces}
@@ -77,13 +77,12 @@ def build_preflight_input(
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
         chosen_urls=find_hand_placed_urls(load_edits(session, edition) if edits is None else edits),
-        issue_heading=format_issue_heading(content.number, installation.settings.subscriber_language),
+        issue_heading=format_issue_heading(content.number, language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
         markup_mistakes=tuple(list_markup_mistakes(templates)) if templates else (),
-        send_day=installation.settings.subscriber_language.weekday_date(sends_at)
-        if edition.state in COMING_STATES
-        else "",
+        send_day=language.weekday_date(sends_at) if edition.state in COMING_STATES else "",
+        release_day=language.weekday_date(edition.release_at.astimezone(zone)),
         is_written_to_files=registry.is_outbox_in_use(installation.settings),
         withdrawn=find_withdrawn_links(session, content.linked_articles),
         sending_days=sending_days,

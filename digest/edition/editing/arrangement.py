@@ -71,7 +71,7 @@ class RemovedStory:
     """A removed story, the edit that removed it, and its former place.
 
     `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
-    that replaced it, or empty if there's none, in which case `unfilled` explains why.
+    that replaced it, or empty if there's none.
     """
 
     scored: ScoredStory
@@ -79,7 +79,6 @@ class RemovedStory:
     section: str
     position: int  # its former index in the section
     came_up: str
-    unfilled: str
 
     @property
     def is_kept(self) -> bool:
@@ -94,8 +93,8 @@ class EditOutcome:
     The edit is in effect, undone by the edit `undone_by`, or without effect for the reason
     `idle_reason`. `previous_section` is the former section of the edit's story: empty if it had
     none, or None if the edit was undone or has no story. `came_up` are the canonical URLs of the
-    stories that replaced dropped ones, and `unfilled` says why there's none. `came_first` is
-    whether the edit left its story first in its section.
+    stories that replaced dropped ones. `came_first` is whether the edit left its story first in its
+    section.
     """
 
     edit: Edit
@@ -104,7 +103,6 @@ class EditOutcome:
     previous_section: str | None = None
     came_up: tuple[str, ...] = ()
     came_first: bool = False
-    unfilled: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +124,7 @@ class Arrangement:
     outcomes: tuple[EditOutcome, ...]
     links: tuple[StoryGroupingDecision, ...]  # editors' decisions to group or separate articles, for later grouping
     story_names: Mapping[str, str]  # the URL of a story's lead, by the URL of each of its articles
-    next_up: Mapping[str, str]  # by section, the URL of the lead of the story that would replace a dropped one
+    next_up: Mapping[str, str]  # by section, the URL of the lead of the story that would fill the next place
     given_blocks: tuple[BlockWithAuthors, ...]  # blocks before the first edit
     incomplete_reason: str = ""
 
@@ -230,9 +228,8 @@ class EditionFold:
         previous_section = story.section if story else None
         idle_reason = board.apply_edit(edit)
         came_up = tuple(board.came_up.get(edit.seq, ()))
-        unfilled = board.unfilled.get(edit.seq, "")
         came_first = story is not None and board.is_first(story)
-        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first, unfilled)
+        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first)
 
     def find_articles(self, url: str) -> Story | None:
         """Return the story that contains an article, wherever it is, or None."""
@@ -309,7 +306,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
             place = (removal.edit, removal.section, removal.position)
-            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up, removal.unfilled))
+            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up))
     return sorted(removed_stories, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 

@@ -13,6 +13,7 @@ from digest.edition.editing.edit_values import decode_image_crops, is_web_addres
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
 from digest.select.selection_types import CandidateArticle, LeftOutStory, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
+from subscribers.part_keys import make_topic_slug
 
 
 class StoryState(StrEnum):
@@ -60,7 +61,7 @@ class StoryRemoval:
     """The edit that removed a story, and the story's former place.
 
     `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
-    that replaced it, or empty if there's none, in which case `unfilled` explains why.
+    that replaced it, or empty if there's none.
     """
 
     edit: Edit
@@ -69,7 +70,6 @@ class StoryRemoval:
     state: StoryState
     main: "BoardStory | None" = None
     came_up: str = ""
-    unfilled: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,6 +115,12 @@ class BoardStory:
     def scored_by_editor(self) -> ScoredStory:
         """The scored story, with the topic that an editor set, if any."""
         return self.scored if self.topic is None else replace(self.scored, topic=self.topic)
+
+    @property
+    def topic_slug(self) -> str:
+        """The slug of its topic or, if an editor wrote one, its kicker, by which the email groups a section."""
+        kicker = self.current_texts().get(StoryField.KICKER)
+        return make_topic_slug((kicker.text if kicker else self.scored_by_editor.topic) or "")
 
     @property
     def story(self) -> Story:

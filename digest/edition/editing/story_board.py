@@ -51,7 +51,6 @@ class StoryBoard:
         self.blocks = {block.id: block for block in blocks}
         self.links: list[StoryGroupingDecision] = []  # decisions from merges and splits, in order
         self.came_up: dict[int, list[str]] = {}  # URLs of the stories that replaced dropped ones, by the edit's number
-        self.unfilled: dict[int, str] = {}  # why there's no replacement, by the edit's number
         self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link, as published
@@ -73,6 +72,7 @@ class StoryBoard:
         for new in proposal.tray:
             waiting = BoardStory(new.scored, StoryState.WAITING, arrived_at=new.arrived_at, joins=new.joins)
             self._put_on_board(waiting)
+        self._settle_stories()
 
     def _place_supporting(self, scored: ScoredStory, main: BoardStory) -> None:
         """Place a supporting story under its main story, or leave it out if the main story was left out."""
@@ -118,7 +118,7 @@ class StoryBoard:
             reason = apply(self, edit)
         else:
             reason = "this version of the program doesn't support this change"
-        self._settle_pins()
+        self._settle_stories()
         return reason
 
     def _change_story(self, change: Callable[[BoardStory, Edit], str], edit: Edit) -> str:
@@ -131,14 +131,20 @@ class StoryBoard:
             story.edits.append(edit.seq)
         return reason
 
-    def _settle_pins(self) -> None:
-        """Move pinned stories back to their positions after others have moved."""
-        for stories in self.sections.values():
+    def _settle_stories(self) -> None:
+        """Move pinned stories back to their positions after others have moved, and group those that are by topic."""
+        for key, stories in self.sections.items():
             pinned = [(story.pinned_at, story) for story in stories if story.pinned_at is not None]
             settled = [story for story in stories if story.pinned_at is None]
             for position, story in sorted(pinned, key=itemgetter(0)):
                 settled.insert(position, story)
+            if self._is_grouped_by_topic(key):
+                topics = [story.topic_slug for story in settled]
+                settled.sort(key=lambda story: topics.index(story.topic_slug))
             stories[:] = settled
+
+    def _is_grouped_by_topic(self, section: str) -> bool:
+        return SECTION_KINDS[self.settings[section].kind].is_grouped_by_topic
 
     # --- places of stories ---
 
@@ -159,7 +165,9 @@ class StoryBoard:
         first = self._wanted_position(edit, section)
         for position, story in enumerate(stories, first):
             self._insert(story, section, position)
-        self._settle_pins()
+        if len(stories) == 1 and stories[0] in before[section] and self._is_grouped_by_topic(section):
+            self._move_topic(stories[0], before[section])
+        self._settle_stories()
         blocking = self.sections[section][first]
         if self.sections == before and blocking not in stories and blocking.pinned_at is not None:
             return f"No. {first + 1} of {self.settings[section].title} is pinned"
@@ -167,10 +175,18 @@ class StoryBoard:
             story.edits.append(edit.seq)
         return ""
 
+    def _move_topic(self, moved: BoardStory, before: Sequence[BoardStory]) -> None:
+        """Move a story's topic past those that the story was moved past, at least in part."""
+        placed = self.sections[moved.section]
+        is_up = placed.index(moved) < before.index(moved)
+        places = {story.topic_slug: place for place, story in sorted(enumerate(placed), reverse=not is_up)}
+        places[moved.topic_slug] = placed.index(moved)
+        placed.sort(key=lambda story: places[story.topic_slug])
+
     def drop_stories(self, edit: Edit) -> str:
         """Remove stories, or keep them for the next edition.
 
-        In a section that's refilled, each of them is replaced.
+        In sections sorted by page views, each of them is replaced.
         """
         stories = self._find_stories(edit.targets)
         present = [story for story in stories if not story.removal]
@@ -185,17 +201,14 @@ class StoryBoard:
     def _drop_story(self, story: BoardStory, edit: Edit) -> None:
         section, state, main = story.section, story.state, story.main
         position = self._position_of(story)
-        following = self.find_next(section, story) if section else None
-        unfilled = self._explain_unfilled(section) if section and not following else ""
+        following = self.find_next(section) if section and not self._is_placed_by_hand(section) else None
         self._take_away(story)
         story.state = StoryState.REMOVED
         story.edits.append(edit.seq)
-        came_up = self._insert_next(section, following) if following else ""
-        story.removal = StoryRemoval(edit, section, position, state, main, came_up, unfilled)
-        if came_up:
-            self.came_up.setdefault(edit.seq, []).append(came_up)
-        if unfilled:
-            self.unfilled[edit.seq] = unfilled
+        story.removal = StoryRemoval(edit, section, position, state, main, following.url if following else "")
+        if following:
+            self._insert(following, section, len(self.sections[section]))
+            self.came_up.setdefault(edit.seq, []).append(following.url)
 
     def restore_story(self, story: BoardStory, _edit: Edit) -> str:
         """Restore a removed story to its place.
@@ -284,46 +297,25 @@ class StoryBoard:
             story.main.supporting.remove(story)
         story.section, story.main, story.pinned_at = "", None, None
 
-    def find_next(self, section: str, dropped: BoardStory | None = None) -> BoardStory | None:
-        """Return the story that would replace a dropped one in a section, or None.
+    def find_next(self, section: str) -> BoardStory | None:
+        """Return the story that would fill a section's next place, or None if there's none or the section is full.
 
-        It's the best reserve story that no editor has changed and whose topic has room. Stories aren't
-        replaced in sections that aren't refilled, or in which editors placed more than the maximum.
+        It's the best reserve that no editor has changed and whose topic has room.
         """
-        settings = self.settings[section]
-        if settings.refill != "next" or self._is_overfull(section):
+        settings, placed = self.settings[section], self.sections[section]
+        if self._is_placed_by_hand(section) and len(placed) >= settings.most:
             return None
+        scored_stories = [story.scored_by_editor for story in placed]
         limits_topics = SECTION_KINDS[settings.kind].limits_topics
-        remaining = [story.scored_by_editor for story in self.sections[section] if story is not dropped]
         for story in map(self.find_story, self._reserves.get(section, ())):
             if not story or story.state is not StoryState.LEFT_OUT or story.edits:
                 continue
-            if not (limits_topics and is_topic_full(remaining, story.scored)):
+            if not (limits_topics and is_topic_full(scored_stories, story.scored)):
                 return story
         return None
 
-    def _is_overfull(self, section: str) -> bool:
-        return len(self.sections[section]) > self.settings[section].most
-
-    def _explain_unfilled(self, section: str) -> str:
-        """Explain why a section has no replacement for a dropped story.
-
-        Return "" if it isn't supposed to have one.
-        """
-        settings = self.settings[section]
-        if settings.refill != "next":
-            return ""
-        if self._is_overfull(section):
-            entries_left, most = len(self.sections[section]) - 1, settings.most
-            return f"{settings.title} still has {entries_left} stories, {'its maximum' if entries_left == most else f'more than its maximum of {most}'}"
-        return f"no other story fits {settings.title}"
-
-    def _insert_next(self, section: str, story: BoardStory) -> str:
-        """Insert a replacement into a section, and return its URL."""
-        kind = SECTION_KINDS[self.settings[section].kind]
-        placed = [other.scored for other in self.sections[section]]
-        self._insert(story, section, kind.find_ordered_position(story.scored, placed))
-        return story.url
+    def _is_placed_by_hand(self, section: str) -> bool:
+        return SECTION_KINDS[self.settings[section].kind].is_placed_by_hand
 
     # --- articles of stories ---
 

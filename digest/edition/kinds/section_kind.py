@@ -33,6 +33,11 @@ class SectionKind(SectionSelectionRules):
     shows_reasons: ClassVar[bool] = False  # True if it shows why a story is included; editors can change that text
     is_placed_by_hand: ClassVar[bool] = True  # True if editors can add and reorder stories
 
+    @property
+    def is_grouped_by_topic(self) -> bool:
+        """Whether stories on one topic are together, and each topic is a part that subscribers can leave out."""
+        return self.look == "topics"
+
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition for articles to load from its sources.
 

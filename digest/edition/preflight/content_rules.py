@@ -20,6 +20,7 @@ from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,
     PREHEADER_PLACE,
     SUBJECT_PLACE,
+    UPDATE_DRAFT,
     PreflightFinding,
     PreflightInput,
     error_finding,
@@ -51,7 +52,9 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if send_day and day != send_day and examined.is_in_current_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
-            "Draft the edition again. Your edits are kept.",
+            "The edition is overdue. Move it in the calendar if the day matters."
+            if day == examined.release_day
+            else UPDATE_DRAFT,
         )
 
 
@@ -62,7 +65,7 @@ def check_drafted_language(examined: PreflightInput) -> Iterator[PreflightFindin
         drafted, publication_language = examined.drafted_language, examined.file.publication.language
         yield error_finding(
             f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(publication_language)}.",
-            "Draft the edition again.",
+            UPDATE_DRAFT,
         )
 
 

@@ -38,6 +38,7 @@ HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheade
 
 
 _ASK_ADMIN = "Ask an admin to "
+UPDATE_DRAFT = "Update the draft. Your edits are kept."  # the remedy that the desk has a button for
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class PreflightFinding:
     def sentence(self) -> str:
         """The message, followed by the remedy if there is one."""
         return f"{self.message} {self.remedy}".strip()
+
+    @property
+    def is_fixed_by_update(self) -> bool:
+        """True if updating the draft to the current settings and send time fixes it."""
+        return self.remedy == UPDATE_DRAFT
 
     def address_to_admin(self) -> "PreflightFinding":
         """Return the finding without the advice to ask an admin."""
@@ -118,6 +124,7 @@ class PreflightInput:
     issue_heading: str = ""  # as shown in the masthead
     incomplete_reason: str = ""
     send_day: str = ""
+    release_day: str = ""  # the day of its send time, which may be past
     is_written_to_files: bool = False
     sending_days: int = 1
     subscribers: int = 0

@@ -155,7 +155,7 @@ class RemainingSection:
 
 
 def _lists_topics(section: EditionSection) -> bool:
-    return SECTION_KINDS[section.kind].look == "topics"
+    return SECTION_KINDS[section.kind].is_grouped_by_topic
 
 
 def find_part_key(section: EditionSection, entry: SectionEntry | None = None) -> str:

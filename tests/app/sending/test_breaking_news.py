@@ -484,7 +484,7 @@ def test_the_same_stories_are_sent_once(install_on_both: Installation) -> None:
     with ThreadPoolExecutor(len(names)) as editors:
         refusals = list(editors.map(press, names))
     (sent,) = ready(install)
-    assert sorted(refusals) == ["", f"Extra {sent} had the same stories."]
+    assert sorted(refusals) == ["", f"Breaking news {sent} had the same stories."]
     # Once it's canceled, the other may be sent in its place.
     sending.cancel_edition(install, sent, actor=ADMIN, now=LATER)
     (other,) = {*names} - {sent}
@@ -502,7 +502,7 @@ def test_what_some_subscribers_got_before_it_was_canceled_is_not_sent_again(inst
     with install.database.write() as session:
         session.scalars(select(Delivery).where(Delivery.person == numbers[0])).one().state = DeliveryState.ACCEPTED
     sending.cancel_edition(install, names[0], actor=ADMIN, now=LATER)
-    with pytest.raises(SendNowError, match=f"Extra {names[0]} had the same stories"):
+    with pytest.raises(SendNowError, match=f"Breaking news {names[0]} had the same stories"):
         breaking_news.request_send_now(install, names[1], actor=SAM, now=LATER)
 
 

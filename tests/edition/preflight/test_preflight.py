@@ -827,3 +827,12 @@ def test_our_own_links_are_not_tried_online() -> None:
 def test_errors_come_first() -> None:
     levels = [f.level for f in run_preflight_rules(replace(_said(subject="x" * 61)(), incomplete_reason="incomplete"))]
     assert levels == sorted(levels, key=lambda level: level != FindingLevel.ERROR)
+
+
+def test_updating_the_draft_is_advised_unless_the_edition_is_overdue() -> None:
+    moved = replace(examined(), send_day="Saturday, November 21, 2026")
+    for late in (False, True):
+        found = run_preflight_rules(replace(moved, release_day=moved.content.date if late else ""))
+        (finding,) = [each for each in found if each.rule == "day"]
+        assert finding.is_fixed_by_update is not late
+        assert ("The edition is overdue." in finding.remedy) is late

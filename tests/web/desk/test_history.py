@@ -49,7 +49,7 @@ def test_the_history_tells_by_day_who_did_what(week: SampleWeek, clock: Clock) -
     assert re.findall(r"<h2>([^<]+)</h2>", page) == ["Friday, November 20", "Thursday, November 19"]
     told = acts(week)
     assert re.search(r"Sam made “[^”]+” the lead\.", told[0])
-    assert re.search(r"Dana removed “[^”]+”; “[^”]+” replaced it\.", told[1])
+    assert re.search(r"Dana removed “[^”]+\.” Undo", told[1])
     assert "Drafted from" in told[-1]
     assert "2 changes by 2 people" in page
     assert "staff 1" not in re.sub(r"<[^>]+>", "", page)

@@ -192,7 +192,6 @@ class SectionRow(FormOrQueryModel):
     note: str = ""
     most: str = ""
     topics: str = ""
-    refill: str = ""
     place: str = ""
     out: bool = False
 
@@ -215,7 +214,7 @@ class SectionRow(FormOrQueryModel):
         return self.model_dump(exclude={"place", "out"}) | {"topics": topics}
 
 
-NEW_SECTION = SectionRow(kind="stories", most="5", refill="next")
+NEW_SECTION = SectionRow(kind="stories", most="5")
 
 
 def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:

@@ -59,6 +59,7 @@ class ApprovalStatusView:
     `fingerprint` changes whenever the header of the edition's page has to change. `void_edit` is
     the edit that ended the last approval. `sentences` say who can approve the edition, and
     `approver_sentence` is the last of them, or is empty if the edition isn't a draft.
+    `other_regroupings` are merges, splits, and new lead articles that aren't behind any of the `changes`.
     """
 
     overview: ApprovalOverview
@@ -70,6 +71,7 @@ class ApprovalStatusView:
     approver_sentence: str
     comparison: ContentComparison | None
     changes: tuple[ChangeRow, ...]
+    other_regroupings: tuple[Edit, ...]
 
     @property
     def refusal(self) -> str:
@@ -113,6 +115,9 @@ def build_approval_status_view(
     ended, comparison = overview.ended, overview.compare(content, first_draft)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
+    rows = tuple(_describe_change(each, state, after, content.sections) for each in changes)
+    listed = {row.edit.seq for row in rows if row.edit}
+    in_force = state.arrangement.edits_in_force if state else []
     return ApprovalStatusView(
         overview=overview,
         actor=actor,
@@ -122,7 +127,10 @@ def build_approval_status_view(
         sentences=sentences,
         approver_sentence=approver_sentence,
         comparison=comparison,
-        changes=tuple(_describe_change(each, state, after, content.sections) for each in changes),
+        changes=rows,
+        other_regroupings=tuple(
+            edit for edit in in_force if edit.seq > after and edit.kind in _REGROUPING_KINDS and edit.seq not in listed
+        ),
     )
 
 

@@ -101,8 +101,10 @@ def mark_note_done(name: str, note: int) -> ResponseReturnValue:
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
-    """Update the draft to the current settings and program version, and redirect to its review page."""
+    """Update the draft to the current settings and program version, and redirect to its page or its review page."""
     updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
+    if request.form.get("back") == "edition":
+        return redirect(url_for("desk.edition", name=name), 303)
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
 
 

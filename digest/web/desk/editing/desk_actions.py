@@ -12,9 +12,12 @@ from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
 from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditingState, EditRefusedError
+from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.installation.opened_installation import Installation
+from digest.select.selection_types import ScoredStory
+from digest.settings import SectionSettings
 from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.outline.story_pool import (
     find_fitting_sections,
@@ -108,11 +111,36 @@ def _add(act: EditActionRequest) -> EditResult:
         raise EditRefusedError("This story doesn't fit any section of this edition.", "Choose another story.")
     stories = act.state.arrangement.sections
     section = next((each for each in fits if len(stories.get(each.key, ())) < each.most), fits[0])
-    placed = stories.get(section.key, ())
+    return _place_in_order(act.installation, act.form, act.state.arrangement, scored, section)
+
+
+def _place_in_order(
+    installation: Installation,
+    form: EditForm,
+    arrangement: Arrangement,
+    scored: ScoredStory,
+    section: SectionSettings,
+) -> EditResult:
+    """Add a listed story to a section, ordered by its date or at the end."""
+    placed = arrangement.sections.get(section.key, ())
     originals = [story.original for story in placed]
     position = SECTION_KINDS[section.kind].find_ordered_position(scored, originals)
     after = None if position == len(placed) else placed[position - 1].url if position else ""
-    return editing.place_stories(*act.story_arguments, section=section.key, after=after)
+    return editing.place_stories(installation, form, scored.url, section=section.key, after=after)
+
+
+def fill_empty_place(installation: Installation, form: EditForm, key: str) -> EditResult:
+    """Add the next story by score to a section that has an empty place.
+
+    Raises:
+        EditRefusedError: the section is full, or no other story fits it.
+    """
+    state = editing_state.read_editing_state(installation, form.edition)
+    section = next((each for each in installation.settings.file.sections if each.key == key), None)
+    scored = find_listed_story(state.arrangement, state.arrangement.next_up.get(key, ""))
+    if not section or not scored:
+        raise EditRefusedError("This section is full, or no other story fits it.", "Reload the page.")
+    return _place_in_order(installation, replace(form, state=state), state.arrangement, scored, section)
 
 
 def _merge(act: EditActionRequest) -> EditResult:
@@ -195,6 +223,7 @@ STORY_ACTIONS: Mapping[str, Callable[[EditActionRequest], EditResult]] = {
     "original-headline": lambda act: editing.set_story_text(*act.story_arguments, StoryField.HEADLINE, None),
     "original-summary": lambda act: editing.set_story_text(*act.story_arguments, StoryField.SUMMARY, None),
 }
+FILL_PREFIX = "fill-"  # of the action that fills an empty place; the section's key follows
 # These apply to the button's stories or, if it has none, to those selected in the form.
 BULK_ACTIONS = frozenset({"move", "drop", "keep", "merge", "apart", "under"})
 EDITION_ACTIONS: Mapping[str, Callable[[Installation, EditForm], EditResult]] = {

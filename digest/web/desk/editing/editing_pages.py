@@ -30,8 +30,10 @@ from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_c
 from digest.web.desk.editing.desk_actions import (
     BULK_ACTIONS,
     EDITION_ACTIONS,
+    FILL_PREFIX,
     STORY_ACTIONS,
     EditActionRequest,
+    fill_empty_place,
     find_anchored_stories,
     find_anchored_story,
 )
@@ -166,6 +168,9 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
     if word in EDITION_ACTIONS:
         result = EDITION_ACTIONS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
+    if word.startswith(FILL_PREFIX):
+        result = fill_empty_place(installation, read_edit_form(name), word.removeprefix(FILL_PREFIX))
+        return answer_edit(name, result, story_anchor(result.edit.target) if result.edit else "")
     if word not in STORY_ACTIONS:
         raise NotFound(f"There's no action named {word[:20]}.")
     anchors = list(dict.fromkeys(anchors or request.form.getlist("story")))

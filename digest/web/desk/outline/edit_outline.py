@@ -17,7 +17,7 @@ from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import HEAD_PLACES, FindingLevel, PreflightFinding
 from digest.select.story_links import StoryGroupingDecision
 from digest.settings import SectionSettings
-from digest.web.desk.outline.edition_outline import is_finding_about_entry
+from digest.web.desk.outline.edition_outline import TextLength, is_finding_about_entry
 from digest.web.desk.outline.preview_anchors import list_preview_anchors
 from digest.web.desk.outline.story_pool import (
     MAX_POOL_STORIES,
@@ -63,6 +63,16 @@ class ArrangedStoryRow:
         return {self.anchor, *(story_anchor(under.url) for under in self.story.supporting)}
 
     @property
+    def headline_length(self) -> TextLength:
+        """The headline's length, with the limit for a row of the email."""
+        return TextLength(len(self.entry.headline), 80)
+
+    @property
+    def summary_length(self) -> TextLength:
+        """The summary's length in words, with the limit for a row of the email."""
+        return TextLength(len(self.entry.summary.split()), 40, "words")
+
+    @property
     def has_image_finding(self) -> bool:
         """Whether preflight has a finding about the story's image."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
@@ -100,7 +110,7 @@ class ArrangedSection:
     @property
     def is_grouped_by_topic(self) -> bool:
         """Whether the email groups the stories of the section by topic."""
-        return SECTION_KINDS[self.settings.kind].look == "topics"
+        return SECTION_KINDS[self.settings.kind].is_grouped_by_topic
 
 
 @dataclass(frozen=True, slots=True)

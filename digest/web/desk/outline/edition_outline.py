@@ -61,6 +61,8 @@ class TextLength:
         return self.length > self.limit
 
     def __str__(self) -> str:
+        if self.is_over_limit:
+            return f"{self.length} {self.unit}, {self.length - self.limit} too many for the email"
         count = f"{self.length} of {self.limit} {self.unit}"
         return f"{count}, about {self.phone} on a phone" if self.phone and self.length > self.phone else count
 
@@ -83,7 +85,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
     return OpeningTextLengths(
         subject=TextLength(len(content.subject), MAX_SUBJECT_LENGTH, phone=PHONE_SUBJECT_LENGTH),
         preheader=TextLength(len(content.preheader), MAX_PREHEADER_LENGTH),
-        intro=TextLength(len(content.intro), MAX_OPENING_LENGTH, "characters in the email"),
+        intro=TextLength(len(content.intro), MAX_OPENING_LENGTH),
         email_intro=find_shortened_intro(content),
     )
 

@@ -66,8 +66,7 @@ class PoolRow(NamedTuple):
     place: str = ""
     place_anchor: str = ""
     reason: str = ""
-    # The sections in which it moves up if a story is removed, such as "Featured and Topics".
-    next_in: str = ""
+    next_in: str = ""  # sections whose next place it would fill: "Featured and Topics"
     fits: tuple[str, ...] = ()  # keys of sections
     fits_title: str = ""
     texts: Mapping[str, str] = MappingProxyType({})  # texts by editors, by field
@@ -99,7 +98,7 @@ class PoolRow(NamedTuple):
     def publishers(self) -> str:
         """The publishers of the story, such as "Perimeter and 2 more"."""
         story = self.scored.story
-        other_count = len(story.publishers) - 1
+        other_count = len(story.also_reported)  # as the edition lists them
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from flask import Blueprint, make_response, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
-from digest.app.editing import breaking_news_drafts
+from digest.app.editing import breaking_news_drafts, editing_state
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.sending import breaking_news
 from digest.app.sending.breaking_news import SendNowError
@@ -13,6 +13,7 @@ from digest.store.models import EditionState
 from digest.web.auth.access import get_actor_and_time
 from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
+from digest.web.desk.editing.desk_actions import find_anchored_story
 
 breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
 
@@ -32,8 +33,16 @@ def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
 
 @breaking_news_pages.get("/breaking-news")
 def show_breaking_news() -> ResponseReturnValue:
-    """Show the form for drafting an extra edition, and list the unsent extra editions."""
-    return _draft_page()
+    """Show the form for drafting an extra edition, and list the unsent extra editions.
+
+    A story of another edition can be chosen already.
+    """
+    name, anchor = request.args.get("edition", ""), request.args.get("story", "")
+    if not name:
+        return _draft_page()
+    state = editing_state.read_editing_state(web_context().installation, name)
+    story = state.arrangement.find_story(find_anchored_story(state, anchor))
+    return _draft_page(chosen=[story.original.lead.link] if story else [])
 
 
 @breaking_news_pages.post("/breaking-news")
@@ -47,14 +56,14 @@ def draft_breaking_news() -> ResponseReturnValue:
     return redirect(url_for("desk.edition", name=name), 303)
 
 
-def _draft_page(refusal: str = "") -> str:
+def _draft_page(refusal: str = "", chosen: Sequence[str] = ()) -> str:
     context = web_context()
     return render_template(
         "web/desk/sending/breaking_news.html",
         articles=breaking_news_drafts.list_suggested_articles(context.installation, now=context.clock()),
         coming=breaking_news_drafts.list_coming_breaking_news(context.installation),
         chosen=request.form.getlist("story"),
-        typed=request.form.get("urls", ""),
+        typed=request.form.get("urls", "\n".join(chosen)),
         max_stories=breaking_news_drafts.MAX_STORIES,
         is_offered=context.installation.settings.file.preferences.offers_breaking_news,
         refusal=refusal,

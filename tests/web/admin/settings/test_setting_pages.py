@@ -49,7 +49,7 @@ def write_section_fields(world: Any) -> dict[str, str]:
     return {
         f"{number}.{name}": str(number + 1 if name == "place" else getattr(section, name))
         for number, section in enumerate(world.install.settings.file.sections)
-        for name in ("key", "title", "kind", "note", "most", "refill", "place")
+        for name in ("key", "title", "kind", "note", "most", "place")
     }
 
 
@@ -224,7 +224,7 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     sections = filed.install.settings.file.sections
     fields |= {f"{number}.place": str(len(sections) - number) for number in range(len(sections))}
     fields |= {"0.out": "1", "1.most": "3"}
-    new = {"key": "ports", "title": "Ports", "kind": "stories", "most": "4", "refill": "none", "place": "1"}
+    new = {"key": "ports", "title": "Ports", "kind": "stories", "most": "4", "place": "1"}
     fields |= {f"6.{name}": value for name, value in new.items()} | {"6.topics": "Maritime security, Ports"}
     wrong = submit(client, "sections", **fields | {"1.most": "many"})
     assert wrong.status_code == 400
@@ -234,7 +234,7 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     assert [section.key for section in now] == [
         *("opportunities", "ports", "events", "products", "topics", "most-read")
     ]
-    assert (now[1].topics, now[1].refill, now[5].most) == (["Maritime security", "Ports"], "none", 3)
+    assert (now[1].topics, now[5].most) == (["Maritime security", "Ports"], 3)
     [(_, _, detail)] = [row for row in audit_rows(filed) if row[0] == "settings changed"]
     assert (detail["before"]["featured"]["place"], "featured" in detail["after"]) == (1, False)
 
@@ -245,7 +245,7 @@ def test_the_key_of_a_section_is_not_changed_because_subscribers_choices_name_it
     fields = {
         f"{number}.{name}": str(getattr(section, name))
         for number, section in enumerate(sections)
-        for name in ("key", "title", "kind", "note", "most", "refill")
+        for name in ("key", "title", "kind", "note", "most")
     }
     renamed = {"5.key": "opps", "5.title": title}
     answer = submit(filed.signed_in_client("admin"), "sections", **fields | renamed)

@@ -1,6 +1,7 @@
 """Approving in pages: who can, what changed since the last approved version, and the note that sends an edition back."""
 
 import re
+from datetime import timedelta
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from digest.store.engine import Database
 from digest.store.logged_actions import read_actions_since
 from digest.store.models import Edition, EditionState
 from digest.web.app import create_app
+from digest.web.desk.outline.story_pool import story_anchor
 from tests.actors import ADMIN
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
 
@@ -135,7 +137,9 @@ def press_update(week: SampleWeek) -> str:
     """Press the button that updates the draft, wherever its form leads; give the review page that follows."""
     client = week.client("sam")
     review = client.get(f"{week.path}/approve").text
-    (action,) = re.findall(r'<form method="post" action="([^"]+)">(?:(?!</form>)[^$])*>Update the draft<', review)
+    (action,) = re.findall(
+        r'<form id="update" method="post" action="([^"]+)">(?:(?!</form>)[^$])*>Update the draft<', review
+    )
     return client.post(action, follow_redirects=True).text
 
 
@@ -162,6 +166,36 @@ def test_the_update_of_a_draft_restores_what_was_changed_outside_the_app(week: S
     assert OUTDATED in page(week, "sam")
     assert "Buy my coin" not in press_update(week)
     assert "disabled" not in button(week, "sam")
+
+
+def test_a_masthead_with_another_day_is_updated_from_the_edition_and_the_review(week: SampleWeek) -> None:
+    later_day = week.state.edition.release_at + timedelta(days=1)
+    with week.installation.database.write() as session:
+        session.execute(update(Edition).values(release_at=later_day))
+    client, found = week.client(), "but the edition’s send date is Saturday"
+    for path in (week.path, f"{week.path}/approve"):
+        shown = unescape(client.get(path).text)
+        assert found in shown
+        assert '<button class="btn sm" form="update">Update the draft</button>' in shown
+    assert client.post(f"{week.path}/update", data={"back": "edition"}).location == week.path
+    assert found not in unescape(client.get(week.path).text)
+
+
+def test_a_merge_that_changes_no_text_is_listed_for_approvers(week: SampleWeek) -> None:
+    arrangement = week.state.arrangement
+    main, other = next(
+        (placed, out.scored)
+        for placed in arrangement.sections["featured"]
+        for out in arrangement.left_out
+        if out.scored.story.publishers <= placed.original.story.publishers
+        and out.scored.lead.dated_at < placed.original.lead.dated_at
+    )
+    before = week.entries("featured")
+    week.act(f"merge {story_anchor(main.url)}", other=story_anchor(other.url))
+    assert week.entries("featured") == before
+    words = page(week, "sam")
+    assert "The text is the same, word for word." in words
+    assert f"Articles regrouped Dana merged “{other.lead.title[:40]}" in words
 
 
 def test_an_update_says_why_it_changed_nothing(week: SampleWeek) -> None:
@@ -381,9 +415,9 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
     assert re.findall("|".join(effects), history) == effects
     week.act(f"under {under}", main=main)
     week.act(f"merge {other}", other=merged)
-    before = week.headlines("featured")
-    week.act(f"drop {week.anchors('featured')[2]}")
-    (came_up,) = set(week.headlines("featured")) - set(before)
+    before = week.headlines("most-read")
+    week.act(f"drop {week.anchors('most-read')[2]}")
+    (came_up,) = set(week.headlines("most-read")) - set(before)
     block = {
         "kind": "sponsor",
         "headline": "Pumps that start",
@@ -395,6 +429,9 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
     unplaced = {"kind": "sponsor", "headline": "Tools", "seq": week.state.last_seq}
     assert week.client().post(f"{week.path}/block/tools", data=unplaced).status_code == 303
     words = page(week, "sam")
+    # On a phone, the changes come before the decision, and the decision before the email.
+    places = [words.index(heading) for heading in ("Changes since the", "Checks", "Your decision", "On a phone (")]
+    assert places == sorted(places)
     dana = "Dana, Nov. 19, 5:35 p.m."
     assert "Headline: Tools Place after: Featured" in words
     assert (

@@ -307,7 +307,7 @@ def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_bef
     rules = dict(re.findall(r'id="section-([\w-]+)".+?<p class="rule(?: usual)?">(.*?)</p>', page(week)))
     said = f"The email lists items due by {day.capitalize()} first, by date."
     assert {key for key, rule in rules.items() if said in rule} == {"events", "opportunities"}
-    assert {key for key, rule in rules.items() if "The email groups them by topic" in rule} == {"topics"}
+    assert {key for key, rule in rules.items() if "Grouped by topic, as in the email." in rule} == {"topics"}
 
 
 def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek) -> None:
@@ -351,42 +351,38 @@ def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleW
     assert week.state.last_seq == 0
 
 
-def test_a_dropped_story_gives_its_place_to_the_next_and_is_put_back_from_the_shelf(week: SampleWeek) -> None:
+def test_a_removed_story_leaves_its_place_empty_until_an_editor_fills_it(week: SampleWeek) -> None:
     before, anchor = week.headlines("featured"), week.anchors("featured")[2]
+    assert "Fill " not in page(week)
     week.act(f"drop {anchor}")
-    after = week.headlines("featured")
-    assert before[2] not in after
-    assert len(after) == len(before)
-    (came_up,) = set(after) - set(before)
+    left = [title for title in before if title != before[2]]
+    assert week.headlines("featured") == left
     shown = unescape(page(week))
-    assert f"“{came_up}” replaced it." in shown
+    (following,) = re.findall("1 empty place. Next in line: “(.+?)” <button[^>]+>Fill the empty place<", shown)
     assert "Recently removed: 1" in shown
-    week.act(f"restore {anchor}")
-    assert week.headlines("featured") == before, "the one that replaced it is gone again"
-    week.act(f"drop {anchor}")
-    week.act(f"pin {week.anchors('featured')[after.index(came_up)]}", "sam")
-    week.act(f"restore {anchor}")
-    assert {before[2], came_up} <= set(week.headlines("featured")), "an editor chose to keep it"
-    # Now it has one more than its maximum: the next that goes makes room for none.
-    most = len(before)
-    assert "This section is over its maximum, so a removed story isn\u2019t replaced." in page(week)
-    week.act(f"drop {anchor}", "sam")
-    assert len(week.headlines("featured")) == most
-    assert f"No story replaced it, because Featured still has {most} stories, its maximum." in unescape(page(week))
-
-
-def test_the_list_says_which_story_comes_up_next_and_that_nothing_is_left_to_come_up(week: SampleWeek) -> None:
     listed = re.findall(r'<li class="cand.+?</li>', unescape(page(week, "?filter=left-out")), re.DOTALL)
     named = [row for row in listed if re.search(r"\. Next in line for .*\bFeatured\b", row)]
     assert len(named) == 1
-    before = week.headlines("featured")
-    week.act(f"drop {week.anchors('featured')[0]}")
-    (came_up,) = set(week.headlines("featured")) - set(before)
-    assert came_up in named[0]
-    assert "Nothing came up" not in page(week)
-    # No story is left that the section would take.
+    assert following in named[0]
+    week.act("fill-featured", "sam")
+    assert week.headlines("featured") == [*left, following]
+    assert "Fill " not in page(week)
+    assert week.act("fill-featured", "sam").status_code == 409
+    # Only editors change what an editor has chosen.
+    week.act(f"restore {anchor}")
+    assert week.headlines("featured") == [*before[:2], before[2], *left[2:], following]
+    assert f"The section has {len(before) + 1} stories" in page(week)
+
+
+def test_a_section_by_page_views_is_refilled_and_one_without_other_stories_offers_none(week: SampleWeek) -> None:
+    before, anchor = week.headlines("most-read"), week.anchors("most-read")[0]
+    week.act(f"drop {anchor}")
+    (came_up,) = set(week.headlines("most-read")) - set(before)
+    assert f"“{came_up}” replaced it." in unescape(page(week))
+    week.act(f"restore {anchor}")
+    assert week.headlines("most-read") == before, "the one that replaced it is gone again"
     week.act(f"drop {week.anchors('events')[0]}")
-    assert "No story replaced it, because no other story fits Events." in page(week)
+    assert 'value="fill-events"' not in page(week)
 
 
 def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: SampleWeek) -> None:
@@ -432,6 +428,21 @@ def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: S
     assert week.anchors("topics")[0] == listed[0]
 
 
+def test_the_list_counts_the_publishers_that_the_email_names(week: SampleWeek) -> None:
+    listed = unescape(page(week, "?filter=used"))
+    for entry, anchor in zip(week.entries("featured"), week.anchors("featured"), strict=True):
+        (row,) = re.findall(rf'<li class="cand used" data-story="{anchor}">.+?</li>', listed, re.DOTALL)
+        assert bool(entry["also"]) == (f" and {len(entry['also'])} more. In <b>" in row)
+
+
+def test_the_lead_article_and_its_publisher_come_before_the_fields(week: SampleWeek) -> None:
+    anchor = week.anchors("featured")[0]
+    lead = week.state.arrangement.sections["featured"][0].original.lead
+    shown = page(week, f"?open={anchor}")
+    assert f"<summary>Lead article: {lead.publisher}, Nov. " in shown
+    assert shown.index("<summary>Lead article") < shown.index('name="headline"')
+
+
 def test_a_story_of_the_list_is_added_to_the_first_section_with_room(week: SampleWeek) -> None:
     shown = page(week, "?filter=left-out")
     first, second = re.findall(r'data-story="(s[0-9a-f]+)"(?:(?!</li>).)*?Fits Featured or Topics', shown, re.DOTALL)[
@@ -440,7 +451,7 @@ def test_a_story_of_the_list_is_added_to_the_first_section_with_room(week: Sampl
     # Featured then has more than its maximum, and Topics a free place.
     week.act(f"move {week.anchors('topics')[0]}", section="featured")
     week.act(f"add {first}")
-    assert week.anchors("topics")[-1] == first
+    assert first in week.anchors("topics")
     # Without room anywhere, a story goes where it fits first.
     week.act(f"add {second}")
     assert week.anchors("featured")[-1] == second
@@ -837,10 +848,7 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
     before, other = week.headlines("most-read"), week.anchors("topics")[0]
     first, second = week.anchors("most-read")[:2]
     shown = page(week, f"?panel=move&about={other}")
-    assert (
-        "Sorted by page views. You can\u2019t add or move stories here. If you remove a story, the next one by page views takes its place."
-        in shown
-    )
+    assert "Sorted by page views. You can\u2019t add or move stories." in shown
     assert "Most read is sorted by page views, so you can\u2019t move stories there." in shown
     own = re.search(r'<details class="own" id="own".*?</details></details>', shown, re.DOTALL)
     assert own is not None

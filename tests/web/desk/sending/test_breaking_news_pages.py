@@ -17,6 +17,7 @@ from digest.settings import PreferenceSettings
 from digest.store.models import Article, Edition, EditionState
 from digest.store.schedule_slots import find_or_record_schedule_start
 from digest.web.app import create_app
+from digest.web.desk.outline.story_pool import story_anchor
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.signup.manual_signup import ConsentEvidence
 from subscribers.store.models import Person
@@ -88,11 +89,19 @@ def test_stories_are_chosen_or_typed_and_a_mistake_keeps_them(week: SampleWeek) 
     assert ">the levee</textarea>" in refused.text
     answer = client.post(PATH, data={"story": first, "urls": f"{second}\n"})
     page = client.get(answer.headers["Location"]).text
-    assert "Extra 2026-W47-2" in page
+    assert "Breaking news 2026-W47-2" in page
     assert "No. 0" not in page
     assert "Breaking news for <b>0 subscribers</b>" in page
     assert "2026-W47-2, draft" in client.get(PATH).text
     assert "No. 147" in client.get("/desk/").text
+    # Sections without stories aren't part of it.
+    assert re.findall(r'id="section-([\w-]+)"', page) == ["featured"]
+    # A story of an edition can be chosen there.
+    featured = week.state.arrangement.sections["featured"][0]
+    anchor = story_anchor(featured.url)
+    menu = client.get(f"{week.path}?panel=more&about={anchor}").text
+    (query,) = re.findall(rf'href="{PATH}([^"]+story={anchor})">Send as breaking news…', menu)
+    assert f">{featured.original.lead.link}</textarea>" in client.get(f"{PATH}{unescape(query)}").text
 
 
 def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWeek) -> None:
@@ -102,7 +111,7 @@ def test_another_editor_approves_and_it_is_sent_on_someones_word(week: SampleWee
     waiting = dana.get(f"{path}/send-now").text
     assert "<h1>Send to 3 subscribers now?</h1>" in waiting
     assert '<button class="btn go" type="submit" disabled aria-describedby="needs">Send now to 3 subscribers' in waiting
-    assert "Extra 2026-W47-2 is a draft. It can be sent once it’s approved." in unescape(waiting)
+    assert "Breaking news 2026-W47-2 is a draft. It can be sent once it’s approved." in unescape(waiting)
     assert dana.post(f"{path}/send-now").status_code == 409
     # One press after approving sends nothing: the edition leads to the page that asks.
     assert approve(sam, path) == path
@@ -196,7 +205,7 @@ def test_no_page_of_it_names_a_number_that_it_does_not_have(week: SampleWeek, pa
     client = week.client()
     shown = client.get(draft(client) + page)
     assert shown.status_code == 200
-    assert "Extra 2026-W47-2" in shown.text
+    assert "Breaking news 2026-W47-2" in shown.text
     assert "No. 0" not in shown.text
 
 
@@ -214,7 +223,7 @@ def test_its_web_page_says_what_it_is_and_the_archive_goes_on_without_it(week: S
     assert "No. 0" not in page
     for listed in ("/", "/editions", "/feed.atom", "/sitemap.xml", "/search?q=port"):
         assert name not in reader.get(listed).text
-    assert "Extra 2026-W47-2" in week.client().get("/desk/sent").text
+    assert "Breaking news 2026-W47-2" in week.client().get("/desk/sent").text
     assert "3 of 3 accepted" in week.client().get(f"{path}/sending").text
 
 
