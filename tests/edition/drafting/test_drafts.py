@@ -521,10 +521,10 @@ def test_the_next_article_of_a_story_takes_the_place_of_a_lead_that_is_gone(data
         retold = reading("border wall contract awarded today", dated=NOW - timedelta(hours=30))
         store_document(session, other, retold, NOW)
     assert len(with_pages(install, Pages())) == 1, "it is one story"
-    sections_and_reasons = with_pages(install, Pages(gone=["border-wall-contract-awarded"]))
+    sections_and_reasons = with_pages(install, Pages(gone=["border-wall-contract-awarded-today"]))
     assert sections_and_reasons == {
-        "border-wall-contract-awarded": WITHDRAWN_REASON,
-        "border-wall-contract-awarded-today": "featured",
+        "border-wall-contract-awarded-today": WITHDRAWN_REASON,
+        "border-wall-contract-awarded": "featured",
     }
 
 
