@@ -472,7 +472,7 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
         "Import 1 was undone. 1 person was removed from the list." in done,
         'data-label="State:">Import undone</td>' in done,
     ) == (True, True)
-    assert re.search(r'data-label="Undo:">Undone [A-Z][a-z]{2,}\.? \d+, \d+:\d\d [ap]\.m\.</td>', done)
+    assert re.search(r'data-label="Undo:">Undone [A-Z][a-z]{2,}\.? \d+, \d{4}, \d+(:\d\d)? [ap]\.m\. \w+</td>', done)
     page = client.get(path).text
     assert ("Import 1 was undone." in page, "will get the next edition" in page) == (True, False)
     with both.database.read() as session:
