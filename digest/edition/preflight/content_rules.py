@@ -52,7 +52,7 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     if send_day and day != send_day and examined.is_in_current_language:
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
-            "The edition is overdue. Move it in the calendar if the day matters."
+            "Move the overdue edition in the calendar if the day matters."
             if day == examined.release_day
             else UPDATE_DRAFT,
         )

@@ -835,4 +835,4 @@ def test_updating_the_draft_is_advised_unless_the_edition_is_overdue() -> None:
         found = run_preflight_rules(replace(moved, release_day=moved.content.date if late else ""))
         (finding,) = [each for each in found if each.rule == "day"]
         assert finding.is_fixed_by_update is not late
-        assert ("The edition is overdue." in finding.remedy) is late
+        assert ("Move the overdue edition" in finding.remedy) is late
