@@ -129,5 +129,5 @@ def test_the_story_next_in_line_is_within_the_limit_of_stories_per_topic() -> No
     for dropped, following in ((second, next_best), (third, best)):
         history = make_history(set_topic, EditDraft(EditKind.DROP, dropped.scored.url, {}))
         arrangement = arrange_edition(ProposalWithLateStories(proposal), history, file, RELEASE_DAY)
-        assert arrangement.outcomes[-1].came_up == (), "editors decide whether to fill the place"
+        assert arrangement.outcomes[-1].replacement_urls == (), "editors decide whether to fill the place"
         assert arrangement.next_up["topics"] == following

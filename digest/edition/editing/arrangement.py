@@ -70,7 +70,7 @@ class ArrangedStory:
 class RemovedStory:
     """A removed story, the edit that removed it, and its former place.
 
-    `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
+    `section` is empty if the story wasn't in a section. `replacement_url` is the canonical URL of the story
     that replaced it, or empty if there's none.
     """
 
@@ -78,7 +78,7 @@ class RemovedStory:
     edit: Edit
     section: str
     position: int  # its former index in the section
-    came_up: str
+    replacement_url: str
 
     @property
     def is_kept(self) -> bool:
@@ -92,8 +92,8 @@ class EditOutcome:
 
     The edit is in effect, undone by the edit `undone_by`, or without effect for the reason
     `idle_reason`. `previous_section` is the former section of the edit's story: empty if it had
-    none, or None if the edit was undone or has no story. `came_up` are the canonical URLs of the
-    stories that replaced dropped ones. `came_first` is whether the edit left its story first in its
+    none, or None if the edit was undone or has no story. `replacement_urls` are the canonical URLs of the
+    stories that replaced dropped ones. `is_first` is whether the edit left its story first in its
     section.
     """
 
@@ -101,8 +101,8 @@ class EditOutcome:
     undone_by: int | None = None
     idle_reason: str = ""
     previous_section: str | None = None
-    came_up: tuple[str, ...] = ()
-    came_first: bool = False
+    replacement_urls: tuple[str, ...] = ()
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +227,9 @@ class EditionFold:
         story = board.find_story(edit.target)
         previous_section = story.section if story else None
         idle_reason = board.apply_edit(edit)
-        came_up = tuple(board.came_up.get(edit.seq, ()))
-        came_first = story is not None and board.is_first(story)
-        return EditOutcome(edit, None, idle_reason, previous_section, came_up, came_first)
+        replacement_urls = tuple(board.replacement_urls.get(edit.seq, ()))
+        is_first = story is not None and board.is_first(story)
+        return EditOutcome(edit, None, idle_reason, previous_section, replacement_urls, is_first)
 
     def find_articles(self, url: str) -> Story | None:
         """Return the story that contains an article, wherever it is, or None."""
@@ -306,7 +306,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
             place = (removal.edit, removal.section, removal.position)
-            removed_stories.append(RemovedStory(story.scored, *place, removal.came_up))
+            removed_stories.append(RemovedStory(story.scored, *place, removal.replacement_url))
     return sorted(removed_stories, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 

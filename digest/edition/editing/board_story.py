@@ -60,7 +60,7 @@ class EditedImage:
 class StoryRemoval:
     """The edit that removed a story, and the story's former place.
 
-    `section` is empty if the story wasn't in a section. `came_up` is the canonical URL of the story
+    `section` is empty if the story wasn't in a section. `replacement_url` is the canonical URL of the story
     that replaced it, or empty if there's none.
     """
 
@@ -69,7 +69,7 @@ class StoryRemoval:
     position: int
     state: StoryState
     main: "BoardStory | None" = None
-    came_up: str = ""
+    replacement_url: str = ""
 
 
 @dataclass(slots=True, eq=False)

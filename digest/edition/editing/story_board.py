@@ -50,7 +50,9 @@ class StoryBoard:
         self.texts: dict[str, str] = {}
         self.blocks = {block.id: block for block in blocks}
         self.links: list[StoryGroupingDecision] = []  # decisions from merges and splits, in order
-        self.came_up: dict[int, list[str]] = {}  # URLs of the stories that replaced dropped ones, by the edit's number
+        self.replacement_urls: dict[
+            int, list[str]
+        ] = {}  # URLs of the stories that replaced dropped ones, by the edit's number
         self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link, as published
@@ -208,7 +210,7 @@ class StoryBoard:
         story.removal = StoryRemoval(edit, section, position, state, main, following.url if following else "")
         if following:
             self._insert(following, section, len(self.sections[section]))
-            self.came_up.setdefault(edit.seq, []).append(following.url)
+            self.replacement_urls.setdefault(edit.seq, []).append(following.url)
 
     def restore_story(self, story: BoardStory, _edit: Edit) -> str:
         """Restore a removed story to its place.
@@ -218,7 +220,7 @@ class StoryBoard:
         if story.state is not StoryState.REMOVED or story.removal is None:
             return "the story wasn't removed"
         removal, story.removal = story.removal, None
-        replacement = self.find_story(removal.came_up)
+        replacement = self.find_story(removal.replacement_url)
         if replacement and replacement.section == removal.section and not replacement.edits:
             self._take_away(replacement)
             replacement.state = StoryState.LEFT_OUT

@@ -21,7 +21,7 @@ class EditSentenceWriter:
     """The data for sentences about an edition's edits.
 
     `origins` maps the numbers of edits to the sections that the stories were in before.
-    `came_first` contains the numbers of edits after which the story was first in its section.
+    `first_placed` contains the numbers of edits after which the story was first in its section.
     """
 
     arrangement: Arrangement
@@ -29,7 +29,7 @@ class EditSentenceWriter:
     section_titles: Mapping[str, str]
     origins: Mapping[int, str]
     lead_section: str
-    came_first: frozenset[int]
+    first_placed: frozenset[int]
 
     def find_edit(self, seq: int | None) -> Edit | None:
         """Return the edit with a number, or None."""
@@ -83,5 +83,5 @@ def create_sentence_writer(
             outcome.edit.seq: outcome.previous_section for outcome in outcomes if outcome.previous_section is not None
         },
         lead_section=find_lead_section(sections),
-        came_first=frozenset(outcome.edit.seq for outcome in outcomes if outcome.came_first),
+        first_placed=frozenset(outcome.edit.seq for outcome in outcomes if outcome.is_first),
     )
