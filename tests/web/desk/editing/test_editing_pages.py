@@ -160,6 +160,7 @@ def test_the_buttons_that_the_guide_names_in_its_first_steps_stand_on_the_pages(
     steps = guide.partition("## 2. ")[2].partition("## 7. ")[0]
     named = {" ".join(words.split()) for words in re.findall(r"\*\*([^*]+)\*\*", steps)}
     week.act(f"up {week.anchors('featured')[1]}")
+    week.act(f"drop {week.anchors('featured')[2]}")
     client, visitor = week.client("sam"), week.app.test_client()
     shown = visitor.get("/desk/sign-in").text + page(week, "?filter=left-out")
     paths = ("?open=head", "/approve", "/preview?view=phone")
