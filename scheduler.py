@@ -50,7 +50,7 @@ log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return a mapping of jobs to their schedule rules in the settings.
+    """Return the schedule rules in the settings, by job.
 
     The calendar of releases adds more slots.
     """
@@ -199,7 +199,7 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
-    """Return a mapping of names to the actions that a tick can start."""
+    """Return the actions that a tick can start, by name."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": partial(run_in_order, context, "check_schema", "recover_runs"),

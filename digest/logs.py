@@ -44,7 +44,7 @@ def redact_event(_logger: "WrappedLogger", _method: str, event: "EventDict") -> 
 
 
 class _EventFormatter(logging.Formatter):
-    """Formats the log records of libraries like our own events.
+    """A formatter that makes the log records of libraries look like our own events.
 
     Each is on one line, with its time in UTC and without addresses.
     """

@@ -1,4 +1,4 @@
-"""A strict check of the HTML in templates, for unclosed tags and for end tags without a start tag.
+"""A strict check of the HTML in templates for unclosed tags and unmatched end tags.
 
 The check follows every path through the conditions of a template without rendering it, so that each
 mistake has a line number.

@@ -1,4 +1,4 @@
-"""Jobs, which are functions that are started by name with plain arguments.
+"""Jobs: functions that are started by name with plain arguments.
 
 Each job can safely be run twice.
 
@@ -234,7 +234,7 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
 
 
 def recover_runs(context: JobContext) -> str:
-    """Recover deliveries that were claimed by processes that have died or gone silent."""
+    """Recover deliveries claimed by processes that have died or gone silent."""
     background_tasks.recover_runs(context.installation, clock=context.clock)
     return ""
 

@@ -145,7 +145,7 @@ class CommandContext:
         *args: "Arguments.args",
         **kwargs: "Arguments.kwargs",
     ) -> "Outcome":
-        """Return the result of an action of `digest.app`, called with the installation and the actor."""
+        """Call an action of `digest.app` with the installation and the actor, and return its result."""
         return action(self.installation, self.actor, *args, **kwargs)
 
     def refuse_unknown_actor(self) -> None:

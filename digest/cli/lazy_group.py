@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
     """A group whose commands are specified as `module:attribute` and imported when they're needed."""
 
     def __init__(self, *args: Any, command_places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        """Initialize the group with the places of its commands, by name.
+        """Initialize the group with its commands, given as `module:attribute` by name.
 
         Commands can also be added with a decorator.
         """

@@ -199,7 +199,7 @@ class PendingAuditEntry:
         self.recorded = True
 
     def notify_admins(self, session: Session) -> None:
-        """Queue the email about a weakened control, but only once, and count the use of addresses."""
+        """Queue the email about a weakened control, at most once, and count the action if it accesses addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # the system acts according to the admins' settings
         if AffectedArea.ADDRESSES in self.affected_areas:

@@ -192,7 +192,7 @@ class Installation:
 
     @property
     def unsubscribe_log(self) -> UnsubscribeLog:
-        """The log of unsubscribes, which is outside the database."""
+        """The unsubscribe log, which is kept outside the database."""
         return UnsubscribeLog(self.settings.left_log, self.keys)
 
 

@@ -264,7 +264,7 @@ class Settings(_ProviderFields):
 
     @property
     def effective_database_url(self) -> str:
-        """The URL of the database, which by default is an SQLite file in the home folder."""
+        """The URL of the database, by default that of a SQLite file in the home folder."""
         return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
@@ -287,7 +287,7 @@ class Settings(_ProviderFields):
 
     @property
     def key_file(self) -> Path:
-        """The file that contains all keys, which is never backed up."""
+        """The file that contains all keys. Backups never include it."""
         return self.home / "keys.json"
 
     @property
@@ -328,7 +328,7 @@ class Settings(_ProviderFields):
 
     @property
     def left_log(self) -> Path:
-        """The log of unsubscribes, which is outside the database."""
+        """The unsubscribe log, which is kept outside the database."""
         return self.home / "left.log"
 
     @property

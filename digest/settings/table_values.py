@@ -117,7 +117,7 @@ def build_source(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return those named values of `after` that aren't the same in `before`.
+    """Return the named values of `after` that differ from those of `before`.
 
     If `before` is None, return all of them.
     """

@@ -8,7 +8,7 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return the name under which an actor is shown: a display name, a terminal's user, or "The scheduler"."""
+    """Return an actor's name as colleagues see it: a display name, a terminal user's name, or "The scheduler"."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):

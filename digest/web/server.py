@@ -60,7 +60,7 @@ class ConnectionLimits:
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """A parser of requests.
+    """A parser of requests that limits the size of their bodies.
 
     Large bodies are rejected early, unless they're from staff members who may upload a file there.
     """

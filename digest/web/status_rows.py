@@ -32,7 +32,7 @@ class SourceRow:
 
     @property
     def has_moved(self) -> bool:
-        """Whether the source works, but has moved from the URL in the settings."""
+        """True if the source works, but has moved from the URL in the settings."""
         return self.status == SourceHealth.GOOD and bool(self.source.moved_to)
 
 

@@ -196,7 +196,7 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
 
 
 def _fold_name(name: str) -> str:
-    """Return a name without case, accents, spaces, and lookalike letters, for comparing names."""
+    """Return a name folded for comparison, so that case, accents, punctuation, and lookalike letters don't count."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in decomposed if c.isalnum()).translate(_LOOK_ALIKES)
 

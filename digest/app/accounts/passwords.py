@@ -37,7 +37,7 @@ class PasswordRefusedError(RefusalError):
 
 
 def check_password_strength(password: str, *, own_words: list[str]) -> None:
-    """Raise `PasswordRefusedError` if a password is easy to guess, even for people who know the member.
+    """Raise `PasswordRefusedError` if a password is easy to guess, even if only for people who know the member.
 
     `own_words` are the words of the member's address and name and of the publication's name and
     domain.

@@ -1,4 +1,4 @@
-"""The sign-in log of each member, and counts of rejected attempts for admins, without addresses."""
+"""Members' sign-in logs, and counts of rejected attempts for admins. Neither contains addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

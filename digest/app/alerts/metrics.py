@@ -1,4 +1,4 @@
-"""Metrics for monitoring: counts and times in the Prometheus text format, without personal data."""
+"""Monitoring metrics in the Prometheus text format. They contain counts and times, but no personal data."""
 
 import shutil
 import threading
@@ -36,7 +36,7 @@ KEPT_FOR = timedelta(seconds=10)  # metrics are computed at most once in this ti
 
 
 def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
-    """Return a gauge, which is a metric whose values can go up and down."""
+    """Return a gauge: a metric whose values can go up and down."""
     from prometheus_client.core import GaugeMetricFamily  # not loaded at startup
 
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)

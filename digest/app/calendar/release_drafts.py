@@ -121,7 +121,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
-    """Raise `CalendarError` if a later edition is already drafted, because its draft covers the time's week."""
+    """Raise `CalendarError` if a later edition is already drafted, since its draft covers the days before `at`."""
     own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)

@@ -119,7 +119,7 @@ def _list_entries(
 
 
 def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
-    """Return a mapping of job names to the times near `now` at which the calendar makes the jobs due."""
+    """Return the times near `now` at which the calendar makes jobs due, by job name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)

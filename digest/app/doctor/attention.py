@@ -312,7 +312,7 @@ def _find_passed_deadlines(
 
 
 def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
-    """Return True if an edition was first drafted by a moment.
+    """Return True if an edition was first drafted at or before a given time.
 
     The earliest draft is in the audit log, because `drafted_at` is the time of the latest one.
     """
@@ -323,7 +323,7 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, edition_with_shown_pause: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Yield problems with sending.
+    """Yield the problems with sending.
 
     These are pauses, emails set aside, late or stuck sends, missing articles, and refusals.
     """

@@ -124,7 +124,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
 
 
 def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
-    """Return a finding completed with the check's name and its message as a full sentence.
+    """Return a finding with the check's name filled in and its message made a full sentence.
 
     A finding without a remedy gets the check's.
     """

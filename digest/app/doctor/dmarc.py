@@ -1,4 +1,4 @@
-"""DMARC (RFC 9989, section 4.10): finding a domain's policy in DNS, and problems with it."""
+"""DMARC (RFC 9989, section 4.10): discovering a domain's policy in DNS, and detecting problems with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -74,7 +74,7 @@ class MessageSignature:
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """A received message, and the settings of its sender.
+    """A received message and its sender's settings.
 
     Without `network`, DNS isn't used, and only our own keys are known. `trusted_server` is the name
     that the receiver's server gives itself in its results (authserv-id, RFC 8601, section 2.5), or
@@ -177,7 +177,7 @@ message_check = MESSAGE_CHECKS.check
 
 
 def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
-    """Run all checks of a message, and return their findings.
+    """Run all checks for a received message, and return their findings.
 
     Raises:
         MessageFileError: the file is too large or has no From header.

@@ -1,4 +1,4 @@
-"""SPF (RFC 7208, section 4): the senders that a domain's record allows, and problems with it.
+"""SPF (RFC 7208, section 4): the senders that a domain's record allows, and problems with the record.
 
 Included records are followed.
 """

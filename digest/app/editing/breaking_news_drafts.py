@@ -1,4 +1,4 @@
-"""Drafts of breaking news, which are extra editions with the stories that an editor chose, in that order.
+"""Drafts of breaking news: extra editions with the stories that an editor chose, in the chosen order.
 
 Each story is added by an edit. That makes the editor an author of the edition, so someone else has
 to approve it.

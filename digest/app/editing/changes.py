@@ -174,7 +174,7 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
 def add_supporting_stories(
     installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
 ) -> EditResult:
-    """Make stories the supporting stories of the story `main`."""
+    """Make stories supporting stories of the story `main`."""
     value = {"main": main} | _name_others(other_urls)
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
@@ -306,7 +306,7 @@ def set_story_text(
 def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
-    """Apply an edit, unless the edition already is as the edit would make it."""
+    """Apply an edit, unless the arrangement already meets the condition `is_so`."""
     return apply_edit_decided_from_state(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 

@@ -63,7 +63,7 @@ class CorrectionOverview:
 
     @property
     def is_open(self) -> bool:
-        """True if the edition is being sent or has been sent, so that it can be corrected."""
+        """True if the edition can be corrected, because it's being sent or has been sent."""
         return self.edition.state in CORRECTABLE_STATES
 
 

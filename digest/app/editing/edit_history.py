@@ -130,7 +130,7 @@ class EditionHistory:
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
     def _find_articles_before(self, edit: Edit) -> Story | None:
-        """Return the articles that an edit's story had when the edit was made, led by the lead of that time."""
+        """Return the articles that an edit's story had before the edit, beginning with the lead that it had then."""
         past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
         last = past[-1].seq if past else 0
         if last not in self.regrouped:
@@ -181,7 +181,7 @@ def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> It
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
-    """Return the number of the last edit at a given time, or 0 before the first one."""
+    """Return the number of the last edit made by a given time, or 0 if there was none."""
     return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 

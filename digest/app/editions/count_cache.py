@@ -30,7 +30,7 @@ Counted = TypeVar("Counted")
 
 @dataclass(slots=True)
 class CountCache:
-    """A process's latest counts for large editions, by what was counted.
+    """A process's latest counts for large editions, keyed by what was counted.
 
     Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work
     in the background.

@@ -1,4 +1,4 @@
-"""Preflight for editions: the facts that its rules check, and the message that some rules are about."""
+"""Preflight for editions: the facts that its rules check, and the message that some rules examine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

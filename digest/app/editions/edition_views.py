@@ -254,7 +254,7 @@ def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[
 
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
-    """Return a mapping of edition names to corrections.
+    """Return corrections, by edition name.
 
     Editions without corrections are missing.
     """

@@ -261,5 +261,5 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
 
 
 def _with_plain_spaces(text: str) -> str:
-    """Return text with ordinary spaces only, because not every font has non-breaking ones."""
+    """Return text with ordinary single spaces only, because not every font has nonbreaking ones."""
     return " ".join(text.split())

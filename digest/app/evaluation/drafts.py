@@ -1,4 +1,4 @@
-"""Comparison of drafts with editors' grades, which are given by hand or derived from their edits."""
+"""Comparison of drafts with editors' grades, whether given by hand or derived from edits."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

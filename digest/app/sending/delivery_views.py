@@ -180,7 +180,7 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """Return a page of editions, newest first, and one more.
+    """Return a page of editions, newest first, plus one more.
 
     `below` is the ID of the edition before the page.
     """
@@ -385,7 +385,7 @@ def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
 def _find_recipient_numbers(
     session: Session, name: str, states: Sequence[DeliveryState], below: int | None
 ) -> list[int]:
-    """Return the next page of recipients' numbers below a number, and one more.
+    """Return a page of recipients' numbers below the number `below`, plus one more.
 
     The faster of two indexes is used. SQLite doesn't know how many deliveries have a state, so an
     expression keeps it from using the wrong index.

@@ -88,7 +88,7 @@ class FeedEdition:
 
     @property
     def updated_at(self) -> datetime:
-        """The time of the last correction or else of publication."""
+        """The time of the last correction, or else of publication."""
         return max([self.published_at, *(correction.at for correction in self.corrections)])
 
 

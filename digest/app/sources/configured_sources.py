@@ -312,7 +312,7 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
 def follow_moved_source(
     installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
 ) -> None:
-    """Write the URL that a source has moved to to the settings file.
+    """Update the settings file with the URL that a source has moved to.
 
     Its row, articles, and health are kept. `new_url` is the URL that the actor was shown.
 

@@ -62,7 +62,7 @@ class SourceStatisticsTable:
 
 @dataclass(frozen=True, slots=True)
 class EditionSourceShare:
-    """The stories of a source in an edition.
+    """A source's stories in an edition.
 
     `led` is the number of stories that it leads, and `also` the number of those that it's listed
     under.
@@ -94,7 +94,7 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Return the articles of each source in recent weeks, and its stories in the newest edition.
+    """Return each source's weekly article counts, and its number of stories in the newest edition.
 
     The newest edition may be a draft.
     """

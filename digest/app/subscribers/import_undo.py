@@ -48,7 +48,7 @@ class ImportUndoPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreview:
-    """A preview that a thread counts, and the monotonic time at which the count ended."""
+    """A preview that's counted in a thread, and the monotonic time at which the count ended."""
 
     future: Future[ImportUndoPreview] = field(default_factory=Future)
     ended_at: float = 0.0
@@ -74,7 +74,7 @@ class _BackgroundPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreviews:
-    """The previews of one database that threads count, by the number of the import."""
+    """The previews of one database, each counted in a thread, by import number."""
 
     by_batch: dict[int, _BackgroundPreview] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,7 +92,7 @@ class _BackgroundPreviews:
             return preview.future
 
     def forget(self, batch: int) -> None:
-        """Forget the preview of an import, so that it's counted again."""
+        """Forget the preview of an import, so that the next request counts again."""
         with self.lock:
             self.by_batch.pop(batch, None)
 

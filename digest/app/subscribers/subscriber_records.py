@@ -84,7 +84,7 @@ class SentEmail:
 
 @dataclass(frozen=True, slots=True)
 class RevealedAddress:
-    """An address that may be shown until a certain time, and the reason given for it."""
+    """An address that may be shown until a certain time, and the reason given for viewing it."""
 
     mailbox: str
     until: datetime

@@ -190,7 +190,7 @@ def list_adoption_counts(report: AdoptionReport) -> list[tuple[int, str]]:
 def receive_suppression_file(
     installation: Installation, uploads: ListUploads, actor: Actor, stream: IO[bytes], *, now: datetime
 ) -> ListUpload:
-    """Store an uploaded suppression file, which stays encrypted.
+    """Store an uploaded suppression file as it is, encrypted.
 
     Nothing is adopted.
 

@@ -1,4 +1,4 @@
-"""The files of uploaded lists, and their unpacking.
+"""The files of uploaded lists, and unpacking them.
 
 Each upload has a private folder below `uploads` in the home folder. The folder contains the file,
 its state (`upload.json`), and the results of its rows by number. Only the service's user can read
@@ -103,7 +103,7 @@ class ListUpload:
 
     @property
     def uploaded_name(self) -> str:
-        """The name of the uploaded file, which may be an archive or a workbook that `file` comes from."""
+        """The name of the uploaded file, possibly the archive or workbook that `file` was unpacked from."""
         return self.packed_name or self.file.name
 
     @property

@@ -238,7 +238,7 @@ def _read_check(session: Session) -> AuditCheck | None:
 def export_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, reason: str, file: IO[str], *, now: datetime
 ) -> int:
-    """Write the matching rows as CSV, newest first, and return their number.
+    """Write the matching rows as CSV, newest first, and return how many were written.
 
     The export and its reason are logged.
 

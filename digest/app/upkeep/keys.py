@@ -78,7 +78,7 @@ def rotate_key(
 
 
 def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: datetime) -> int:
-    """Delete the rows without a valid seal, and return their number.
+    """Delete the rows without a valid seal, and return how many were deleted.
 
     The numbers of staff members are kept.
     """

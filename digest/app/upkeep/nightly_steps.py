@@ -273,7 +273,7 @@ def _count_in_steps(
     end: int,
     now: datetime,
 ) -> int:
-    """Count the events since the last count stored under `key`, and return their number.
+    """Count the events since the last count stored under `key`, and return how many there were.
 
     The counts are added to the daily counts.
     """

@@ -32,7 +32,7 @@ class RoleForm(FormOrQueryModel):
 
 
 class InvitationForm(RoleForm):
-    """An invitation, whose address is checked by the action."""
+    """An invitation. Its address is checked by the action."""
 
     email: str = ""
     name: str = ""

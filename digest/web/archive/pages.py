@@ -170,7 +170,7 @@ def edition_as_sent(name: str) -> AnyResponse:
 
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
-    """Return the site's icon, which is the first letter of the publication's name."""
+    """Return the site's icon, which shows the first letter of the publication's name."""
     settings = web_context().settings
     letter = escape(find_icon_letter(settings) or "•")
     branding = settings.file.branding
@@ -294,13 +294,13 @@ def image_file(name: str) -> AnyResponse:
 
 @archive_pages.get("/style/<name>")
 def style_sheet(name: str) -> Response:
-    """Return a style sheet, whose name contains the hash of its text."""
+    """Return a style sheet by its public name, which contains the hash of its text."""
     return _give_named_text(web_context().styles.text(name), "text/css")
 
 
 @archive_pages.get("/script/<name>")
 def script_file(name: str) -> Response:
-    """Return a script, whose name contains the hash of its text."""
+    """Return a script by its public name, which contains the hash of its text."""
     return _give_named_text(web_context().scripts.text(name), "text/javascript")
 
 

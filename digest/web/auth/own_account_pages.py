@@ -111,7 +111,7 @@ def submit_new_password() -> ResponseReturnValue:
 
 
 def _password_page(*, refusal: RefusalError | None = None) -> str | None:
-    """Render the form, or return None if the app has to be set up first."""
+    """Render the password form, or return None if the authenticator app has to be set up first."""
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())

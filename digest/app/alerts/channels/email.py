@@ -1,4 +1,4 @@
-"""Alerts by email, one message for all alerts that a check opened or ended.
+"""Alert emails: one message for all the alerts that a check opened or ended.
 
 The messages go to the staff chosen in `alerts.mail`.
 """

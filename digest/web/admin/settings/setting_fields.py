@@ -52,12 +52,12 @@ class DisplayedField:
 
     @property
     def asks_again(self) -> bool:
-        """Whether the form has a box that confirms the change."""
+        """True if the form has a box that confirms the change."""
         return bool(self.problem) and ASKED_TWICE in self.field.metadata
 
 
 def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
-    """Return the fields shown on a table's page, which are those with a title."""
+    """Return the fields shown on a table's page, namely those with a title."""
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
@@ -198,7 +198,7 @@ class SectionRow(FormOrQueryModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the section is kept.
+        """True if the section is kept.
 
         A new section with any input is, so that missing values are reported.
         """

@@ -139,7 +139,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
-    """Return the names of outcomes by reason, as shown next to the counts."""
+    """Return the wording of row outcomes, by reason, as shown next to the counts."""
     row_outcome = get_template_attribute("web/admin/subscribers/import_words.html", "row_outcome")
     return {reason: str(row_outcome(reason)) for reason in RowReason}
 

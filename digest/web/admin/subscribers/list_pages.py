@@ -73,7 +73,7 @@ class InactivityQuestionForm(InactivityCountForm, PermissionRequestForm):
 
 
 class SuppressionRemovalForm(ReasonForm):
-    """The address whose owner may sign up again, checked by the action."""
+    """The address whose owner may sign up again. It's checked by the action."""
 
     address: str = ""
 
@@ -117,7 +117,7 @@ def export_list() -> ResponseReturnValue:
 
 
 def _read_whole_query() -> SubscriberQuery:
-    """Return the filter of the list.
+    """Return the filter of the subscriber list from the URL.
 
     An invalid one is rejected, because it must not export everyone.
     """

@@ -87,7 +87,7 @@ def show_subscriber(number: int) -> ResponseReturnValue:
 
 
 def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
-    """Redirect to a record, which says what was done.
+    """Redirect to a record that shows a message about what was done.
 
     That's shown only once, because it may not be true later.
     """
@@ -180,7 +180,7 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
 
 
 class AddressCorrectionForm(ReasonForm):
-    """The new address, which is checked by the action, and the reason."""
+    """The new address, checked by the action, and the reason."""
 
     address: str = ""
 

@@ -47,7 +47,7 @@ class ChangeRow:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the story only filled the place of another one."""
+        """True if the story only filled the place of another one."""
         is_story = self.change.after is not None
         return self.edit is None and is_story and self.change.kind in {ChangeKind.ADDED, ChangeKind.MOVED}
 
@@ -78,7 +78,7 @@ class ApprovalStatusView:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the edition needs another approval after that of `actor`."""
+        """True if the edition needs another approval after that of `actor`."""
         return self.overview.rule.with_approval(self.actor).missing > 0
 
     @property
@@ -187,7 +187,7 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
 
 
 def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
-    """Return True if an edit of a story is of a kind that causes such a change."""
+    """Return True if an edit changed a story, or one of its supporting stories, in a way that explains `change`."""
     if story is None or not any(edit.seq in each.edits for each in (story, *story.supporting)):
         return False
     if change.kind is ChangeKind.REWRITTEN:

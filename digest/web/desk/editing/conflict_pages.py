@@ -1,4 +1,4 @@
-"""Saving the edits of a form one by one, and the page that shows both versions of a conflicting one."""
+"""Saving a form's edits one by one, and the page that shows both versions of a conflicting edit."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -65,12 +65,12 @@ class SavedAndRefusedVersions:
 
     @property
     def allows_new_version(self) -> bool:
-        """Whether a third version can be written instead, because this is a single text."""
+        """True if a third version can be written instead, because this is a single text."""
         return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
-        """Whether any words in either version are marked as new."""
+        """True if any words in either version are marked as new."""
         lines = (*self.current_lines, *self.draft_lines)
         return any(is_new for line in lines for _, is_new in line.words)
 

@@ -238,7 +238,7 @@ class ImageForm:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the form has the same image and texts as when the page was created."""
+        """True if the form has the same image and texts as when the page was created."""
         is_as_it_was = (self.alt, self.credit, *self.focus) == self.was
         return self.choice == "shown" and not self.body and is_as_it_was
 
@@ -333,7 +333,7 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
 
 
 def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
-    """Render only the stories that one can be merged with or put under, for the script that searches them."""
+    """Render only the stories that a story can be merged with or put under, for the script that searches them."""
     choices = _list_story_choices(state.arrangement, query)
     return render_template("web/desk/editing/story_choices.html", story_choices=choices, asked=query)
 

@@ -213,7 +213,7 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
 
 
 def _join_block_texts(value: Mapping[str, object]) -> str:
-    """Return the texts of a block that its readers see, as one text."""
+    """Return a block's texts as subscribers see them, joined into one text."""
     return " · ".join(str(value[name]) for name in ("headline", "text", "name", "url") if value.get(name))
 
 

@@ -48,7 +48,7 @@ def _shorten(words: Sequence[str]) -> str:
 
 
 def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new.
+    """Return a text as passages, each with True if its words are new.
 
     A text that was completely replaced isn't marked.
     """

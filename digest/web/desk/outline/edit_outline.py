@@ -64,7 +64,7 @@ class ArrangedStoryRow:
 
     @property
     def has_image_finding(self) -> bool:
-        """Whether preflight has a finding about the story's image."""
+        """True if preflight has a finding about the story's image."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 
 
@@ -84,22 +84,22 @@ class ArrangedSection:
 
     @property
     def shows_images(self) -> bool:
-        """Whether there's space for an image in the rows of the section."""
+        """True if there's space for an image in the rows of the section."""
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def shows_reasons(self) -> bool:
-        """Whether the edition says why it includes each story of the section."""
+        """True if the edition says why it includes each story of the section."""
         return SECTION_KINDS[self.settings.kind].shows_reasons
 
     @property
     def is_placed_by_hand(self) -> bool:
-        """Whether editors place and order the stories of the section."""
+        """True if editors place and order the stories of the section."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
     @property
     def is_grouped_by_topic(self) -> bool:
-        """Whether the email groups the stories of the section by topic."""
+        """True if the email groups the stories of the section by topic."""
         return SECTION_KINDS[self.settings.kind].look == "topics"
 
 
@@ -129,7 +129,7 @@ class EditPageData:
         return dict(self.placed_choices).get(anchor, "").partition(":")[0]
 
     def find_preview_place(self, anchor: str) -> str:
-        """Return the place in the preview of the story with an anchor, or of the one it's under, or ""."""
+        """Return the preview place of the story with an anchor, or of the one that it supports, or ""."""
         rows = (row for section in self.sections for row in section.rows)
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 

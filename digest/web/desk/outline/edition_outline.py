@@ -57,7 +57,7 @@ class LengthCounter:
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether the text is longer than its limit."""
+        """True if the text is longer than its limit."""
         return self.length > self.limit
 
     def __str__(self) -> str:
@@ -135,7 +135,7 @@ class EditionPageData:
 
     @property
     def section_titles(self) -> dict[str, str]:
-        """The titles of its sections, by key."""
+        """The titles of the edition's sections, by key."""
         return {block.section.key: block.section.title for block in self.blocks}
 
 

@@ -114,7 +114,7 @@ def _list_places(content: EditionContent) -> Iterator[tuple[tuple[str, int], str
 
 
 def _find_tags(html: str, entry: SectionEntry) -> Iterator[int]:
-    """Yield the positions of tags that an ID can be added to: headings, and then links, each in the email's order."""
+    """Yield the positions of tags that an ID can be added to, first headings and then links, in the email's order."""
     if entry.url:
         hits = [m.start() for m in re.finditer(rf'<a\b[^>]*\bhref="{re.escape(str(escape(entry.url)))}"', html)]
     else:

@@ -87,7 +87,7 @@ class PoolRow(NamedTuple):
 
     @property
     def is_worth_suggesting(self) -> bool:
-        """Whether the story is offered to editors.
+        """True if the story is offered to editors.
 
         Others, such as news without a topic, are found in the "All" tab or by searching.
         """
