@@ -66,7 +66,7 @@ def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
 
 @dataclass(slots=True)
 class StorageOutage:
-    """The state of a storage outage, which all jobs of a process share.
+    """A storage outage, tracked by all jobs of a process.
 
     The start and the end of an outage are each logged once.
     """
@@ -76,7 +76,7 @@ class StorageOutage:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def guard(self, action: Callable[[], object]) -> object:
-        """Call `action` and return its result.
+        """Call `action` and return its result, or record an outage if storage is unavailable.
 
         If storage is unavailable, record an outage and return None. Exceptions that have other
         causes propagate.
@@ -185,7 +185,7 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 
 
 def run_in_order(context: jobs.JobContext, *names: str) -> None:
-    """Run jobs one after the other.
+    """Run jobs one after the other until the process is stopping.
 
     Once the process is stopping, no more of them are started.
     """

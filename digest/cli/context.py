@@ -126,7 +126,7 @@ class CommandContext:
 
     @cached_property
     def _opened(self) -> "tuple[Installation, Actor]":
-        """The installation and the actor.
+        """The installation, opened once, and the actor of the command.
 
         If the actor is unknown, the installation can't be used.
         """
@@ -288,7 +288,7 @@ def find_system_user() -> str:
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """Return a reason if it's valid.
+    """Return a reason for an action if it can be stored.
 
     It's stored in consent records and the audit log, so it must not contain an address.
     """

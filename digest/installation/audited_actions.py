@@ -53,7 +53,7 @@ class UnknownStaffError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The person or process that acts.
+    """The name, role, and interface of the person or process that performs an action.
 
     `name` is the name in the audit log: `staff 3`, `terminal:…`, or `scheduler`. `confirmed_at` is
     when a person at the desk last confirmed who they are.
@@ -231,7 +231,7 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A kind of action.
+    """A kind of action that's checked against a role and recorded in the audit log.
 
     `name` is its name in the audit log. `actions.toml` declares everything else about it.
     """

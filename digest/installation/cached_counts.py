@@ -1,4 +1,4 @@
-"""Cached counts.
+"""A cache for counts that take long to compute.
 
 Only one caller counts at a time. While a thread counts again, the outdated count is still shown.
 """

@@ -1,4 +1,4 @@
-"""Emails to admins about guarded actions.
+"""Emails that tell admins about guarded actions.
 
 An email is sent immediately if a control is weakened, and a summary of the access to addresses is
 sent daily. The first kind also goes to staff members who are affected by the action. No setting

@@ -57,7 +57,7 @@ class Palette:
         )
 
     def list_texts(self) -> dict[str, str]:
-        """Return a mapping of names to the text colors that publishers can't change."""
+        """Return the text colors that publishers can't change, by name."""
         return {"text": self.text, "small print": self.muted}
 
 
@@ -118,7 +118,7 @@ class LightAndDarkLogo(values.SettingsTable):
 
 
 class HeaderImage(values.SettingsTable):
-    """The stored image above the masthead.
+    """The stored image shown above the masthead.
 
     `image` is its hash under `/media/`, and `height` is its height at the width of an email.
     """

@@ -241,7 +241,7 @@ class Settings(_ProviderFields):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which applies to the settings and to editors' pages."""
+        """The publication's time zone, used for the settings and editors' pages."""
         return self.file.publication.zone
 
     @property

@@ -30,7 +30,7 @@ FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
 class SettingsTable(BaseModel):
-    """A table of the settings.
+    """Base class for tables of the settings.
 
     Unknown keys are errors, and values can't be changed. The docstring of a table is its text in
     `docs/settings.md`, and the docstring's first paragraph is its comment in the sample file. The

@@ -73,7 +73,7 @@ def now_utc() -> datetime:
 
 
 def create_app(installation: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
-    """Create the application.
+    """Create the Flask application for an open installation.
 
     Raises:
         InstallationError: the installation has no keys.

@@ -106,7 +106,7 @@ def refusal_sentence(refusal: object) -> Markup:
 
 
 def as_sentence(text: str) -> str:
-    """Return a text as `sentence` does.
+    """Return a text or markup as a sentence (see `sentence`).
 
     Markup remains markup.
     """

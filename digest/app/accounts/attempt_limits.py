@@ -45,7 +45,7 @@ class TooManyAttemptsError(RefusalError):
 
 
 class SignInRefusedError(RefusalError):
-    """Raised when a sign-in is rejected.
+    """Raised when the details entered to sign in are wrong or can't be used.
 
     `field` names the field that was wrong, or is empty if that must not be revealed.
     """
@@ -57,7 +57,7 @@ class SignInRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class AttemptCount:
-    """A counted sign-in attempt.
+    """The browser that a sign-in attempt was counted for, and its remaining attempts.
 
     `attempts_left` is the number that the browser has left in this window.
     """

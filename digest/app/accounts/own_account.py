@@ -173,7 +173,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
 
 
 def require_plain_person_name(name: str) -> str:
-    """Return a cleaned-up version of a person's name, which emails and corrections show to others.
+    """Return a cleaned-up version of a person's name for showing it to others in emails and corrections.
 
     Raises:
         OwnAccountError: the name is too long, or could be read as a message or a URL.
@@ -322,7 +322,7 @@ def _end_others(session: Session, signed_in: SignedInStaff) -> int:
 
 
 def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> list[str]:
-    """Replace the member's recovery codes and return the new ones, which can't be shown again.
+    """Replace the member's recovery codes and return the new ones. They can't be shown again.
 
     Raises:
         OwnAccountError: the member has no authenticator app.

@@ -77,7 +77,7 @@ def send_alert_notifications(installation: Installation, *, now: datetime) -> st
 
 
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
-    """Claim the notifications for one message.
+    """Claim the due notifications that fit into one message.
 
     The time of their next attempt is set first, so that no other process sends them.
     """

@@ -169,7 +169,7 @@ class CachedMetrics:
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def render_cached(self, installation: Installation, *, now: datetime) -> bytes:
-        """Return the metrics, which are at most 10 seconds old."""
+        """Return the metrics, computed at most 10 seconds ago."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
                 self._text, self._counted_at = render_metrics(installation, now=now, requests=self._requests), now

@@ -167,7 +167,7 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def open_notes(self) -> tuple[SentBackNote, ...]:
-        """The notes that aren't done."""
+        """The send-back notes that aren't marked as done."""
         return tuple(note for note in self.notes if note.done_at is None)
 
     @property

@@ -42,7 +42,7 @@ class RecipientCount:
     def run(
         self, installation: Installation, edition: Edition, correction: Correction, pause: Callable[[], object]
     ) -> None:
-        """Count all recipients, batch by batch.
+        """Count all recipients of the error, batch by batch.
 
         `pause` is called after each batch.
         """

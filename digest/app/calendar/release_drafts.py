@@ -83,7 +83,7 @@ def is_draft_unchanged(
 
 
 def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
-    """Store a moved draft.
+    """Store a draft that was rendered for another release.
 
     An approval for the old send time is superseded.
     """

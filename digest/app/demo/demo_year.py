@@ -1,4 +1,4 @@
-"""A year of data for the demo, which gives the admin pages something to show.
+"""A year of made-up data, so that the demo's admin pages have something to show.
 
 The data are the totals that each night would have counted for a list of 12,000. Only an imported
 list of thousands and the people of the last 30 days exist as records. All of them have addresses
@@ -290,7 +290,7 @@ class _Newcomers:
         self._invented = LISTED_PEOPLE
 
     def live_through(self, recent: Sequence[ConsentDayCount]) -> None:
-        """Replay the counts, one transaction per day.
+        """Create the people and events that the counts describe, one transaction per day.
 
         Sign-ups that weren't confirmed stay pending for as long as their link works.
         """

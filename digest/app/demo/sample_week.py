@@ -1,4 +1,4 @@
-"""The demo, which runs a whole week of the bundled sample.
+"""The demo: a whole week of the bundled sample, from collecting to sending.
 
 The files that it writes are the same, byte for byte, on every run. The edition of the following
 week is left as a draft for trying the desk.
@@ -122,7 +122,7 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Empty the folder.
+    """Empty the demo's folder if an earlier demo created it.
 
     Raises:
         DemoError: the folder contains files that no demo created.

@@ -197,7 +197,7 @@ ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """A problem that needs attention.
+    """A problem that currently needs someone's attention, described in a sentence.
 
     `kind` is a key of `ATTENTION_KINDS`, and `sentence` says what's wrong and what to do. `subject`
     distinguishes problems of the same kind. If the sentence contains commands, UTC times, or names

@@ -165,7 +165,7 @@ class ReceivedMessage:
 
 
 def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
-    """Return the HTML part of a message, which may be nested in other parts, or None."""
+    """Return the HTML part of a message, even if it's nested in other parts, or None."""
     if part.media_type == "text/html":
         return part
     inner = part.parts() if depth < _MAX_DEPTH else []
@@ -248,7 +248,7 @@ def _name_server(value: str) -> str:
 
 
 def _read_results(value: str) -> dict[str, str]:
-    """Return a mapping of methods to results.
+    """Return the result of each authentication method, by method.
 
     If a method occurs twice, its first result counts.
     """

@@ -55,7 +55,7 @@ class SpfSurvey:
 
 
 def find_spf_records(dns: DnsLookup, domain: str) -> list[str]:
-    """Return a domain's SPF records.
+    """Return the SPF records among a domain's TXT records.
 
     There may be only one (RFC 7208, section 4.5).
     """
@@ -113,7 +113,7 @@ class _SpfReader:
         self._dns, self._survey = dns, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:
-        """Read a domain's record.
+        """Read a domain's SPF record and, recursively, those that it includes.
 
         `above` has the domains whose records include it.
         """

@@ -358,7 +358,7 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
 
 
 def build_block_edit(block: LabeledBlock) -> EditDraft:
-    """Return the edit that stores a block."""
+    """Return the edit that stores a labeled block."""
     value = asdict(block)
     del value["id"]
     for name in ("first_day", "last_day"):

@@ -68,7 +68,7 @@ class CorrectionOverview:
 
 
 def view_corrections(installation: Installation, name: str) -> CorrectionOverview:
-    """Return an edition's stories and corrections.
+    """Return an edition's stories, and the corrections made to them so far.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -44,7 +44,7 @@ _REGROUPING_KINDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ApprovalHistoryEntry:
-    """An approval or its revocation.
+    """An approval in the history of an edition, or the revocation of one.
 
     `seq` is the number of the last edit before it.
     """
@@ -70,7 +70,7 @@ class NoteHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """The full history of an edition.
+    """All edits, approvals, and notes of an edition.
 
     `names` maps actors to the names that colleagues see. `approval_effects` maps the number of an
     edit to its effect on an approval, which is "superseded", "reinstated", or "". `written_heads`
@@ -146,7 +146,7 @@ def build_first_draft_content(state: EditingState, settings: Settings) -> Editio
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
-    """Return the history of an edition.
+    """Return all edits, approvals, and notes of an edition.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -199,7 +199,7 @@ def render_past_state(installation: Installation, name: str, seq: int) -> str:
 
 
 def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult:
-    """Undo the actor's own last edit.
+    """Undo the actor's own last edit that's in effect.
 
     Raises:
         EditRefusedError: the actor has no edit to undo.

@@ -143,7 +143,7 @@ def _write_event(
 
 
 def _name_date(dated: DatedEntry) -> str:
-    """Return a date's ID, which is the same in every edition that lists the date.
+    """Return a date's ID. It's the same in every edition that lists the date.
 
     It's the link or headline of the date's story, with a suffix if the date is stated in the
     story's text.

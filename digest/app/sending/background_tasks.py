@@ -1,4 +1,4 @@
-"""Background tasks other than sending editions.
+"""Tasks that run in the background, except for sending editions.
 
 They handle sign-ups, transactional and correction emails, and provider events.
 """

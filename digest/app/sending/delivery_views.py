@@ -63,7 +63,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts.
+    """An edition and its delivery counts, as shown in the list of deliveries.
 
     `is_kept` is True if the counts were stored by a nightly run.
     """
@@ -75,7 +75,7 @@ class EditionDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveryProblems:
-    """The problems with an edition's deliveries.
+    """The refusals, uncertain deliveries, and set-aside emails of an edition.
 
     `refusals` are grouped by mailbox provider and reason, and `doubts` are the uncertain
     deliveries. `domain_names` maps domain tags to names, if known. `set_aside` says which emails
@@ -105,7 +105,7 @@ class TransactionalEmailCounts:
 
     @property
     def total(self) -> int:
-        """The total number of emails."""
+        """The total number of emails in all states."""
         return sum(self.by_state.values())
 
 

@@ -264,7 +264,7 @@ def _suppress_people(
     actor: Actor,
     now: datetime,
 ) -> list[int]:
-    """Suppress locked people, and return their numbers.
+    """Suppress people whose rows are locked, and return their numbers.
 
     The unsubscribe log is synced before the caller commits.
     """

@@ -1,4 +1,4 @@
-"""Uploaded mail server logs, whose results are held from examination until they're applied.
+"""Uploaded mail server logs. Their results are held until they're applied or expire.
 
 A log contains addresses, so it's examined in a private file that's deleted immediately. The results
 don't contain any address and are kept in memory for 15 minutes.

@@ -1,4 +1,4 @@
-"""Settings that admins edit on pages.
+"""Viewing and changing settings on the settings pages.
 
 The pages also show related environment variables, findings, and past changes.
 """
@@ -150,7 +150,7 @@ class SettingsView:
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
-    """Return one of `EDITABLE_TABLES` for its page.
+    """Return one of `EDITABLE_TABLES` as its settings page shows it.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -125,7 +125,7 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def host(self) -> str:
-        """The host name of the pages."""
+        """The host name in the public URL of the pages."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -172,7 +172,7 @@ class SetupQuestion:
 
     @property
     def text(self) -> str:
-        """The text of the question."""
+        """The text with which the question is asked."""
         return self.field.title or self.key
 
     @property

@@ -49,7 +49,7 @@ class SourceRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A source that was read successfully.
+    """A source that was read successfully, with its articles.
 
     `url` is its final URL. If the URL to read was that of a web page, `feeds` are the site's feeds,
     beginning with the one that was read.
@@ -90,7 +90,7 @@ def list_sources(
 
 
 def probe_source(settings: Settings, source_url: str, *, now: datetime) -> ProbedSource:
-    """Read a URL as a source.
+    """Fetch a URL, and read it as a source of articles.
 
     Nothing is stored, so neither a role nor a database is needed.
 

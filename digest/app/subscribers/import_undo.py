@@ -30,7 +30,7 @@ log = get_logger("imports")
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """A preview of undoing an import.
+    """The numbers of people whom undoing an import would affect.
 
     `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
     `unsubscribed` the number of those who had been subscribed here. `known` is the number of people
@@ -80,7 +80,7 @@ class _BackgroundPreviews:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, batch: int, count: Callable[[], ImportUndoPreview]) -> Future[ImportUndoPreview]:
-        """Return the preview of an import.
+        """Return a future for the preview of undoing an import.
 
         Begin the count if none is running or recent.
         """

@@ -326,7 +326,7 @@ def renew_person_links(
 
 
 def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
-    """Return the number of people by state.
+    """Return the number of people in each state.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -80,7 +80,7 @@ class UploadColumn:
 
 @dataclass(frozen=True, slots=True)
 class ListUpload:
-    """An upload and its state.
+    """An uploaded list, and how far it has been processed.
 
     `found` is the result of the last survey, dry run, or import, as plain values. `problem` is the
     reason that it failed, and `reached` is the last row processed. `packed_name` is the name of the

@@ -1,4 +1,4 @@
-"""Uploaded lists.
+"""Receiving lists that admins upload, and working on them in child processes.
 
 They're received, checked in dry runs, imported in a child process, stopped, resumed, and removed.
 """

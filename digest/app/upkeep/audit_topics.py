@@ -92,7 +92,7 @@ def describe_action(act: str) -> tuple[str, str, str]:
 
 
 def describe_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return a description of an actor.
+    """Return the name of an actor as shown in the audit log.
 
     It's the name of a staff member, the scheduler, or a terminal user.
     """

@@ -59,7 +59,7 @@ _COUNTED_TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """The result of an upgrade.
+    """The result of backing up, upgrading, and verifying the database.
 
     `backup` is None if the schema was current, and `proof` is the verification of the ledger.
     `drafts` are the upcoming drafts that were updated because the new version composes them

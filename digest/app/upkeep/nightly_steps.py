@@ -1,4 +1,4 @@
-"""Nightly maintenance.
+"""The steps of nightly maintenance.
 
 It verifies and seals the consent ledger, and deletes data whose retention period is over.
 """
@@ -91,7 +91,7 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:
-    """Seal the records of disclosed addresses.
+    """Seal new records of where addresses were disclosed.
 
     These are the deliveries of finished editions and of transactional email, and other disclosures.
     """
@@ -196,10 +196,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 
 def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
-    """Resolve unanswered emails to inactive subscribers.
-
-    Subscribers are unsubscribed if the email said so.
-    """
+    """Unsubscribe inactive subscribers who didn't answer in time, if the email announced that."""
     removed_count = inactive_subscribers.unsubscribe_nonresponders(
         installation.database, installation.unsubscribe_log, now=now
     )

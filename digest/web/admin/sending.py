@@ -47,7 +47,7 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 class RecipientsQuery(FormOrQueryModel):
-    """The deliveries to list.
+    """The deliveries of an edition to list, by result or refusal group.
 
     These are the deliveries with a result or, if `group` is set, those in the refusal group with this key.
     """

@@ -66,7 +66,7 @@ class AuditQuery(FormOrQueryModel):
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def as_filter(self) -> AuditFilter:
-        """Return the filter for the log.
+        """Return the filter that selects rows of the audit log.
 
         Days begin at midnight in the publication's time zone.
         """

@@ -93,7 +93,7 @@ def topic_feed(key: str) -> AnyResponse:
 
 @archive_pages.get("/search")
 def search() -> Response:
-    """Search the public stories.
+    """Show the public stories that match a search.
 
     Searches are neither stored nor logged.
     """
@@ -276,7 +276,7 @@ def json_feed() -> AnyResponse:
 
 @archive_pages.get("/media/<name>")
 def image_file(name: str) -> AnyResponse:
-    """Return an image.
+    """Return a stored image by its name.
 
     Its name is the hash of its bytes, so it never changes.
     """

@@ -82,7 +82,7 @@ def begin_authenticator_setup() -> ResponseReturnValue:
 
 @auth_pages.get("/desk/security/password")
 def show_password_form() -> ResponseReturnValue:
-    """Show the password form.
+    """Show the form that sets a password and an authenticator app.
 
     It includes the authenticator app's secret if its first code hasn't been entered yet.
     """

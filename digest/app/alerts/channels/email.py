@@ -97,7 +97,7 @@ def _own_emails(
 
 
 def format_alert_heading(opened: int, over: int) -> str:
-    """Return the heading of an alert email, which is also its subject.
+    """Return the heading of an alert email, also used as its subject.
 
     The arguments are the numbers of new and resolved alerts.
     """

@@ -36,7 +36,7 @@ _SHAPES: Mapping[Any, FieldInputKind] = {
 
 @dataclass(frozen=True, slots=True)
 class DisplayedField:
-    """A form field with its content.
+    """A field of a settings form, with the text to show in it.
 
     `text` is the content, `day` and `clock` are the parts of a weekly time, and `problem` says
     what's wrong with the input.
@@ -62,7 +62,7 @@ def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
 
 
 def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
-    """Return the input kind of a setting.
+    """Return the kind of form field with which a setting is edited.
 
     It's determined by a mark in the annotation or else by the type. The default is text.
     """
@@ -181,7 +181,7 @@ def split_schedule_rule(text: str) -> tuple[str, str]:
 
 
 class SectionRow(FormOrQueryModel):
-    """One section in the form.
+    """The fields of one section in the form for sections.
 
     `topics` are separated by commas, and `out` removes the section.
     """
@@ -225,7 +225,7 @@ def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
-    """Return one section of the form.
+    """Return the submitted fields of one section.
 
     Values missing from the form are taken from `shown_row`.
     """

@@ -345,7 +345,7 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart 
 
 
 def _label_hour(at: datetime, *, is_first: bool) -> str:
-    """Return the label of an hour.
+    """Return the label of an hour on the axis of a chart.
 
     The first hour, noon, and midnight are written as on a clock, and the others only as numbers to
     save space.

@@ -1,4 +1,4 @@
-"""The subscriber list for admins, and searches.
+"""The subscriber list for admins, and searches for addresses.
 
 Lists and URLs never contain any part of an address. Searches for a part of an address can be
 started, watched, and stopped. Addresses are only shown after another click.

@@ -26,7 +26,7 @@ calendar_pages = Blueprint("calendar", __name__, url_prefix="/desk/calendar")
 
 @dataclass(frozen=True, slots=True)
 class CalendarQuery:
-    """The query of the page.
+    """The row of the calendar that's being changed, and how.
 
     `ask` is "move", "skip", "add", or empty. `release` is the key of the row.
     """

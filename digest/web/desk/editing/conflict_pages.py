@@ -158,7 +158,7 @@ def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
 def _list_other_fields(
     pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
 ) -> list[tuple[str, str]]:
-    """Return the fields sent with either choice.
+    """Return the fields that are submitted with either choice.
 
     They're the fields about the page, and those of conflicts that still have to be resolved.
     """

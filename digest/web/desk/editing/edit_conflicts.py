@@ -17,7 +17,7 @@ Texts = Mapping[str, str]  # texts by title
 
 @dataclass(frozen=True, slots=True)
 class RefusedEdit:
-    """An edit that wasn't saved.
+    """An edit that wasn't saved because of a conflict.
 
     `names` are its fields in the form, or empty for the whole form. `base_edit` is the number of
     the last edit that the form was based on.
@@ -36,7 +36,7 @@ class RefusedEdit:
 
 @dataclass(frozen=True, slots=True)
 class LabeledVersionLine:
-    """A line of a version.
+    """A line of one of two versions, with its title.
 
     `title` is empty if it's the only line. Some of the words are marked as new.
     """

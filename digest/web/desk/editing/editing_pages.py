@@ -156,7 +156,7 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 @editing_pages.post("/act")
 def perform_desk_action(name: str) -> ResponseReturnValue:
-    """Perform the action of a button.
+    """Perform the action of the button that was pressed.
 
     Its value is the action, followed by the anchors of the stories that it applies to. Without
     anchors, it applies to the selected stories.
@@ -180,7 +180,7 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
-    """Redirect to the edited story, which stays open if it was.
+    """Redirect to the edited story and keep its form open if it was.
 
     Its anchor may have changed along with its lead.
     """

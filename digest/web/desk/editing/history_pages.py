@@ -46,7 +46,7 @@ def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """A query for the history.
+    """The past state to show, and filters for the history.
 
     `moment` is the number of an edit or None, `who` is an actor, and `section` is a key.
     `from_review` is set if the user came from the review page, so that they can return there.
@@ -127,7 +127,7 @@ def show_history(name: str) -> ResponseReturnValue:
 
 
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
-    """Parse a query.
+    """Parse the query of the history page.
 
     Unknown values are replaced by defaults.
     """

@@ -231,7 +231,7 @@ def check_links(name: str) -> ResponseReturnValue:
 
 
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
-    """Render the review page.
+    """Render the page on which an edition is reviewed and approved.
 
     `visited` contains the findings after a visit to our own site, if one was requested.
     """
@@ -257,7 +257,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
-    """Approve the reviewed version.
+    """Approve the version that was reviewed.
 
     If the edition has changed since then, explain this and approve nothing.
     """

@@ -105,7 +105,7 @@ _INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad"
 
 @dataclass(frozen=True, slots=True)
 class SpokenPassage:
-    """A passage spoken without a pause.
+    """A passage of an email that a screen reader speaks without a pause.
 
     Its `roles` are spoken first: "heading level 2", "link", "image", "list item".
     """

@@ -30,7 +30,7 @@ LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-ac
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """A view of an edition.
+    """One of the views in which an edition can be previewed.
 
     `description` is shown next to the preview. If `has_places` is set, the preview can scroll to a story.
     """

@@ -12,7 +12,7 @@ MIN_COMPARED_LIKENESS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """A passage of a rewritten text.
+    """A passage that was kept, removed, or added in a rewritten text.
 
     `kind` is "kept", "was" (removed), or "is" (added).
     """

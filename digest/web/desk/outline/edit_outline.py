@@ -33,7 +33,7 @@ _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStoryRow:
-    """A story in a section.
+    """A story as shown in a section of the editing page.
 
     `number` counts from 1, and `also_in` is another place of one of its articles. `text_edits` are
     the edits that wrote its texts, by field. `preview_place` is the ID of its place in the preview.
@@ -70,7 +70,7 @@ class ArrangedStoryRow:
 
 @dataclass(frozen=True, slots=True)
 class ArrangedSection:
-    """A section with its rows.
+    """A section of the editing page, with its stories.
 
     `early_until` is the last day whose entries are listed before the sections in the email, or
     None. `findings` are about the whole section.
@@ -302,7 +302,7 @@ def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClipboardRow:
-    """An item on an editor's clipboard.
+    """An item on an editor's clipboard, as shown on an edition's page.
 
     A story of this edition has an anchor and, if it's in a section, a place.
     """

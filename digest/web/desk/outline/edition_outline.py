@@ -127,7 +127,7 @@ class ChecksSummary:
 
 @dataclass(frozen=True, slots=True)
 class EditionPageData:
-    """The content of an edition's page."""
+    """The content of an edition's page, in the form that its template needs."""
 
     content: EditionContent
     lengths: OpeningTextLengths

@@ -145,7 +145,7 @@ class PoolPage:
 
 @dataclass(frozen=True, slots=True)
 class PoolQuery:
-    """A query for the list."""
+    """A search, filter, and position in the list of the week's stories."""
 
     filter: str = "unused"
     order: str = "score"
@@ -361,7 +361,7 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:
-    """Return the sort key by score.
+    """Return the key that sorts stories by score.
 
     Stories kept for this edition come first.
     """

@@ -19,7 +19,7 @@ breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
 
 @breaking_news_pages.app_context_processor
 def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
-    """Provide unsent breaking news, which has to be approved or sent, to every page of the desk."""
+    """Provide breaking news that has to be approved or sent to every page of the desk."""
 
     def unsent_breaking_news() -> Sequence[object]:
         if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
