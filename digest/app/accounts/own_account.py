@@ -60,7 +60,7 @@ class OwnAccountError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignInEntry:
-    """An entry in a member's sign-in log.
+    """An entry in a member's sign-in log, for one sign-in or several failures.
 
     It's either one sign-in or several consecutive failures from the same network and browser.
     """

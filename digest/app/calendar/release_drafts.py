@@ -25,7 +25,7 @@ class CalendarError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class MovedDraft:
-    """A draft rendered for another release.
+    """A draft that was rendered for the send time of another release.
 
     `last_seq` and `proposal_hash` identify the edits and the proposal that it was rendered from.
     """

@@ -182,7 +182,7 @@ def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], 
 
 
 def _make_edition(identity: EditionIdentity, composed: ComposedEdition, now: datetime) -> Edition:
-    """Return the row of an extra edition.
+    """Return a new row for an extra edition.
 
     It covers no period and has no slot in the calendar.
     """

@@ -311,7 +311,7 @@ def _apply_unless(
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
-    """Return the text that an editor wrote, or None if the original is used."""
+    """Return the text that an editor wrote, None if the original is used, or "" if the story doesn't exist."""
     if target == history.EDITION_TARGET:
         return arrangement.texts.get(field)
     story = arrangement.find_story(target)

@@ -40,7 +40,7 @@ class PresentColleague:
 
 @dataclass(frozen=True, slots=True)
 class EditionPresence:
-    """The colleagues who have an edition open.
+    """The colleagues who have an edition open, and its current revision.
 
     `revision` changes with each edit, draft, or approval of the edition.
     """

@@ -282,7 +282,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """The imports as shown on their page.
+    """The finished and unfinished imports, as shown on their page.
 
     `finished` imports are in order from newest to oldest. `unfinished` has idle imports with the
     number of people in them. `departures` is the number of imported departures.

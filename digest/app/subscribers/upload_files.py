@@ -54,7 +54,7 @@ UploadKind = Literal[
 
 
 class UploadStage(StrEnum):
-    """The state of an upload."""
+    """The state of an upload's processing."""
 
     NEW = "new"  # read, but not checked
     TRYING = "trying"

@@ -204,7 +204,7 @@ def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
-    """Delete the addresses of people who unsubscribed 30 days ago, and salts from old imports.
+    """Delete the addresses of people who unsubscribed at least 30 days ago, and salts from old imports.
 
     The salts are those of IP addresses.
     """
@@ -357,7 +357,7 @@ def forget_killed_backups(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete expired staff sessions, and sign-in log entries older than 90 days."""
+    """Delete expired staff sessions and passkey challenges, and sign-in log entries older than 90 days."""
     old = SignInAttempt.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
     with installation.write() as session:
@@ -367,7 +367,7 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
-    """Delete schedule slots older than 90 days, because only the latest ones are used."""
+    """Delete schedule slots older than 90 days, except the record of when the schedule was first followed."""
     old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
     return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 

@@ -55,7 +55,7 @@ def index() -> AnyResponse:
 
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
-    """List the sent editions, newest first, on several pages."""
+    """Show one page of the list of sent editions, newest first."""
     listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
@@ -122,7 +122,7 @@ def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
 
 @archive_pages.get("/robots.txt")
 def robots() -> AnyResponse:
-    """Return the paths that search engines shouldn't visit, and the URL of the site map (RFC 9309, section 2.2)."""
+    """Return the paths that crawlers shouldn't visit, and the URL of the sitemap (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
     prefix, base = request.script_root, web_context().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
@@ -131,7 +131,7 @@ def robots() -> AnyResponse:
 
 @archive_pages.get("/sitemap.xml")
 def site_map() -> AnyResponse:
-    """Return the URLs of all public pages for search engines."""
+    """Return the sitemap, which lists the URLs of all public pages for search engines."""
     context = web_context()
     lines = archive.list_edition_items(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]

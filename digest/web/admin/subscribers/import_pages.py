@@ -164,7 +164,7 @@ def show_import_undo(batch: int) -> ResponseReturnValue:
 
 @admin_pages.post("/import/finished/<int(max=2147483647):batch>/undo")
 def undo_import(batch: int) -> ResponseReturnValue:
-    """Undo a finished import.
+    """Undo a finished import, and redirect to the list of imports.
 
     If it takes long, it continues in the background.
     """
