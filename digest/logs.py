@@ -1,4 +1,4 @@
-"""The setup of logging: one event per line, as key=value pairs or JSON, without email addresses."""
+"""Logging setup: one event per line, as key=value pairs or JSON, without email addresses."""
 
 import logging
 import os

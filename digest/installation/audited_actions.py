@@ -91,7 +91,7 @@ def make_terminal_actor(system_user: str) -> Actor:
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
-    """Return the staff member who has an address, as an actor at the claimant's interface.
+    """Return the staff member with an address as an actor at the claimant's interface.
 
     Raises:
         UnknownStaffError: no staff member has the address. The attempt is recorded in the audit log

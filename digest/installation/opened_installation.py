@@ -204,7 +204,7 @@ def open_installation(
     may_migrate: bool = True,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Iterator[Installation]:
-    """Open an installation, with its database schema upgraded, and close it at the end of the block.
+    """Open an installation, upgrade its database schema, and close it at the end of the block.
 
     Nothing is created unless `may_create` is true. Read-only callers set `may_migrate` to False, so
     that an older schema is refused and left unchanged. In any case, all sending is paused if the

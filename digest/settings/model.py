@@ -246,7 +246,7 @@ class Settings(_ProviderFields):
 
     @property
     def subscriber_language(self) -> SubscriberLanguage:
-        """The language of texts for subscribers, from `publication.language`, with its translations."""
+        """The language of texts for subscribers, with its translations, as set by `publication.language`."""
         return load_language(self.file.publication.language, self.templates)
 
     @property

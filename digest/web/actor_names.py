@@ -22,7 +22,7 @@ def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose edits, including those of removed stories, have display names instead of actors."""
+    """Return an arrangement whose edits, even those of removed stories, have display names instead of actors."""
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
     outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

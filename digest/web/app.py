@@ -293,7 +293,7 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 
 
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
-    """Report a mistake in a custom template, with its file and line, to the staff and in the log.
+    """Report a mistake in a custom template to the staff and in the log, with its file and line.
 
     Subscribers only read that something went wrong.
     """

@@ -38,7 +38,7 @@ class KeptForm:
 
     @property
     def visible_fields(self) -> tuple[tuple[str, str], ...]:
-        """The label and text of each filled-in field, without secrets and hidden fields."""
+        """The label and text of each filled-in field that's neither secret nor hidden."""
         return tuple((_write_label(name), text) for name, text in self.fields if text.strip() and _is_visible(name))
 
 

@@ -1,4 +1,4 @@
-"""Members' changes to their own sign-in methods, and the data for their account page.
+"""Members' changes to their own names, sessions, and sign-in methods, and the data for their account page.
 
 Every action is recorded in the audit log. A new password ends the member's other sessions. When an
 admin resets a member's sign-in, all sessions end.

@@ -107,7 +107,7 @@ def _read_common_words() -> frozenset[str]:
 
 
 def upgrade_password_hash(password: str, password_hash: str) -> str | None:
-    """Return a new hash for a password if the parameters of its current hash are outdated, or else None."""
+    """Return a new hash for a password if its current hash has outdated parameters, or else None."""
     is_current = (
         password_hash.partition("$m=")[2].partition("$")[0] == _dummy_hash().partition("$m=")[2].partition("$")[0]
     )

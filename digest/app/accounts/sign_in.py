@@ -42,7 +42,7 @@ class SessionEndedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignedInStaff:
-    """A signed-in staff member with their session and the time they last proved their identity."""
+    """A signed-in staff member, their session, and the time when they last proved their identity."""
 
     session_id: int
     member_id: int
@@ -96,7 +96,7 @@ class NewStaffSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """The masked address and expiry time of a sign-in link, or "" and None if the link doesn't work."""
+    """The masked address and expiry time of a sign-in link, or "" and None for a link that doesn't work."""
 
     masked_email: str = ""
     until: datetime | None = None

@@ -132,7 +132,7 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
-    """Return all metrics in the Prometheus text format, including those of this process."""
+    """Return all metrics, including those of this process, in the Prometheus text format."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()

@@ -258,7 +258,7 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
 
 
 def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return all notes that aren't done, each with its edition.
+    """Return all notes that aren't done, with their editions.
 
     Notes about editions that have already been sent are left out.
     """

@@ -153,7 +153,7 @@ def _overtaken_too_often() -> EditRefusedError:
 
 
 def is_draft_behind_settings(installation: Installation, name: str) -> bool:
-    """Return True if the current settings would change an unapproved draft, given its proposal and edits.
+    """Return True if composing an unapproved draft with the current settings would change it.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

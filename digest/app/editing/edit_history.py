@@ -130,7 +130,7 @@ class EditionHistory:
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
     def _find_articles_before(self, edit: Edit) -> Story | None:
-        """Return the articles that an edit's story had before the edit, beginning with the lead that it had then."""
+        """Return the articles that an edit's story had before the edit, beginning with its lead at the time."""
         past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
         last = past[-1].seq if past else 0
         if last not in self.regrouped:

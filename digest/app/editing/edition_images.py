@@ -117,7 +117,7 @@ def hide_image(installation: Installation, form: EditForm, url: str) -> EditResu
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Restore the original image of a story, with its own description and credit."""
+    """Restore the original image, description, and credit of a story."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
     return apply_edit_decided_from_state(

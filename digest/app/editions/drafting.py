@@ -240,7 +240,7 @@ def explain_summary_source(story: Story) -> str:
 
 
 def find_shortened_intro(content: EditionContent) -> str:
-    """Return the part of an intro that the email shows, or an empty string if it shows all of it."""
+    """Return the part of an intro that the email shows, or an empty string if it shows the whole intro."""
     opening = intro_opening(content.intro)
     return "" if opening == content.intro.strip() else opening
 

@@ -193,7 +193,7 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEditionEmail:
-    """An edition's preflight findings, and the HTML of its message as a made-up subscriber would get it."""
+    """An edition's preflight findings, and its message's HTML as a made-up subscriber would get it."""
 
     findings: tuple[PreflightFinding, ...]
     html: str
@@ -201,7 +201,7 @@ class CheckedEditionEmail:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedEditionEmail(CheckedEditionEmail):
-    """An edition's message as its approvers check it, with its content hash and plain text."""
+    """A checked email of an edition, with the content hash and plain text that approvers see."""
 
     content_hash: str
     text: str

@@ -139,7 +139,7 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
 
 
 def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
-    """Score the leads of a draft, given in order as (headline, URL)."""
+    """Score the leads of a draft, which are given in order as (headline, URL)."""
     first_place: dict[str, int] = {}
     stories = []
     for place, (headline, url) in enumerate(leads, 1):

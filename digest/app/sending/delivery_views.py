@@ -111,7 +111,7 @@ class TransactionalEmailCounts:
 
 @dataclass(frozen=True, slots=True)
 class EditionTestEmailCounts:
-    """A test of an edition: the time when it was sent, and counts of its emails by state."""
+    """When a test of an edition was sent, and counts of its emails by state."""
 
     edition: str
     at: datetime

@@ -277,7 +277,7 @@ def _judge_edition(figure: EditionFigures, counts: Sequence[DailyConsentCount]) 
 
 
 def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:
-    """Return the counts for the first 12 hours of an edition, in order, including hours without emails."""
+    """Return the counts for an edition's first 12 hours in order, including hours without emails."""
     counts = {datetime.strptime(text, "%Y-%m-%d %H").replace(tzinfo=UTC): count for text, count in hours.items()}
     if not counts:
         return ()

@@ -74,7 +74,7 @@ class _BackgroundPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreviews:
-    """The previews of one database, each counted in a thread, by import number."""
+    """The previews for one database, each counted in its own thread, by import number."""
 
     by_batch: dict[int, _BackgroundPreview] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)

@@ -267,7 +267,7 @@ def _create_private_file(path: Path) -> TextIO:
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
 ) -> list[tuple[import_batches.UnfinishedImport, int]]:
-    """Return the unfinished imports, each with the number of people in it.
+    """Return the unfinished imports and the number of people in each.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -1,4 +1,4 @@
-"""Changes to a subscriber's preferences, including pauses, that an admin makes.
+"""Changes that an admin makes to a subscriber's preferences, including pauses.
 
 The subscriber is emailed a link that undoes the changes.
 """

@@ -34,7 +34,7 @@ PROTECT, UNPROTECT = (
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
-    """Return the keys by kind, without secrets, each with the number of rows that use it.
+    """Return the keys without their secrets, by kind, and the number of rows that use each.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -47,7 +47,7 @@ class StaffQuery(FormOrQueryModel):
 
 @admin_pages.get("/staff")
 def list_staff() -> ResponseReturnValue:
-    """List the staff, with the invitation form."""
+    """Show the list of staff members and the invitation form."""
     return _staff_page()
 
 

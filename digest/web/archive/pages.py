@@ -158,7 +158,7 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show the email of an edition, without personal links but with its corrections."""
+    """Show the email of an edition with its corrections and no personal links."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)

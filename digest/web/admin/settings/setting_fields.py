@@ -234,7 +234,7 @@ def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the form's sections in the chosen order, without removed ones and without an empty new one."""
+    """Return the form's sections in the chosen order, except removed ones and an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
     wanted_rows = [row for row in rows if row.is_wanted]
     return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

@@ -128,7 +128,7 @@ def _read_whole_query() -> SubscriberQuery:
 
 
 def _name_import(batch: int) -> str:
-    """Return an import's number, with the name of its file if it's finished."""
+    """Return an import's number and, if it's finished, the name of its file."""
     installation, actor, now = get_installation_actor_and_time()
     finished = list_transfers.find_finished_import(installation, actor, batch, now=now)
     return f"{batch}, {finished.name}" if finished else str(batch)

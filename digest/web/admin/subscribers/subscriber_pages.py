@@ -120,7 +120,7 @@ class AddressSearchForm(FormOrQueryModel):
 
 @admin_pages.get("/readers")
 def list_subscribers() -> ResponseReturnValue:
-    """Show a page of the list, with the search forms."""
+    """Show a page of the list and the search forms."""
     return render_subscriber_list()
 
 

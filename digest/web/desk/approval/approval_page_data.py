@@ -137,7 +137,7 @@ def _describe_change(
 def _compare_blocks(
     sections: Sequence[EditionSection], was: LabeledBlock | None = None, now: LabeledBlock | None = None
 ) -> Iterator[tuple[str, tuple[ChangedPassage, ...]]]:
-    """Yield the fields of a labeled block that differ, each with its title."""
+    """Yield the title and the compared texts of each field in which two versions of a block differ."""
     before, after = (
         list_block_lines(asdict(block), name_section_before_block(sections, block)) if block else {}
         for block in (was, now)

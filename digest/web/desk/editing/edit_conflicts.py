@@ -1,4 +1,4 @@
-"""Two versions of the same thing side by side: a form's version, and one that was saved first. Pure."""
+"""Two versions of the same thing, side by side: a form's version and one that was saved first. Pure functions only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -82,7 +82,7 @@ class SavedAndRefusedVersions:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """The rejected edits, each with the saved version, and other people's later edits of the same things."""
+    """The rejected edits, the saved version of each, and other people's later edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
@@ -150,7 +150,7 @@ def name_story_position(writer: EditSentenceWriter, target: str) -> str:
 
 
 def _read_version(draft: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
-    """Return the texts that an edit is about, by title, from an arrangement.
+    """Return the texts in an arrangement that an edit is about, by title.
 
     `content` is the edition composed from the arrangement, if known. It contains the texts that
     weren't written by editors.

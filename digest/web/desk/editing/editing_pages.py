@@ -91,7 +91,7 @@ def read_edition_name_from_url() -> str:
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Show why an edit was rejected, with a link back and the typed text.
+    """Show why an edit was rejected, the typed text, and a link back.
 
     The text can be corrected and submitted again. The page's script only gets the reason, because
     it keeps the text.
@@ -215,7 +215,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the page that the form was submitted from, with the anchor of a story."""
+    """Return the URL of the page that the form was submitted from, ending in the anchor of a story."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
@@ -409,7 +409,7 @@ def _tell_news(name: str) -> dict[str, object]:
 
 @live_pages.get("/keys")
 def show_keyboard_shortcuts() -> ResponseReturnValue:
-    """Show the keyboard shortcuts, with the setting for single-letter shortcuts."""
+    """Show the keyboard shortcuts and the setting for single-letter ones."""
     return render_template("web/desk/editing/keys.html")
 
 

@@ -98,7 +98,7 @@ class ShownPastState:
 
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
-    """Show the history of an edition, with one past state next to it."""
+    """Show the history of an edition and, next to it, one past state."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone

@@ -47,7 +47,7 @@ class EditionPageQuery:
     rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
-        """Return the values for the query of a URL, with changes and without defaults."""
+        """Return the values for a URL's query with some values changed and defaults left out."""
         query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 

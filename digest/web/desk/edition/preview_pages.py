@@ -30,7 +30,7 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
-    """Show the email of an edition in one view, without some sections and topics."""
+    """Show the email of an edition in one view, with or without some sections and topics."""
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)

@@ -1,4 +1,4 @@
-"""Comparison of two versions of a text: what was kept, removed, and added. Pure."""
+"""Comparison of two versions of a text: what was kept, removed, and added. Pure functions only."""
 
 import difflib
 from collections.abc import Sequence

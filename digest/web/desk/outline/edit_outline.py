@@ -1,4 +1,4 @@
-"""An edition being edited, as values that a template prints, computed from its arrangement. Pure."""
+"""An edition being edited, as values for a template, computed from its arrangement. Pure functions only."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,7 +134,7 @@ class EditPageData:
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
-        """Return the preflight findings, each with its level, anchor, and text."""
+        """Return the level, anchor, and text of each preflight finding."""
         return [
             (finding.level, anchor, f"{place}: {finding.sentence}")
             for anchor, place, findings in self._group_findings()

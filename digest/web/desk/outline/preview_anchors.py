@@ -28,7 +28,7 @@ _EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Ed
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
-    """Return the ID of each entry's place in the preview, by the section's key and the number of the entry.
+    """Return the ID of each entry's place in the preview, by section key and entry number.
 
     Entries are numbered from 1 in each section. The ID is derived from the entry's link, so that it
     doesn't change if the entry is moved or rewritten. Repeated IDs get a number.

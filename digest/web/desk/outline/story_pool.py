@@ -1,4 +1,4 @@
-"""The list of the week's stories at the desk, computed from the arrangement one page at a time. Pure.
+"""The desk's list of the week's stories, computed from the arrangement one page at a time. Pure functions only.
 
 URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The
 anchors of its other articles also find it, so that a page that was opened before a merge still works.
@@ -111,7 +111,7 @@ class PoolRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """A page of the week's stories, with the number of matches per filter."""
+    """A page of the week's stories, and the number of matches for each filter."""
 
     rows: tuple[PoolRow, ...]
     count: int

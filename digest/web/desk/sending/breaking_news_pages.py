@@ -63,7 +63,7 @@ def _draft_page(refusal: str = "") -> str:
 
 @breaking_news_pages.get("/editions/<name>/send-now")
 def ask_before_sending_now(name: str) -> ResponseReturnValue:
-    """Ask whether to send breaking news now, with the number of recipients."""
+    """Ask whether to send breaking news now, and show the number of recipients."""
     return _send_now_page(name)
 
 
