@@ -321,7 +321,7 @@ class JobScheduler:
 
 
 def main() -> None:
-    """Run the schedule alone until SIGINT or SIGTERM.
+    """Run the schedule without serving pages until SIGINT or SIGTERM.
 
     The command line is `hls-scheduler [digest.toml]`.
     """

@@ -323,7 +323,7 @@ def _check_texts(ground: str, palette: Palette) -> None:
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:
-    """Return the backgrounds that a color is used on, as set by the fields before it.
+    """Return the backgrounds on which a color is used, as set by earlier fields.
 
     Rejected backgrounds are replaced with the defaults.
     """

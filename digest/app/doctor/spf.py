@@ -39,7 +39,7 @@ class SpfSurvey:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def allows_any(self, addresses: Iterable[str]) -> bool:
-        """Return True if the record allows any of these IP addresses."""
+        """Return True if the record allows at least one of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
 

@@ -97,7 +97,7 @@ def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> b
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """The result of a collection: a report for each source and for each readership file."""
+    """The reports of a collection, one for each source and each readership file."""
 
     sources: tuple[collection_run.SourceReport, ...]
     readership: tuple[ReadershipImportResult, ...]

@@ -297,7 +297,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
 
 
 def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
-    """Refuse changes that the settings' marks don't allow.
+    """Raise `SettingsValueError` if a change is one that the settings' marks don't allow.
 
     Settings marked `NeverEmptied` can't be emptied, and changes to those marked `ASKED_TWICE` must
     be confirmed.

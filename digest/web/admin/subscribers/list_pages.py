@@ -86,7 +86,7 @@ class PermissionRequestCountQuery(FormOrQueryModel):
 
 @admin_pages.get("/readers/export")
 def show_export_form() -> ResponseReturnValue:
-    """Ask for the reason for exporting the filtered list, and for the recipient."""
+    """Ask for the reason for exporting the filtered list, and for the recipient of the export."""
     return _export_page(_read_whole_query())
 
 

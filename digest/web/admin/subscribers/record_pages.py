@@ -118,7 +118,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
 def ask_address_access_reason(number: int) -> ResponseReturnValue:
-    """Ask why an address has to be viewed."""
+    """Ask for the reason for viewing an address."""
     return _reason_page(number)
 
 
