@@ -50,7 +50,7 @@ log = get_logger("scheduler")
 
 
 def read_schedule_rules(installation: Installation) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return a mapping of jobs to their schedule rules in the settings.
+    """Return the schedule rules in the settings, by job.
 
     The calendar of releases adds more slots.
     """
@@ -66,7 +66,7 @@ def run_due_slots(context: jobs.JobContext, job: str) -> list[str]:
 
 @dataclass(slots=True)
 class StorageOutage:
-    """The state of a storage outage, which all jobs of a process share.
+    """A storage outage, tracked by all jobs of a process.
 
     The start and the end of an outage are each logged once.
     """
@@ -76,7 +76,7 @@ class StorageOutage:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def guard(self, action: Callable[[], object]) -> object:
-        """Call `action` and return its result.
+        """Call `action` and return its result, or record an outage if storage is unavailable.
 
         If storage is unavailable, record an outage and return None. Exceptions that have other
         causes propagate.
@@ -185,7 +185,7 @@ def _is_turn_of(name: str, context: jobs.JobContext, backoff: EditionSendBackoff
 
 
 def run_in_order(context: jobs.JobContext, *names: str) -> None:
-    """Run jobs one after the other.
+    """Run jobs one after the other until the process is stopping.
 
     Once the process is stopping, no more of them are started.
     """
@@ -199,7 +199,7 @@ WORKER_JOBS = dict(zip(jobs.WORKER_PARTS, (("release", "corrections"), ("answer"
 
 
 def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]:
-    """Return a mapping of names to the actions that a tick can start."""
+    """Return the actions that a tick can start, by name."""
     installation, backoff = context.installation, EditionSendBackoff()
     ticks: dict[str, Callable[[], object]] = {
         "runs": partial(run_in_order, context, "check_schema", "recover_runs"),
@@ -321,7 +321,7 @@ class JobScheduler:
 
 
 def main() -> None:
-    """Run the schedule alone until SIGINT or SIGTERM.
+    """Run the schedule without serving pages until SIGINT or SIGTERM.
 
     The command line is `hls-scheduler [digest.toml]`.
     """

@@ -43,7 +43,7 @@ def find_catalog(code: str, operator_folder: Path | None = None) -> Path | None:
 
 
 def list_languages(operator_folder: Path | None = None) -> tuple[str, ...]:
-    """Return the tags of the available languages, which are English and those with a catalog."""
+    """Return the tags of the available languages: English, and those with a catalog."""
     folders = [BUILT_IN_CATALOGS, *([operator_folder / "locale"] if operator_folder else [])]
     files = chain.from_iterable(folder.glob("*/LC_MESSAGES/digest.po") for folder in folders)
     return tuple(sorted({SOURCE_LANGUAGE, *(file.parts[-3].replace("_", "-") for file in files)}))

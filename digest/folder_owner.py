@@ -65,7 +65,7 @@ class FolderOwner:
 
 
 def _look_up_owner(status: os.stat_result, folder: Path) -> FolderOwner:
-    """Return the owner of a folder, with the owner's groups and home folder.
+    """Return the user who owns a folder, with the user's groups and home folder.
 
     If the owner has no account, the group is the folder's, and the home folder is the folder
     itself.

@@ -1,4 +1,4 @@
-"""The setup of logging: one event per line, as key=value pairs or JSON, without email addresses."""
+"""Logging setup: one event per line, as key=value pairs or JSON, without email addresses."""
 
 import logging
 import os
@@ -44,7 +44,7 @@ def redact_event(_logger: "WrappedLogger", _method: str, event: "EventDict") -> 
 
 
 class _EventFormatter(logging.Formatter):
-    """Formats the log records of libraries like our own events.
+    """A formatter that makes the log records of libraries look like our own events.
 
     Each is on one line, with its time in UTC and without addresses.
     """

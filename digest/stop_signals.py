@@ -1,4 +1,4 @@
-"""The handling of signals that stop a process: SIGINT (Ctrl+C) and SIGTERM (from a service manager)."""
+"""Handling of the signals that stop a process: SIGINT (Ctrl+C) and SIGTERM (from a service manager)."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""A strict check of the HTML in templates, for unclosed tags and for end tags without a start tag.
+"""A strict check of the HTML in templates for unclosed tags and unmatched end tags.
 
 The check follows every path through the conditions of a template without rendering it, so that each
 mistake has a line number.
@@ -47,7 +47,7 @@ class MarkupMistake:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A path through a template.
+    """The state of the markup after following one path through a template.
 
     It has the open tags with their lines, an unfinished tag, and the outcomes of conditions.
     """
@@ -68,7 +68,7 @@ class _Reader:
     mistakes: dict[MarkupMistake, None] = field(default_factory=dict)
 
     def read_part(self, body: Iterable[nodes.Node]) -> None:
-        """Check a self-contained part, such as a template or a macro, which has to close all of its tags."""
+        """Check a part that has to close all of its own tags, such as a template or a macro."""
         for way in self.follow(body, (_Way(),)):
             for name, line in way.open_tags:
                 self._report(line, f"<{name}> isn't closed")

@@ -120,7 +120,7 @@ def _traceback_places(frame: TracebackType | None) -> Iterator[tuple[str, int]]:
 
 
 def find_template_folder() -> Path:
-    """Return the folder of the built-in templates, which is in the installed package or in the checkout."""
+    """Return the folder of the built-in templates, in the installed package or in the checkout."""
     packaged = Path(__file__).parent / "templates"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "templates"
 

@@ -36,7 +36,7 @@ class ScheduleRule:
         return max(at for at in self._times_around(moment, zone) if at <= moment)
 
     def iterate_times(self, after: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Yield all times after a moment, in UTC and in order. They don't end."""
+        """Yield all times after a moment, in UTC, in order and without end."""
         if self.period:
             at = self.next_time(after, zone)
             while True:
@@ -49,7 +49,7 @@ class ScheduleRule:
             day += timedelta(days=1)
 
     def _times_around(self, moment: datetime, zone: ZoneInfo) -> Iterator[datetime]:
-        """Return times near a moment.
+        """Return the times near a moment.
 
         If there's a period, they're the two times around the moment. Otherwise, they're all times
         within eight days of it.

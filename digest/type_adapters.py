@@ -1,4 +1,4 @@
-"""Cached pydantic type adapters.
+"""A cache of pydantic type adapters.
 
 They're created when they're first used, because creating one takes longer than most imports.
 """

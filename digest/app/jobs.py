@@ -1,4 +1,4 @@
-"""Jobs, which are functions that are started by name with plain arguments.
+"""Jobs: functions that are started by name with plain arguments.
 
 Each job can safely be run twice.
 
@@ -102,7 +102,7 @@ def require_postgresql_for_workers(installation: Installation) -> None:
 
 
 def collect(context: JobContext) -> str:
-    """Visit the sources that are due.
+    """Collect articles from the sources that are due.
 
     Other processes may visit some of them (see `join_running_collection`).
 
@@ -194,7 +194,7 @@ def fetch_pictures(context: JobContext) -> str:
 
 
 def nightly(context: JobContext) -> str:
-    """Run the nightly maintenance."""
+    """Run all steps of the nightly maintenance."""
     outcome = nightly_steps.run_nightly_steps(context.installation, context.clock())
     return FailedOutcome(outcome) if nightly_steps.FAILED in outcome else outcome
 
@@ -234,7 +234,7 @@ def send_edition(context: JobContext, edition: str) -> SendReport:
 
 
 def recover_runs(context: JobContext) -> str:
-    """Recover deliveries that were claimed by processes that have died or gone silent."""
+    """Recover deliveries claimed by processes that have died or gone silent."""
     background_tasks.recover_runs(context.installation, clock=context.clock)
     return ""
 
@@ -265,7 +265,7 @@ def check_schema(context: JobContext) -> str:
 
 
 def look_up_mail_servers(context: JobContext) -> str:
-    """Find out, once an hour, which receiving domains share mail servers."""
+    """Find out which receiving domains share mail servers, once an hour."""
     looked_up = mail_servers.look_up_mail_servers(
         context.installation, clock=context.clock, stopping=context.stopping.is_set
     )

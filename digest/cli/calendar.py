@@ -1,4 +1,4 @@
-"""The `digest calendar` command, which lists editions, and skips, moves, adds, and restores them."""
+"""The `digest calendar` command, which lists, skips, moves, adds, and restores editions."""
 
 from collections.abc import Sequence
 from datetime import date, datetime, time

@@ -126,7 +126,7 @@ class CommandContext:
 
     @cached_property
     def _opened(self) -> "tuple[Installation, Actor]":
-        """The installation and the actor.
+        """The installation, opened once, and the actor of the command.
 
         If the actor is unknown, the installation can't be used.
         """
@@ -145,7 +145,7 @@ class CommandContext:
         *args: "Arguments.args",
         **kwargs: "Arguments.kwargs",
     ) -> "Outcome":
-        """Return the result of an action of `digest.app`, called with the installation and the actor."""
+        """Call an action of `digest.app` with the installation and the actor, and return its result."""
         return action(self.installation, self.actor, *args, **kwargs)
 
     def refuse_unknown_actor(self) -> None:
@@ -288,7 +288,7 @@ def find_system_user() -> str:
 
 
 def check_reason(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
-    """Return a reason if it's valid.
+    """Return a reason for an action if it can be stored.
 
     It's stored in consent records and the audit log, so it must not contain an address.
     """

@@ -13,7 +13,7 @@ RUNNING_AS = "digest.running_as"
 
 
 class CommandRefusedError(click.ClickException):
-    """Raised if a command is refused.
+    """Raised if a command can't do what was asked.
 
     The message says why.
     """
@@ -34,7 +34,7 @@ class LazyGroup(click.Group):
     """A group whose commands are specified as `module:attribute` and imported when they're needed."""
 
     def __init__(self, *args: Any, command_places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        """Initialize the group with the places of its commands, by name.
+        """Initialize the group with its commands, given as `module:attribute` by name.
 
         Commands can also be added with a decorator.
         """
@@ -57,7 +57,7 @@ class LazyGroup(click.Group):
 
 
 class ErrorReportingGroup(LazyGroup):
-    """The group of all commands.
+    """The group of all commands, which turns expected errors into messages.
 
     Expected errors are shown as messages with an exit code, and other errors as tracebacks.
     `before_import` is called before the module of a command is imported, and `after_import`

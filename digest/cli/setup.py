@@ -109,7 +109,7 @@ def setup(
 
 
 def _read_given_answers(answers_file: Path | None, options: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the given answers.
+    """Return the answers given in options and in a file.
 
     Options take precedence over the file.
     """

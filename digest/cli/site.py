@@ -1,4 +1,4 @@
-"""The `digest processing` command, which prints the record of processing that follows from the settings."""
+"""The `digest processing` command, which prints the record of processing based on the settings."""
 
 from collections.abc import Iterator
 from dataclasses import asdict

@@ -18,7 +18,7 @@ _LOG_ONLY = re.compile(r"\[.*?\]")
 
 
 class Role(StrEnum):
-    """The permissions of an actor.
+    """A role of an actor: admin, editor, or system.
 
     Admins may do everything that editors may.
     """
@@ -31,7 +31,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionDeclaration:
-    """The declaration of an action.
+    """The wording, required role, and affected area that `actions.toml` declares for an action.
 
     `words` is its wording, `role` the role that it requires, and `area` the area that it affects.
     The last two are None if the action is only written to the log.
@@ -53,7 +53,7 @@ def load_actions_by_topic() -> Mapping[str, Mapping[str, ActionDeclaration]]:
 
 
 def _parse_declaration(words: str, role: str = "", area: str = "") -> ActionDeclaration:
-    """Return the declaration of an action.
+    """Parse the declaration of an action in `actions.toml`.
 
     Raises:
         ValueError: there's no such role, or an area without a role.

@@ -53,7 +53,7 @@ class UnknownStaffError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The person or process that acts.
+    """The name, role, and interface of the person or process that performs an action.
 
     `name` is the name in the audit log: `staff 3`, `terminal:…`, or `scheduler`. `confirmed_at` is
     when a person at the desk last confirmed who they are.
@@ -91,7 +91,7 @@ def make_terminal_actor(system_user: str) -> Actor:
 
 
 def identify_staff(database: Database, email: str, *, claimant: Actor, subject: str, now: datetime) -> Actor:
-    """Return the staff member who has an address, as an actor at the claimant's interface.
+    """Return the staff member with an address as an actor at the claimant's interface.
 
     Raises:
         UnknownStaffError: no staff member has the address. The attempt is recorded in the audit log
@@ -199,7 +199,7 @@ class PendingAuditEntry:
         self.recorded = True
 
     def notify_admins(self, session: Session) -> None:
-        """Queue the email about a weakened control, but only once, and count the use of addresses."""
+        """Queue the email about a weakened control, at most once, and count the action if it accesses addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # the system acts according to the admins' settings
         if AffectedArea.ADDRESSES in self.affected_areas:
@@ -231,7 +231,7 @@ class PendingAuditEntry:
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """A kind of action.
+    """A kind of action that's checked against a role and recorded in the audit log.
 
     `name` is its name in the audit log. `actions.toml` declares everything else about it.
     """

@@ -1,4 +1,4 @@
-"""Cached counts.
+"""A cache for counts that take long to compute.
 
 Only one caller counts at a time. While a thread counts again, the outdated count is still shown.
 """
@@ -38,7 +38,7 @@ class _KeptTurn:
 
 
 def start_thread(task: Callable[[], object]) -> None:
-    """Run a task in a thread of its own."""
+    """Run a task in its own thread."""
     threading.Thread(target=task, name="recount", daemon=True).start()
 
 

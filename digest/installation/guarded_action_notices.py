@@ -1,4 +1,4 @@
-"""Emails to admins about guarded actions.
+"""Emails that tell admins about guarded actions.
 
 An email is sent immediately if a control is weakened, and a summary of the access to addresses is
 sent daily. The first kind also goes to staff members who are affected by the action. No setting
@@ -151,7 +151,7 @@ def count_address_access(session: Session, words: str, actor: str, *, now: datet
 
 
 def queue_address_access_summary(installation: Installation, now: datetime) -> str:
-    """Queue the daily summary of the access to addresses for each verified admin.
+    """Queue the daily summary of access to addresses for each verified admin.
 
     The counts that it covers are deleted. At most one summary is queued per day, and later counts
     wait for the next one.

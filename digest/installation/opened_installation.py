@@ -102,7 +102,7 @@ class Installation:
 
     @property
     def settings(self) -> Settings:
-        """The current settings, which are reloaded if their file has changed.
+        """The current settings. They're reloaded if their file has changed.
 
         Only changes to the bounce mailbox need a restart. If the file can't be used, the previous
         settings remain in effect, and a warning is logged once.
@@ -156,7 +156,7 @@ class Installation:
 
     @cached_property
     def keys(self) -> KeyRing:
-        """The keys in the key file.
+        """The keys in the key file, after checking that they belong to the database.
 
         Raises:
             InstallationError: there's no key file.
@@ -192,7 +192,7 @@ class Installation:
 
     @property
     def unsubscribe_log(self) -> UnsubscribeLog:
-        """The log of unsubscribes, which is outside the database."""
+        """The unsubscribe log, which is kept outside the database."""
         return UnsubscribeLog(self.settings.left_log, self.keys)
 
 
@@ -204,7 +204,7 @@ def open_installation(
     may_migrate: bool = True,
     clock: Clock = lambda: datetime.now(UTC),
 ) -> Iterator[Installation]:
-    """Open an installation, with its database schema upgraded, and close it at the end of the block.
+    """Open an installation, upgrade its database schema, and close it at the end of the block.
 
     Nothing is created unless `may_create` is true. Read-only callers set `may_migrate` to False, so
     that an older schema is refused and left unchanged. In any case, all sending is paused if the
@@ -266,7 +266,7 @@ def open_installation(
 
 
 def _migrate_or_explain(database: Database) -> None:
-    """Upgrade the schema to the newest one.
+    """Upgrade the schema to the newest one, or raise an error that explains what to do.
 
     Raises:
         UnsupportedSchemaError: this version can't upgrade the schema.
@@ -345,7 +345,7 @@ def _missing_installation(settings: Settings, reason: str) -> InstallationError:
 
 
 def create_home_folder(home: Path) -> None:
-    """Create the home folder, which only its owner can access.
+    """Create the home folder so that only its owner can access it.
 
     Raises:
         InstallationError: the folder can't be created.

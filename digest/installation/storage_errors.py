@@ -53,7 +53,7 @@ def explain_storage_error(error: BaseException) -> StorageError | None:
 
 
 def make_damage_error(reason: str) -> ApplicationError:
-    """Return the error for a damaged database, which says what to do."""
+    """Return the error for a damaged database. Its message says what to do."""
     return ApplicationError(
         f"The database is damaged ({reason}).",
         remedy="Restore your newest backup with 'digest restore FILE --replace', once nothing else is using the database. "

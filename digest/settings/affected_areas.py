@@ -41,7 +41,7 @@ class AffectedArea(StrEnum):
 
 
 def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
-    """Return the area that the field of a setting declares, or else the area that its table declares.
+    """Return the area that a setting's field declares, or else the area that its table declares.
 
     Raises:
         TypeError: neither declares one.

@@ -57,7 +57,7 @@ class Palette:
         )
 
     def list_texts(self) -> dict[str, str]:
-        """Return a mapping of names to the text colors that publishers can't change."""
+        """Return the text colors that publishers can't change, by name."""
         return {"text": self.text, "small print": self.muted}
 
 
@@ -118,7 +118,7 @@ class LightAndDarkLogo(values.SettingsTable):
 
 
 class HeaderImage(values.SettingsTable):
-    """The stored image above the masthead.
+    """The stored image shown above the masthead.
 
     `image` is its hash under `/media/`, and `height` is its height at the width of an email.
     """
@@ -322,7 +322,7 @@ def _check_texts(ground: str, palette: Palette) -> None:
 
 
 def _list_grounds(info: ValidationInfo) -> dict[str, str]:
-    """Return the backgrounds that a color is used on, as set by the fields before it.
+    """Return the backgrounds on which a color is used, as set by earlier fields.
 
     Rejected backgrounds are replaced with the defaults.
     """

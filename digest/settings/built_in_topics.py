@@ -1,4 +1,4 @@
-"""The built-in topics in `digest/topics.toml`, which are read only once."""
+"""The built-in topics, read only once from `digest/topics.toml`."""
 
 import tomllib
 from functools import cache

@@ -246,7 +246,7 @@ class SelectionSettings(values.SettingsTable):
 
     @property
     def topic_names(self) -> tuple[str, ...]:
-        """The names of the topics that are set, or else of the built-in topics."""
+        """The names of the configured topics, or else of the built-in topics."""
         return tuple(self.topics or (topic["name"] for topic in read_built_in_topics()))
 
 

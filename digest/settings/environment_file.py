@@ -18,7 +18,7 @@ _PLAIN_VALUE = re.compile(r"[A-Za-z0-9_./:@%+=,?&-]*")
 
 
 class EnvironmentFileError(ApplicationError):
-    """Raised when the file can't be used.
+    """Raised when an environment file can't be parsed or read.
 
     The message has the number of the line, but never a value.
     """

@@ -28,7 +28,7 @@ def build_variable_name(path: SettingPath) -> str:
 
 @cache
 def list_override_variables() -> Mapping[str, tuple[SettingPath, FieldInfo]]:
-    """Return a mapping of variable names to the path and the field of the setting that each overrides."""
+    """Return the path and field of the setting that each variable overrides, by variable name."""
     return MappingProxyType(
         {build_variable_name(path): (path, field) for path, field in _list_keys(SettingsFileContent)}
     )

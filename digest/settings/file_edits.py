@@ -201,7 +201,7 @@ def _refuse_conflict(values: BaseModel | Sequence[BaseModel] | None, fingerprint
 def _rewrite_file(
     settings: Settings, edit: Callable[[str, SettingsFileContent], tuple[str, SettingsFileContent]]
 ) -> Settings:
-    """Change the file under a lock.
+    """Change the settings file while holding a lock.
 
     If anything fails, the old file is kept.
     """
@@ -251,7 +251,7 @@ def _lock_folder(folder: Path) -> Iterator[None]:
 
 
 def replace_text_file(file: Path, text: str, *, new_mode: int = 0o644) -> None:
-    """Write a file atomically.
+    """Replace a text file atomically, or create it.
 
     An existing file keeps its mode, and a new file gets `new_mode`. If root writes the file, an
     existing file keeps its owner and a new file gets the owner of its folder, so that services can

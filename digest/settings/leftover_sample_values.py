@@ -1,4 +1,4 @@
-"""Values of the default publication or the sample that a publication of another name still uses.
+"""Values of the default publication or the sample that a publication with another name still uses.
 
 All texts for subscribers are compared with the values in the default settings and in the sample's
 settings file, so keys that are added to the sample are also checked.

@@ -125,7 +125,7 @@ def _add_environment_file(file: Path, environ: Mapping[str, str], *, may_be_expo
 
 
 def _read_credentials(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the secrets in files, such as those passed by systemd (see systemd.exec(5), LoadCredential=)."""
+    """Return the secrets in files, such as the credentials that systemd passes (systemd.exec(5), LoadCredential=)."""
     folder = environ.get("CREDENTIALS_DIRECTORY")
     files = {field: Path(folder) / name for name, field in _CREDENTIALS.items()} if folder else {}
     files = {field: file for field, file in files.items() if file.exists()}
@@ -317,7 +317,7 @@ _ERROR_WORDS = {
 
 
 def describe_value_error(error: Mapping[str, Any]) -> str:
-    """Return a description of a pydantic error for operators, without the name of the key."""
+    """Return a description of a pydantic error for operators. It doesn't contain the name of the key."""
     if error["type"] == "literal_error":
         choices = error["ctx"]["expected"]  # pydantic writes "'a', 'b' or 'c'"
         return f"must be {choices.replace(' or ', ', or ') if ', ' in choices else choices}"

@@ -241,12 +241,12 @@ class Settings(_ProviderFields):
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which applies to the settings and to editors' pages."""
+        """The publication's time zone, used for the settings and editors' pages."""
         return self.file.publication.zone
 
     @property
     def subscriber_language(self) -> SubscriberLanguage:
-        """The language of texts for subscribers, from `publication.language`, with its translations."""
+        """The language of texts for subscribers, with its translations, as set by `publication.language`."""
         return load_language(self.file.publication.language, self.templates)
 
     @property
@@ -264,7 +264,7 @@ class Settings(_ProviderFields):
 
     @property
     def effective_database_url(self) -> str:
-        """The URL of the database, which by default is an SQLite file in the home folder."""
+        """The URL of the database, by default that of a SQLite file in the home folder."""
         return self.database_url or f"sqlite:///{(self.home / 'digest.db').absolute()}"
 
     @property
@@ -287,7 +287,7 @@ class Settings(_ProviderFields):
 
     @property
     def key_file(self) -> Path:
-        """The file that contains all keys, which is never backed up."""
+        """The file that contains all keys. Backups never include it."""
         return self.home / "keys.json"
 
     @property
@@ -328,7 +328,7 @@ class Settings(_ProviderFields):
 
     @property
     def left_log(self) -> Path:
-        """The log of unsubscribes, which is outside the database."""
+        """The unsubscribe log, which is kept outside the database."""
         return self.home / "left.log"
 
     @property

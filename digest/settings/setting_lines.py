@@ -36,7 +36,7 @@ class _TomlLine:
 
     @property
     def name(self) -> str:
-        """The name of the key or table, which can't be repeated."""
+        """The full name of the key or table. It can't be repeated."""
         return self.key or f"[{self.table}]"
 
 

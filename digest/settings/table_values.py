@@ -1,4 +1,4 @@
-"""New values for a table of `digest.toml`.
+"""Validating new values for a table of `digest.toml`.
 
 They're checked before anything is written, and problems are reported by field.
 """
@@ -17,7 +17,7 @@ from digest.settings.values import SHOWN_BY_HOST, redact_url
 
 
 class SettingsValueError(SettingsError):
-    """Raised when a table has invalid values.
+    """Raised when new values for a table are invalid.
 
     `problems` maps each invalid field to a sentence.
     """
@@ -105,7 +105,7 @@ def update_source(settings_file: SettingsFileContent, url: str, changes: Mapping
 
 
 def build_source(values: Mapping[str, Any]) -> SourceSettings:
-    """Return a source with these values.
+    """Return the settings of a new source with these values.
 
     Raises:
         SettingsValueError: a value is invalid.
@@ -117,7 +117,7 @@ def build_source(values: Mapping[str, Any]) -> SourceSettings:
 
 
 def find_changed_values(before: BaseModel | None, after: BaseModel, names: Iterable[str]) -> dict[str, Any]:
-    """Return those named values of `after` that aren't the same in `before`.
+    """Return the named values of `after` that differ from those of `before`.
 
     If `before` is None, return all of them.
     """
@@ -158,7 +158,7 @@ def _redact_setting_value(table: type[BaseModel], name: str, value: Any) -> Any:
 
 
 def fingerprint_values(values: BaseModel | Sequence[BaseModel]) -> str:
-    """Return a fingerprint of a table's values.
+    """Return a fingerprint of a table's values, for detecting changes to them.
 
     Forms use it to notice that someone else has changed the values.
     """

@@ -30,7 +30,7 @@ FOLDER_PATTERN = r"^[ !#$'()+-\[\]-~]{1,100}$"
 
 
 class SettingsTable(BaseModel):
-    """A table of the settings.
+    """Base class for tables of the settings.
 
     Unknown keys are errors, and values can't be changed. The docstring of a table is its text in
     `docs/settings.md`, and the docstring's first paragraph is its comment in the sample file. The
@@ -97,7 +97,7 @@ def join_lines(text: str) -> str:
 
 
 def check_filled(text: str) -> str:
-    """Return a text, which must not be empty.
+    """Return a text after checking that it isn't empty.
 
     Raises:
         ValueError: the text is empty.
@@ -285,7 +285,7 @@ ASKED_TWICE = "asked twice"
 
 @dataclass(frozen=True, slots=True)
 class NeverEmptied:
-    """Marks a setting that pages can change but not empty.
+    """A marker for a setting that pages can change but not empty.
 
     `reason` tells the admin why, and what to do.
     """
@@ -352,7 +352,7 @@ class PublicKeysValidator:
     advice: str
 
     def __call__(self, text: str) -> str:
-        """Return the text.
+        """Return the text after checking its public keys.
 
         Raises:
             ValueError: the text isn't a list of public keys.

@@ -8,7 +8,7 @@ from digest.edition.editing.edits import Edit
 
 
 def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return the name under which an actor is shown: a display name, a terminal's user, or a part of the product."""
+    """Return an actor's name as colleagues see it: a display name, a terminal user's name, or a part of the product."""
     if actor in names:
         return names[actor]
     if actor.startswith("terminal:"):
@@ -22,7 +22,7 @@ def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose edits, including those of removed stories, have display names instead of actors."""
+    """Return an arrangement whose edits, even those of removed stories, have display names instead of actors."""
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
     outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
     return replace(arrangement, removed=removed, outcomes=outcomes)

@@ -1,4 +1,4 @@
-"""The application factory, which creates the Flask application that serves all pages of an open installation."""
+"""The application factory. It creates the Flask application that serves all pages of an open installation."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -74,7 +74,7 @@ def now_utc() -> datetime:
 
 
 def create_app(installation: Installation, *, clock: Callable[[], datetime] = now_utc) -> Flask:
-    """Create the application.
+    """Create the Flask application for an open installation.
 
     Raises:
         InstallationError: the installation has no keys.
@@ -194,7 +194,7 @@ def _change_styles(app: Flask, settings: Settings) -> None:
 
 
 class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
-    """Flask's template environment, with custom templates."""
+    """Flask's template environment, in which custom templates replace built-in ones."""
 
 
 def _publication_mark() -> Markup:
@@ -209,7 +209,7 @@ def _header_image() -> Markup:
 
 
 def _localize(moment: datetime) -> datetime:
-    """Return a moment in the time zone that the publication has when the page is rendered."""
+    """Return a moment in the publication's time zone as of when the page is rendered."""
     return moment.astimezone(page_context.site.zone)
 
 
@@ -296,7 +296,7 @@ def _describe_long_file(limit: int) -> tuple[str, str]:
 
 
 def _template_mistake_page(error: TemplateMistakeError) -> Response:
-    """Report a mistake in a custom template, with its file and line, to the staff and in the log.
+    """Report a mistake in a custom template to the staff and in the log, with its file and line.
 
     Subscribers only read that something went wrong.
     """
@@ -323,7 +323,7 @@ def _error_template(*, at_desk: bool) -> str:
 
 
 class _PathPrefixMiddleware:
-    """Middleware that serves the pages below the path of the base URL, whether the proxy removes it or not."""
+    """Middleware that serves the pages below the base URL's path, whether or not the proxy strips that path."""
 
     def __init__(self, app: WSGIApplication, prefix: str) -> None:
         self._app, self._prefix = app, prefix

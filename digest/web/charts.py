@@ -44,7 +44,7 @@ class LimitLine:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart of one series of values.
+    """A chart of one series of values, laid out for drawing.
 
     `sentence` describes it. Tick lines extend from `left` to `right`.
     """
@@ -64,7 +64,7 @@ class Chart:
 
 @dataclass(frozen=True, slots=True)
 class _Plot:
-    """The area between the axes."""
+    """The area of a chart between its axes."""
 
     left: float
     right: float

@@ -48,7 +48,7 @@ def strip_comment_lines(script: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class PublicFiles:
-    """Style sheets or scripts by public name, which contains the hash of the text, such as `reader-1f2e3d4c.css`."""
+    """Style sheets or scripts, by public names that contain a hash of the text, such as `reader-1f2e3d4c.css`."""
 
     public_names: Mapping[str, str]
     text_by_name: Mapping[str, str]
@@ -112,7 +112,7 @@ class WebContext:
 
     @property
     def zone(self) -> ZoneInfo:
-        """The publication's time zone, which is used for all dates and times on pages."""
+        """The publication's time zone, used for all dates and times on pages."""
         return self.settings.zone
 
 

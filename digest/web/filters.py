@@ -111,7 +111,7 @@ def refusal_sentence(refusal: object) -> Markup:
 
 
 def as_sentence(text: str) -> str:
-    """Return a text as `sentence` does.
+    """Return a text or markup as a sentence (see `sentence`).
 
     Markup remains markup.
     """
@@ -139,7 +139,7 @@ def url_without_scheme(url: str) -> str:
 
 
 def word_mark(name: str) -> Markup:
-    """Return a name as a word mark, whose first dot, if any, has the accent color."""
+    """Return a name as a word mark, with its first dot, if any, in the accent color."""
     before, dot, after = name.partition(".")
     return Markup("{}<i>{}</i>{}").format(before, dot, after) if dot else escape(name)
 
@@ -151,7 +151,7 @@ def format_block_dates(block: LabeledBlock) -> str:
 
 
 def groups_of_four(text: str) -> str:
-    """Return a text in groups, such as "abcd efgh ij", which is easier to type."""
+    """Return a text in groups of four characters that are easier to type, such as "abcd efgh ij"."""
     return " ".join(text[start : start + 4] for start in range(0, len(text), 4))
 
 
@@ -201,7 +201,7 @@ SUBSCRIBER_MOMENT_FORMS = ("full_date", "short_date", "month_day", "weekday_mont
 def install_subscriber_filters(
     environment: Environment, find_language: Callable[[], SubscriberLanguage], find_zone: Callable[[], ZoneInfo]
 ) -> None:
-    """Add filters that use the language and time zone at the time when a page is rendered."""
+    """Add filters that use the language and time zone in effect when a page is rendered."""
 
     def write_moment(form: str) -> Callable[[datetime], str]:
         return lambda moment: str(getattr(find_language(), form)(moment.astimezone(find_zone())))

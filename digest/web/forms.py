@@ -1,4 +1,4 @@
-"""Forms and queries of staff pages, which are parsed with models as on all pages (`subscribers.pages.forms`).
+"""Forms and queries of staff pages, parsed with models as on all pages (`subscribers.pages.forms`).
 
 A page declares a `FormOrQueryModel` and calls `read_form`. Its template shows a `FormError` with the
 macros in `web/forms.html`: `refused` above the form, and `input` (or `marks` and `problem`) at each field.
@@ -23,7 +23,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 
 class FormOrQueryModel(FormModel):
-    """Base class of forms and queries.
+    """Base class for forms and queries.
 
     Unknown fields and spaces around values are ignored.
     """

@@ -38,7 +38,7 @@ class KeptForm:
 
     @property
     def visible_fields(self) -> tuple[tuple[str, str], ...]:
-        """The label and text of each filled-in field, without secrets and hidden fields."""
+        """The label and text of each filled-in field that's neither secret nor hidden."""
         return tuple((_write_label(name), text) for name, text in self.fields if text.strip() and _is_visible(name))
 
 
@@ -62,7 +62,7 @@ class KeptForms:
             return self._forms.get(sign_in)
 
     def drop(self, sign_in: str, path: str | None = None) -> None:
-        """Discard the form of a sign-in.
+        """Discard the form that was kept for a sign-in.
 
         With `path`, that's done only if it's submitted there.
         """
@@ -90,7 +90,7 @@ def _is_old(form: KeptForm, now: datetime) -> bool:
 
 
 def capture_kept_form(request: Request, back: str, *, now: datetime) -> KeptForm | None:
-    """Return the submitted form to be kept.
+    """Return the form submitted with this request, if it can be kept.
 
     Return None if it has a file or passphrase, or if its form token is invalid.
     """

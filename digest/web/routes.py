@@ -35,7 +35,7 @@ class LazyRule(Rule):
 
 
 class RowNumberConverter(IntegerConverter):
-    """Converter for row numbers in URLs.
+    """A URL converter for row numbers that fit into the database.
 
     A number that's too large matches no page.
     """

@@ -42,7 +42,7 @@ class RedactingFlask(Flask):
 
 
 def find_route_pattern() -> str:
-    """Return the requested route, without the values in the link of a subscriber."""
+    """Return the URL pattern of the requested route, with placeholders instead of a subscriber's values."""
     return str(request.url_rule) if request.url_rule else "no such page"
 
 

@@ -60,7 +60,7 @@ class ConnectionLimits:
 
 
 class _BoundedParser(HTTPRequestParser):  # type: ignore[misc]  # waitress has no types
-    """A parser of requests.
+    """A parser of requests that limits the size of their bodies.
 
     Large bodies are rejected early, unless they're from staff members who may upload a file there.
     """
@@ -148,7 +148,7 @@ def _client_network(address: str) -> str:
 
 
 class PageServer:
-    """A server bound to its port.
+    """The web server, bound to its port.
 
     Call `run` or `start`, or use it as a context manager.
     """
@@ -256,7 +256,7 @@ def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:
-    """Bind the port, and return the server.
+    """Bind the port, and return a server that can be run.
 
     Without `limits`, one client may use only a share of the connections, unless the application is
     behind a proxy.

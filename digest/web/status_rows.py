@@ -32,7 +32,7 @@ class SourceRow:
 
     @property
     def has_moved(self) -> bool:
-        """Whether the source works, but has moved from the URL in the settings."""
+        """True if the source works, but has moved from the URL in the settings."""
         return self.status == SourceHealth.GOOD and bool(self.source.moved_to)
 
 
@@ -66,7 +66,7 @@ class SentEditionRow:
 
     @property
     def other(self) -> str:
-        """The counts of withdrawn, skipped, canceled, and expired deliveries, as text."""
+        """The counts of withdrawn, skipped, canceled, and expired deliveries, and any imbalance, as text."""
         states = (DeliveryState.WITHDRAWN, DeliveryState.SKIPPED, DeliveryState.CANCELLED, DeliveryState.EXPIRED)
         parts = [f"{self.counts[state]:,} {state}" for state in states if self.counts[state]]
         if not self.counts.is_balanced:

@@ -45,7 +45,7 @@ class TooManyAttemptsError(RefusalError):
 
 
 class SignInRefusedError(RefusalError):
-    """Raised when a sign-in is rejected.
+    """Raised when the details entered to sign in are wrong or can't be used.
 
     `field` names the field that was wrong, or is empty if that must not be revealed.
     """
@@ -57,7 +57,7 @@ class SignInRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class AttemptCount:
-    """A counted sign-in attempt.
+    """The browser that a sign-in attempt was counted for, and its remaining attempts.
 
     `attempts_left` is the number that the browser has left in this window.
     """
@@ -110,7 +110,7 @@ def verify_password_attempt(
 
 
 def _name_account(email: str) -> str:
-    """Return the key for counting an address's attempts, the same for all spellings of the address."""
+    """Return the key under which an address's attempts are counted. All spellings of the address share it."""
     try:
         return read_address(email).canonical
     except AddressError:
@@ -120,7 +120,7 @@ def _name_account(email: str) -> str:
 def count_sign_in_attempt(
     session: Session, keys: KeyRing, account: str, staff: int | None, visitor: Visitor, *, now: datetime
 ) -> AttemptCount:
-    """Count an attempt on an account, which may not exist.
+    """Count an attempt on an account, even one that doesn't exist.
 
     Raises:
         TooManyAttemptsError: there were too many attempts. This one isn't counted.

@@ -150,7 +150,7 @@ def _take_step(keys: KeyRing, app: AuthenticatorApp, code: str, now: datetime) -
 
 
 def make_recovery_codes(session: Session, staff: int) -> list[str]:
-    """Replace a member's recovery codes and return the new ones, which can't be shown again."""
+    """Replace a member's recovery codes and return the new ones. They can't be shown again."""
     delete_recovery_codes(session, staff)
     codes = [_make_recovery_code() for _ in range(RECOVERY_CODES)]
     session.add_all(RecoveryCode(staff=staff, hash=_hash_recovery_code(code)) for code in codes)

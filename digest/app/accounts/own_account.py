@@ -1,4 +1,4 @@
-"""Members' changes to their own sign-in methods, and the data for their account page.
+"""Members' changes to their own names, sessions, and sign-in methods, and the data for their account page.
 
 Every action is recorded in the audit log. A new password ends the member's other sessions. When an
 admin resets a member's sign-in, all sessions end.
@@ -60,7 +60,7 @@ class OwnAccountError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignInEntry:
-    """An entry in a member's sign-in log.
+    """An entry in a member's sign-in log, for one sign-in or several failures.
 
     It's either one sign-in or several consecutive failures from the same network and browser.
     """
@@ -173,7 +173,7 @@ def change_own_display_name(installation: Installation, signed_in: SignedInStaff
 
 
 def require_plain_person_name(name: str) -> str:
-    """Return a cleaned-up version of a person's name, which emails and corrections show to others.
+    """Return a cleaned-up version of a person's name for showing it to others in emails and corrections.
 
     Raises:
         OwnAccountError: the name is too long, or could be read as a message or a URL.
@@ -196,7 +196,7 @@ def refuse_taken_name(session: Session, name: str, *, own_number: int | None = N
 
 
 def _fold_name(name: str) -> str:
-    """Return a name without case, accents, spaces, and lookalike letters, for comparing names."""
+    """Return a name folded for comparison, so that case, accents, punctuation, and lookalike letters don't count."""
     decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", name).casefold())
     return "".join(c for c in decomposed if c.isalnum()).translate(_LOOK_ALIKES)
 
@@ -322,7 +322,7 @@ def _end_others(session: Session, signed_in: SignedInStaff) -> int:
 
 
 def replace_recovery_codes(installation: Installation, signed_in: SignedInStaff, *, now: datetime) -> list[str]:
-    """Replace the member's recovery codes and return the new ones, which can't be shown again.
+    """Replace the member's recovery codes and return the new ones. They can't be shown again.
 
     Raises:
         OwnAccountError: the member has no authenticator app.

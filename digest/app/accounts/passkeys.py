@@ -103,7 +103,7 @@ def delete_old_challenges(session: Session, *, now: datetime) -> None:
 
 
 def make_user_handle(keys: KeyRing, staff: int) -> bytes:
-    """Return a member's user handle.
+    """Return the user handle that identifies a member to authenticators.
 
     The handle never changes and reveals nothing about the member (WebAuthn, 14.6.1).
     """

@@ -1,4 +1,4 @@
-"""Password rules and hashes.
+"""Rules for new passwords, and hashing and verifying passwords.
 
 The hash is Argon2id (RFC 9106, section 3), with parameters from OWASP's Password Storage Cheat
 Sheet.
@@ -30,14 +30,14 @@ _FRAMED_WORD = re.compile(r"(?P<before>[\W\d_]*)(?P<word>.*?)(?P<after>[\W\d_]*)
 
 
 class PasswordRefusedError(RefusalError):
-    """Raised when a password is rejected.
+    """Raised when a new password breaks one of the rules.
 
     The message says why and what to use instead.
     """
 
 
 def check_password_strength(password: str, *, own_words: list[str]) -> None:
-    """Raise `PasswordRefusedError` if a password is easy to guess, even for people who know the member.
+    """Raise `PasswordRefusedError` if a password is easy to guess, even if only for people who know the member.
 
     `own_words` are the words of the member's address and name and of the publication's name and
     domain.
@@ -107,7 +107,7 @@ def _read_common_words() -> frozenset[str]:
 
 
 def upgrade_password_hash(password: str, password_hash: str) -> str | None:
-    """Return a new hash for a password if the parameters of its current hash are outdated, or else None."""
+    """Return a new hash for a password if its current hash has outdated parameters, or else None."""
     is_current = (
         password_hash.partition("$m=")[2].partition("$")[0] == _dummy_hash().partition("$m=")[2].partition("$")[0]
     )
@@ -115,7 +115,7 @@ def upgrade_password_hash(password: str, password_hash: str) -> str | None:
 
 
 def hash_password(password: str) -> str:
-    """Return the hash of a password in the PHC format, which includes the parameters and salt."""
+    """Return the hash of a password, with its parameters and salt, in the PHC format."""
     return _hasher(secrets.token_bytes(16)).derive_phc_encoded(password.encode())
 
 

@@ -42,7 +42,7 @@ class SessionEndedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SignedInStaff:
-    """A signed-in staff member with their session and the time they last proved their identity."""
+    """A signed-in staff member, their session, and the time when they last proved their identity."""
 
     session_id: int
     member_id: int
@@ -59,7 +59,7 @@ class SignedInStaff:
 
     @property
     def sign_in(self) -> str:
-        """An ID for this sign-in.
+        """An ID that's unique to this sign-in.
 
         It includes the member, because session numbers can be reused.
         """
@@ -82,7 +82,7 @@ class SignedInStaff:
 
 @dataclass(frozen=True, slots=True)
 class NewStaffSession:
-    """The tokens of a new session.
+    """The tokens that a browser receives when a session begins.
 
     `token` identifies the session. `device` identifies the browser, whose sign-in attempts are then
     counted separately. `can_sign_in_without_link` is True if the member could also have signed in by passkey or
@@ -96,7 +96,7 @@ class NewStaffSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """The masked address and expiry time of a sign-in link, or "" and None if the link doesn't work."""
+    """The masked address and expiry time of a sign-in link, or "" and None for a link that doesn't work."""
 
     masked_email: str = ""
     until: datetime | None = None
@@ -213,7 +213,7 @@ def _queue_link(
 
 
 def _issue_link(session: Session, member: StaffMember, now: datetime, asked_by: str = "admin") -> str:
-    """Return a new sign-in link's token.
+    """Store a new sign-in link and return its token.
 
     An admin's link ends all earlier links. A member's link ends only those that the member
     requested.
@@ -327,7 +327,7 @@ def _check_password_and_code(
     visitor: Visitor,
     now: datetime,
 ) -> tuple[StaffMember, SignInMethod, attempt_limits.AttemptCount]:
-    """Check a password and code.
+    """Check a member's password, and then the code from their app or a recovery code.
 
     Only someone with the correct password learns that the code was wrong.
     """

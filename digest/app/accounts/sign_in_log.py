@@ -1,4 +1,4 @@
-"""The sign-in log of each member, and counts of rejected attempts for admins, without addresses."""
+"""Members' sign-in logs, and counts of rejected attempts for admins. Neither contains addresses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ class RefusedSignInCounts:
 def record_refused_sign_in(
     database: Database, reason: RefusalReason, *, member: str = "", entry: SignInAttempt | None = None, now: datetime
 ) -> None:
-    """Log and count a rejected attempt.
+    """Log a rejected sign-in attempt, and count it for admins.
 
     `member` is a name such as `staff 3`, or empty if the member is unknown. `entry` is added to the
     member's log in the same transaction, because a second transaction would take measurably longer

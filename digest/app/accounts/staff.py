@@ -33,7 +33,7 @@ STAFF_ROLES: dict[str, staff.StaffRole] = {"editor": "editor", "admin": "admin"}
 
 @dataclass(frozen=True, slots=True)
 class StaffOverview:
-    """A staff member with their sign-in methods in words and their latest sign-in."""
+    """A staff member, a description of their sign-in methods, and their latest sign-in."""
 
     member: StaffMember
     ways: tuple[str, ...]
@@ -182,7 +182,7 @@ def list_staff_members(
 
 
 def read_display_names(installation: Installation) -> dict[str, str]:
-    """Return a mapping of audit log names to the names that colleagues see, including former members'."""
+    """Return the names that colleagues see, by audit log name. Former members are included."""
     with installation.read() as session:
         return staff.map_staff_display_names(session)
 

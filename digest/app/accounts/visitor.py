@@ -1,4 +1,4 @@
-"""The client that someone signs in from: its network, its browser, and its token from earlier sign-ins."""
+"""The client that someone signs in from: its network, its browser, and its token from an earlier sign-in."""
 
 import hmac
 import ipaddress

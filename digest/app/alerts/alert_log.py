@@ -1,4 +1,4 @@
-"""The log of alerts.
+"""The log of alerts, which records what was sent about each problem.
 
 Each check compares the current problems with the alerts already sent, and each difference is sent
 once.
@@ -38,7 +38,7 @@ class AlertChanges:
     dropped: list[int] = field(default_factory=list)  # resolved before they were sent
 
     def __bool__(self) -> bool:
-        """Return True if anything changes."""
+        """Return True if there are any changes to make."""
         return any(getattr(self, name) for name in self.__slots__)
 
 

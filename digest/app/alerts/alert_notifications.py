@@ -49,7 +49,7 @@ class _DueNotification:
 def queue_alert_notifications(
     session: Session, settings: Settings, alerts: Sequence[Alert], event: AlertEvent, *, now: datetime
 ) -> None:
-    """Queue a notification of `event` for each alert on each channel that handles it."""
+    """Queue a notification of `event` for each alert, on each channel that handles such an event."""
     session.add_all(
         AlertNotification(alert_id=alert.id, event=event, channel=channel.name, next_try_at=now)
         for channel in list_enabled_channels(settings)
@@ -59,7 +59,7 @@ def queue_alert_notifications(
 
 
 def send_alert_notifications(installation: Installation, *, now: datetime) -> str:
-    """Send the notifications that are due on each channel, each at most six times.
+    """Send the notifications that are due on each channel. Each is attempted at most six times.
 
     Return the counts as text, or an empty string if none was due.
     """
@@ -77,7 +77,7 @@ def send_alert_notifications(installation: Installation, *, now: datetime) -> st
 
 
 def _claim_due_posts(installation: Installation, channel: AlertChannel, now: datetime) -> list[_DueNotification]:
-    """Claim the notifications for one message.
+    """Claim the due notifications that fit into one message.
 
     The time of their next attempt is set first, so that no other process sends them.
     """

@@ -1,4 +1,4 @@
-"""The declaration of an alert channel."""
+"""The classes with which each alert channel declares its name, settings, and functions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Metrics for monitoring: counts and times in the Prometheus text format, without personal data."""
+"""Monitoring metrics in the Prometheus text format. They contain counts and times, but no personal data."""
 
 import shutil
 import threading
@@ -36,7 +36,7 @@ KEPT_FOR = timedelta(seconds=10)  # metrics are computed at most once in this ti
 
 
 def make_gauge(name: str, meaning: str, labels: tuple[str, ...] = ()) -> "GaugeMetricFamily":
-    """Return a gauge, which is a metric whose values can go up and down."""
+    """Return a gauge: a metric whose values can go up and down."""
     from prometheus_client.core import GaugeMetricFamily  # not loaded at startup
 
     return GaugeMetricFamily(f"digest_{name}", meaning, labels=labels)
@@ -132,7 +132,7 @@ def _list_counted_editions(session: Session) -> list[str]:
 
 
 def render_metrics(installation: Installation, *, now: datetime, requests: "Histogram | None" = None) -> bytes:
-    """Return all metrics in the Prometheus text format, including those of this process."""
+    """Return all metrics, including those of this process, in the Prometheus text format."""
     from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest  # not loaded at startup
 
     registry = CollectorRegistry()
@@ -169,7 +169,7 @@ class CachedMetrics:
         requests.labels(area, f"{status // 100}xx").observe(seconds)
 
     def render_cached(self, installation: Installation, *, now: datetime) -> bytes:
-        """Return the metrics, which are at most 10 seconds old."""
+        """Return the metrics, computed at most 10 seconds ago."""
         with self._turn:
             if self._counted_at is None or not self._counted_at <= now < self._counted_at + KEPT_FOR:
                 self._text, self._counted_at = render_metrics(installation, now=now, requests=self._requests), now

@@ -1,4 +1,4 @@
-"""The state of an edition's approval, send-back notes, and reinstating the last approval."""
+"""An edition's approval state, its send-back notes, and reinstating its last approval."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -129,7 +129,7 @@ def _bring_back_draft(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproverRuleOverview:
-    """An approver rule, with the authors it's about and the names that colleagues see.
+    """An approver rule, the parts that it applies to, and the display names of their authors.
 
     `parts` are the parts that editors wrote, each listed once per author. `names` maps actors to
     their display names. `invited` are the staff who can't approve yet because they haven't signed
@@ -142,7 +142,7 @@ class ApproverRuleOverview:
     invited: tuple[str, ...] = ()
 
     def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
-        """Return an actor's display name, or `you` if that's given and the actor is the viewer."""
+        """Return an actor's display name, or `you` if it isn't empty and the actor is the viewer."""
         return you if you and actor == viewer else self.names.get(actor, actor)
 
     def list_parts_by(self, author: str) -> list[WrittenPart]:
@@ -167,7 +167,7 @@ class ApprovalOverview(ApproverRuleOverview):
 
     @property
     def open_notes(self) -> tuple[SentBackNote, ...]:
-        """The notes that aren't done."""
+        """The send-back notes that aren't marked as done."""
         return tuple(note for note in self.notes if note.done_at is None)
 
     @property
@@ -216,7 +216,7 @@ def read_approval_overview(installation: Installation, name: str) -> ApprovalOve
 
 
 def build_approval_overview(installation: Installation, edition: Edition) -> ApprovalOverview:
-    """Return the state of an edition's approval, given the edition as it was just read."""
+    """Return the state of an edition's approval, given an edition that was just read."""
     with installation.read() as session:
         versions = approval.list_approvals(session, edition)
         compared = next((version for version in versions if version.stood_at is not None), None)
@@ -258,7 +258,7 @@ def list_open_notes(installation: Installation, name: str) -> tuple[SentBackNote
 
 
 def list_all_open_notes(installation: Installation) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return all notes that aren't done, each with its edition.
+    """Return all notes that aren't done, with their editions.
 
     Notes about editions that have already been sent are left out.
     """
@@ -303,7 +303,7 @@ def name_section_before_block(sections: Sequence[EditionSection], block: Labeled
 
 
 def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about an edition's open notes and about its approvals, given and missing.
+    """Return sentences about an edition's open notes, its approvals, and the approvals that it still needs.
 
     The viewer is called "you".
     """
@@ -316,7 +316,7 @@ def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list
 
 
 def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> list[str]:
-    """Return sentences about a draft's approvals, given and missing.
+    """Return sentences about the approvals that a draft has and those that it still needs.
 
     The viewer is called "you". If the edition isn't a draft, return an empty list.
     """
@@ -324,7 +324,7 @@ def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> lis
 
 
 def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
-    """Return sentences about the approvals, given and missing, and the texts that need them.
+    """Return sentences about the approvals given and still needed, and the texts that need them.
 
     The viewer is called "you".
     """

@@ -1,4 +1,4 @@
-"""Correction emails.
+"""Requesting, approving, and queuing emails that correct an edition.
 
 An editor requests one, someone else approves its exact text, and a job queues it. If there's only
 one editor, that editor can correct the archive immediately. The email itself is approved like an

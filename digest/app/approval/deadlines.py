@@ -102,7 +102,7 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
 
 
 def _is_without_draft(session: Session, installation: Installation, step: _DueStep) -> bool:
-    """Return True if a send time has come and neither it nor the time around it has a draft.
+    """Return True if a send time has come and no edition between its neighboring send times has been drafted.
 
     A draft at a nearby time may come from earlier settings.
     """

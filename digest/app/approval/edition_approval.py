@@ -1,4 +1,4 @@
-"""Approving an edition, which signs its content, and revoking the approval."""
+"""Approving an edition by signing its content, and revoking the approval."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ REVOKE_APPROVAL = Action(APPROVAL_REVOKED)
 
 @dataclass(frozen=True, slots=True)
 class ApprovalResult:
-    """The result of approving an edition.
+    """The result of approving an edition, including what it still lacks.
 
     `missing` is the minimum number of approvals still needed. `unchecked` names the pages of the
     publication's own site that didn't respond when they were checked, or is empty.

@@ -110,7 +110,7 @@ def _list_findings(articles: Mapping[str, str], reasons: Mapping[str, str]) -> t
 
 
 def _list_articles(session: Session, edition: Edition, settings: Settings) -> dict[str, str]:
-    """Return a mapping of the links in the approved version to their headlines.
+    """Return the headlines of the articles in the approved version, by link.
 
     The approved version may differ from the current draft.
     """

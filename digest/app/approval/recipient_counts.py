@@ -25,7 +25,7 @@ log = get_logger("corrections")
 
 @dataclass(slots=True)
 class RecipientCount:
-    """A count that's in progress or done.
+    """A count of an error's recipients, in progress or done.
 
     `checked_count` of `total` messages have been checked since `counted_at`. `audience` is empty
     until the count is done.
@@ -42,7 +42,7 @@ class RecipientCount:
     def run(
         self, installation: Installation, edition: Edition, correction: Correction, pause: Callable[[], object]
     ) -> None:
-        """Count all recipients, batch by batch.
+        """Count all recipients of the error, batch by batch.
 
         `pause` is called after each batch.
         """

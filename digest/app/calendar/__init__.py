@@ -1,1 +1,1 @@
-"""The calendar of editions: skipping, moving, and adding them, and the steps before each."""
+"""The edition calendar: skipping, moving, and adding editions, and the steps before each of them."""

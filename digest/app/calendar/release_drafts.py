@@ -25,7 +25,7 @@ class CalendarError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class MovedDraft:
-    """A draft rendered for another release.
+    """A draft that was rendered for the send time of another release.
 
     `last_seq` and `proposal_hash` identify the edits and the proposal that it was rendered from.
     """
@@ -83,7 +83,7 @@ def is_draft_unchanged(
 
 
 def store_moved_draft(session: Session, moved_draft: MovedDraft, now: datetime) -> None:
-    """Store a moved draft.
+    """Store a draft that was rendered for another release.
 
     An approval for the old send time is superseded.
     """
@@ -121,7 +121,7 @@ def find_movable_draft(session: Session, release: PlannedRelease, *, lock: bool 
 
 
 def refuse_release_before_draft(session: Session, at: datetime, moved_release: PlannedRelease | None) -> None:
-    """Raise `CalendarError` if a later edition is already drafted, because its draft covers the time's week."""
+    """Raise `CalendarError` if a later edition is already drafted, since its draft covers the days before `at`."""
     own = make_release_slot_key(moved_release.release_at) if moved_release else ""
     is_later = (Edition.release_at > at, Edition.state.in_(COMING_STATES), Edition.slot != own)
     later = select(Edition).where(*is_later)

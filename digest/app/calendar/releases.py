@@ -55,7 +55,7 @@ _MAX_ATTEMPTS = 5  # to move a draft that colleagues are editing
 
 @dataclass(frozen=True, slots=True)
 class CalendarEntry:
-    """A release in the calendar.
+    """A release as listed in the calendar, with its draft, if any.
 
     `number` is None if the release is skipped. `edition` is its draft, if any, and `edit_count` the
     number of edits to it. `is_due` is True if the send time has passed and the edition hasn't been
@@ -119,7 +119,7 @@ def _list_entries(
 
 
 def list_calendar_job_times(installation: Installation, *, now: datetime) -> dict[str, list[datetime]]:
-    """Return a mapping of job names to the times near `now` at which the calendar makes the jobs due."""
+    """Return the times near `now` at which the calendar makes jobs due, by job name."""
     file = installation.settings.file
     with installation.read() as session:
         calendar = calendar_store.load_calendar(session, file)

@@ -30,7 +30,7 @@ JOB_NAMES = {
 
 
 def list_schedule_rules(file: SettingsFileContent) -> dict[str, tuple[ScheduleRule, ...]]:
-    """Return a mapping of each scheduled job to its rules.
+    """Return the rules of each scheduled job, by job name.
 
     Their times are in addition to those of the release calendar.
     """
@@ -96,7 +96,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 
 def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[JobSlot]:
-    """Yield the jobs that are overdue, haven't run since, and aren't running now."""
+    """Yield the overdue slots of jobs that haven't finished a run since then and aren't running now."""
     since = find_schedule_start(session)
     if since is None:
         return  # the scheduler has never run

@@ -1,4 +1,4 @@
-"""A year of data for the demo, which gives the admin pages something to show.
+"""A year of made-up data, so that the demo's admin pages have something to show.
 
 The data are the totals that each night would have counted for a list of 12,000. Only an imported
 list of thousands and the people of the last 30 days exist as records. All of them have addresses
@@ -83,7 +83,7 @@ class ConsentDayCount(NamedTuple):
 
 
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
-    """Add the totals of the year before `now` and made-up people, and return the number of people."""
+    """Add totals for the year before `now` and made-up people, and return the number of people."""
     rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
     zone = installation.settings.zone
     today = now.astimezone(zone).date()
@@ -194,7 +194,7 @@ def _write_source_days(session: Session, rng: random.Random, today: date) -> Non
 def add_demo_people(
     installation: Installation, actor: Actor, rng: random.Random, recent: Sequence[ConsentDayCount], now: datetime
 ) -> int:
-    """Add the people on the list and those counted in `recent`, and return how many were added.
+    """Add the people of the imported list and those who signed up recently, and return how many were added.
 
     `recent` is sorted by day.
     """
@@ -280,7 +280,7 @@ def _build_pauses(session: Session, people: list[int], body: str, now: datetime)
 
 
 class _Newcomers:
-    """The people who signed up in the last days, after the list was imported, grouped by sign-up source."""
+    """The people who signed up in recent days, after the list was imported, grouped by sign-up source."""
 
     def __init__(self, installation: Installation, actor: Actor, rng: random.Random, now: datetime) -> None:
         self._installation, self._actor, self._rng, self._now = installation, actor, rng, now
@@ -290,7 +290,7 @@ class _Newcomers:
         self._invented = LISTED_PEOPLE
 
     def live_through(self, recent: Sequence[ConsentDayCount]) -> None:
-        """Replay the counts, one transaction per day.
+        """Create the people and events that the counts describe, one transaction per day.
 
         Sign-ups that weren't confirmed stay pending for as long as their link works.
         """
@@ -343,7 +343,7 @@ class _Newcomers:
         return _invent_address(self._rng, self._invented)
 
     def _leave_waiting(self, of_day: Sequence[ConsentDayCount], at: datetime) -> None:
-        """Submit and process the forms that weren't confirmed, without queuing an email."""
+        """Submit and process the forms of people who never confirmed, without queuing emails."""
         installation = self._installation
         limits = build_signup_limits(installation.settings)
         processor = RequestProcessor(

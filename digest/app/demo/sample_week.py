@@ -1,4 +1,4 @@
-"""The demo, which runs a whole week of the bundled sample.
+"""The demo: a whole week of the bundled sample, from collecting to sending.
 
 The files that it writes are the same, byte for byte, on every run. The edition of the following
 week is left as a draft for trying the desk.
@@ -122,7 +122,7 @@ def _load_bundled_settings(path: str) -> Settings:
 
 
 def _prepare_folder(folder: Path) -> None:
-    """Empty the folder.
+    """Empty the demo's folder if an earlier demo created it.
 
     Raises:
         DemoError: the folder contains files that no demo created.
@@ -174,7 +174,7 @@ def _run_week(installation: Installation, fetcher: ContentFetcher, report: Calla
 
 
 def _bounce_sample_emails(installation: Installation, edition: str) -> int:
-    """Report some of an edition's emails as bounced, and return their number.
+    """Report some of an edition's emails as bounced, and return how many.
 
     The reports look like those from a bounce mailbox. None of these bounces suppresses an address
     by itself.
@@ -233,7 +233,7 @@ def _check_edition(installation: Installation, name: str, report: Callable[[str]
 
 
 def _add_sample_subscribers(installation: Installation, now: datetime) -> int:
-    """Add the sample's made-up subscribers, and return their number.
+    """Add the sample's made-up subscribers, and return how many were added.
 
     The evidence of each person's consent says that the subscriber is made up.
     """

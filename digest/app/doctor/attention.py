@@ -197,7 +197,7 @@ ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class AttentionFinding:
-    """A problem that needs attention.
+    """A problem that currently needs someone's attention, described in a sentence.
 
     `kind` is a key of `ATTENTION_KINDS`, and `sentence` says what's wrong and what to do. `subject`
     distinguishes problems of the same kind. If the sentence contains commands, UTC times, or names
@@ -312,7 +312,7 @@ def _find_passed_deadlines(
 
 
 def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
-    """Return True if an edition was first drafted by a moment.
+    """Return True if an edition was first drafted at or before a given time.
 
     The earliest draft is in the audit log, because `drafted_at` is the time of the latest one.
     """
@@ -323,7 +323,7 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 def _find_in_sending(
     session: Session, editions: Sequence[Edition], now: datetime, edition_with_shown_pause: str, zone: tzinfo
 ) -> Iterator[AttentionFinding]:
-    """Yield problems with sending.
+    """Yield the problems with sending.
 
     These are pauses, emails set aside, late or stuck sends, missing articles, and refusals.
     """

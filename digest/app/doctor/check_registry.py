@@ -54,7 +54,7 @@ CheckFunction = Callable[[Examined], DoctorFindings]
 
 @dataclass(frozen=True, slots=True)
 class DoctorCheck(Generic[Examined]):
-    """A named check.
+    """A named check, its description, and its remedy.
 
     `meaning` says what it checks, and `remedy` what to do about a finding that has no remedy of its
     own. `is_online` is True if it uses the network. `message_includes_remedy` is True if its messages already
@@ -73,7 +73,7 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
     """The checks for one type of object by name, in the order in which they run."""
 
     def add(self, check: DoctorCheck[Examined]) -> None:
-        """Register a check.
+        """Register a check under its unique name.
 
         Raises:
             ValueError: there's already a check of that name.
@@ -124,7 +124,7 @@ def run_check(check: DoctorCheck[ExaminedInstallation], examined: ExaminedInstal
 
 
 def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFinding:
-    """Return a finding completed with the check's name and its message as a full sentence.
+    """Return a finding with the check's name filled in and its message made a full sentence.
 
     A finding without a remedy gets the check's.
     """

@@ -1,4 +1,4 @@
-"""DMARC (RFC 9989, section 4.10): finding a domain's policy in DNS, and problems with it."""
+"""DMARC (RFC 9989, section 4.10): discovering a domain's policy in DNS, and detecting problems with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ GONE_TAGS = {"pct": "use t=y for a test policy", "rf": "receivers ignore it", "r
 
 @dataclass(frozen=True, slots=True)
 class DmarcRecord:
-    """A domain's DMARC record.
+    """A DMARC record's tags, and the domain that published it.
 
     The names of its tags are in lowercase.
     """
@@ -64,7 +64,7 @@ def discover_policy(dns: DnsLookup, domain: str) -> DmarcDiscovery:
 
 
 def find_organizational_domain(dns: DnsLookup, domain: str) -> str:
-    """Return a domain's organizational domain.
+    """Return the organizational domain that a domain belongs to.
 
     Domains that share one are aligned in relaxed mode.
     """

@@ -96,7 +96,7 @@ CONSEQUENCES: Mapping[str, Consequences] = {
 
 
 def run_local_checks(installation: Installation, *, now: datetime | None = None) -> list[DoctorFinding]:
-    """Run all local checks, which don't change anything or use the network.
+    """Run all local checks. They don't change anything or use the network.
 
     `now` defaults to the current time.
     """
@@ -120,7 +120,7 @@ def run_online_checks(examined: ExaminedInstallation, *, progress: Progress = la
 
 
 def list_checks() -> dict[str, DoctorCheck[ExaminedInstallation]]:
-    """Return a mapping of names to all checks."""
+    """Return all checks, by name."""
     return dict(DOCTOR_CHECKS)
 
 

@@ -1,4 +1,4 @@
-"""Checks of who owns an installation's files and of whether the service can write to them.
+"""Checks of who owns an installation's files and whether the service can write to them.
 
 They don't need the database.
 """

@@ -27,7 +27,7 @@ class ExaminationRunningError(RefusalError):
 
 
 class ExaminationStage(StrEnum):
-    """The stage of a doctor run."""
+    """The stage of a doctor run: running, done, or failed."""
 
     RUNNING = "running"
     DONE = "done"
@@ -70,7 +70,7 @@ class HealthReport:
 
 
 class DoctorRunner:
-    """The latest doctor run that admins started in this process."""
+    """The latest doctor run that an admin started in this process."""
 
     def __init__(self, outside: NetworkAccess | None = None) -> None:
         self._outside = outside or NetworkAccess()

@@ -1,4 +1,4 @@
-"""Checks of what the installation depends on.
+"""Checks of the things that an installation depends on.
 
 These are names, folders, keys, the database, logs, the disk, the clock, and heartbeats.
 """

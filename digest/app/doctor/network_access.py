@@ -38,7 +38,7 @@ class NetworkAccess:
 
     @cached_property
     def dns(self) -> "DnsLookup":
-        """The DNS resolver, which caches answers."""
+        """A DNS resolver that caches answers."""
         return DnsLookup(self.name_server, self.answer_timeout)
 
     @cached_property

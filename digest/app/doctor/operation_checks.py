@@ -170,7 +170,7 @@ def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
-    """Return the keys, or None if there's a problem with them, which `key-file` reports."""
+    """Return the keys, or None if they have a problem. The check `key-file` reports it."""
     try:
         return examined.installation.keys
     except ApplicationError:

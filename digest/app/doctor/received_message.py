@@ -74,7 +74,7 @@ class MessageSignature:
 
 @dataclass(frozen=True)
 class ReceivedMessage:
-    """A received message, and the settings of its sender.
+    """A received message and its sender's settings.
 
     Without `network`, DNS isn't used, and only our own keys are known. `trusted_server` is the name
     that the receiver's server gives itself in its results (authserv-id, RFC 8601, section 2.5), or
@@ -165,7 +165,7 @@ class ReceivedMessage:
 
 
 def _find_html_part(part: MimePart, depth: int = 0) -> MimePart | None:
-    """Return the HTML part of a message, which may be nested in other parts, or None."""
+    """Return the HTML part of a message, even if it's nested in other parts, or None."""
     if part.media_type == "text/html":
         return part
     inner = part.parts() if depth < _MAX_DEPTH else []
@@ -177,7 +177,7 @@ message_check = MESSAGE_CHECKS.check
 
 
 def examine_message(received: ReceivedMessage) -> list[DoctorFinding]:
-    """Run all checks of a message, and return their findings.
+    """Run all checks for a received message, and return their findings.
 
     Raises:
         MessageFileError: the file is too large or has no From header.
@@ -248,7 +248,7 @@ def _name_server(value: str) -> str:
 
 
 def _read_results(value: str) -> dict[str, str]:
-    """Return a mapping of methods to results.
+    """Return the result of each authentication method, by method.
 
     If a method occurs twice, its first result counts.
     """

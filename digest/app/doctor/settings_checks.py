@@ -291,7 +291,7 @@ def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
 
 
 def run_named_provider_check(name: str, examined: ExaminedInstallation) -> DoctorFindings:
-    """Yield the findings of the provider for one check.
+    """Yield the provider's findings for one check.
 
     Before there are subscribers, problems with bounces and events are left out.
     """

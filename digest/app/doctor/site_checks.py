@@ -1,4 +1,4 @@
-"""Online checks of the website.
+"""Online checks of the public website that serves the installation's pages.
 
 They check that links reach it over https, that staff pages require a sign-in, and that one-click
 unsubscribing works. They never request a subscriber's data, because the link that they test is made
@@ -57,7 +57,7 @@ class CertificateError(SiteError):
 
 @dataclass(frozen=True, slots=True)
 class SiteResponse:
-    """A response from the website.
+    """The website's response to one of the requests that checks make.
 
     `valid_until` is the expiry time of the certificate, or None without TLS.
     """

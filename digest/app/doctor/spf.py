@@ -1,4 +1,4 @@
-"""SPF (RFC 7208, section 4): the senders that a domain's record allows, and problems with it.
+"""SPF (RFC 7208, section 4): the senders that a domain's record allows, and problems with the record.
 
 Included records are followed.
 """
@@ -39,7 +39,7 @@ class SpfSurvey:
     problems: list[tuple[str, str]] = field(default_factory=list)
 
     def allows_any(self, addresses: Iterable[str]) -> bool:
-        """Return True if the record allows any of these IP addresses."""
+        """Return True if the record allows at least one of these IP addresses."""
         numbers = [ip_address(address) for address in addresses]
         return any(number in network for number in numbers for network in self.networks)
 
@@ -55,7 +55,7 @@ class SpfSurvey:
 
 
 def find_spf_records(dns: DnsLookup, domain: str) -> list[str]:
-    """Return a domain's SPF records.
+    """Return the SPF records among a domain's TXT records.
 
     There may be only one (RFC 7208, section 4.5).
     """
@@ -113,7 +113,7 @@ class _SpfReader:
         self._dns, self._survey = dns, survey
 
     def read(self, domain: str, above: tuple[str, ...]) -> None:
-        """Read a domain's record.
+        """Read a domain's SPF record and, recursively, those that it includes.
 
         `above` has the domains whose records include it.
         """

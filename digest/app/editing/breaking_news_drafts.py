@@ -1,4 +1,4 @@
-"""Drafts of breaking news, which are extra editions with the stories that an editor chose, in that order.
+"""Drafts of breaking news: extra editions with the stories that an editor chose, in the chosen order.
 
 Each story is added by an edit. That makes the editor an author of the edition, so someone else has
 to approve it.
@@ -182,7 +182,7 @@ def _store_edition(session: Session, settings: Settings, edits: Sequence[Edit], 
 
 
 def _make_edition(identity: EditionIdentity, composed: ComposedEdition, now: datetime) -> Edition:
-    """Return the row of an extra edition.
+    """Return a new row for an extra edition.
 
     It covers no period and has no slot in the calendar.
     """

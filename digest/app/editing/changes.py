@@ -174,7 +174,7 @@ def pin_story(installation: Installation, form: EditForm, url: str, *, pinned: b
 def add_supporting_stories(
     installation: Installation, form: EditForm, url: str, *other_urls: str, main: str
 ) -> EditResult:
-    """Make stories the supporting stories of the story `main`."""
+    """Make stories supporting stories of the story `main`."""
     value = {"main": main} | _name_others(other_urls)
     return apply_edit(installation, form, EditDraft(EditKind.UNDER, url, value))
 
@@ -306,12 +306,12 @@ def set_story_text(
 def _apply_unless(
     installation: Installation, form: EditForm, draft: EditDraft, is_so: Callable[[Arrangement], bool]
 ) -> EditResult:
-    """Apply an edit, unless the edition already is as the edit would make it."""
+    """Apply an edit, unless the arrangement already meets the condition `is_so`."""
     return apply_edit_decided_from_state(installation, form, lambda state: None if is_so(state.arrangement) else draft)
 
 
 def _written_text(arrangement: Arrangement, target: str, field: str) -> str | None:
-    """Return the text that an editor wrote, or None if the original is used."""
+    """Return the text that an editor wrote, None if the original is used, or "" if the story doesn't exist."""
     if target == history.EDITION_TARGET:
         return arrangement.texts.get(field)
     story = arrangement.find_story(target)
@@ -358,7 +358,7 @@ def save_labeled_block(installation: Installation, form: EditForm, block: Labele
 
 
 def build_block_edit(block: LabeledBlock) -> EditDraft:
-    """Return the edit that stores a block."""
+    """Return the edit that stores a labeled block."""
     value = asdict(block)
     del value["id"]
     for name in ("first_day", "last_day"):

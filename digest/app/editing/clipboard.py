@@ -29,7 +29,7 @@ _FIELDS = frozenset({*StoryField, *EditionField, "note", "block"})
 
 @dataclass(frozen=True, slots=True)
 class SavedClipboardItem:
-    """An item on a clipboard.
+    """A story or text on an editor's clipboard.
 
     If it's a story, `field` is empty and `text` is the headline.
     """

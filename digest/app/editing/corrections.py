@@ -63,12 +63,12 @@ class CorrectionOverview:
 
     @property
     def is_open(self) -> bool:
-        """True if the edition is being sent or has been sent, so that it can be corrected."""
+        """True if the edition can be corrected, because it's being sent or has been sent."""
         return self.edition.state in CORRECTABLE_STATES
 
 
 def view_corrections(installation: Installation, name: str) -> CorrectionOverview:
-    """Return an edition's stories and corrections.
+    """Return an edition's stories, and the corrections made to them so far.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

@@ -67,7 +67,7 @@ class EditForm:
 
 @dataclass(frozen=True, slots=True)
 class EditResult:
-    """The result of an edit.
+    """The stored edit or the conflict that resulted from an edit.
 
     `edit` is the stored edit and `conflict` a conflict. Both are None if nothing had to change.
     `state` is the edition with the edit or, if there's a conflict, the current edition. `before` is
@@ -85,7 +85,7 @@ class ApprovedEditionError(EditRefusedError):
 
 
 def apply_edit(installation: Installation, form: EditForm, draft: EditDraft) -> EditResult:
-    """Apply one edit to an edition.
+    """Apply one edit to an edition, unless someone has changed the same part.
 
     Returns:
         The edit and the edition with it, or a conflict if someone has changed the same part since
@@ -153,10 +153,7 @@ def _overtaken_too_often() -> EditRefusedError:
 
 
 def is_draft_behind_settings(installation: Installation, name: str) -> bool:
-    """Return True if a draft is outdated.
-
-    An unapproved draft is outdated if it differs from the result of its proposal and edits with the
-    current settings.
+    """Return True if composing an unapproved draft with the current settings would change it.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

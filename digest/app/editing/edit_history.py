@@ -44,7 +44,7 @@ _REGROUPING_KINDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class ApprovalHistoryEntry:
-    """An approval or its revocation.
+    """An approval in the history of an edition, or the revocation of one.
 
     `seq` is the number of the last edit before it.
     """
@@ -70,7 +70,7 @@ class NoteHistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class EditionHistory:
-    """The full history of an edition.
+    """All edits, approvals, and notes of an edition.
 
     `names` maps actors to the names that colleagues see. `approval_effects` maps the number of an
     edit to its effect on an approval, which is "superseded", "reinstated", or "". `written_heads`
@@ -130,7 +130,7 @@ class EditionHistory:
         return {"headline": story.lead.title, "summary": choose_summary(story).text}.get(field, "") if story else ""
 
     def _find_articles_before(self, edit: Edit) -> Story | None:
-        """Return the articles that an edit's story had when the edit was made, led by the lead of that time."""
+        """Return the articles that an edit's story had before the edit, beginning with its lead at the time."""
         past = tuple(e for e in self.state.edits if e.seq < edit.seq and e.kind in _REGROUPING_KINDS)
         last = past[-1].seq if past else 0
         if last not in self.regrouped:
@@ -146,7 +146,7 @@ def build_first_draft_content(state: EditingState, settings: Settings) -> Editio
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:
-    """Return the history of an edition.
+    """Return all edits, approvals, and notes of an edition.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -181,7 +181,7 @@ def _list_note_actions(state: EditingState, notes: Iterable[SentBackNote]) -> It
 
 
 def _find_last_seq(state: EditingState, at: datetime) -> int:
-    """Return the number of the last edit at a given time, or 0 before the first one."""
+    """Return the number of the last edit made by a given time, or 0 if there was none."""
     return max((edit.seq for edit in state.edits if edit.at <= at), default=0)
 
 
@@ -199,7 +199,7 @@ def render_past_state(installation: Installation, name: str, seq: int) -> str:
 
 
 def undo_own_last_edit(installation: Installation, form: EditForm) -> EditResult:
-    """Undo the actor's own last edit.
+    """Undo the actor's own last edit that's in effect.
 
     Raises:
         EditRefusedError: the actor has no edit to undo.

@@ -29,7 +29,7 @@ class EditRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class EditingState:
-    """The editing state of an edition.
+    """An edition's proposal, its edits, and the resulting arrangement.
 
     `edition` is the edition's row with these edits. `approval` is the content hash of its valid
     approval, or empty if there's none. The next edit ends that approval.
@@ -58,7 +58,7 @@ class EditingState:
         return self.edits[-1].seq if self.edits else 0
 
     def find_last_edit_by(self, actor: str) -> Edit | None:
-        """Return an editor's last edit that's in effect, which is the one that they can undo."""
+        """Return an editor's last edit that's in effect. That's the one they can undo."""
         return history.find_own_last_edit(self.edits, actor)
 
     def find_last_undo_by(self, actor: str) -> Edit | None:
@@ -104,7 +104,7 @@ def list_topic_names(settings: Settings) -> list[str]:
 
 
 def read_editing_state(installation: Installation, name: str) -> EditingState:
-    """Return an edition's editing state.
+    """Return an edition's proposal, its edits, and the resulting arrangement.
 
     Raises:
         UnknownEditionError: there's no edition of that name.

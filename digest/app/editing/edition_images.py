@@ -117,7 +117,7 @@ def hide_image(installation: Installation, form: EditForm, url: str) -> EditResu
 
 
 def reset_image(installation: Installation, form: EditForm, url: str) -> EditResult:
-    """Restore the original image of a story, with its own description and credit."""
+    """Restore the original image, description, and credit of a story."""
     draft = EditDraft(EditKind.PICTURE, url, {})
     untouched = (None, EditedImage())
     return apply_edit_decided_from_state(
@@ -253,7 +253,7 @@ def _find_article(state: EditingState, url: str, article: str) -> CandidateArtic
 
 
 def list_leads_missing_images(state: EditingState) -> tuple[CandidateArticle, ...]:
-    """Return the lead articles of placed stories whose images haven't been fetched yet."""
+    """Return the lead articles of placed stories with images that were neither fetched nor rejected yet."""
     arrangement = state.arrangement
     return tuple(
         story.original.story.lead
@@ -266,7 +266,7 @@ def list_leads_missing_images(state: EditingState) -> tuple[CandidateArticle, ..
 
 
 def fetch_missing_images(installation: Installation, form: EditForm, *, fetcher: ContentFetcher | None = None) -> int:
-    """Fetch the images of stories placed since the draft was made, and return their number.
+    """Fetch the images of stories placed since the draft was made, and return how many were fetched.
 
     This runs after edits, so they don't wait for it. An image that can't be fetched isn't tried
     again. Approved editions don't change.

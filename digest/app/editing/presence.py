@@ -40,7 +40,7 @@ class PresentColleague:
 
 @dataclass(frozen=True, slots=True)
 class EditionPresence:
-    """The colleagues who have an edition open.
+    """The colleagues who have an edition open, and its current revision.
 
     `revision` changes with each edit, draft, or approval of the edition.
     """
@@ -52,7 +52,7 @@ class EditionPresence:
 def record_presence(
     installation: Installation, signed_in: SignedInStaff, name: str, place: str, *, known_revision: str, now: datetime
 ) -> EditionPresence:
-    """Record that a member has an edition open, and return the colleagues who do.
+    """Record that a member has an edition open, and return the colleagues who also do.
 
     Every open page calls this every few seconds, so it uses only three SQL statements. Old rows are
     deleted at a page's first call, which has no `known_revision` yet.

@@ -1,1 +1,1 @@
-"""Drafting editions, and reading them: their pages, their status, and their web copies."""
+"""Drafting editions, and reading their pages, status, and web copies."""

@@ -1,4 +1,4 @@
-"""Cached counts for large editions, which are refreshed every few seconds and after every action."""
+"""A cache of counts for large editions, refreshed every few seconds and after every action."""
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ Counted = TypeVar("Counted")
 
 @dataclass(slots=True)
 class CountCache:
-    """A process's latest counts for large editions, by what was counted.
+    """A process's latest counts for large editions, keyed by what was counted.
 
     Counts of an edition with at most `max_at_once` messages aren't cached. `start_aside` runs work
     in the background.
@@ -41,7 +41,7 @@ class CountCache:
     _kept: CachedCounts = field(init=False)
 
     def __post_init__(self) -> None:
-        """Create the cache, whose recounts are run by `start_aside`."""
+        """Create the cache. Its recounts are run by `start_aside`."""
         self._kept = CachedCounts(self.start_aside)
 
     def get_or_count(

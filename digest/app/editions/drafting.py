@@ -82,7 +82,7 @@ def count_subscribers_by_email_variant(installation: Installation, name: str) ->
 
 
 def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
-    """Return a mapping of keys to the titles of an edition's sections and topics.
+    """Return the titles of an edition's sections and topics, by key.
 
     See `subscribers.part_keys` for the keys.
     """
@@ -97,7 +97,7 @@ def are_all_parts_omitted(parts: Collection[str], omitted: Collection[str]) -> b
 
 @dataclass(frozen=True, slots=True)
 class CollectionResult:
-    """The result of a collection: a report for each source and for each readership file."""
+    """The reports of a collection, one for each source and each readership file."""
 
     sources: tuple[collection_run.SourceReport, ...]
     readership: tuple[ReadershipImportResult, ...]
@@ -225,7 +225,7 @@ def redraft_without_withdrawn_articles(
 
 
 def describe_story_origin(scored: ScoredStory) -> Iterator[str]:
-    """Yield lines that list the publishers of a story and the places that it's about."""
+    """Yield lines that list a story's publishers and the places that it's about."""
     lead_publisher, publishers = scored.lead.publisher, scored.story.publishers
     others = sorted(publishers - {lead_publisher})
     yield lead_publisher + (f"; also {', '.join(others)}" if others else "")
@@ -240,7 +240,7 @@ def explain_summary_source(story: Story) -> str:
 
 
 def find_shortened_intro(content: EditionContent) -> str:
-    """Return the part of an intro that the email shows, or an empty string if it shows all of it."""
+    """Return the part of an intro that the email shows, or an empty string if it shows the whole intro."""
     opening = intro_opening(content.intro)
     return "" if opening == content.intro.strip() else opening
 
@@ -249,7 +249,7 @@ EditionFormat = Literal["html", "text", "eml", "json", "web"]
 
 
 def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -> str:
-    """Return the preheader of an edition's email without some of its parts.
+    """Return the preheader that an edition's email has when some of its parts are omitted.
 
     `omit` has the keys of the sections and topics to leave out.
 

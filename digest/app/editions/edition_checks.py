@@ -1,4 +1,4 @@
-"""Preflight for editions: the facts that its rules check, and the message that some rules are about."""
+"""Preflight for editions: the facts that its rules check, and the message that some rules examine."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -192,7 +192,7 @@ def _is_page(link: str, sites: set[str], base: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CheckedEditionEmail:
-    """An edition's preflight findings, and the HTML of its message as a made-up subscriber would get it."""
+    """An edition's preflight findings, and its message's HTML as a made-up subscriber would get it."""
 
     findings: tuple[PreflightFinding, ...]
     html: str
@@ -200,7 +200,7 @@ class CheckedEditionEmail:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedEditionEmail(CheckedEditionEmail):
-    """An edition's message as its approvers check it, with its content hash and plain text."""
+    """A checked email of an edition, with the content hash and plain text that approvers see."""
 
     content_hash: str
     text: str

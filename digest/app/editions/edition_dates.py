@@ -67,7 +67,7 @@ def build_calendar_feed(installation: Installation) -> bytes:
 
 
 def find_last_listed_day_by_section(content: EditionContent) -> Mapping[str, date]:
-    """Return a mapping of section keys to the last day of the dates listed before the sections.
+    """Return the last day of the dates listed before the sections, by section key.
 
     Sections without an entry in that list are missing.
     """
@@ -143,7 +143,7 @@ def _write_event(
 
 
 def _name_date(dated: DatedEntry) -> str:
-    """Return the ID of a date, which is the same in every edition.
+    """Return a date's ID. It's the same in every edition that lists the date.
 
     It's the link or headline of the date's story, with a suffix if the date is stated in the
     story's text.

@@ -1,4 +1,4 @@
-"""The status of an edition.
+"""The status of an edition: its schedule, its delivery counts, and anything that blocks it.
 
 This module imports little, so that `digest status` responds quickly in an emergency.
 """
@@ -19,7 +19,7 @@ from subscribers.english_text import weekday_date
 
 
 def resolve_edition_name(installation: Installation, name: str) -> str:
-    """Return the name of an edition.
+    """Return the full name of an edition that's given by its name or as `current`.
 
     `current` stands for the next edition to be sent, or else the last one sent.
 
@@ -32,7 +32,7 @@ def resolve_edition_name(installation: Installation, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class EditionStatus:
-    """The status of an edition.
+    """The status of an edition, including its delivery counts and anything that blocks it.
 
     `refusals` is the number of refusals that need a decision, and `content_hash` identifies the
     content. `blocked_reason` says why sending is stopped, if the edition or all sending is paused.
@@ -58,7 +58,7 @@ class EditionStatus:
 
 
 def read_edition_status(installation: Installation, name: str, *, now: datetime) -> EditionStatus:
-    """Return the status of an edition.
+    """Return the status of an edition, including its delivery counts.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -91,7 +91,7 @@ def read_edition_status(installation: Installation, name: str, *, now: datetime)
 
 
 def describe_delivery_counts(counts: DeliveryCounts) -> str:
-    """Return delivery counts as a sentence.
+    """Return delivery counts as a sentence, such as those in a status report.
 
     States that no delivery has are left out.
     """

@@ -50,7 +50,7 @@ SENT_PAGE_SIZE = 50  # editions
 
 @dataclass(frozen=True, slots=True)
 class EditionWithCounts:
-    """An edition with its delivery counts.
+    """An edition, its delivery counts, and a sentence about its progress.
 
     `progress_sentence` is empty unless the edition is being sent and isn't paused.
     """
@@ -89,7 +89,7 @@ class EditionView:
 
 
 def read_edition(installation: Installation, name: str) -> Edition:
-    """Return an edition's row.
+    """Return the database row of the edition with this name.
 
     Raises:
         UnknownEditionError: there's no edition of that name.
@@ -254,7 +254,7 @@ def _with_contents(session: Session, editions: Sequence[Edition]) -> list[tuple[
 
 
 def list_edition_corrections(installation: Installation, names: Collection[str]) -> Mapping[str, Sequence[Correction]]:
-    """Return a mapping of edition names to corrections.
+    """Return the corrections of several editions, by edition name.
 
     Editions without corrections are missing.
     """

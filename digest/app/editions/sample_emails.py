@@ -45,7 +45,7 @@ _SAMPLE_MOMENT = datetime(2026, 11, 20, 9, 14, tzinfo=_SAMPLE_ZONE)
 
 @dataclass(frozen=True, slots=True)
 class SampleEmail:
-    """A sample email.
+    """One of the emails that the installation sends, for rendering with made-up data.
 
     `key` is the name of its template folder under `mail/`, and `occasion` says who gets it and
     when.
@@ -113,7 +113,7 @@ def fill_sample_placeholders(text: SlottedText, settings: Settings) -> str:
 
 
 def compose_sample_subject(settings: Settings, key: str) -> str:
-    """Render only the subject of a sample email, which takes a hundredth of the time.
+    """Render only the subject of a sample email, in a hundredth of the time.
 
     Raises:
         TemplateMistakeError: one of the operator's own templates has a mistake.

@@ -57,7 +57,7 @@ class EditionListItem:
 
 @dataclass(frozen=True, slots=True)
 class EditionPage:
-    """The page of a public edition.
+    """The content of a public edition's page.
 
     `pieces` are the web edition's fragments, with corrections. `card` is the hash of the social
     card's image, or empty. `upcoming` is set only on the page of the newest edition.
@@ -179,7 +179,7 @@ def _with_corrections(page: EditionPage, settings: Settings) -> EditionPage:
 
 
 def list_shown_corrections(all_corrections: Iterable[Correction], settings: Settings) -> list[DisplayedCorrection]:
-    """Return corrections as subscribers see them."""
+    """Return corrections in the form in which subscribers see them."""
     zone, language = settings.zone, settings.subscriber_language
     shown_corrections = []
     for each in all_corrections:
@@ -261,5 +261,5 @@ def build_card_request(content: EditionContent, publication_name: str, settings:
 
 
 def _with_plain_spaces(text: str) -> str:
-    """Return text with ordinary spaces only, because not every font has non-breaking ones."""
+    """Return text with ordinary single spaces only, because not every font has nonbreaking ones."""
     return " ".join(text.split())

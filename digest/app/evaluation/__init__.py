@@ -1,1 +1,1 @@
-"""Evaluation of story selection against hand-made labels, which measures the effect of changed weights."""
+"""Evaluation of story selection against hand-made labels, for measuring the effect of weight changes."""

@@ -1,4 +1,4 @@
-"""Comparison of drafts with editors' grades, which are given by hand or derived from their edits."""
+"""Comparison of drafts with editors' grades, whether given by hand or derived from edits."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ FIRST_COUNTS = (10, 14)  # how many of the first stories are scored
 
 @dataclass(frozen=True, slots=True)
 class StoryGrade:
-    """An editor's grade of a story.
+    """The grade that an editor gave to a story.
 
     `matter` is a key shared by all stories about the same news.
     """
@@ -139,7 +139,7 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
 
 
 def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
-    """Score the leads of a draft, given in order as (headline, URL)."""
+    """Score the leads of a draft, which are given in order as (headline, URL)."""
     first_place: dict[str, int] = {}
     stories = []
     for place, (headline, url) in enumerate(leads, 1):
@@ -310,7 +310,7 @@ def _read_approved_content(session: Session, edition: Edition) -> EditionContent
 def _grade_stories(
     proposed: EditionContent, approved: EditionContent, members: dict[str, list[str]], placed: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield the graded rows.
+    """Yield a row with a grade for each proposed or added story.
 
     `members` maps the URL of each story's lead to the story's articles. `placed` has the URLs of
     all articles in the edition.

@@ -73,7 +73,7 @@ def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: dateti
 
 
 def normalize_label_url(url: str) -> str:
-    """Return the canonical form of a URL in a file of labels, which identifies an article.
+    """Return the canonical form of a URL in a file of labels, by which its article is identified.
 
     Raises:
         EvaluationError: `url` isn't a URL.

@@ -125,7 +125,7 @@ def evaluate_topics(labels_file: Path, settings: Settings) -> TopicEvaluation:
 
 
 def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> TopicEvaluation:
-    """Score topic rules against labels.
+    """Assign topics by rules, and score them against labels.
 
     The sets are scored in order of appearance, and then all together.
     """

@@ -1,4 +1,4 @@
-"""Background tasks other than sending editions.
+"""Tasks that run in the background, except for sending editions.
 
 They handle sign-ups, transactional and correction emails, and provider events.
 """
@@ -59,7 +59,7 @@ def process_signup_requests(installation: Installation, *, clock: Clock) -> dict
 
 
 def recover_runs(installation: Installation, *, clock: Clock) -> None:
-    """Recover deliveries that were claimed by processes that have died or gone silent.
+    """Recover deliveries claimed by processes that have died or gone silent.
 
     Messages that weren't sent are due again.
     """
@@ -244,7 +244,7 @@ def _provider_waits(installation: Installation, session: Session, now: datetime)
 
 @contextmanager
 def _provider_for_notices(installation: Installation, clock: Clock) -> Iterator[Provider]:
-    """Yield the provider.
+    """Yield the provider that sends transactional emails.
 
     If it fails or can't be opened, postpone the emails that are due.
     """
@@ -262,7 +262,7 @@ MAX_MESSAGES = 100_000  # messages read from the mailbox in one run
 
 @dataclass(frozen=True, slots=True)
 class InboundMailResult:
-    """The result of a run.
+    """The result of processing inbound mail.
 
     `poll` is None if no mailbox is configured or it can't be read. `trouble` says why.
     """

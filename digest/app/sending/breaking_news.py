@@ -156,8 +156,8 @@ def _find_obstacles(
 def _find_same_news(session: Session, edition: Edition) -> str:
     """Return the title of earlier breaking news that has all of this edition's stories.
 
-    Only breaking news that was sent or is being sent counts. If there's none, return an empty
-    string.
+    Breaking news counts if someone chose to send it, unless it was canceled before anyone got it.
+    If there's none, return an empty string.
     """
     is_requested = (Edition.state == EditionState.APPROVED) & Edition.send_requested_at.is_not(None)
     is_sent = Edition.state.in_((*PUBLIC_STATES, EditionState.CANCELLED)) | is_requested

@@ -65,7 +65,7 @@ RESULT_STATES: Mapping[str, tuple[DeliveryState, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveries:
-    """An edition with its delivery counts.
+    """An edition and its delivery counts, as shown in the list of deliveries.
 
     `is_kept` is True if the counts were stored by a nightly run.
     """
@@ -77,7 +77,7 @@ class EditionDeliveries:
 
 @dataclass(frozen=True, slots=True)
 class EditionDeliveryProblems:
-    """The problems with an edition's deliveries.
+    """The refusals, uncertain deliveries, and set-aside emails of an edition.
 
     `refusals` are grouped by mailbox provider and reason, and `doubts` are the uncertain
     deliveries. `domain_names` maps domain tags to names, if known. `set_aside` says which emails
@@ -107,13 +107,13 @@ class TransactionalEmailCounts:
 
     @property
     def total(self) -> int:
-        """The total number of emails."""
+        """The total number of emails in all states."""
         return sum(self.by_state.values())
 
 
 @dataclass(frozen=True, slots=True)
 class EditionTestEmailCounts:
-    """A test of an edition: the time when it was sent, and counts of its emails by state."""
+    """When a test of an edition was sent, and counts of its emails by state."""
 
     edition: str
     at: datetime
@@ -182,7 +182,7 @@ def view_deliveries(
 
 
 def _list_sent(session: Session, below: int | None) -> Sequence[Edition]:
-    """Return a page of editions, newest first, and one more.
+    """Return a page of editions, newest first, plus one more.
 
     `below` is the ID of the edition before the page.
     """
@@ -391,7 +391,7 @@ def _sort_from_highest(numbers: Iterable[int], below: int | None) -> list[int]:
 def _find_recipient_numbers(
     session: Session, name: str, states: Sequence[DeliveryState], below: int | None
 ) -> list[int]:
-    """Return the next page of recipients' numbers below a number, and one more.
+    """Return a page of recipients' numbers below the number `below`, plus one more.
 
     The faster of two indexes is used. SQLite doesn't know how many deliveries have a state, so an
     expression keeps it from using the wrong index.

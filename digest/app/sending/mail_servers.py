@@ -44,7 +44,7 @@ def look_up_mail_servers(
     stopping: StopCheck = lambda: False,
     find_exchangers: FindExchangers | None = None,
 ) -> int:
-    """Look up the groups of domains without a current one, if a pass is due.
+    """Look up the groups of domains that have no current one, if a pass is due.
 
     Return the number of domains looked up. `find_exchangers` returns the mail servers of a domain,
     the preferred one first, or raises `LookupFailedError`. By default, it asks the system's name
@@ -103,7 +103,7 @@ def _take_turn(installation: Installation, now: datetime) -> bool:
 
 
 def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, str]:
-    """Return a mapping of tags to domains that have no current group.
+    """Return the domains that have no current group, by tag.
 
     They are domains with a rate limit and domains of subscribers. The name of each is read from one
     subscriber's address.
@@ -135,7 +135,7 @@ def _find_stale_domains(installation: Installation, now: datetime) -> dict[str, 
 
 
 def _keep_groups(session: Session, groups: list[tuple[str, str]], now: datetime) -> None:
-    """Store groups, given as (tag, group).
+    """Store the groups that domains belong to, given as (tag, group).
 
     If there was no answer, the previous group is kept for another day.
     """

@@ -36,7 +36,7 @@ SUPPRESS = Action("refused suppressed")
 
 
 class ChangedRefusalsError(RefusalError):
-    """Raised if the number of refusals isn't the number that the person confirmed."""
+    """Raised if the number of refusals has changed since it was shown for confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ class RefusalOverview:
     domain_names: Mapping[str, str]
 
     def choose_resendable(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups that can be sent again, of those with one of these reasons or keys."""
+        """Return the groups with one of these reasons or keys that can be sent again."""
         return [group for group in self.groups if group.is_resendable(chosen)]
 
     def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups whose mailboxes are full or missing, of those with one of these reasons or keys."""
+        """Return the groups with one of these reasons or keys whose mailboxes are full or missing."""
         return [group for group in self.groups if group.is_suppressible(chosen)]
 
 
@@ -78,7 +78,7 @@ def _load_provider_contacts() -> Mapping[str, str]:
 def map_provider_names(
     installation: Installation, session: Session, edition: str, groups: Sequence[RefusalGroup], *, for_admin: bool
 ) -> dict[str, str]:
-    """Return a mapping of mailbox providers' domain tags to names, for a list of refusals.
+    """Return the names of mailbox providers, by domain tag, for a list of refusals.
 
     Names that are known only from subscribers' addresses are included only if `for_admin` is true.
     Small providers don't have any other names.
@@ -264,7 +264,7 @@ def _suppress_people(
     actor: Actor,
     now: datetime,
 ) -> list[int]:
-    """Suppress locked people, and return their numbers.
+    """Suppress people whose rows are locked, and return their numbers.
 
     The unsubscribe log is synced before the caller commits.
     """
@@ -286,7 +286,7 @@ def _suppress_people(
 
 
 def _check_number(refused: int, confirmed: int, consequence: str) -> None:
-    """Raise `ChangedRefusalsError` unless the number of refused messages is the one that was confirmed."""
+    """Raise `ChangedRefusalsError` if the number of refused messages isn't the confirmed one."""
     if refused != confirmed:
         raise ChangedRefusalsError(
             f"The number of refused messages changed from {confirmed:,} to {refused:,}. {consequence}",

@@ -103,7 +103,7 @@ def send_edition(
 
 
 def _seal_sent_edition(installation: Installation, name: str, *, now: datetime, stopping: StopCheck) -> None:
-    """Seal an edition's deliveries.
+    """Seal the deliveries of an edition that was just sent.
 
     A failure is only logged, because the nightly maintenance tries again.
     """
@@ -300,9 +300,9 @@ class PendingSends:
 
 
 def find_pending_sends(installation: Installation, *, now: datetime) -> PendingSends:
-    """Return the editions to send.
+    """Return the editions that are ready to be sent, and those that missed their send time.
 
-    They are approved editions that are due, breaking news that someone chose to send, and
+    The former are approved editions that are due, breaking news that someone chose to send, and
     interrupted editions. An edition isn't ready while it's paused or awaits its final check, or
     while all sending is paused. Breaking news isn't ready while the settings don't offer it (see
     `pause_doubtful_breaking_news`).

@@ -122,7 +122,7 @@ def decide_set_aside_domains(
     actor: Actor,
     now: datetime,
 ) -> None:
-    """Decide to send the emails set aside for domains despite the stop rules, or to drop them.
+    """Decide whether emails set aside for domains are sent despite the stop rules or dropped.
 
     The send loop carries out the decision.
 

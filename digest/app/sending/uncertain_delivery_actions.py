@@ -1,4 +1,4 @@
-"""Actions on uncertain deliveries: listing them, and resolving them by decision or by a mail server's log."""
+"""Actions on uncertain deliveries: listing them, and resolving them by decision or from a mail server's log."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta, tzinfo
@@ -56,7 +56,7 @@ def resolve_uncertain(
     actor: Actor,
     clock: Clock,
 ) -> int:
-    """Resolve uncertain deliveries of an edition or of `NOTICES` by an admin's decision.
+    """Resolve uncertain deliveries of an edition or of `NOTICES` as an admin decided.
 
     Return the number of resolved deliveries. Those that aren't uncertain anymore are left alone.
     Each transaction takes up to 1,000 and has an audit row.
@@ -106,7 +106,7 @@ def examine_mail_log(
 def resolve_by_log(
     installation: Installation, name: str, evidence: LogEvidence, *, reason: str, actor: Actor, clock: Clock
 ) -> int:
-    """Resolve uncertain deliveries by the entries of a log, and return the number of resolved deliveries.
+    """Resolve uncertain deliveries from the entries of a log, and return how many were resolved.
 
     Entries about other deliveries are applied as events.
 

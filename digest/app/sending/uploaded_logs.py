@@ -1,4 +1,4 @@
-"""Uploaded logs of mail servers, from their examination until the results are applied.
+"""Uploaded mail server logs. Their results are held until they're applied or expire.
 
 A log contains addresses, so it's examined in a private file that's deleted immediately. The results
 don't contain any address and are kept in memory for 15 minutes.
@@ -106,7 +106,7 @@ class UploadedLogs:
     def resolve(
         self, installation: Installation, staff: SignedInStaff, name: str, reason: str, *, clock: Clock
     ) -> tuple[str, int]:
-        """Resolve deliveries by the results of an uploaded log.
+        """Resolve deliveries from the results of an uploaded log.
 
         Return the edition and the number of resolved deliveries.
 

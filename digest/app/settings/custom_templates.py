@@ -1,4 +1,4 @@
-"""The operator's custom templates, which are copies of the built-in ones."""
+"""The operator's custom templates, copied from the built-in ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class TemplateCopyError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class TemplateFile:
-    """A built-in template.
+    """A built-in template, and whether a custom one replaces it.
 
     `name` is relative to the template folder. `is_replaced` is True if a custom template overrides
     the built-in one.

@@ -1,4 +1,4 @@
-"""Settings that admins edit on pages.
+"""Viewing and changing settings on the settings pages.
 
 The pages also show related environment variables, findings, and past changes.
 """
@@ -150,7 +150,7 @@ class SettingsView:
 
 
 def view_settings(installation: Installation, actor: Actor, table: str, *, now: datetime) -> SettingsView:
-    """Return one of `EDITABLE_TABLES` for its page.
+    """Return one of `EDITABLE_TABLES` as its settings page shows it.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -297,7 +297,7 @@ def _check_against_installation(installation: Installation, table: str, values: 
 
 
 def _check_marks(before: BaseModel, after: BaseModel, names: Iterable[str], sure: Container[str]) -> None:
-    """Refuse changes that the settings' marks don't allow.
+    """Raise `SettingsValueError` if a change is one that the settings' marks don't allow.
 
     Settings marked `NeverEmptied` can't be emptied, and changes to those marked `ASKED_TWICE` must
     be confirmed.
@@ -378,7 +378,7 @@ def change_sections(
 
 
 def _describe_sections(sections: Sequence[SectionSettings]) -> dict[str, Any]:
-    """Return a mapping of section keys to positions, from 1, and non-default values."""
+    """Return each section's position, counted from 1, and its non-default values, by section key."""
     return {
         section.key: {"place": place} | section.model_dump(mode="json", exclude_defaults=True, exclude={"key"})
         for place, section in enumerate(sections, 1)
@@ -416,7 +416,7 @@ def _list_changes(installation: Installation, table: str) -> tuple[SettingChange
 
 
 def _find_change(installation: Installation, table: str, moment: str) -> SettingChange | None:
-    """Return the change made at a time, however old it is.
+    """Return the change made at a given time, however old it is.
 
     The emailed link must work for as long as the log has the change.
     """
@@ -448,7 +448,7 @@ def _read_change(row: AuditEntry) -> SettingChange | None:
 
 
 def _list_outside_settings(settings: Settings, table: str) -> list[ReadOnlySetting]:
-    """Return the environment's settings that are related to a table.
+    """Return the environment settings that are related to a table.
 
     Passwords in URLs are left out.
     """
@@ -503,7 +503,7 @@ def _outcome(release: PlannedRelease | None) -> tuple[datetime, bool] | None:
 def preview_schedule(
     installation: Installation, actor: Actor, values: Mapping[str, Any], *, now: datetime
 ) -> list[SendTimeComparison]:
-    """Return the next send times next to those of a changed schedule.
+    """Compare the next send times with those under a changed schedule.
 
     Nothing is saved.
 
@@ -535,7 +535,7 @@ class EarlyDraft:
 
 
 def find_early_draft(installation: Installation, values: Mapping[str, Any], *, now: datetime) -> EarlyDraft | None:
-    """Return when a schedule with these values drafts an edition long before sending it.
+    """Return the times of the next draft and send if these values draft an edition long before sending it.
 
     Return None if the schedule doesn't.
 

@@ -94,7 +94,7 @@ _Email = Annotated[str, AfterValidator(_check_email)]
 
 
 class SetupAnswers(values.SettingsTable):
-    """All answers.
+    """The answers to all setup questions.
 
     Each field that has a title is a question, and so are the fields of the chosen provider.
     """
@@ -125,7 +125,7 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def host(self) -> str:
-        """The host name of the pages."""
+        """The host name in the public URL of the pages."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -143,7 +143,7 @@ class SetupAnswers(values.SettingsTable):
 
     @property
     def draft(self) -> str:
-        """The draft schedule, which is 12.5 hours before the send time.
+        """The draft schedule, 12.5 hours before the send time.
 
         A morning edition is thus drafted on the evening before. If editions are sent several times
         a day, they're drafted at the same times.
@@ -161,7 +161,7 @@ class SetupAnswers(values.SettingsTable):
 
 @dataclass(frozen=True)
 class SetupQuestion:
-    """A question.
+    """A question that setup asks.
 
     If it has a `provider`, it's asked only if that provider is chosen.
     """
@@ -172,7 +172,7 @@ class SetupQuestion:
 
     @property
     def text(self) -> str:
-        """The text of the question."""
+        """The text with which the question is asked."""
         return self.field.title or self.key
 
     @property

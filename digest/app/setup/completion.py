@@ -39,7 +39,7 @@ _PTR_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class SetupResult:
-    """The result of a setup.
+    """The result of carrying out a setup plan.
 
     `problem` is the reason that keys and database couldn't be created, if any. The files are
     written anyway.
@@ -83,7 +83,7 @@ def apply_setup_plan(plan: SetupPlan, find_actor: Callable[[Installation], Actor
 
 
 def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
-    """Return the signer of emails, which has the DNS records of its keys.
+    """Return the DKIM signer, which provides the DNS records of its keys.
 
     Return None if email isn't signed or the key file can't be used, which the doctor reports.
     """
@@ -95,7 +95,7 @@ def load_dkim_signer_if_usable(settings: Settings) -> DkimSigner | None:
 
 @dataclass(frozen=True, slots=True)
 class DnsRecord:
-    """A DNS record.
+    """A DNS record that the operator has to publish.
 
     `note` says what the record is for or what to fill in.
     """

@@ -1,4 +1,4 @@
-"""The planned files of an installation.
+"""Planning the files of an installation from the answers.
 
 They're computed from the answers and compared with existing files before any is written.
 """
@@ -61,7 +61,7 @@ class PlannedFile:
 
     @property
     def change(self) -> Literal["new", "changed", "same"]:
-        """The effect of writing the file."""
+        """The effect of writing the file: "new", "changed", or "same"."""
         if self.before is None:
             return "new"
         return "same" if self.before == self.after else "changed"
@@ -79,7 +79,7 @@ class PlannedFile:
 
 @dataclass(frozen=True, slots=True)
 class SetupPlan:
-    """The effects of a setup.
+    """The files that a setup will write, and the answers that they're based on.
 
     `files` are in the order in which they're written.
     """
@@ -105,7 +105,7 @@ class SetupPlan:
 
     @property
     def variables(self) -> Mapping[str, str]:
-        """The variables in the new digest.env."""
+        """The environment variables in the new digest.env."""
         return parse_variables(next(file.after for file in self.files if file.path.name == ENVIRONMENT_FILE_NAME))
 
 
@@ -231,7 +231,7 @@ def _edit_settings(file: Path, answers: SetupAnswers, settings: Settings) -> str
 
 
 def _choose_log(answers: SetupAnswers, settings: Settings) -> str:
-    """Return the log to follow.
+    """Return the mail server's log that the installation should follow.
 
     It's the journal if the mail server is on this machine and return paths identify emails.
     """

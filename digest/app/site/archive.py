@@ -56,7 +56,7 @@ class EditionList:
 
 @dataclass(frozen=True, slots=True)
 class HomePage:
-    """The home page.
+    """The content of the public home page.
 
     It has the newest edition with its corrections, a list of recent editions, and the next edition.
     """
@@ -75,7 +75,7 @@ class HomePage:
 
 @dataclass(frozen=True, slots=True)
 class FeedEdition:
-    """An edition in a feed.
+    """An edition as published in the feeds.
 
     `html` is the content of its page, or empty if it was approved without a page.
     """
@@ -88,7 +88,7 @@ class FeedEdition:
 
     @property
     def updated_at(self) -> datetime:
-        """The time of the last correction or else of publication."""
+        """The time of the last correction, or else of publication."""
         return max([self.published_at, *(correction.at for correction in self.corrections)])
 
 
@@ -122,7 +122,7 @@ class SearchPage:
 
 
 def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
-    """Return the content of the home page."""
+    """Return the content of the public home page."""
     with installation.read() as session:
         editions, corrected = _list_editions(session, None, HOME_EDITIONS)
         content, edition_corrections = None, tuple[Correction, ...]()
@@ -140,7 +140,7 @@ def read_home_page(installation: Installation, *, now: datetime) -> HomePage:
 
 
 def read_archive_page(installation: Installation, *, before: int | None) -> EditionList:
-    """Return a page of the public editions.
+    """Return one page of the list of public editions.
 
     If `before` is given, only editions with lower numbers are included.
     """
@@ -248,7 +248,7 @@ def search_archive(
     page: int,
     now: datetime,
 ) -> SearchPage:
-    """Search the public stories.
+    """Return a page of the public stories that match a search.
 
     Queries aren't stored or logged.
     """

@@ -1,4 +1,4 @@
-"""The icon of the site, which is the first letter of the publication's name and the masthead's dot."""
+"""The site's icon: the first letter of the publication's name and the masthead's dot."""
 
 from contextlib import suppress
 from functools import lru_cache

@@ -22,7 +22,7 @@ CARD_WIDTH, CARD_HEIGHT = 1200, 630  # pixels
 
 @dataclass(frozen=True, slots=True)
 class SharedImage:
-    """The preview image of a link.
+    """The image that previews a shared link.
 
     Its width and height are in pixels, or 0 if they're unknown.
     """
@@ -35,7 +35,7 @@ class SharedImage:
 
 @dataclass(frozen=True, slots=True)
 class PageMetadata:
-    """The metadata of a page.
+    """The metadata of an edition's page for search engines and link previews.
 
     `anchors` maps links to the IDs of their stories on the page.
     """

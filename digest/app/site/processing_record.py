@@ -30,7 +30,7 @@ class ProcessingActivity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessingRecord:
-    """The record of processing.
+    """The record of processing activities, with any gaps in it.
 
     `gaps` lists the information that the law requires but the settings lack.
     """

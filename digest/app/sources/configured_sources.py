@@ -49,7 +49,7 @@ class SourceRefusedError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class ProbedSource:
-    """A source that was read successfully.
+    """A source that was read successfully, with its articles.
 
     `url` is its final URL. If the URL to read was that of a web page, `feeds` are the site's feeds,
     beginning with the one that was read.
@@ -90,7 +90,7 @@ def list_sources(
 
 
 def probe_source(settings: Settings, source_url: str, *, now: datetime) -> ProbedSource:
-    """Read a URL as a source.
+    """Fetch a URL, and read it as a source of articles.
 
     Nothing is stored, so neither a role nor a database is needed.
 
@@ -312,7 +312,7 @@ def _refuse_taken_url(installation: Installation, url: str) -> None:
 def follow_moved_source(
     installation: Installation, actor: Actor, url: str, new_url: str, *, fingerprint: str, now: datetime
 ) -> None:
-    """Write the URL that a source has moved to to the settings file.
+    """Update the settings file with the URL that a source has moved to.
 
     Its row, articles, and health are kept. `new_url` is the URL that the actor was shown.
 

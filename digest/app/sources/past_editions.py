@@ -127,7 +127,7 @@ def _read_place(fetcher: ContentFetcher, place: str, now: datetime) -> PastEditi
 
 
 def find_past_edition_url(installation: Installation, name: str) -> str | None:
-    """Return the URL of a past edition, given its name.
+    """Return the URL of a past edition with a given name.
 
     Return None if the edition is unknown or was imported from a file.
     """

@@ -29,7 +29,7 @@ class UnknownSourceNumberError(RefusalError):
 
 @dataclass(frozen=True, slots=True)
 class SourceStatistics:
-    """The statistics for a source.
+    """A source's weekly article counts, and how many of its stories were used.
 
     `used` is the number of its stories in the newest edition.
     """
@@ -54,7 +54,7 @@ class SourceStatisticsTable:
     figures: Mapping[int, SourceStatistics]
 
     def get_statistics(self, source: Source) -> SourceStatistics:
-        """Return the statistics for a source.
+        """Return the statistics for the source with this ID.
 
         They're all zero if the source was never visited.
         """
@@ -63,7 +63,7 @@ class SourceStatisticsTable:
 
 @dataclass(frozen=True, slots=True)
 class EditionSourceShare:
-    """The stories of a source in an edition.
+    """A source's stories in an edition.
 
     `led` is the number of stories that it leads, and `also` the number of those that it's listed
     under.
@@ -96,7 +96,7 @@ class SourceView:
 
 
 def read_source_statistics(installation: Installation, *, now: datetime) -> SourceStatisticsTable:
-    """Return the articles of each source in recent weeks, and its stories in the newest edition.
+    """Return each source's weekly article counts, and its number of stories in the newest edition.
 
     The newest edition may be a draft.
     """
@@ -181,7 +181,7 @@ def _count_shares(session: Session, editions: Iterable[Edition]) -> dict[tuple[i
 
 
 def _find_sources(session: Session, urls: set[str]) -> dict[str, set[int]]:
-    """Return a mapping of URLs to the IDs of the sources that published them."""
+    """Return the IDs of the sources that published each article, by URL."""
     sources_by_url: dict[str, set[int]] = {}
     listed = sorted(urls)
     for begin in range(0, len(listed), _URLS_A_QUERY):

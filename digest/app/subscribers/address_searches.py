@@ -171,7 +171,7 @@ class AddressSearches:
         return name
 
     def find(self, name: str, staff: SignedInStaff, *, now: datetime) -> AddressSearch | None:
-        """Return a search by its name.
+        """Return the search with this name if it belongs to the given sign-in.
 
         Return None if the search has expired or belongs to another sign-in.
         """

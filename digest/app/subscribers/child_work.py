@@ -35,7 +35,7 @@ class WorkStoppedError(ApplicationError):
 
 
 class WorkFailedError(ApplicationError):
-    """Raised if the work failed.
+    """Raised if work in a child process failed.
 
     The message can be shown to users.
     """

@@ -37,7 +37,7 @@ _LEFT = ConsentKind.WITHDRAWN.value
 
 @dataclass(frozen=True, slots=True)
 class SignupSourceCount:
-    """The sign-ups from one source.
+    """Counts of the sign-ups from one source.
 
     They're counted as forms, confirmations, people added with evidence (`brought`), and later
     unsubscribes.
@@ -52,7 +52,7 @@ class SignupSourceCount:
 
 @dataclass(frozen=True, slots=True)
 class EditionResults:
-    """The results of an edition.
+    """Counts of what happened after an edition was sent.
 
     `unsubscribed_count` covers the time until the next edition, or a week. `reasons` has counts by
     the keys of `subscribers.consent.ledger.UNSUBSCRIBE_REASONS`.
@@ -78,7 +78,7 @@ class EditionResults:
 
 @dataclass(frozen=True, slots=True)
 class ArticleReadCount:
-    """An article on the publication's site.
+    """An article on the publication's own site, and how often it was read.
 
     `views` are its page views in the week before they were counted.
     """
@@ -90,7 +90,7 @@ class ArticleReadCount:
 
 @dataclass(frozen=True, slots=True)
 class GrowthView:
-    """The content of the growth page.
+    """The counts shown on the growth page.
 
     `current` is the current number of subscribers, and `subscribers` has the daily counts of the
     last year. `came` and `went` are the numbers of people who joined and left in the week before
@@ -128,7 +128,7 @@ class GrowthView:
 
 
 def view_list_growth(installation: Installation, actor: Actor, *, now: datetime) -> GrowthView:
-    """Return the content of the growth page.
+    """Return the counts shown on the growth page.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -277,7 +277,7 @@ def _judge_edition(figure: KeptEditionCounts, counts: Sequence[DailyConsentCount
 
 
 def _local_hours(hours: Mapping[str, int], zone: ZoneInfo) -> tuple[tuple[datetime, int], ...]:
-    """Return the counts for the first 12 hours of an edition, in order, including hours without emails."""
+    """Return the counts for an edition's first 12 hours in order, including hours without emails."""
     counts = {datetime.strptime(text, "%Y-%m-%d %H").replace(tzinfo=UTC): count for text, count in hours.items()}
     if not counts:
         return ()

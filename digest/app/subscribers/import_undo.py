@@ -30,7 +30,7 @@ log = get_logger("imports")
 
 @dataclass(frozen=True, slots=True)
 class ImportUndoPreview:
-    """A preview of undoing an import.
+    """The numbers of people whom undoing an import would affect.
 
     `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
     `unsubscribed` the number of those who had been subscribed here. `known` is the number of people
@@ -48,7 +48,7 @@ class ImportUndoPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreview:
-    """A preview that a thread counts, and the monotonic time at which the count ended."""
+    """A preview that's counted in a thread, and the monotonic time at which the count ended."""
 
     future: Future[ImportUndoPreview] = field(default_factory=Future)
     ended_at: float = 0.0
@@ -74,13 +74,13 @@ class _BackgroundPreview:
 
 @dataclass(slots=True)
 class _BackgroundPreviews:
-    """The previews of one database that threads count, by the number of the import."""
+    """The previews for one database, each counted in its own thread, by import number."""
 
     by_batch: dict[int, _BackgroundPreview] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, batch: int, count: Callable[[], ImportUndoPreview]) -> Future[ImportUndoPreview]:
-        """Return the preview of an import.
+        """Return a future for the preview of undoing an import.
 
         Begin the count if none is running or recent.
         """
@@ -92,7 +92,7 @@ class _BackgroundPreviews:
             return preview.future
 
     def forget(self, batch: int) -> None:
-        """Forget the preview of an import, so that it's counted again."""
+        """Forget the preview of an import, so that the next request counts again."""
         with self.lock:
             self.by_batch.pop(batch, None)
 

@@ -157,7 +157,7 @@ def read_pieces(file: IO[AnyStr]) -> Iterator[AnyStr]:
 
 @contextmanager
 def _survey(installation: Installation, file: Path, options: ImportOptions) -> Iterator[FileSurvey]:
-    """Survey a list.
+    """Yield a survey of a list that's about to be imported.
 
     A list in a ZIP file or a spreadsheet is unpacked first.
     """
@@ -174,13 +174,13 @@ def list_sections_and_topics(installation: Installation) -> tuple[tuple[str, str
 
 
 def map_topic_names(installation: Installation) -> dict[str, str]:
-    """Return a mapping of topic keys to the names of topics in exported files."""
+    """Return the names that topics have in exported files, by topic key."""
     parts = ((split_part_key(key)[1], title) for key, title in list_sections_and_topics(installation))
     return {topic: slugify_topic(title) for topic, title in parts if topic}
 
 
 def _map_tags_to_parts(parts: Sequence[tuple[str, str]], options: ImportOptions) -> dict[str, str]:
-    """Return a mapping of words and tags to the keys of sections and topics.
+    """Return the keys of sections and topics, by the words and tags that stand for them.
 
     The words and tags are in lowercase.
     """
@@ -267,7 +267,7 @@ def _create_private_file(path: Path) -> TextIO:
 def list_unfinished_imports(
     installation: Installation, actor: Actor, *, now: datetime
 ) -> list[tuple[import_batches.UnfinishedImport, int]]:
-    """Return the unfinished imports, each with the number of people in it.
+    """Return the unfinished imports and the number of people in each.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -282,7 +282,7 @@ def list_unfinished_imports(
 
 @dataclass(frozen=True, slots=True)
 class ImportsView:
-    """The imports as shown on their page.
+    """The finished and unfinished imports, as shown on their page.
 
     `finished` imports are in order from newest to oldest. `unfinished` has idle imports with the
     number of people in them. `departures` is the number of imported departures.
@@ -473,7 +473,7 @@ def ask_unverified_people(installation: Installation, actor: Actor, *, limit: in
 def pull_suppressions(
     installation: Installation, actor: Actor, *, from_beginning: bool, now: datetime
 ) -> SuppressionPullResult:
-    """Apply new entries in the provider's suppression lists, or all of them with `from_beginning`.
+    """Apply new entries in the provider's suppression lists, or all entries if `from_beginning` is true.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

@@ -1,4 +1,4 @@
-"""Records of running imports.
+"""Records of which imports are currently running.
 
 Each is renewed by its process until the import ends or the process is gone.
 """

@@ -141,7 +141,7 @@ def unsubscribe_by_admin(
 def restore_subscriber(
     installation: Installation, actor: Actor, whom: Address | int, reason: str, *, now: datetime
 ) -> tuple[int, bool]:
-    """Undo the actor's own unsubscribing of a person, and email the person about it.
+    """Resubscribe a person whom the actor unsubscribed, and tell the person by email.
 
     Return the person's number and True.
 
@@ -326,7 +326,7 @@ def renew_person_links(
 
 
 def count_people_by_state(installation: Installation, actor: Actor, *, now: datetime) -> dict[str, int]:
-    """Return the number of people by state.
+    """Return the number of people in each state.
 
     Raises:
         NotPermittedError: the actor isn't an admin.

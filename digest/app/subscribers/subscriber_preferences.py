@@ -1,4 +1,4 @@
-"""Changes to a subscriber's preferences, including pauses, that an admin makes.
+"""Changes that an admin makes to a subscriber's preferences, including pauses.
 
 The subscriber is emailed a link that undoes the changes.
 """
@@ -89,7 +89,7 @@ def view_subscriber_preferences(
 
 
 def _find_earlier_preferences(session: Session, number: int) -> Preferences:
-    """Return a subscriber's preferences from before the last change, which an admin must have made."""
+    """Return a subscriber's preferences from before the last change if an admin made it."""
     event = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
     body = json.loads(event.body) if event is not None else {}
     if not ledger.is_by_admin(body):

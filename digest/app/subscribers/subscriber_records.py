@@ -66,7 +66,7 @@ class ConsentChainEntry:
 
 @dataclass(frozen=True, slots=True)
 class SentEmail:
-    """An email to a person.
+    """An email that was sent to a person, and its events.
 
     It's an edition, given by its number, or a transactional email, given by its kind. `events` are
     pairs of a kind and a cause. If the email was refused, `reply` is the server's reason.
@@ -84,7 +84,7 @@ class SentEmail:
 
 @dataclass(frozen=True, slots=True)
 class RevealedAddress:
-    """An address that may be shown until a certain time, and the reason given for it."""
+    """An address that may be shown until a certain time, and the reason given for viewing it."""
 
     mailbox: str
     until: datetime
@@ -93,7 +93,7 @@ class RevealedAddress:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberRecord:
-    """A person's record as shown to admins.
+    """Everything on a person's page for admins.
 
     `unsubscribed_at` is when the member unsubscribed the person, and `restorable_until` is how long
     the member can undo that. Both are None if they can't. `fault` describes a problem with the
@@ -136,7 +136,7 @@ class SubscriberRecord:
 def view_subscriber_record(
     installation: Installation, staff: SignedInStaff, number: int, *, everything: bool = False, now: datetime
 ) -> SubscriberRecord:
-    """Return a person's record.
+    """Return a person's record for their page.
 
     It contains the address only while that's revealed and the sign-in is fresh.
 
@@ -194,7 +194,7 @@ def view_subscriber_record(
 
 
 def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, str]) -> ConsentChainEntry:
-    """Return the description of an event.
+    """Return an event of a consent chain as an entry of the record.
 
     `versions` maps hashes of consent texts to their versions.
     """

@@ -1,4 +1,4 @@
-"""The subscriber list as shown to admins, in pages by number, without any part of an address."""
+"""The subscriber list for admins, in pages by subscriber number. No part of an address is shown."""
 
 import math
 import time
@@ -63,7 +63,7 @@ _kept_counts: WeakKeyDictionary[object, CachedCounts] = WeakKeyDictionary()
 def count_subscribers(
     database: Database, *, now: datetime, monotonic: Callable[[], float] = time.monotonic
 ) -> PeopleCounts:
-    """Return the number of people by state, which may be cached (see `get_or_count`)."""
+    """Return the number of people in each state, possibly from a cache (see `get_or_count`)."""
 
     def count(session: Session) -> PeopleCounts:
         return PeopleCounts(audience.count_people_by_state(session), now)
@@ -95,7 +95,7 @@ def get_or_count(
     *,
     keep_for: float = math.inf,
 ) -> Counted:
-    """Return the result of `count`, which is cached for 100 times as long as it takes.
+    """Return the result of `count`, cached for 100 times as long as counting takes.
 
     It's cached for at most `keep_for` seconds. Counting therefore takes at most 1% of the time.
     Fast counts aren't cached. Counting a million people by state takes 0.1 s, so it's repeated
@@ -201,7 +201,7 @@ def count_exportable(
 
 
 def _count_matching_people(installation: Installation, list_filter: SubscriberFilter, now: datetime) -> MatchCount:
-    """Return the number of people who match a filter, which may be cached."""
+    """Return the number of people who match a filter, possibly from a cache."""
     state = list_filter.state
     if list_filter == SubscriberFilter(state=state):
         counts = count_subscribers(installation.database, now=now)

@@ -177,7 +177,7 @@ def _decrypt(file: Path, passphrase: str) -> Iterator[BinaryIO]:
 
 
 def list_adoption_counts(report: AdoptionReport) -> list[tuple[int, str]]:
-    """Return the nonzero counts of a report, each with a label."""
+    """Return the nonzero counts of a report with their labels."""
     added = [(report.added[cause], f"{label}, not suppressed here yet") for cause, label in CAUSES.items()]
     others = [
         (report.present, "already adopted"),
@@ -190,7 +190,7 @@ def list_adoption_counts(report: AdoptionReport) -> list[tuple[int, str]]:
 def receive_suppression_file(
     installation: Installation, uploads: ListUploads, actor: Actor, stream: IO[bytes], *, now: datetime
 ) -> ListUpload:
-    """Store an uploaded suppression file, which stays encrypted.
+    """Store an uploaded suppression file as it is, encrypted.
 
     Nothing is adopted.
 

@@ -1,4 +1,4 @@
-"""The files of uploaded lists, and their unpacking.
+"""The files of uploaded lists, and unpacking them.
 
 Each upload has a private folder below `uploads` in the home folder. The folder contains the file,
 its state (`upload.json`), and the results of its rows by number. Only the service's user can read
@@ -54,7 +54,7 @@ UploadKind = Literal[
 
 
 class UploadStage(StrEnum):
-    """The state of an upload."""
+    """The state of an upload's processing."""
 
     NEW = "new"  # read, but not checked
     TRYING = "trying"
@@ -80,7 +80,7 @@ class UploadColumn:
 
 @dataclass(frozen=True, slots=True)
 class ListUpload:
-    """An upload and its state.
+    """An uploaded list, and how far it has been processed.
 
     `found` is the result of the last survey, dry run, or import, as plain values. `problem` is the
     reason that it failed, and `reached` is the last row processed. `packed_name` is the name of the
@@ -103,7 +103,7 @@ class ListUpload:
 
     @property
     def uploaded_name(self) -> str:
-        """The name of the uploaded file, which may be an archive or a workbook that `file` comes from."""
+        """The name of the uploaded file, possibly the archive or workbook that `file` was unpacked from."""
         return self.packed_name or self.file.name
 
     @property

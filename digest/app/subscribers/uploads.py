@@ -1,4 +1,4 @@
-"""Uploaded lists.
+"""Receiving lists that admins upload, and working on them in child processes.
 
 They're received, checked in dry runs, imported in a child process, stopped, resumed, and removed.
 """
@@ -74,7 +74,7 @@ class UnknownUploadError(RefusalError):
 
 @dataclass(slots=True)
 class _RunningWork:
-    """Work on an upload in a child process, which a thread follows.
+    """The progress of an upload's processing, and the thread that follows its child process.
 
     `reached` and `rows` are the numbers of rows processed and in total.
     """
@@ -196,7 +196,7 @@ class ListUploads:
         self.start(upload, run_upload_step, installation.settings, actor, upload, now)
 
     def start(self, upload: ListUpload, step: UploadStep, *arguments: Any) -> None:
-        """Start `step(*arguments, report)` in a child process, which a thread follows.
+        """Run `step(*arguments, report)` in a child process, and follow its progress in a thread.
 
         The step returns the updated upload.
 

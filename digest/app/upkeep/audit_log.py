@@ -55,7 +55,7 @@ class AuditPosition:
 
 @dataclass(frozen=True, slots=True)
 class AuditCheck:
-    """The last verification of the log.
+    """The result of the last verification of the log.
 
     It has the time, the number of rows, the last row that was sealed, and a fault, if any.
     """
@@ -68,7 +68,7 @@ class AuditCheck:
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """A page of the log.
+    """A page of the log's rows, newest first.
 
     `next_below` is where the next page starts, or None on the last page. `is_truncated` is True if older
     rows weren't examined. `names` maps actors to the names of staff, and `check` is the last
@@ -106,7 +106,7 @@ def view_audit_log(
 
 
 def read_entry_detail(row: AuditEntry) -> Mapping[str, Any] | None:
-    """Return the details of a row.
+    """Return the details stored in a row of the audit log.
 
     Return None if they can't be read because the row was tampered with.
     """
@@ -183,7 +183,7 @@ def find_audit_name_by_email(installation: Installation, actor: Actor, email: st
 def iterate_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, *, now: datetime
 ) -> Iterator[AuditEntry]:
-    """Yield all matching rows, newest first.
+    """Yield all rows that match a filter, newest first.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -238,7 +238,7 @@ def _read_check(session: Session) -> AuditCheck | None:
 def export_audit_log(
     installation: Installation, actor: Actor, log_filter: AuditFilter, reason: str, file: IO[str], *, now: datetime
 ) -> int:
-    """Write the matching rows as CSV, newest first, and return their number.
+    """Write the matching rows as CSV, newest first, and return how many were written.
 
     The export and its reason are logged.
 

@@ -75,7 +75,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
 
 
 def list_actions_by_topic() -> Mapping[str, tuple[tuple[str, str], ...]]:
-    """Return a mapping of topics to their actions, each with its wording and sorted by it.
+    """Return the actions of each topic with their wording, sorted by wording.
 
     In the wording, "…" stands for the subject.
     """

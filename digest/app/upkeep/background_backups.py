@@ -35,7 +35,7 @@ class BackupProgress:
 
 @dataclass(frozen=True, slots=True)
 class BackupView:
-    """The backups as shown on their page.
+    """The last backup and a running one, as shown on the backup page.
 
     `outcome` is the result of the last one, and `progress` that of a running one, if any.
     """

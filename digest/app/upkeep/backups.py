@@ -39,7 +39,7 @@ _NAME_PATTERN = re.compile(r"digest-(\d{8}T\d{6}Z)(-unproved)?\.zip\.age")
 
 @dataclass(frozen=True, slots=True)
 class BackupFile:
-    """A backup in the folder.
+    """A backup in the backup folder, as described by its file name.
 
     Its name contains its time, and whether it was verified.
     """
@@ -49,7 +49,7 @@ class BackupFile:
 
     @property
     def name(self) -> str:
-        """The name of the file."""
+        """The file name, which says when the backup was made and whether it was verified."""
         return f"digest-{self.made_at.astimezone(UTC):{_TIME_FORMAT}}{'' if self.proved else '-unproved'}.zip.age"
 
 

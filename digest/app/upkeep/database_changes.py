@@ -1,4 +1,4 @@
-"""Schema upgrades, which come after a backup, and moves to another database.
+"""Schema upgrades, each preceded by a backup, and moves to another database.
 
 Both are verified.
 """
@@ -59,7 +59,7 @@ _COUNTED_TABLES = (
 
 @dataclass(frozen=True, slots=True)
 class UpgradeResult:
-    """The result of an upgrade.
+    """The result of backing up, upgrading, and verifying the database.
 
     `backup` is None if the schema was current, and `proof` is the verification of the ledger.
     `drafts` are the upcoming drafts that were updated because the new version composes them
@@ -203,7 +203,7 @@ _VARIABLE = "DIGEST_DATABASE_URL"
 
 @dataclass(frozen=True, slots=True)
 class DatabaseMove:
-    """The result of a move, and the digest.env that was updated.
+    """The result of moving to another database, and the updated digest.env.
 
     `environment_file` is None if the operator has to set the variable.
     """

@@ -27,7 +27,7 @@ def record_free_space(installation: Installation, now: datetime) -> str:
 
 
 def read_free_space(session: Session) -> dict[date, int]:
-    """Return a mapping of days to the free space recorded, in bytes."""
+    """Return the recorded free space in bytes, by day."""
     stored = read_installation_value(session, STATE_KEY) or {}
     return {date.fromisoformat(day): int(size) for day, size in stored.items()}
 

@@ -34,7 +34,7 @@ def record_job_end(installation: Installation, job: str, *, failed: bool, now: d
 
 
 def send_heartbeats(installation: Installation, *, now: datetime) -> str:
-    """Request the URLs of completed jobs.
+    """Request the heartbeat URLs of jobs that have completed.
 
     Return the numbers of successes and failures as text.
     """
@@ -56,7 +56,7 @@ def read_job_end_notes(session: Session, settings: Settings) -> Iterator[tuple[s
 
 
 def build_heartbeat_url(url: str, *, failed: bool) -> str:
-    """Return the URL to request.
+    """Return the heartbeat URL to request after a job succeeded or failed.
 
     After a failure, `/fail` is appended to its path.
     """

@@ -34,7 +34,7 @@ PROTECT, UNPROTECT = (
 
 
 def list_keys(installation: Installation, actor: Actor, *, now: datetime) -> list[key_rotation.KeyUsage]:
-    """Return the keys by kind, without secrets, each with the number of rows that use it.
+    """Return the keys without their secrets, by kind, and the number of rows that use each.
 
     Raises:
         NotPermittedError: the actor isn't an admin.
@@ -78,7 +78,7 @@ def rotate_key(
 
 
 def _discard_forged_rows(session: Session, keys: KeyRing, actor: Actor, now: datetime) -> int:
-    """Delete the rows without a valid seal, and return their number.
+    """Delete the rows without a valid seal, and return how many were deleted.
 
     The numbers of staff members are kept.
     """

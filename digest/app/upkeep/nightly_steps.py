@@ -1,4 +1,4 @@
-"""Nightly maintenance.
+"""The steps of nightly maintenance.
 
 It verifies and seals the consent ledger, and deletes data whose retention period is over.
 """
@@ -91,7 +91,7 @@ def _run_step(step: Callable[[Installation, datetime], str], installation: Insta
 
 
 def seal_disclosures(installation: Installation, now: datetime) -> str:
-    """Seal the records of disclosed addresses.
+    """Seal new records of where addresses were disclosed.
 
     These are the deliveries of finished editions and of transactional email, and other disclosures.
     """
@@ -196,10 +196,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 
 def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
-    """Resolve unanswered emails to inactive subscribers.
-
-    Subscribers are unsubscribed if the email said so.
-    """
+    """Unsubscribe inactive subscribers who didn't answer in time, if the email announced that."""
     removed_count = inactive_subscribers.unsubscribe_nonresponders(
         installation.database, installation.unsubscribe_log, now=now
     )
@@ -207,7 +204,7 @@ def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
 
 
 def delete_departed_addresses(installation: Installation, now: datetime) -> str:
-    """Delete the addresses of people who unsubscribed 30 days ago, and salts from old imports.
+    """Delete the addresses of people who unsubscribed at least 30 days ago, and salts from old imports.
 
     The salts are those of IP addresses.
     """
@@ -273,7 +270,7 @@ def _count_in_steps(
     end: int,
     now: datetime,
 ) -> int:
-    """Count the events since the last count stored under `key`, and return their number.
+    """Count the events since the last count stored under `key`, and return how many there were.
 
     The counts are added to the daily counts.
     """
@@ -360,7 +357,7 @@ def forget_killed_backups(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
-    """Delete expired staff sessions, and sign-in log entries older than 90 days."""
+    """Delete expired staff sessions and passkey challenges, and sign-in log entries older than 90 days."""
     old = SignInAttempt.at < now - LOG_RETENTION
     deleted = installation.database.delete_in_batches(SignInAttempt, old, size=DELETE_BATCH_SIZE)
     with installation.write() as session:
@@ -370,7 +367,7 @@ def delete_old_sign_ins(installation: Installation, now: datetime) -> str:
 
 
 def delete_old_slots(installation: Installation, now: datetime) -> str:
-    """Delete schedule slots older than 90 days, because only the latest ones are used."""
+    """Delete schedule slots older than 90 days, except the record of when the schedule was first followed."""
     old = (ScheduleSlot.at < now - SLOT_RETENTION) & (ScheduleSlot.job != FIRST_LOOK_JOB)
     return f"{installation.database.delete_in_batches(ScheduleSlot, old, size=DELETE_BATCH_SIZE):,} old scheduled times deleted"
 

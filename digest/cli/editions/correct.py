@@ -124,7 +124,7 @@ def _mail_correction(context: CommandContext, edition: str, number: int, *, yes:
 
 
 def _ask(email: CorrectionEmailOverview, actor: str, audience: CorrectionAudience, *, is_request: bool) -> str:
-    """Return the question that asks for confirmation, with the number of recipients."""
+    """Return the question that asks for confirmation and states the number of recipients."""
     count = count_with_noun(audience.recipients, "subscriber")
     if is_request:
         return f"Request the email to {count}? It's only sent once it's approved."

@@ -289,7 +289,7 @@ def _approve_mark(context: CommandContext, edition: str, mark: str, confirmed: t
 
 
 def _show_what_to_approve(installation: Installation, edition: str, now: datetime) -> None:
-    """Print the approvals of a draft, given and missing, and the command that approves it.
+    """Print the approvals that a draft has and still needs, and the command that approves it.
 
     Raises:
         ApprovalError: the edition isn't a draft.

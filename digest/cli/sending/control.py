@@ -1,4 +1,4 @@
-"""The commands that control sending.
+"""The `digest pause`, `digest resume`, and `digest cancel` commands.
 
 They pause, resume, and cancel an edition, and pause and resume all sending.
 """

@@ -1,4 +1,4 @@
-"""The `digest refused` command, which lists an edition's refusals, acknowledges them, and resends emails."""
+"""The `digest refused` command, which lists and acknowledges an edition's refusals and resends refused emails."""
 
 from collections.abc import Iterator, Sequence
 

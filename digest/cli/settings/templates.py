@@ -1,4 +1,4 @@
-"""The `digest templates` command, which lists the templates of emails and pages, and copies them to customize."""
+"""The `digest templates` command, which lists the templates of emails and pages and copies them for editing."""
 
 import click
 

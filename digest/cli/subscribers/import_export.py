@@ -224,7 +224,7 @@ def _run_import(
 
 
 def _keep_outcomes(report: ImportReport, account: Path, outcomes: Path) -> None:
-    """Write the results of the rows, unless the file had already been imported."""
+    """Write each row's result, unless the file had already been imported."""
     if report.already_imported:
         account.unlink()
     else:

@@ -202,7 +202,7 @@ def _ask_passphrase(settings: Settings, file: Path) -> Settings:
 
 
 def _permitted_actor(context: CommandContext, now: datetime) -> Actor:
-    """Return the actor of a restore.
+    """Return the actor of a restore if the actor is allowed to restore.
 
     A staff member is looked up in the existing database, which is then closed.
     """

@@ -33,7 +33,7 @@ class RoleForm(FormOrQueryModel):
 
 
 class InvitationForm(RoleForm):
-    """An invitation, whose address is checked by the action."""
+    """An invitation. Its address is checked by the action."""
 
     email: str = ""
     name: str = ""
@@ -48,7 +48,7 @@ class StaffQuery(FormOrQueryModel):
 
 @admin_pages.get("/staff")
 def list_staff() -> ResponseReturnValue:
-    """List the staff, with the invitation form."""
+    """Show the list of staff members and the invitation form."""
     return _staff_page()
 
 

@@ -20,7 +20,7 @@ admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
-    """Return the arguments of every action: the installation, the actor, and the time."""
+    """Return the arguments that every action takes: the installation, the actor, and the time."""
     context = web_context()
     return context.installation, current_actor(), context.clock()
 
@@ -37,7 +37,7 @@ def require_number_typed_to_confirm(number: int) -> None:
 
 
 def refresh_page(page: str, *, every_seconds: int) -> Response:
-    """Return a page that browsers reload after some seconds, even without scripts, or never if it's 0."""
+    """Return a page that browsers reload after `every_seconds`, even without scripts, or never if that's 0."""
     return Response(page, headers={"Refresh": str(every_seconds)} if every_seconds else {})
 
 

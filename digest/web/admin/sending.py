@@ -1,4 +1,4 @@
-"""Admin pages about sending: editions and transactional emails with their counts, unknown status, and pausing."""
+"""Admin pages about sending: delivery counts, deliveries with unknown status, and pausing."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC
@@ -33,7 +33,7 @@ MAX_FILE_NAME = 100  # the number of characters of an upload's name shown in a r
 
 
 class DeliveriesQuery(FormOrQueryModel):
-    """The edition to show, where its list continues (`below`), and how many deliveries were just resolved."""
+    """The edition to show, where the list of editions continues, and how many deliveries were just resolved."""
 
     edition: str = ""
     below: Count | None = None
@@ -47,7 +47,7 @@ def list_deliveries() -> ResponseReturnValue:
 
 
 class RecipientsQuery(FormOrQueryModel):
-    """The deliveries to list.
+    """The deliveries of an edition to list, by result or refusal group.
 
     These are the deliveries with a result or, if `group` is set, those in the refusal group with this key.
     """

@@ -32,7 +32,7 @@ ShortText = Annotated[str, AfterValidator(lambda text: text[:_MAX_TEXT_LENGTH])]
 
 
 class SourceForm(FormOrQueryModel):
-    """A source's settings in its form.
+    """The form with a source's settings.
 
     `fingerprint` identifies the version that was shown.
     """

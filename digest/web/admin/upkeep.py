@@ -50,7 +50,7 @@ QueryText = Annotated[str, AfterValidator(_check_text)]
 
 
 class AuditQuery(FormOrQueryModel):
-    """The filter of the audit log.
+    """The query that filters the audit log.
 
     Invalid values are ignored.
     """
@@ -62,11 +62,11 @@ class AuditQuery(FormOrQueryModel):
     last: Day | None = Field(default=None, alias="to")
 
     def as_url(self) -> dict[str, str]:
-        """Return the values for the query of a URL."""
+        """Return the values for a URL's query."""
         return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
 
     def as_filter(self) -> AuditFilter:
-        """Return the filter for the log.
+        """Return the filter that selects rows of the audit log.
 
         Days begin at midnight in the publication's time zone.
         """

@@ -18,7 +18,7 @@ _LONG_AGO = "2000-01-01T00:00:00Z"
 
 @dataclass(frozen=True, slots=True)
 class FeedEntry:
-    """A feed entry.
+    """An entry for an Atom feed or a JSON Feed.
 
     Its permanent public URL is also its ID. `published` and `updated` are in UTC (RFC 3339, section 5.6).
     """
@@ -48,7 +48,7 @@ class FeedEntry:
 def list_edition_entries(
     editions: Sequence[FeedEdition], publication: PublicationSettings, base: str, language: SubscriberLanguage
 ) -> list[FeedEntry]:
-    """Return an entry for each edition.
+    """Return a feed entry for each edition.
 
     A correction updates its edition's entry.
     """

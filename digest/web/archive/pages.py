@@ -55,7 +55,7 @@ def index() -> AnyResponse:
 
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
-    """List the sent editions, newest first, on several pages."""
+    """Show one page of the list of sent editions, newest first."""
     listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
@@ -93,7 +93,7 @@ def topic_feed(key: str) -> AnyResponse:
 
 @archive_pages.get("/search")
 def search() -> Response:
-    """Search the public stories.
+    """Show the public stories that match a search.
 
     Searches are neither stored nor logged.
     """
@@ -122,7 +122,7 @@ def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
 
 @archive_pages.get("/robots.txt")
 def robots() -> AnyResponse:
-    """Return the paths that search engines shouldn't visit, and the URL of the site map (RFC 9309, section 2.2)."""
+    """Return the paths that crawlers shouldn't visit, and the URL of the sitemap (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
     prefix, base = request.script_root, web_context().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
@@ -131,7 +131,7 @@ def robots() -> AnyResponse:
 
 @archive_pages.get("/sitemap.xml")
 def site_map() -> AnyResponse:
-    """Return the URLs of all public pages for search engines."""
+    """Return the sitemap, which lists the URLs of all public pages for search engines."""
     context = web_context()
     lines = archive.list_sitemap_editions(context.installation)
     keys = [topic.key for topic in archive.list_topics(context.installation)]
@@ -158,7 +158,7 @@ def edition(name: str) -> AnyResponse:
 
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
-    """Show the email of an edition, without personal links but with its corrections."""
+    """Show the email of an edition with its corrections and no personal links."""
     html = edition_views.read_public_edition_html(web_context().installation, name)
     if html is None:
         abort(404)
@@ -170,7 +170,7 @@ def edition_as_sent(name: str) -> AnyResponse:
 
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
-    """Return the site's icon, which is the first letter of the publication's name."""
+    """Return the site's icon, which shows the first letter of the publication's name."""
     settings = web_context().settings
     letter = escape(find_icon_letter(settings) or "•")
     branding = settings.file.branding
@@ -276,7 +276,7 @@ def json_feed() -> AnyResponse:
 
 @archive_pages.get("/media/<name>")
 def image_file(name: str) -> AnyResponse:
-    """Return an image.
+    """Return a stored image by its name.
 
     Its name is the hash of its bytes, so it never changes.
     """
@@ -294,13 +294,13 @@ def image_file(name: str) -> AnyResponse:
 
 @archive_pages.get("/style/<name>")
 def style_sheet(name: str) -> Response:
-    """Return a style sheet, whose name contains the hash of its text."""
+    """Return a style sheet by its public name, which contains the hash of its text."""
     return _give_named_text(web_context().styles.text(name), "text/css")
 
 
 @archive_pages.get("/script/<name>")
 def script_file(name: str) -> Response:
-    """Return a script, whose name contains the hash of its text."""
+    """Return a script by its public name, which contains the hash of its text."""
     return _give_named_text(web_context().scripts.text(name), "text/javascript")
 
 

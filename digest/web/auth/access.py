@@ -130,7 +130,7 @@ def check_access() -> ResponseReturnValue | None:
 
 
 def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> ResponseReturnValue:
-    """Redirect to the page where staff members confirm their identity, which redirects back here.
+    """Redirect to the page that confirms a staff member's identity and then leads back here.
 
     If a form was submitted, it redirects to the form's page, and the form is kept if that's allowed.
     """

@@ -82,7 +82,7 @@ def begin_authenticator_setup() -> ResponseReturnValue:
 
 @auth_pages.get("/desk/security/password")
 def show_password_form() -> ResponseReturnValue:
-    """Show the password form.
+    """Show the form that sets a password and an authenticator app.
 
     It includes the authenticator app's secret if its first code hasn't been entered yet.
     """
@@ -111,7 +111,7 @@ def submit_new_password() -> ResponseReturnValue:
 
 
 def _password_page(*, refusal: RefusalError | None = None) -> str | None:
-    """Render the form, or return None if the app has to be set up first."""
+    """Render the password form, or return None if the authenticator app has to be set up first."""
     context = web_context()
     account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
     secret = own_account.read_unconfirmed_secret(context.installation, current_staff())

@@ -108,7 +108,7 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
 
 @auth_pages.post("/desk/link/<token>")
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
-    """Sign in with a link, which can't be used again."""
+    """Sign in with a link and use it up."""
     context = web_context()
     new_session = sign_in.sign_in_by_link(context.installation, token, read_request_visitor(), now=context.clock())
     if new_session is None:
@@ -203,7 +203,7 @@ def _redirect_after_confirmation(token: str, next_path: str | None) -> Response:
 
 
 def _find_kept_form(back: str = "") -> KeptForm | None:
-    """Return the kept form, or None.
+    """Return the form that was kept for this sign-in, or None.
 
     With `back`, it's only returned if it belongs to that page.
     """

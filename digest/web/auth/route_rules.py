@@ -1,4 +1,4 @@
-"""The access rules of all routes.
+"""The access rules of all routes, by endpoint.
 
 The application doesn't start unless every route has a rule.
 """

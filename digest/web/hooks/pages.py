@@ -20,7 +20,7 @@ log = get_logger("digest.web")
 
 @webhook_pages.post("/hooks/<provider_name>")
 def receive_events(provider_name: str) -> Response:
-    """Store posted events.
+    """Store the events that a provider posted.
 
     The status is 200 if they're durably stored, including when they already were, or 403 if the
     provider can't be verified.

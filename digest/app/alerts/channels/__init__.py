@@ -12,7 +12,7 @@ from digest.settings import Settings
 
 @cache
 def load_alert_channels() -> Mapping[str, AlertChannel]:
-    """Return a mapping of names to all channels."""
+    """Return all channels, by name."""
     modules = [import_module(f"{__name__}.{module_info.name}") for module_info in iter_modules(__path__)]
     return {module.CHANNEL.name: module.CHANNEL for module in modules}
 
@@ -23,7 +23,7 @@ def list_enabled_channels(settings: Settings) -> list[AlertChannel]:
 
 
 def explain_unusable_channels(settings: Settings, values: Mapping[str, Any]) -> dict[str, str]:
-    """Return a mapping of settings to the reasons that new values of `[alerts]` can't be used."""
+    """Return the reasons that new values of `[alerts]` can't be used, by setting."""
     problems = {
         channel.setting: channel.explain_refusal(settings, values[channel.setting])
         for channel in load_alert_channels().values()

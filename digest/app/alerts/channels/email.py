@@ -1,4 +1,4 @@
-"""Alerts by email, one message for all alerts that a check opened or ended.
+"""Alert emails: one message for all the alerts that a check opened or ended.
 
 The messages go to the staff chosen in `alerts.mail`.
 """
@@ -97,7 +97,7 @@ def _own_emails(
 
 
 def format_alert_heading(opened: int, over: int) -> str:
-    """Return the heading of an alert email, which is also its subject.
+    """Return the heading of an alert email, also used as its subject.
 
     The arguments are the numbers of new and resolved alerts.
     """

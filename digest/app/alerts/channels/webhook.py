@@ -23,7 +23,7 @@ from digest.store.alert_models import Alert
 
 
 def build_alert_payload(settings: Settings, alert: Alert, event: AlertEvent) -> bytes:
-    """Return an alert's payload as JSON.
+    """Return the JSON that's posted to the webhook for an alert.
 
     It contains no email address and nothing about subscribers.
     """

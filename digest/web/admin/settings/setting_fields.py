@@ -36,7 +36,7 @@ _SHAPES: Mapping[Any, FieldInputKind] = {
 
 @dataclass(frozen=True, slots=True)
 class DisplayedField:
-    """A form field with its content.
+    """A field of a settings form, with the text to show in it.
 
     `text` is the content, `day` and `clock` are the parts of a weekly time, and `problem` says
     what's wrong with the input.
@@ -52,17 +52,17 @@ class DisplayedField:
 
     @property
     def asks_again(self) -> bool:
-        """Whether the form has a box that confirms the change."""
+        """True if the form has a box that confirms the change."""
         return bool(self.problem) and ASKED_TWICE in self.field.metadata
 
 
 def list_fields(table: BaseModel) -> dict[str, FieldInfo]:
-    """Return the fields shown on a table's page, which are those with a title."""
+    """Return the fields shown on a table's page, namely those with a title."""
     return {name: field for name, field in type(table).model_fields.items() if field.title}
 
 
 def find_field_input_kind(field: FieldInfo) -> FieldInputKind:
-    """Return the input kind of a setting.
+    """Return the kind of form field with which a setting is edited.
 
     It's determined by a mark in the annotation or else by the type. The default is text.
     """
@@ -181,7 +181,7 @@ def split_schedule_rule(text: str) -> tuple[str, str]:
 
 
 class SectionRow(FormOrQueryModel):
-    """One section in the form.
+    """The fields of one section in the form for sections.
 
     `topics` are separated by commas, and `out` removes the section.
     """
@@ -197,7 +197,7 @@ class SectionRow(FormOrQueryModel):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the section is kept.
+        """True if the section is kept.
 
         A new section with any input is, so that missing values are reported.
         """
@@ -224,7 +224,7 @@ def make_section_form_row(section: SectionSettings, place: int) -> SectionRow:
 
 
 def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow) -> SectionRow:
-    """Return one section of the form.
+    """Return the submitted fields of one section.
 
     Values missing from the form are taken from `shown_row`.
     """
@@ -233,7 +233,7 @@ def read_section_row(form: Mapping[str, str], number: int, shown_row: SectionRow
 
 
 def read_section_rows(form: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return the form's sections in the chosen order, without removed ones and without an empty new one."""
+    """Return the form's sections in the chosen order, except removed ones and an empty new one."""
     rows = [read_section_row(form, number, SectionRow()) for number in range(MAX_SECTIONS)]
     wanted_rows = [row for row in rows if row.is_wanted]
     return [row.values() for row in sorted(wanted_rows, key=attrgetter("order"))]

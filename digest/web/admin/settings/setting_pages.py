@@ -1,4 +1,4 @@
-"""Settings pages for admins: one page per table, with each change, its author, and the previous value."""
+"""Settings pages for admins: one page per table, with the author and previous values of each change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -110,7 +110,7 @@ def _save_table(table: str, form: Mapping[str, str]) -> bool:
 
 
 def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError) -> Response:
-    """Show the input next to the values that someone else has saved since."""
+    """Show the input next to the values that someone else saved in the meantime."""
     if table == "sections":  # the input is by position in the list, and the list has changed
         return _settings_page(table, refusal=refusal)
     problems = setting_fields.describe_saved_values(getattr(web_context().settings.file, table), form)
@@ -230,7 +230,7 @@ _NO_PARTS: dict[str, Any] = dict.fromkeys(_PARTS)
 
 
 def _list_offered_values(settings: Settings) -> dict[str, list[tuple[str, str]]]:
-    """Return the values and labels that a field's search offers, by field name."""
+    """Return the values, each with its label, that a field's search offers, by field name."""
     zones = sorted(list_offered_zones())
     return {
         "language": setting_changes.list_named_languages(settings),
@@ -245,7 +245,7 @@ def _find_early_draft(form: _Form | None) -> EarlyDraft | None:
 
 
 def _current_pairs(schedule: ScheduleSettings) -> list[SendTimeComparison]:
-    """Return the next dates under the current schedule, or none if it has a period."""
+    """Return the next send times under the current schedule, or none if editions are sent at intervals."""
     return [] if schedule.send_rule.period else _preview_schedule({})
 
 

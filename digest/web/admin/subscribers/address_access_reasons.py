@@ -1,4 +1,4 @@
-"""The reasons why admins may view addresses: one that's offered by the form, or their own."""
+"""Admins' reasons for viewing addresses: one that the form offers, or one of their own."""
 
 from flask import request
 from werkzeug.datastructures import MultiDict

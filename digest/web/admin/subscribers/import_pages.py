@@ -86,7 +86,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/stop")
 def stop_upload(name: str) -> ResponseReturnValue:
-    """Stop a running step of a list.
+    """Stop a running step of an uploaded list.
 
     An import can be continued later.
     """
@@ -98,7 +98,7 @@ def stop_upload(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/import/<name>/remove")
 def remove_upload(name: str) -> ResponseReturnValue:
-    """Delete an uploaded file.
+    """Delete the files of an uploaded list.
 
     Imported people aren't removed.
     """
@@ -139,7 +139,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
 
 
 def _read_outcome_words() -> dict[RowReason, str]:
-    """Return the names of outcomes by reason, as shown next to the counts."""
+    """Return the wording of row outcomes, by reason, as shown next to the counts."""
     row_outcome = get_template_attribute("web/admin/subscribers/import_words.html", "row_outcome")
     return {reason: str(row_outcome(reason)) for reason in RowReason}
 
@@ -164,7 +164,7 @@ def show_import_undo(batch: int) -> ResponseReturnValue:
 
 @admin_pages.post("/import/finished/<int(max=2147483647):batch>/undo")
 def undo_import(batch: int) -> ResponseReturnValue:
-    """Undo a finished import.
+    """Undo a finished import, and redirect to the list of imports.
 
     If it takes long, it continues in the background.
     """
@@ -206,7 +206,7 @@ def _find_upload(name: str) -> ListUpload:
 
 
 class OptionsForm(FormOrQueryModel):
-    """The options of a whole import.
+    """The options that apply to an import as a whole.
 
     The meanings of columns, states, and tags are in fields that depend on the list.
     """
@@ -278,7 +278,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
 def _upload_page(
     upload: ListUpload, options: ImportOptions | None = None, *, refusal: RefusalError | None = None
 ) -> str:
-    """Return the page of an upload.
+    """Return the page that shows an upload and its next step.
 
     Its form shows `options`, or those of the last dry run.
     """

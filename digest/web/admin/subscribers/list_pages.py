@@ -73,7 +73,7 @@ class InactivityQuestionForm(InactivityCountForm, PermissionRequestForm):
 
 
 class SuppressionRemovalForm(ReasonForm):
-    """The address whose owner may sign up again, checked by the action."""
+    """The address whose owner may sign up again. It's checked by the action."""
 
     address: str = ""
 
@@ -86,7 +86,7 @@ class AskedCountQuery(FormOrQueryModel):
 
 @admin_pages.get("/readers/export")
 def show_export_form() -> ResponseReturnValue:
-    """Ask for the reason for exporting the filtered list, and for the recipient."""
+    """Ask for the reason for exporting the filtered list, and for the recipient of the export."""
     return _export_page(_read_whole_query())
 
 
@@ -117,7 +117,7 @@ def export_list() -> ResponseReturnValue:
 
 
 def _read_whole_query() -> SubscriberQuery:
-    """Return the filter of the list.
+    """Return the filter of the subscriber list from the URL.
 
     An invalid one is rejected, because it must not export everyone.
     """
@@ -128,7 +128,7 @@ def _read_whole_query() -> SubscriberQuery:
 
 
 def _name_import(batch: int) -> str:
-    """Return an import's number, with the name of its file if it's finished."""
+    """Return an import's number and, if it's finished, the name of its file."""
     installation, actor, now = get_installation_actor_and_time()
     finished = list_transfers.find_finished_import(installation, actor, batch, now=now)
     return f"{batch}, {finished.name}" if finished else str(batch)
@@ -344,7 +344,7 @@ def _draw_share(view: GrowthView, name: str, limit: float, whose: str) -> Chart 
 
 
 def _label_hour(at: datetime, *, is_first: bool) -> str:
-    """Return the label of an hour.
+    """Return the label of an hour on the axis of a chart.
 
     The first hour, noon, and midnight are written as on a clock, and the others only as numbers to
     save space.

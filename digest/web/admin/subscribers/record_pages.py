@@ -93,7 +93,7 @@ def show_subscriber(number: int) -> ResponseReturnValue:
 
 
 def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
-    """Redirect to a record, which says what was done.
+    """Redirect to a record that shows a message about what was done.
 
     That's shown only once, because it may not be true later.
     """
@@ -120,7 +120,7 @@ def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/address")
 def ask_address_access_reason(number: int) -> ResponseReturnValue:
-    """Ask why an address has to be viewed."""
+    """Ask for the reason for viewing an address."""
     return _reason_page(number)
 
 
@@ -182,7 +182,7 @@ _RECORD_ACTIONS: Mapping[str, Callable[..., bool | tuple[int, bool]]] = {
 
 
 class AddressCorrectionForm(ReasonForm):
-    """The new address, which is checked by the action, and the reason."""
+    """The new address, checked by the action, and the reason."""
 
     address: str = ""
 

@@ -1,4 +1,4 @@
-"""The subscriber list for admins, and searches.
+"""The subscriber list for admins, and searches for addresses.
 
 Lists and URLs never contain any part of an address. Searches for a part of an address can be
 started, watched, and stopped. Addresses are only shown after another click.
@@ -51,7 +51,7 @@ PartKey = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,38}(:[a-z0-9-]{1,24})
 
 
 class SubscriberQuery(FormOrQueryModel):
-    """The filter of the list.
+    """The query that filters the subscriber list.
 
     Invalid values and values that may contain a subscriber's address are ignored.
     """
@@ -67,12 +67,12 @@ class SubscriberQuery(FormOrQueryModel):
     below: Count | None = Field(default=None, ge=1)
 
     def as_url(self) -> dict[str, Any]:
-        """Return the values for the query of a URL, without the position in the list."""
+        """Return the values for a URL's query, without the position in the list."""
         values = self.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"below"})
         return {name: str(value) for name, value in values.items()}
 
     def as_filter(self) -> SubscriberFilter:
-        """Return the filter.
+        """Return the filter that selects the subscribers to list.
 
         Without a state, a filter by preferences selects only current subscribers.
         """
@@ -92,7 +92,7 @@ class SubscriberQuery(FormOrQueryModel):
 
 
 class FilterForm(SubscriberQuery):
-    """The filter form.
+    """The form that filters the subscriber list.
 
     `domain` is plain text, and `tag` is the hash of the previous domain.
     """
@@ -112,7 +112,7 @@ def _read_number(text: object) -> object:
 
 
 class AddressSearchForm(FormOrQueryModel):
-    """A complete address or a part of one, checked by the action."""
+    """A complete address or a part of one. It's checked by the action."""
 
     address: str = ""
     part: str = ""
@@ -120,7 +120,7 @@ class AddressSearchForm(FormOrQueryModel):
 
 @admin_pages.get("/readers")
 def list_subscribers() -> ResponseReturnValue:
-    """Show a page of the list, with the search forms."""
+    """Show a page of the list and the search forms."""
     return render_subscriber_list()
 
 
@@ -150,7 +150,7 @@ def filter_subscribers() -> ResponseReturnValue:
 
 
 def _refuse_filter(refusal: FormError, filter_values: dict[str, Any]) -> tuple[str, int]:
-    """Show the list with the rest of the filter, and the problem with the domain or the reason."""
+    """Show the list filtered by everything but the domain, and the problem with the form."""
     rest = {name: value for name, value in filter_values.items() if name != "domain"}
     return render_subscriber_list(refusal=refusal, query=read_query(SubscriberQuery, MultiDict(rest))), 400
 

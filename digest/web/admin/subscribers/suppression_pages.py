@@ -120,7 +120,7 @@ def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/stop")
 def stop_suppression_step(name: str) -> ResponseReturnValue:
-    """Stop a running step of a file.
+    """Stop a running step of an uploaded suppression list.
 
     The adoption can be continued later.
     """
@@ -132,7 +132,7 @@ def stop_suppression_step(name: str) -> ResponseReturnValue:
 
 @admin_pages.post("/readers/suppressions/<name>/remove")
 def remove_suppression_upload(name: str) -> ResponseReturnValue:
-    """Delete an uploaded file.
+    """Delete the files of an uploaded suppression list.
 
     Adopted entries are kept.
     """

@@ -47,7 +47,7 @@ class ChangeRow:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether the story only filled the place of another one."""
+        """True if the story only filled the place of another one."""
         is_story = self.change.after is not None
         return self.edit is None and is_story and self.change.kind in {ChangeKind.ADDED, ChangeKind.MOVED}
 
@@ -80,7 +80,7 @@ class ApprovalStatusView:
 
     @property
     def is_partial(self) -> bool:
-        """Whether the edition needs another approval after that of `actor`."""
+        """True if the edition needs another approval after that of `actor`."""
         return self.overview.rule.with_approval(self.actor).missing > 0
 
     @property
@@ -145,7 +145,7 @@ def _describe_change(
 def _compare_blocks(
     sections: Sequence[EditionSection], was: LabeledBlock | None = None, now: LabeledBlock | None = None
 ) -> Iterator[tuple[str, tuple[ChangedPassage, ...]]]:
-    """Yield the fields of a labeled block that differ, each with its title."""
+    """Yield the title and the compared texts of each field in which two versions of a block differ."""
     before, after = (
         list_block_lines(asdict(block), name_section_before_block(sections, block)) if block else {}
         for block in (was, now)
@@ -195,7 +195,7 @@ def _find_story(state: EditingState, place: ItemPlace | None) -> ArrangedStory |
 
 
 def _touched(edit: Edit, story: ArrangedStory | None, change: ContentChange) -> bool:
-    """Return True if an edit of a story is of a kind that causes such a change."""
+    """Return True if an edit changed a story, or one of its supporting stories, in a way that explains `change`."""
     if story is None or not any(edit.seq in each.edits for each in (story, *story.supporting)):
         return False
     if change.kind is ChangeKind.REWRITTEN:

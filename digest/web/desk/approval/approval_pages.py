@@ -35,7 +35,7 @@ OpenNote = dict[str, object]
 
 @approval_pages.app_context_processor
 def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
-    """Provide open notes to the layout of the desk, which shows them until they're done.
+    """Provide open notes to the desk's page layout. It shows them until they're done.
 
     The pages of an edition show only its own notes.
     """

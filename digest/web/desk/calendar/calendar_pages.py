@@ -26,7 +26,7 @@ calendar_pages = Blueprint("calendar", __name__, url_prefix="/desk/calendar")
 
 @dataclass(frozen=True, slots=True)
 class CalendarQuery:
-    """The query of the page.
+    """The row of the calendar that's being changed, and how.
 
     `ask` is "move", "skip", "add", or empty. `release` is the key of the row.
     """
@@ -54,7 +54,7 @@ def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None
 
 @calendar_pages.get("")
 def show_calendar() -> ResponseReturnValue:
-    """Show the upcoming dates, with a preview of the row that's being changed."""
+    """Show the upcoming dates and a preview of the row that's being changed."""
     query = _read_query(request.args.to_dict())
     if query.ask != "move" or not query.day:
         return _render_page(query)

@@ -1,4 +1,4 @@
-"""Saving the edits of a form one by one, and the page that shows both versions of a conflicting one."""
+"""Saving a form's edits one by one, and the page that shows both versions of a conflicting edit."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -158,7 +158,7 @@ def _list_own_fields(pair: SavedAndRefusedVersions) -> list[tuple[str, str]]:
 def _list_other_fields(
     pair: SavedAndRefusedVersions, pairs: Sequence[SavedAndRefusedVersions]
 ) -> list[tuple[str, str]]:
-    """Return the fields sent with either choice.
+    """Return the fields that are submitted with either choice.
 
     They're the fields about the page, and those of conflicts that still have to be resolved.
     """

@@ -98,7 +98,7 @@ def show_correction_email(name: str, number: int) -> Response:
 
 @correction_pages.post("/<int:number>")
 def email_correction(name: str, number: int) -> ResponseReturnValue:
-    """Approve the email of the correction shown, which the form identifies by `mark`.
+    """Approve the email of the correction that the form identifies by `mark`.
 
     Without a mark, request approval.
     """

@@ -39,7 +39,7 @@ class EditActionRequest:
 
     @property
     def url(self) -> str:
-        """The first story."""
+        """The URL of the first story."""
         return self.urls[0]
 
     @property

@@ -48,7 +48,7 @@ def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) ->
 
 
 def answer_refused_image(state: EditingState, saved: Sequence[Edit], error: Exception) -> ResponseReturnValue:
-    """Return to the page's script why an image was rejected, and what the saved edits of the form changed."""
+    """Tell the page's script why an image was rejected, and what the form's saved edits changed."""
     described = _describe_saved_edits(state, saved) if saved else {}
     return jsonify({**described, "why": curl_quotes(str(error))}), 409
 

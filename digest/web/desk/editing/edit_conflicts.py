@@ -1,4 +1,4 @@
-"""Two versions of the same thing side by side: a form's version, and one that was saved first. Pure."""
+"""Two versions of the same thing, side by side: a form's version and one that was saved first. Pure functions only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ Texts = Mapping[str, str]  # texts by title
 
 @dataclass(frozen=True, slots=True)
 class RefusedEdit:
-    """An edit that wasn't saved.
+    """An edit that wasn't saved because of a conflict.
 
     `names` are its fields in the form, or empty for the whole form. `base_edit` is the number of
     the last edit that the form was based on.
@@ -36,7 +36,7 @@ class RefusedEdit:
 
 @dataclass(frozen=True, slots=True)
 class LabeledVersionLine:
-    """A line of a version.
+    """A line of one of two versions, with its title.
 
     `title` is empty if it's the only line. Some of the words are marked as new.
     """
@@ -65,12 +65,12 @@ class SavedAndRefusedVersions:
 
     @property
     def allows_new_version(self) -> bool:
-        """Whether a third version can be written instead, because this is a single text."""
+        """True if a third version can be written instead, because this is a single text."""
         return self.refused_edit.conflict.draft.kind in {EditKind.TEXT, EditKind.NOTE}
 
     @property
     def marks_new(self) -> bool:
-        """Whether any words in either version are marked as new."""
+        """True if any words in either version are marked as new."""
         lines = (*self.current_lines, *self.draft_lines)
         return any(is_new for line in lines for _, is_new in line.words)
 
@@ -82,7 +82,7 @@ class SavedAndRefusedVersions:
 
 @dataclass(frozen=True, slots=True)
 class ConflictPageData:
-    """The rejected edits, each with the saved version, and other people's later edits of the same things."""
+    """The rejected edits, the saved version of each, and other people's later edits of the same things."""
 
     pairs: tuple[SavedAndRefusedVersions, ...]
     other_edits: tuple[Edit, ...]
@@ -150,7 +150,7 @@ def name_story_position(writer: EditSentenceWriter, target: str) -> str:
 
 
 def _read_version(draft: EditDraft, arrangement: Arrangement, content: EditionContent | None) -> dict[str, str]:
-    """Return the texts that an edit is about, by title, from an arrangement.
+    """Return the texts in an arrangement that an edit is about, by title.
 
     `content` is the edition composed from the arrangement, if known. It contains the texts that
     weren't written by editors.

@@ -93,7 +93,7 @@ def read_edition_name_from_url() -> str:
 
 @editing_pages.app_errorhandler(EditRefusedError)
 def answer_refused_edit(error: EditRefusedError) -> ResponseReturnValue:
-    """Show why an edit was rejected, with a link back and the typed text.
+    """Show why an edit was rejected, the typed text, and a link back.
 
     The text can be corrected and submitted again. The page's script only gets the reason, because
     it keeps the text.
@@ -158,7 +158,7 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
 
 @editing_pages.post("/act")
 def perform_desk_action(name: str) -> ResponseReturnValue:
-    """Perform the action of a button.
+    """Perform the action of the button that was pressed.
 
     Its value is the action, followed by the anchors of the stories that it applies to. Without
     anchors, it applies to the selected stories.
@@ -185,7 +185,7 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
 
 
 def answer_story_edit(name: str, result: EditResult, anchor: str, url: str) -> ResponseReturnValue:
-    """Redirect to the edited story, which stays open if it was.
+    """Redirect to the edited story and keep its form open if it was.
 
     Its anchor may have changed along with its lead.
     """
@@ -220,7 +220,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the page that the form was submitted from, with the anchor of a story."""
+    """Return the URL of the page that the form was submitted from, ending in the anchor of a story."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
@@ -243,7 +243,7 @@ class ImageForm:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the form has the same image and texts as when the page was created."""
+        """True if the form has the same image and texts as when the page was created."""
         is_as_it_was = (self.alt, self.credit, *self.focus) == self.was
         return self.choice == "shown" and not self.body and is_as_it_was
 
@@ -338,7 +338,7 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
 
 
 def render_story_choices(state: EditingState, query: EditionPageQuery) -> str:
-    """Render only the stories that one can be merged with or put under, for the script that searches them."""
+    """Render only the stories that a story can be merged with or put under, for the script that searches them."""
     choices = _list_story_choices(state.arrangement, query)
     return render_template("web/desk/editing/story_choices.html", story_choices=choices, asked=query)
 
@@ -414,7 +414,7 @@ def _tell_news(name: str) -> dict[str, object]:
 
 @live_pages.get("/keys")
 def show_keyboard_shortcuts() -> ResponseReturnValue:
-    """Show the keyboard shortcuts, with the setting for single-letter shortcuts."""
+    """Show the keyboard shortcuts and the setting for single-letter ones."""
     return render_template("web/desk/editing/keys.html")
 
 

@@ -46,7 +46,7 @@ def ask_before_revoking(_: ApprovedEditionError) -> ResponseReturnValue:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """A query for the history.
+    """The past state to show, and filters for the history.
 
     `moment` is the number of an edit or None, `who` is an actor, and `section` is a key.
     `from_review` is set if the user came from the review page, so that they can return there.
@@ -98,7 +98,7 @@ class ShownPastState:
 
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
-    """Show the history of an edition, with one past state next to it."""
+    """Show the history of an edition and, next to it, one past state."""
     context, query = web_context(), read_history_query(request.args.to_dict())
     history = edit_history.read_edition_history(context.installation, name)
     sections, state, zone = context.settings.file.sections, history.state, context.zone
@@ -127,7 +127,7 @@ def show_history(name: str) -> ResponseReturnValue:
 
 
 def read_history_query(values: dict[str, str]) -> HistoryQuery:
-    """Parse a query.
+    """Parse the query of the history page.
 
     Unknown values are replaced by defaults.
     """
@@ -213,7 +213,7 @@ def compare_edit(history: EditionHistory, row: HistoryRow) -> tuple[ChangedPassa
 
 
 def _join_block_texts(value: Mapping[str, object]) -> str:
-    """Return the texts of a block that its readers see, as one text."""
+    """Return a block's texts as subscribers see them, joined into one text."""
     return " · ".join(str(value[name]) for name in ("headline", "text", "name", "url") if value.get(name))
 
 

@@ -1,4 +1,4 @@
-"""The query of an edition's page, which is preserved by every link and form on the page."""
+"""The query of an edition's page. Every link and form on the page preserves it."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -20,7 +20,7 @@ _ANCHOR = re.compile(r"head|own|s[0-9a-f]{12}|at-s[0-9a-f]{12}(-[0-9]{1,3})?|blo
 
 @dataclass(frozen=True, slots=True)
 class EditionPageQuery:
-    """The state of an edition's page.
+    """The view, filters, and open forms of an edition's page, as stored in its URL.
 
     `open` is the anchor of the open form, and `panel` is the open panel about the story `about`. A
     link in the preview opens a story by its place there (`list_preview_anchors`).
@@ -47,7 +47,7 @@ class EditionPageQuery:
     rows: str = ""
 
     def but(self, **changed: str) -> dict[str, str]:
-        """Return the values for the query of a URL, with changes and without defaults."""
+        """Return the values for a URL's query with some values changed and defaults left out."""
         query = {key: getattr(self, key) for key in _CARRIED} | changed
         return {key: value for key, value in query.items() if value != _DEFAULTS[key]}
 
@@ -66,7 +66,7 @@ class EditionPageQuery:
 
     @property
     def pool(self) -> PoolQuery:
-        """The query for the list of stories."""
+        """The query that selects from the list of stories."""
         start, rows = int(self.start or 0), int(self.rows or 0)
         return PoolQuery(self.shown_filter, self.order, self.topic_filter, self.q, start, rows)
 

@@ -80,7 +80,7 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 
 @desk_pages.app_context_processor
 def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
-    """Provide the messages at the top of every page of the desk, by who can act on them."""
+    """Provide a function that returns the messages shown at the top of every page of the desk."""
 
     def read_notes(edition_with_shown_pause: str = "", edition_with_shown_deadline: str = "") -> PageNotes:
         context, staff = web_context(), find_current_staff()
@@ -177,7 +177,7 @@ def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
 
 @desk_pages.get("/preview/<name>/<view>")
 def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
-    """Return an edition in a preview mode, without the sections listed in the query (`omit`)."""
+    """Return an edition in a preview mode without the sections that the query omits."""
     if view not in {v.key for v in PREVIEW_MODES}:
         abort(404, f"There is no view called {view}.")
     context = web_context()
@@ -214,7 +214,7 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
-    """Show everything covered by an approval, with its content hash."""
+    """Show everything that an approval covers, and its content hash."""
     with web_context().database.share_read_session():
         return _review_page(name)
 
@@ -231,7 +231,7 @@ def check_links(name: str) -> ResponseReturnValue:
 
 
 def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -> str:
-    """Render the review page.
+    """Render the page on which an edition is reviewed and approved.
 
     `visited` contains the findings after a visit to our own site, if one was requested.
     """
@@ -257,7 +257,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
 @desk_pages.post("/editions/<name>/approve")
 def submit_approval(name: str) -> ResponseReturnValue:
-    """Approve the reviewed version.
+    """Approve the version that was reviewed.
 
     If the edition has changed since then, explain this and approve nothing.
     """

@@ -313,7 +313,7 @@ def change_block_image(installation: Installation, form: EditForm, block_id: str
 
 
 def read_focus_point(left: str, top: str) -> FocusPoint | None:
-    """Return the focus point in a form, which is given in percent.
+    """Return the focus point in a form, which gives it in percent.
 
     Return None if it's the default or both fields are empty.
 

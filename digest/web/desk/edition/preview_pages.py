@@ -30,7 +30,7 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
-    """Show the email of an edition in one view, without some sections and topics."""
+    """Show the email of an edition in one view, with or without some sections and topics."""
     installation = web_context().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
@@ -105,7 +105,7 @@ _INVISIBLE: Final = str.maketrans("", "", "\u034f\u200b\u200c\u200d\ufeff\u00ad"
 
 @dataclass(frozen=True, slots=True)
 class SpokenPassage:
-    """A passage spoken without a pause.
+    """A passage of an email that a screen reader speaks without a pause.
 
     Its `roles` are spoken first: "heading level 2", "link", "image", "list item".
     """

@@ -30,7 +30,7 @@ LINKED_SANDBOX = "allow-popups allow-same-origin allow-top-navigation-by-user-ac
 
 @dataclass(frozen=True, slots=True)
 class PreviewMode:
-    """A view of an edition.
+    """One of the views in which an edition can be previewed.
 
     `description` is shown next to the preview. If `has_places` is set, the preview can scroll to a story.
     """
@@ -117,7 +117,7 @@ def build_preview_response(
 
 
 def prepare_preview_html(html: str, *, dark: bool) -> str:
-    """Force the light or dark color scheme, and make links open outside of the frame."""
+    """Force the light or dark color scheme, and make links open outside the frame."""
     always, never = (_DARK_QUERY, _LIGHT_QUERY) if dark else (_LIGHT_QUERY, _DARK_QUERY)
     html = never.sub(_NEVER_TRUE_QUERY, always.sub(_ALWAYS_TRUE_QUERY, html))
     html = _SCHEME_META.sub(rf'\g<1>{"dark" if dark else "light"}"', html)

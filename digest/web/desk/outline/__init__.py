@@ -1,1 +1,1 @@
-"""An edition as values that templates print. Pure."""
+"""Editions as values that templates print. Pure functions only."""

@@ -1,4 +1,4 @@
-"""The fields of a labeled block as titled texts, for comparing two versions. Pure."""
+"""The fields of a labeled block as titled texts, for comparing two versions. Pure functions only."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ _TITLES = {
 
 
 def list_block_lines(value: Mapping[str, object], place: str = "") -> dict[str, str]:
-    """Return the texts of a block's fields, by title, without empty ones.
+    """Return the texts of a block's nonempty fields, by title.
 
     `place` is the title of the preceding section, if known.
     """

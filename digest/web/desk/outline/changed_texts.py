@@ -1,4 +1,4 @@
-"""Comparison of two versions of a text: what was kept, removed, and added. Pure."""
+"""Comparison of two versions of a text: what was kept, removed, and added. Pure functions only."""
 
 import difflib
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ MIN_COMPARED_LIKENESS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """A passage of a rewritten text.
+    """A passage that was kept, removed, or added in a rewritten text.
 
     `kind` is "kept", "was" (removed), or "is" (added).
     """
@@ -48,7 +48,7 @@ def _shorten(words: Sequence[str]) -> str:
 
 
 def mark_new_words(before: str, after: str) -> tuple[tuple[str, bool], ...]:
-    """Return a text as passages, each with whether its words are new.
+    """Return a text as passages, each with True if its words are new.
 
     A text that was completely replaced isn't marked.
     """

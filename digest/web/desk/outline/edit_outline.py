@@ -1,4 +1,4 @@
-"""An edition being edited, as values that a template prints, computed from its arrangement. Pure."""
+"""An edition being edited, as values for a template, computed from its arrangement. Pure functions only."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ _REGROUPING_KINDS = frozenset({EditKind.MERGE, EditKind.SPLIT})
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStoryRow:
-    """A story in a section.
+    """A story as shown in a section of the editing page.
 
     `number` counts from 1, and `also_in` is another place of one of its articles. `text_edits` are
     the edits that wrote its texts, by field. `preview_place` is the ID of its place in the preview.
@@ -74,13 +74,13 @@ class ArrangedStoryRow:
 
     @property
     def has_image_finding(self) -> bool:
-        """Whether preflight has a finding about the story's image."""
+        """True if preflight has a finding about the story's image."""
         return any(finding.rule.startswith("images-") for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
 class ArrangedSection:
-    """A section with its rows.
+    """A section of the editing page, with its stories.
 
     `early_until` is the last day whose entries are listed before the sections in the email, or
     None. `findings` are about the whole section.
@@ -94,22 +94,22 @@ class ArrangedSection:
 
     @property
     def shows_images(self) -> bool:
-        """Whether there's space for an image in the rows of the section."""
+        """True if there's space for an image in the rows of the section."""
         return SECTION_KINDS[self.settings.kind].shows_images or any(row.image for row in self.rows)
 
     @property
     def shows_reasons(self) -> bool:
-        """Whether the edition says why it includes each story of the section."""
+        """True if the edition says why it includes each story of the section."""
         return SECTION_KINDS[self.settings.kind].shows_reasons
 
     @property
     def is_placed_by_hand(self) -> bool:
-        """Whether editors place and order the stories of the section."""
+        """True if editors place and order the stories of the section."""
         return SECTION_KINDS[self.settings.kind].is_placed_by_hand
 
     @property
     def is_grouped_by_topic(self) -> bool:
-        """Whether the email groups the stories of the section by topic."""
+        """True if the email groups the stories of the section by topic."""
         return SECTION_KINDS[self.settings.kind].is_grouped_by_topic
 
 
@@ -139,12 +139,12 @@ class EditPageData:
         return dict(self.placed_choices).get(anchor, "").partition(":")[0]
 
     def find_preview_place(self, anchor: str) -> str:
-        """Return the place in the preview of the story with an anchor, or of the one it's under, or ""."""
+        """Return the preview place of the story with an anchor, or of the one that it supports, or ""."""
         rows = (row for section in self.sections for row in section.rows)
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
     def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
-        """Return the preflight findings, each with its level, anchor, and text."""
+        """Return the level, anchor, and text of each preflight finding."""
         return [
             (finding.level, anchor, f"{place}: {finding.sentence}")
             for anchor, place, findings in self._group_findings()
@@ -312,7 +312,7 @@ def _is_kept_apart(link: StoryGroupingDecision, main: str, other: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ClipboardRow:
-    """An item on an editor's clipboard.
+    """An item on an editor's clipboard, as shown on an edition's page.
 
     A story of this edition has an anchor and, if it's in a section, a place.
     """

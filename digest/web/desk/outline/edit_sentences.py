@@ -1,4 +1,4 @@
-"""Names in sentences about edits.
+"""The names and headlines used in sentences about edits.
 
 The sentences are in `edit_sentences.html`.
 """

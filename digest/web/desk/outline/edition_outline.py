@@ -1,4 +1,4 @@
-"""An edition as values that a template prints, computed from the stored rows. Pure."""
+"""An edition as values that a template prints, computed from the stored rows. Pure functions only."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ def is_finding_about_entry(finding: PreflightFinding, entry: SectionEntry) -> bo
 
 @dataclass(frozen=True, slots=True)
 class OutlineRow:
-    """An entry of a section, with its story, or None if the row of the story was deleted."""
+    """An entry of a section and its story. The story is None if its row was deleted."""
 
     anchor: str
     entry: SectionEntry
@@ -36,7 +36,7 @@ class OutlineRow:
 
 @dataclass(frozen=True, slots=True)
 class OutlineSection:
-    """A section of the outline with its maximum number of entries, or 0 if it isn't in the settings anymore."""
+    """A section of the outline and its maximum number of entries, or 0 if it isn't in the settings anymore."""
 
     section: EditionSection
     most: int
@@ -57,7 +57,7 @@ class TextLength:
 
     @property
     def is_over_limit(self) -> bool:
-        """Whether the text is longer than its limit."""
+        """True if the text is longer than its limit."""
         return self.length > self.limit
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ def count_opening_text_lengths(content: EditionContent) -> OpeningTextLengths:
 
 @dataclass(frozen=True, slots=True)
 class LocatedFinding:
-    """A finding, with the place in the outline that it's about."""
+    """A finding and the place in the outline that it's about."""
 
     finding: PreflightFinding
     anchor: str
@@ -129,7 +129,7 @@ class ChecksSummary:
 
 @dataclass(frozen=True, slots=True)
 class EditionPageData:
-    """The content of an edition's page."""
+    """The content of an edition's page, in the form that its template needs."""
 
     content: EditionContent
     lengths: OpeningTextLengths
@@ -137,7 +137,7 @@ class EditionPageData:
 
     @property
     def section_titles(self) -> dict[str, str]:
-        """The titles of its sections, by key."""
+        """The titles of the edition's sections, by key."""
         return {block.section.key: block.section.title for block in self.blocks}
 
 
@@ -185,7 +185,7 @@ def summarize_checks(findings: Iterable[PreflightFinding], outline: EditionPageD
 
 
 def _finding_anchor(finding: PreflightFinding, outline: EditionPageData) -> str:
-    """Return the anchor of the entry that a finding quotes, or of its section, or else of the top of the page."""
+    """Return the anchor of the entry that a finding quotes, of its section, or of the top of the page."""
     for block in outline.blocks:
         for row in block.rows:
             if is_finding_about_entry(finding, row.entry):

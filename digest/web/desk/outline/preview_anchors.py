@@ -28,7 +28,7 @@ _EDIT_LINK = Markup('<a class="desk-edit" href="{}" target="_top" aria-label="Ed
 
 
 def list_preview_anchors(content: EditionContent) -> dict[tuple[str, int], str]:
-    """Return the ID of each entry's place in the preview, by the section's key and the number of the entry.
+    """Return the ID of each entry's place in the preview, by section key and entry number.
 
     Entries are numbered from 1 in each section. The ID is derived from the entry's link, so that it
     doesn't change if the entry is moved or rewritten. Repeated IDs get a number.
@@ -114,7 +114,7 @@ def _list_places(content: EditionContent) -> Iterator[tuple[tuple[str, int], str
 
 
 def _find_tags(html: str, entry: SectionEntry) -> Iterator[int]:
-    """Yield the positions of tags that an ID can be added to: headings, and then links, each in the email's order."""
+    """Yield the positions of tags that an ID can be added to, first headings and then links, in the email's order."""
     if entry.url:
         hits = [m.start() for m in re.finditer(rf'<a\b[^>]*\bhref="{re.escape(str(escape(entry.url)))}"', html)]
     else:

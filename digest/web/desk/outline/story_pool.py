@@ -1,4 +1,4 @@
-"""The list of the week's stories at the desk, computed from the arrangement one page at a time. Pure.
+"""The desk's list of the week's stories, computed from the arrangement one page at a time. Pure functions only.
 
 URLs and buttons identify a story by its anchor, which is a hash of its lead article's URL. The
 anchors of its other articles also find it, so that a page that was opened before a merge still works.
@@ -86,7 +86,7 @@ class PoolRow(NamedTuple):
 
     @property
     def is_worth_suggesting(self) -> bool:
-        """Whether the story is offered to editors.
+        """True if the story is offered to editors.
 
         Others, such as news without a topic, are found in the "All" tab or by searching.
         """
@@ -110,7 +110,7 @@ class PoolRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PoolPage:
-    """A page of the week's stories, with the number of matches per filter."""
+    """A page of the week's stories, and the number of matches for each filter."""
 
     rows: tuple[PoolRow, ...]
     count: int
@@ -144,7 +144,7 @@ class PoolPage:
 
 @dataclass(frozen=True, slots=True)
 class PoolQuery:
-    """A query for the list."""
+    """A search, filter, and position in the list of the week's stories."""
 
     filter: str = "unused"
     order: str = "score"
@@ -360,7 +360,7 @@ def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:
-    """Return the sort key by score.
+    """Return the key that sorts stories by score.
 
     Stories kept for this edition come first.
     """

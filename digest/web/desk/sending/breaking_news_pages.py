@@ -20,7 +20,7 @@ breaking_news_pages = Blueprint("breaking_news", __name__, url_prefix="/desk")
 
 @breaking_news_pages.app_context_processor
 def provide_unsent_breaking_news() -> dict[str, Callable[[], Sequence[object]]]:
-    """Provide unsent breaking news, which has to be approved or sent, to every page of the desk."""
+    """Provide breaking news that has to be approved or sent to every page of the desk."""
 
     def unsent_breaking_news() -> Sequence[object]:
         if request.blueprint == breaking_news_pages.name or not request.path.startswith("/desk"):
@@ -72,7 +72,7 @@ def _draft_page(refusal: str = "", chosen: Sequence[str] = ()) -> str:
 
 @breaking_news_pages.get("/editions/<name>/send-now")
 def ask_before_sending_now(name: str) -> ResponseReturnValue:
-    """Ask whether to send breaking news now, with the number of recipients."""
+    """Ask whether to send breaking news now, and show the number of recipients."""
     return _send_now_page(name)
 
 

@@ -254,7 +254,7 @@ class RefusalActionForm(ReasonForm):
 
 @sending_pages.get("/editions/<name>/refused/<chosen>")
 def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
-    """Ask whether to resend the refused messages of a reason or a group.
+    """Ask whether to resend the messages that were refused for a reason or that belong to a group.
 
     `chosen` is its name, or `all`.
     """
@@ -263,7 +263,7 @@ def ask_before_resending(name: str, chosen: str) -> ResponseReturnValue:
 
 @sending_pages.post("/editions/<name>/refused/<chosen>")
 def send_refused_again(name: str, chosen: str) -> ResponseReturnValue:
-    """Resend the refused messages of a reason or a group."""
+    """Resend the messages that were refused for a reason or that belong to a group."""
     return _act_on_refused(refusal_actions.send_refused_again, name, chosen)
 
 
@@ -322,7 +322,7 @@ def _refusal_action_page(
 
 @sending_pages.post("/editions/<name>/cancel")
 def cancel_sending(name: str) -> ResponseReturnValue:
-    """Cancel an edition for everyone whom it hasn't been sent to, if its number was typed."""
+    """Cancel an edition for everyone it hasn't been sent to, if the form confirms the edition's number."""
     context = web_context()
     edition = edition_views.read_edition(context.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
@@ -336,13 +336,13 @@ def cancel_sending(name: str) -> ResponseReturnValue:
 
 @sending_pages.post("/editions/<name>/set-aside/send")
 def send_set_aside_emails(name: str) -> ResponseReturnValue:
-    """Send the emails to the chosen domains, which a stop rule set aside."""
+    """Send the emails that a stop rule set aside for the chosen domains."""
     return _decide_set_aside_emails(name, SetAsideDecision.SEND)
 
 
 @sending_pages.post("/editions/<name>/set-aside/drop")
 def drop_set_aside_emails(name: str) -> ResponseReturnValue:
-    """Drop the emails to the chosen domains, which a stop rule set aside."""
+    """Drop the emails that a stop rule set aside for the chosen domains."""
     return _decide_set_aside_emails(name, SetAsideDecision.DROP)
 
 
