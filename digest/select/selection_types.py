@@ -88,7 +88,7 @@ class Story:
 
     @property
     def kept_from(self) -> str:
-        """The last edition, such as "No. 46", if its editors kept one of the articles for this one."""
+        """The name, such as "No. 46", of the previous edition if its editors kept one of the articles for this one."""
         return next((article.kept_from for article in self.members if article.kept_from), "")
 
     @property

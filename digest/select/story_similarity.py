@@ -25,7 +25,7 @@ _MAX_CENTROID_ARTICLES = 20  # maximum number of articles used for a centroid; m
 
 
 class StorySimilarity:
-    """Cache of similarities among the articles of one proposal."""
+    """A cache of similarities among the articles of one proposal."""
 
     def __init__(self, reader: text_similarity.TextVectorizer, threshold: float) -> None:
         """Initialize from a vectorizer and the `same_story` threshold."""

@@ -39,7 +39,7 @@ class TopicPhrase:
 
     @property
     def second_begins(self) -> str | None:
-        """The beginning of the second word, or "" if the phrase has only one.
+        """The beginning of the second word, or "" if the phrase has only one word.
 
         None if only the first word has to be checked.
         """
@@ -148,7 +148,7 @@ class TopicListReader:
 
 
 def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
-    """Split a text into words and keep the first `most`."""
+    """Split a text into words, keeping only the first `most`."""
     tokens = split_tokens(text)[:most]
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 

@@ -74,7 +74,7 @@ class DocumentKind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether the kind is detected from its JSON value rather than its text."""
+        """Whether documents of this kind are detected from their JSON value rather than their text."""
         return not self.roots and not self.opening
 
 

@@ -1,4 +1,4 @@
-"""An HTTP request over a separate connection, to a checked IP address, within a time limit.
+"""HTTP requests, each over its own connection to a checked IP address and within a time limit.
 
 httpcore doesn't resolve names itself, but asks its network backend to connect. The check and the
 connection therefore use the same DNS response, and no second lookup can change the address in

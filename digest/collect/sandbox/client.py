@@ -209,7 +209,7 @@ atexit.register(SANDBOX.stop)
 
 
 def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
-    """Return the source of a reply, its head, and its body.
+    """Return the first byte of a reply, which identifies its sender, and the reply's head and body.
 
     Raises:
         DocumentRejectedError: the reply has no head, so the child that wrote it must be

@@ -55,7 +55,7 @@ class ParsedReadershipReport:
 
 @dataclass(frozen=True, slots=True)
 class ReadershipImportResult:
-    """The result of a report: how many of its pages match an article, and the unusable rows.
+    """The result of importing a report: how many of its pages match an article, and the unusable rows.
 
     `error` explains why the report couldn't be read at all. In that case, the counts of the
     previous import are kept.

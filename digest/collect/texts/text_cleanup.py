@@ -263,7 +263,7 @@ _MAIL_ADDRESS = re.compile(
 
 
 def remove_email_addresses(text: str) -> str:
-    """Remove email addresses from a text, and reduce its spaces to single ones."""
+    """Remove email addresses from a text, and collapse its whitespace."""
     return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
 
 

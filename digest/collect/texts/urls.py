@@ -105,7 +105,7 @@ def strip_tracking(link: str) -> str:
 
 
 def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
-    """Return a link without unwanted query parameters, which are tested by decoded name and value.
+    """Return a link without the query parameters whose decoded names and values satisfy `is_unwanted`.
 
     The rest isn't changed.
     """

@@ -86,7 +86,7 @@ def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitT
 
 
 class VisitQueue:
-    """The visits of one run. Use it from only one thread."""
+    """The queue of one run's visits, for use from only one thread."""
 
     def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database

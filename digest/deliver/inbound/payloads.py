@@ -107,7 +107,7 @@ def delete_old_payloads(database: Database, *, now: datetime) -> int:
 
 @dataclass(slots=True)
 class _EventBatch:
-    """Events that have been read but not applied yet, and the payloads that they come from."""
+    """Events that have been read but not yet applied, and the payloads that they came from."""
 
     events: list[DeliveryEvent] = field(default_factory=list)
     payload_ids: list[int] = field(default_factory=list)

@@ -73,7 +73,7 @@ class OutgoingMessage:
 
     @property
     def address(self) -> str:
-        """The only recipient."""
+        """The address of the only recipient."""
         return self.placeholders.to
 
     @property
@@ -99,7 +99,7 @@ class HandoverRecorder(Protocol):
     """
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Record that a message marked as being sent wasn't sent after all, and so can't arrive."""
+        """Record that a message marked as being sent wasn't sent after all, and so can't have arrived."""
         ...
 
     def mark_sending(self, message: OutgoingMessage) -> bool:
@@ -137,7 +137,7 @@ class Provider(Protocol):
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages, each to its recipient, and record the progress.
+        """Hand over each message to its recipient, recording the progress.
 
         Failures are outcomes, not exceptions.
         """
@@ -163,7 +163,7 @@ class FinishedMessages:
 
 @runtime_checkable
 class StreamingProvider(Provider, Protocol):
-    """A provider that accepts more messages while handing over others.
+    """A provider that accepts more messages while it hands over others.
 
     No message has to wait for another's outcome.
     """
@@ -220,7 +220,7 @@ class ParallelProvider:
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return the providers over which a provider distributes batches, or else the provider itself.
+    """Return the providers that a provider distributes batches to, or else the provider itself.
 
     There's one per thread.
     """

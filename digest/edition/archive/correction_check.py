@@ -1,4 +1,4 @@
-"""Verification that a correction is what colleagues approved.
+"""Verification that a correction is the one that colleagues approved.
 
 Corrections are verified before they're emailed or quoted in a welcome email.
 """
@@ -16,7 +16,7 @@ from subscribers.crypto.keys import KeyRing
 
 
 def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """Return the statement of a correction: the content of its email, and what determines who gets it."""
+    """Return the statement for a correction: the content of its email, and what determines the recipients."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,

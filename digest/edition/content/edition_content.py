@@ -65,7 +65,7 @@ class EditionLink:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAppearance:
-    """The place of a continued story in an earlier edition, and a sentence about the news since then."""
+    """A continued story's place in an earlier edition, and a sentence about the news since then."""
 
     edition: str  # 2026-W46
     number: int
@@ -120,7 +120,7 @@ class SectionEntry:
 
     @property
     def source_and_date(self) -> str:
-        """The source and date, as far as known: "CISA, Nov 18"."""
+        """The source and date, or whichever of them is known: "CISA, Nov 18"."""
         return ", ".join(filter(None, (self.source, self.date)))
 
     @property
@@ -132,7 +132,7 @@ class SectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class RankedLine:
-    """A story of a ranking that appears in another section.
+    """A story in a ranking that appears in another section.
 
     `rank` counts from 1, and `section` is the title of the other section.
     """
@@ -191,7 +191,7 @@ class LabeledBlock:
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and its authors as in the audit log.
+    """A block that an edition starts with, and its authors as named in the audit log.
 
     The sponsor's block has no authors.
     """
@@ -218,7 +218,7 @@ class EditionContent:
 
     @property
     def linked_articles(self) -> dict[str, str]:
-        """The headlines of all linked articles by URL (`map_article_headlines`)."""
+        """The headlines of all linked articles, by URL, from `map_article_headlines`."""
         return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
@@ -251,7 +251,7 @@ class RenderedFragment:
 
     @property
     def slotted(self) -> SlottedText:
-        """The text with its slots."""
+        """The fragment's text with its slots."""
         return SlottedText(self.body, self.slots)
 
 

@@ -1,4 +1,4 @@
-"""The basis of an edition's emails and pages: its rendered fragments and its header values."""
+"""What an edition's emails and pages are made from: its rendered fragments and its header values."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -83,7 +83,7 @@ def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
 
 
 def build_mailable_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
-    """Return an edition with the current values of its row, its fragments, and the settings."""
+    """Build a mailable edition from the current values of an edition's row, its fragments, and the settings."""
     sender = settings.file.sender
     return MailableEdition(
         name=edition.name,

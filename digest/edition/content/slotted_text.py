@@ -55,12 +55,12 @@ class SlottedText:
             yield self.text[start:]
 
     def fill(self, values: Mapping[Slot, str]) -> str:
-        """Return the text with a value in each slot."""
+        """Return the text with each slot filled with its value."""
         filled = (values[part] if isinstance(part, Slot) else part for part in self.parts())
         return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
-        """Return the text with the slots in `values` filled and the others kept."""
+        """Return the text with the slots in `values` filled and the other slots kept."""
 
         def fill_part(part: str | Slot) -> str | Slot:
             return values.get(part, part) if isinstance(part, Slot) else part
@@ -74,7 +74,7 @@ def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
 
 
 def pack_slots(slots: SlotPositions) -> list[list[Any]]:
-    """Return the offset and name of each slot. Slots are stored and hashed in this form."""
+    """Return the offset and name of each slot, the form in which slots are stored and hashed."""
     return [[offset, slot.name] for offset, slot in slots]
 
 

@@ -14,7 +14,7 @@ MAX_AHEAD = timedelta(days=300)  # later deadlines need the year, which the line
 
 
 def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
-    """Return the upcoming deadlines that an entry's texts state, and an event's own, soonest first.
+    """Return the upcoming deadlines stated in an entry's texts, and an event's own deadline, soonest first.
 
     They must be after the release, but not by more than `MAX_AHEAD`. If the entry is a call with a
     deadline, only earlier ones count. `release_at` is in the publication's time zone.

@@ -1,4 +1,4 @@
-"""Loading of the input for selection: candidates, and the content of earlier editions."""
+"""Loading the input for selection: candidates, and the content of earlier editions."""
 
 import re
 from collections import defaultdict
@@ -95,7 +95,7 @@ def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
-    """Return True if official or own news announces a future event, which readers look for by date.
+    """Return True if an official source's or our own news announces a future event, which readers look for by date.
 
     Return False if a calendar lists the event, so that it isn't announced twice.
     """
@@ -126,7 +126,7 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
 
 
 def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
-    """Return the URLs of articles that the previous edition's editors kept, each with that edition's name."""
+    """Return the URLs of articles that the previous edition's editors kept, mapped to that edition's name."""
     last = session.scalar(select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(1))
     if last is None:
         return {}
@@ -196,7 +196,7 @@ def _stated_deadline(article: Article) -> Deadline | None:
 def load_previous_editions(
     session: Session, window: EditionWindow, release_at: datetime, edition_count: int
 ) -> PreviousEditions:
-    """Return the stories of the last editions before a release, and older articles for "related".
+    """Return the stories of the last editions before a release, and older articles that may be offered as related.
 
     `edition_count` is the number of editions.
     """

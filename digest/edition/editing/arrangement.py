@@ -1,4 +1,4 @@
-"""The arrangement of an edition: where its stories are once valid edits are applied to the proposal.
+"""The arrangement of an edition: where its stories are after valid edits have been applied to the proposal.
 
 Applying edits is pure and total: equal inputs result in equal arrangements, and no edit makes it
 fail. An edit whose target is gone has no effect, and its outcome says why.
@@ -57,12 +57,12 @@ class ArrangedStory:
 
     @property
     def supporting_urls(self) -> tuple[str, ...]:
-        """The canonical URLs of all articles of its supporting stories."""
+        """The canonical URLs of all articles in the story's supporting stories."""
         return tuple(article.url for under in self.supporting for article in under.original.story.members)
 
     @property
     def original_summary(self) -> StorySummary:
-        """The full-length summary of the story without edits."""
+        """The full-length summary of the story as it was before any edits."""
         return choose_summary(self.original.story)
 
 
@@ -83,7 +83,7 @@ class RemovedStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it's kept for the next edition."""
+        """Whether the story is kept for the next edition."""
         return self.edit.keeps_for_next
 
 
@@ -198,7 +198,7 @@ def arrange_edition(
 
 
 class EditionFold:
-    """An edition's proposal with the edits that were applied to it so far."""
+    """An edition's proposal with the edits applied to it so far."""
 
     def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
         """Start with the proposal, without any edits."""
@@ -213,7 +213,7 @@ class EditionFold:
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied yet.
+        """Apply the given edits, except those that have already been applied.
 
         `edits` must continue this fold (see `is_continued_by`).
         """
@@ -245,7 +245,7 @@ class EditionFold:
 
 
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
-    """Return the blocks before the first edit: the sponsor's from the settings, and earlier editions'."""
+    """Return the blocks that exist before the first edit: the sponsor's, from the settings, and earlier editions'."""
     blocks = list(proposal.blocks)
     if (paid := file.sponsor) and not proposal.is_breaking_news:
         words = (paid.headline, paid.name, paid.text, paid.url)
@@ -314,7 +314,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
-    """Return a story of the board as an arranged story.
+    """Convert a story on the board to an arranged story.
 
     If an editor changed its image, the image is added to `pictures`.
     """

@@ -1,4 +1,4 @@
-"""Sanitizing of an edition's texts before they're rendered.
+"""Sanitizing an edition's texts before they're rendered.
 
 The texts come from feeds, and templates escape them. This module handles what escaping can't: URLs
 that a browser would execute, and characters that hide, reorder, or break lines.

@@ -1,4 +1,4 @@
-"""The marks with which templates write slots into a page that's rendered as a string.
+"""The marks that stand for slots while a page is rendered from templates as a string.
 
 Each mark contains a random nonce, which is used for one rendering and never stored. No text in the page
 can contain the nonce, however the text is escaped, so each mark in the output was written by a template.
@@ -29,12 +29,12 @@ class SlotMarks:
         return f"{self._nonce}{self._slots.index(slot):02}"
 
     def write(self, slotted: SlottedText) -> str:
-        """Return a text with a mark in each slot."""
+        """Return a text with each slot replaced by its mark."""
         marks = {slot: self.mark(slot) for _, slot in slotted.slots}
         return slotted.fill(marks)
 
     def split(self, rendered: str) -> SlottedText:
-        """Separate a rendered text from its marks.
+        """Split a rendered text at its marks.
 
         Raises:
             RenderingError: a template truncated a mark.
