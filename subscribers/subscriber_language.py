@@ -222,7 +222,7 @@ class SubscriberLanguage:
         return self.pgettext("CLDR pattern of an hour", "h 'p.m.'")
 
     def _common_zone_name(self, name: str) -> str:
-        """Return the short name of a common zone, such as "ET", which people use all year."""
+        """Return the short name of a common zone, such as "ET", that people use all year."""
         names = {
             "ET": self.pgettext("time zone", "ET"),
             "CT": self.pgettext("time zone", "CT"),

@@ -1,4 +1,4 @@
-"""Recognition of round-ups, advertisements, and other articles that aren't news, by their wording."""
+"""Recognizing round-ups, advertisements, and other articles that aren't news, by their wording."""
 
 import re
 from collections.abc import Iterable
@@ -218,7 +218,7 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 
 
 def is_sentence_title(title: str) -> bool:
-    """Return True if a title is a sentence from a post rather than a headline, by its ending or length."""
+    """Return True if a title is a sentence from a post rather than a headline, judging by its ending or length."""
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 

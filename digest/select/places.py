@@ -25,7 +25,7 @@ _MIN_SHARE = 1 / 3  # share of the articles that must name a place for the story
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
-    """A name split into words, with its meaning: a place as ISO 3166 codes, or a home agency."""
+    """A name split into words, and what it names: a place, as ISO 3166 codes, or a home agency."""
 
     tokens: tuple[str, ...]
     country: str = ""  # "US", or empty for a name that only hides the shorter names within it

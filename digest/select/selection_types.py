@@ -257,7 +257,7 @@ def format_edition_name(name: str, number: int | None) -> str:
 
 
 class PreviouslyUsedArticle(NamedTuple):
-    """An article that an earlier edition used, with the title of its story."""
+    """An article that an earlier edition used, and the title of its story."""
 
     edition: str  # 2026-W47
     url: str

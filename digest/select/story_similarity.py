@@ -160,7 +160,7 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
 
 
 def _repeats_news(article: CandidateArticle, story: Story) -> bool:
-    """Return True if an article says the same as one of a story's.
+    """Return True if an article says the same as one of a story's articles.
 
     An article older than the story is background, and doesn't count.
     """

@@ -60,7 +60,7 @@ class TopicPhrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicEntry:
-    """An entry of a topic's list. An article must contain a phrase from each of its groups."""
+    """An entry in a topic's list. An article must contain a phrase from each of its groups."""
 
     topic_index: int
     tier: TopicTier
@@ -77,7 +77,7 @@ class PlacedText:
 
 
 class PhraseIndex:
-    """An index of phrases by their first two words, for finding those that a text contains."""
+    """An index of phrases by their first two words, for finding the phrases that a text contains."""
 
     def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
         """Index whole phrases by their first word, and stems by their first letters."""

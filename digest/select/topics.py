@@ -1,4 +1,4 @@
-"""Classification of stories by topic.
+"""Classifying stories by topic.
 
 The publisher's own classification comes first, then its categories, then keyword rules.
 """

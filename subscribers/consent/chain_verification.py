@@ -1,4 +1,4 @@
-"""Verification of the stored consent chains, event by event, 1,000 people at a time.
+"""Verifying the stored consent chains, event by event, 1,000 people at a time.
 
 Each address is checked against the commitment in its person's chain and against the lookup hash.
 """

@@ -170,7 +170,7 @@ def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
-    """Return the stored image with a hash, or None if it's missing or its bytes don't match the hash."""
+    """Return the stored image with the given hash, or None if it's missing or its bytes don't match the hash."""
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
         return picture

@@ -95,7 +95,7 @@ def prepare_item_batches(
 
 
 def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
-    """Insert new items, update changed ones with their history, and return the counts.
+    """Insert new items, update changed ones and record their history, and return the counts.
 
     This runs within the caller's transaction. `now` is recorded as the time when the items were seen.
     """

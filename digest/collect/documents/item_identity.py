@@ -1,4 +1,4 @@
-"""Identity of items: which ones in a document are the same article, and the key of each.
+"""Item identity: which items in a document are the same article, and each item's key.
 
 Titles don't identify articles: one agency gave 149 of them the same title. URLs nearly always do,
 and so do publishers' IDs if each item has its own. The rules in this module cover the exceptions.

@@ -106,7 +106,7 @@ class SummaryBasis(StrEnum):
 
 
 def noon_utc(day: date) -> datetime:
-    """Return noon UTC on a day, which is how dates without a time are stored."""
+    """Return noon UTC on the given day, the form in which dates without a time are stored."""
     return datetime.combine(day, time(12), UTC)
 
 

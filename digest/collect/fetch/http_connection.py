@@ -118,7 +118,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Try the approved addresses in turn, each with a share of the remaining time."""
+        """Try the approved addresses in turn, giving each a share of the remaining time."""
         del timeout  # the budget serves as the timeout
         addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())
         waiting = [str(address) for address in addresses[:_MAX_ADDRESSES]]

@@ -1,4 +1,4 @@
-"""Drawing of the site's icon and of editions' social cards, for links on other sites (https://ogp.me).
+"""Drawing the site's icon and editions' social cards, which are for links on other sites (https://ogp.me).
 
 Cards are 1200 x 630 pixels. Drawing takes place in a child process, as does all decoding of images.
 The colors are those of pages in light mode.

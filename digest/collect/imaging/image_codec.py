@@ -1,4 +1,4 @@
-"""Conversion of untrusted images, which are decoded within limits and re-encoded without metadata.
+"""Converting untrusted images: they're decoded within limits and re-encoded without metadata.
 
 On one machine, the same input gives the same output. Other builds of the codecs may differ. Color
 profiles are dropped rather than applied. Wide-gamut photos become a little paler as a result, but

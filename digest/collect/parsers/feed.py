@@ -110,7 +110,7 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 
 def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
-    """Return the dates of an item's publication and last change, as written.
+    """Return an item's dates of publication and last change, as written.
 
     feedparser treats dc:date as the date of a change, but in RSS and RDF, it's the publication date.
     """

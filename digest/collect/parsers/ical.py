@@ -230,7 +230,7 @@ def _overridden_days(
     events: list[Any],
     zone: tzinfo | None,
 ) -> dict[str, set[date]]:
-    """Return the days on which a series is replaced by separate events, by UID."""
+    """Return, by UID, the days on which separate events replace occurrences of a series."""
     days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")

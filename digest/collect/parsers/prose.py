@@ -1,4 +1,4 @@
-"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and the like."""
+"""Prose from an article's HTML: its paragraphs, leaving out forms, tables, quotes, and the like."""
 
 import re
 from collections.abc import Iterator

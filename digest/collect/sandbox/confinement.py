@@ -253,7 +253,7 @@ def confine_child() -> None:
 
 
 def list_sandbox_gaps() -> list[str]:
-    """Attempt actions that are forbidden for a confined child, and return those that succeed.
+    """Attempt actions that a confined child must not be able to perform, and return those that succeed.
 
     The possible items are "files", "connections", and "processes".
     """

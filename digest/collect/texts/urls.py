@@ -136,7 +136,7 @@ def site_name(url: str) -> str:
 
 
 def guess_registered_domain(url: str) -> str:
-    """Guess the registered domain of a URL's host without a suffix list.
+    """Guess the registered domain of a URL's host, without using a suffix list.
 
     For example, it's "example.co.uk" for "blog.example.co.uk".
     """

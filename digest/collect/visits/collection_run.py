@@ -64,7 +64,7 @@ class UnknownSourceError(ApplicationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport(ItemCounts):
-    """The result for one source or file, with the counts of its items.
+    """The result for one source or file, including the counts of its items.
 
     `error` says why nothing could be read, `skipped` why it wasn't tried, and `note` what was omitted.
     """

@@ -45,7 +45,7 @@ SlotPlaces = Sequence[tuple[int, int]]  # pairs of a part's index and the slot w
 
 
 class DkimError(ApplicationError):
-    """Raised when email can't be signed.
+    """Raised when a message can't be signed.
 
     The message names the setting, the reason, and the remedy.
     """

@@ -47,7 +47,7 @@ class ArticleCheck:
 
     @property
     def sentence(self) -> str:
-        """The result as a sentence."""
+        """The result of the check as a sentence."""
         parts = [f"{count_with_noun(self.checked_count, 'article')} checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
@@ -55,13 +55,13 @@ class ArticleCheck:
 
 
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
-    """Return the last check of an edition, or None if there was none."""
+    """Return the last article check of an edition, or None if there was none."""
     stored = installation_hold.read_installation_value(session, _state_key(edition))
     return None if stored is None else type_adapter(ArticleCheck).validate_python(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
-    """Store a check, replacing the previous one."""
+    """Store an article check, replacing the edition's previous one."""
     stored = type_adapter(ArticleCheck).dump_python(article_check, mode="json")
     installation_hold.write_installation_value(session, _state_key(edition), stored, now=article_check.at)
 

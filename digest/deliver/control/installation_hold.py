@@ -24,7 +24,7 @@ IDENTITY_STATE_KEY = "at home"
 
 
 def read_installation_value(session: Session, key: str) -> Mapping[str, Any] | None:
-    """Return the value stored under a name, or None."""
+    """Return the value stored under a name, or None if there's none."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
 

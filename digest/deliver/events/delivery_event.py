@@ -20,7 +20,7 @@ ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the 
 
 
 class EventKind(StrEnum):
-    """The kind of an event."""
+    """The kind of a delivery event."""
 
     ACCEPTED = "accepted"  # the provider accepted it and will deliver it
     DELIVERED = "delivered"  # the recipient's server accepted it
@@ -62,7 +62,7 @@ _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliverySt
 
 
 def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
-    """Return the state of a delivery after all events of these kinds.
+    """Return a delivery's state after events of the given kinds.
 
     States are ordered: unknown and waiting, then accepted, then refused. Evidence that the provider
     has the message changes an uncertain or waiting delivery to accepted, so that a waiting one isn't

@@ -191,7 +191,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any])
 
 
 def _concerns_address(delivery: Any) -> bool:
-    """Return True if a delivery's events concern the stored address of its person."""
+    """Return True if a delivery's events concern its person's stored address."""
     return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 

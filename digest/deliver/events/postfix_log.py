@@ -65,7 +65,7 @@ class UnreadableLogError(MailLogError):
 
 
 class PostfixQueueStage(StrEnum):
-    """The stage of a message in the queue, as reported by a line."""
+    """The stage of a message in the queue, as reported by a log line."""
 
     ENTERED = "entered"
     TAKEN = "taken"  # received completely
@@ -76,7 +76,7 @@ class PostfixQueueStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PostfixQueueLine:
-    """A line about a message in the queue.
+    """A log line about a message in the queue.
 
     ENTERED lines have its Message-ID with the angle brackets, TAKEN lines have its return path, and
     REPORTED lines have the other fields.
@@ -124,7 +124,7 @@ def _parse_queue_manager(queue_id: bytes, rest: bytes) -> PostfixQueueLine | Non
 
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
-    """The last status of a message that Postfix accepted.
+    """The last logged status of a message that Postfix accepted.
 
     `status` is an enhanced code (RFC 3463, section 2), or empty.
     """

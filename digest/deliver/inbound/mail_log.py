@@ -136,7 +136,7 @@ def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
 
 @dataclass(slots=True)
 class _QueueWalk:
-    """The processing of lines in order.
+    """A walk through log lines in order, tracking the messages in the queue.
 
     `in_queue` has the deliveries by queue ID, initially from earlier parts. `own_senders` has them
     by return path.
@@ -149,7 +149,7 @@ class _QueueWalk:
     touched: set[str] = field(default_factory=set)  # queue IDs that were added or removed
 
     def follow(self, line: PostfixQueueLine, at: datetime) -> None:
-        """Process one line."""
+        """Process one log line."""
         queue_id = line.queue_id.decode()
         if line.step in {PostfixQueueStage.ENTERED, PostfixQueueStage.TAKEN}:
             self.in_queue.pop(queue_id, None)  # Postfix reuses short IDs

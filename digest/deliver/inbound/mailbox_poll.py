@@ -135,7 +135,7 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The result of the last poll.
+    """The result of the last mailbox poll.
 
     `troubles` is the number of polls that have failed in a row, and `trouble` is why the last one failed.
     """

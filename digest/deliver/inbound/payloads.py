@@ -50,7 +50,7 @@ def store_payload(
     origin: str,
     now: datetime,
 ) -> bool:
-    """Store a body durably. Return False if the same body is already stored.
+    """Store a payload's body durably. Return False if the same body is already stored.
 
     `origin` names its parser: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
     """

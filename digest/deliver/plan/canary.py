@@ -28,7 +28,7 @@ CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class CanaryPhase:
-    """A phase of sending.
+    """A phase of sending an edition that may have a canary.
 
     Deliveries due until `horizon` may be sent, but not before `wait_until`, if it's set.
     """
@@ -44,7 +44,7 @@ def compute_canary_size(waiting: int) -> int:
 
 
 def find_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Return the current phase.
+    """Return the current phase of sending.
 
     `wait_until` is the time until which the other deliveries wait for the canary's results.
     """

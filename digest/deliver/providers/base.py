@@ -27,7 +27,7 @@ class HandoverStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """The outcome of a message. `reply` has no addresses (`server_replies.scrub_addresses`).
+    """The outcome of a message. `reply` contains no addresses (see `server_replies.scrub_addresses`).
 
     `may_blame_message` marks a refusal that may be due to the message rather than the subscriber,
     and `blames_domain` marks one that may be due to our reputation with the recipient's domain.
@@ -120,7 +120,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The name stored with deliveries, which is that of its `ProviderKind`."""
+        """The provider's name as stored with deliveries, which is the name of its `ProviderKind`."""
         ...
 
     @property
@@ -169,14 +169,14 @@ class StreamingProvider(Provider, Protocol):
     """
 
     def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
-        """Accept more messages.
+        """Accept more messages to hand over.
 
         Together with unfinished ones, they must not exceed the last reported `batch_size`.
         """
         ...
 
     def await_outcomes(self, wake_fd: int) -> FinishedMessages:
-        """Hand over messages until some are finished, and return those.
+        """Hand over messages until some are finished, and return them.
 
         Return none if the file descriptor `wake_fd` becomes readable first. After an exception,
         only messages that were already marked as being sent may still be sent.

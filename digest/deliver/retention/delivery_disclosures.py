@@ -118,7 +118,7 @@ def make_erasure_callback(keys: KeyRing, clock: Callable[[], datetime]) -> Erasu
 
 
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
-    """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
+    """Detach a person's deliveries, withdraw waiting ones, and clear the details of their events.
 
     Return the number of sealed rows that lost their salt, by table, as `ErasureCallback` does. A
     run that's handing over a message at this moment still records its result. The address isn't

@@ -193,7 +193,7 @@ def read_mailable_edition(session: Session, edition: Edition, settings: Settings
 
 
 def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return the valid version, or else the draft, with its content hash.
+    """Return the valid version, or else the draft, and its content hash.
 
     The version isn't verified.
     """
@@ -290,7 +290,7 @@ def sign_approval(
 
 
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
-    """Raise ApprovalError unless an edition is ready for approval by an actor."""
+    """Raise ApprovalError unless an edition is ready to be approved by the given actor."""
     check_no_open_note(session, edition)
     approvals = list_approvals(session, edition)
     if refusal := read_authorship(session, edition, approvals, settings).rule.explain_refusal(actor):
@@ -436,7 +436,7 @@ def revoke_all_approvals(
     now: datetime,
     because: str = "",
 ) -> None:
-    """Revoke all approvals of an edition, including superseded ones, so that none is ever sent.
+    """Revoke all approvals of an edition, including superseded ones, so that no version is ever sent.
 
     An approved edition becomes a draft again.
 

@@ -192,7 +192,7 @@ def find_changed_settings_table(change: LoggedAction) -> str:
 
 
 def read_changed_setting_names(change: LoggedAction) -> set[str]:
-    """Return the names of the changed settings."""
+    """Return the names of the settings that a change affected."""
     return set(_read_side(change, "after"))
 
 

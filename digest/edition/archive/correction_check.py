@@ -45,7 +45,7 @@ def explain_invalid_approval(session: Session, edition: Edition, correction: Cor
 
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
-    """Return True if a signature is invalid or an approved email has too few."""
+    """Return True if a correction has an invalid signature, or too few signatures for an approved email."""
     valid = list_valid_signatures(correction.signatures, compute_content_hash(stated), correction.seq, keys)
     if len(valid) < len(correction.signatures):
         return True

@@ -50,7 +50,7 @@ _POSTGRESQL_MATCHES = text(
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMatch:
-    """A public story, with the name and number of its edition."""
+    """A public story, and the name and number of its edition."""
 
     story: ArchivedStory
     edition: str
@@ -97,7 +97,7 @@ def make_topic_slug(topic: str) -> str:
 
 
 def split_search_query(typed: str) -> tuple[str, ...]:
-    """Return the words of a typed query, without operators, and at most `MAX_QUERY_WORDS`."""
+    """Return at most `MAX_QUERY_WORDS` words of a typed query, without operators."""
     folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
     return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
 

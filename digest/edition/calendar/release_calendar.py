@@ -58,7 +58,7 @@ class PlannedRelease:
 
     @property
     def is_extra(self) -> bool:
-        """Whether editors added the release, so that it isn't in the schedule."""
+        """Whether editors added the release to those in the schedule."""
         return self.regular_at is None
 
     @property
@@ -69,14 +69,14 @@ class PlannedRelease:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCalendar:
-    """The scheduled releases in a time zone, with the editors' changes."""
+    """The scheduled releases in a time zone, with the editors' changes applied."""
 
     rule: ScheduleRule
     zone: ZoneInfo
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield all releases after a time, including skipped ones, in order and without end."""
+        """Yield all releases after a time, including skipped ones, in order. The iterator never ends."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
@@ -130,12 +130,12 @@ class ReleaseCalendar:
         return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
-        """Return the release at a given time, skipped or not, or None."""
+        """Return the release at a given time, skipped or not, or None if there's none."""
         following = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
         return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
-        """Return the upcoming releases that are, or were scheduled, on a local day.
+        """Return the upcoming releases that take place, or were scheduled to, on a given local day.
 
         Skipped releases are included.
         """

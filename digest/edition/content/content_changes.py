@@ -34,7 +34,7 @@ DROPPED_KINDS = frozenset({ChangeKind.DROPPED, ChangeKind.MERGED, ChangeKind.UND
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """A story's section and its number there, counted from 1.
+    """A story's section, and its position there, counting from 1.
 
     `url` identifies the story, and is empty if it has none.
     """
@@ -73,7 +73,7 @@ class ContentComparison:
     unchanged_count: int
 
     def count(self, kind: ChangeKind) -> int:
-        """Return the number of changes of a kind."""
+        """Return the number of changes of the given kind."""
         return sum(change.kind is kind for change in self.changes)
 
 

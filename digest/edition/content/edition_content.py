@@ -88,7 +88,7 @@ class EntryDate:
 
 @dataclass(frozen=True, slots=True)
 class SectionEntry:
-    """An entry of a section. None of its fields are HTML.
+    """An entry in a section. None of its fields are HTML.
 
     Which fields are used depends on the kind of section.
     """
@@ -182,7 +182,7 @@ class LabeledBlock:
     picture: EditionImage | None = None
 
     def runs_on(self, day: date) -> bool:
-        """Return True if the block runs in an edition released on a day in the publication's time zone."""
+        """Return True if the block runs in an edition released on the given day in the publication's time zone."""
         return (self.first_day or day) <= day <= (self.last_day or day)
 
     def is_over(self, day: date) -> bool:
@@ -222,13 +222,13 @@ class EditionContent:
         return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON values for storage."""
+        """Return the content as a JSON value for storage."""
         plain: dict[str, Any] = type_adapter(EditionContent).dump_python(self, mode="json")
         return plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":
-        """Return the content from its JSON values; the inverse of `as_json`."""
+        """Create the content from a JSON value returned by `as_json`."""
         return type_adapter(EditionContent).validate_python(data)
 
 
@@ -239,7 +239,7 @@ def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """A rendered fragment.
+    """A rendered fragment of an edition.
 
     `kind` is html, text, web, page, short, or short-text. `body` is the text without the slots.
     """

@@ -33,12 +33,12 @@ class EditorChangeCounts:
         return round(100 * self.kept / self.proposed) if self.proposed else None
 
     def as_json(self) -> dict[str, int]:
-        """Return the JSON values for storage."""
+        """Return the counts as a JSON value for storage."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, int]) -> "EditorChangeCounts":
-        """Return the counts from their JSON values."""
+        """Create the counts from a JSON value returned by `as_json`."""
         return cls(**data)
 
 

@@ -69,7 +69,7 @@ class SlottedText:
 
 
 def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
-    """Return the texts joined into one, with their slots."""
+    """Join texts into one, keeping their slots."""
     return SlottedText.from_parts(chain.from_iterable(text.parts() for text in texts))
 
 
@@ -79,5 +79,5 @@ def pack_slots(slots: SlotPositions) -> list[list[Any]]:
 
 
 def unpack_slots(packed: Iterable[tuple[int, str]]) -> SlotPositions:
-    """Return slots from their stored form."""
+    """Return slots, with their offsets, from the form that `pack_slots` returns."""
     return tuple((offset, Slot(name)) for offset, name in packed)

@@ -40,7 +40,7 @@ def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_
 
 
 def states_deadline(entry: SectionEntry, day: date) -> bool:
-    """Return True if an entry's texts state a deadline on a day, by date or weekday."""
+    """Return True if an entry's texts state the given day as a deadline, by date or weekday."""
     shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=1)
     texts = _join_texts(entry)
     deadlines = (*find_deadlines(texts, shortly_before), *find_weekday_deadlines(texts, shortly_before))

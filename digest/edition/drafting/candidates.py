@@ -46,7 +46,7 @@ MAX_EARLIER_ARTICLES = 2000
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Return the candidates for an edition.
+    """Return the candidate articles for an edition.
 
     These are the articles in its window, the events and opportunities to announce at its release,
     and the stories kept for it.
@@ -72,7 +72,7 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Return the candidates for articles' rows.
+    """Build candidates from articles' rows.
 
     An article withdrawn by its own site counts as withdrawn for all sources. If only a publisher's
     host is known, the publisher gets the name of the news source on that host.
@@ -141,7 +141,7 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
 
 
 def build_candidate(article: Article, source: Source) -> CandidateArticle:
-    """Return the candidate for an article's row."""
+    """Build a candidate from an article's row."""
     return CandidateArticle(
         url=article.url,
         link=article.link,

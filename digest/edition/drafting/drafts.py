@@ -93,7 +93,7 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """An edited draft: its edits, and the proposal that they apply to, with its cutoff.
+    """An edited draft: its edits, the proposal that they apply to, and its cutoff.
 
     The proposal and the cutoff are None if there's no genuine proposal.
     """
@@ -105,7 +105,7 @@ class _EditedDraft:
 
 @dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """The decisions made before selection.
+    """The decisions about a draft that are made before its stories are selected.
 
     `replaced_id` is the ID of the draft to replace or extend.
     """
@@ -137,7 +137,7 @@ class PreparedDraft:
 
 
 def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Select, arrange, and render the edition of the next send time after `now`, without storing it.
+    """Select, arrange, and render the edition for the next send time after `now`, without storing it.
 
     Raises:
         DraftError: the edition is approved, being sent, or sent.
@@ -174,7 +174,7 @@ def _compose_draft(
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft, replacing any unedited draft of its slot.
+    """Store a prepared draft, replacing any unedited draft in its slot.
 
     An edited draft only gets the new stories in its tray.
 
@@ -204,7 +204,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
 def _propose_with_rechecks(
     database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
-    """Propose an edition, check its leads' pages, and propose again without those that are gone.
+    """Propose an edition, check its leads' pages, and propose again without the leads whose pages are gone.
 
     Pages that an earlier draft found gone or superseded are checked first, because they may be
     available again.

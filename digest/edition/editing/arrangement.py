@@ -32,7 +32,7 @@ _CHOSEN_IMAGE = "chosen:"  # prefix of the name, in place of the URL, of an imag
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStory:
-    """A story in the edition.
+    """A story as arranged in the edition.
 
     Its entry is built from `placed`. Editors' `texts` (by `StoryField`) replace its own. `original`
     is the story as proposed, except that edits may have changed its articles. `edits` has the
@@ -131,14 +131,14 @@ class Arrangement:
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
-        """Return the URL of the lead of the story that contains the article `target`.
+        """Return the URL of the lead article in the story that contains the article `target`.
 
         Other targets are returned unchanged.
         """
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
-        """Return a labeled block, or None. Blocks that don't run in this edition are included."""
+        """Return the labeled block with an ID, or None. Blocks that don't run in this edition are included."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
 
@@ -149,7 +149,7 @@ class Arrangement:
         return [edit for edit in at_work if not edit.is_undo]
 
     def find_story(self, url: str) -> ArrangedStory | None:
-        """Return the story or supporting story with an article, or None if there's none."""
+        """Return the story or supporting story that contains an article, or None if there's none."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
 
@@ -208,7 +208,7 @@ class EditionFold:
         self._outcomes: list[EditOutcome] = []
 
     def is_continued_by(self, edits: Sequence[Edit]) -> bool:
-        """Return True if `edits` consist of those already applied, followed by edits that aren't undos."""
+        """Return True if `edits` are the edits already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 

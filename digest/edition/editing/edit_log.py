@@ -1,4 +1,4 @@
-"""The stored edits of an edition, which are append-only, and its stored proposal."""
+"""An edition's stored edits, which are append-only, and its stored proposal."""
 
 import threading
 from collections import OrderedDict

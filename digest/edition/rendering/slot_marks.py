@@ -16,7 +16,7 @@ _CUT_DIGITS = 12  # enough to recognize the rest of a mark that a template trunc
 
 
 class SlotMarks:
-    """The marks used for one rendering."""
+    """The marks that stand for slots in one rendering."""
 
     def __init__(self) -> None:
         self._nonce = f"{secrets.randbelow(10**_NONCE_DIGITS):0{_NONCE_DIGITS}}"
@@ -54,5 +54,5 @@ class SlotMarks:
         return slotted
 
     def occurs_in(self, texts: Iterable[str]) -> bool:
-        """Return True if any of the texts contains the nonce."""
+        """Return True if any of the texts contains the marks' nonce."""
         return any(self._nonce in text for text in texts)

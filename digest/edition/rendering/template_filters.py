@@ -164,7 +164,7 @@ def group_by_topic(
 
 
 def minify_css(css: str, page_direction: str) -> Markup:
-    """Return one of our style sheets without comments and blank lines.
+    """Return one of our style sheets without comments or blank lines.
 
     For right-to-left pages, it's mirrored.
     """

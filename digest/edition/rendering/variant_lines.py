@@ -143,7 +143,7 @@ def _count(*texts: str) -> int:
 
 
 def _list_entry_texts(entry: SectionEntry) -> Iterator[str]:
-    """Yield the texts of an entry that readers see."""
+    """Yield those texts of an entry that readers see."""
     yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date)
     yield from (entry.note, entry.why, *entry.details)
     if entry.when:

@@ -1,4 +1,4 @@
-"""Repair of invalid XML for strict parsers.
+"""Repairing invalid XML for strict parsers.
 
 Declared entities and external resources are never loaded.
 """

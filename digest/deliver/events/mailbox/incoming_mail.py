@@ -198,7 +198,7 @@ _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![
 
 
 class IgnoreReason(StrEnum):
-    """Reasons to ignore a message."""
+    """The reason to ignore a message."""
 
     FOREIGN = "foreign"  # it isn't about a message of ours
     UNPROVEN = "unproven"  # a report without one of our return paths

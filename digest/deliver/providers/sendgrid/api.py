@@ -217,7 +217,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
     handler_order = 100
 
     def http_response(self, request: Any, response: Any) -> Any:
-        """Return a response whose body has been read into memory."""
+        """Return a response after reading its body into memory."""
         deadline = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
         body = bytearray()
         while chunk := response.read1(65536):
@@ -244,7 +244,7 @@ def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
 
 
 class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
-    """The package's client, with our own opener."""
+    """The package's client, using our own opener."""
 
     announce_body: Callable[[], bool]
 

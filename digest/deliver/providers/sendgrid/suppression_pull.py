@@ -121,7 +121,7 @@ class ListPosition:
 
     @property
     def page_query(self) -> dict[str, int]:
-        """The query for the next page.
+        """The query parameters for the next page.
 
         The end is fixed during a reading, so that new entries don't shift the pages.
         """
@@ -135,7 +135,7 @@ class ListPosition:
         return ListPosition(self.through, since, int(now.timestamp()))
 
     def follow_page(self, page: SuppressionPage) -> "ListPosition":
-        """Return the position after a page.
+        """Return the position after reading a page.
 
         After an empty page, everything until the fixed end has been read.
         """
@@ -144,7 +144,7 @@ class ListPosition:
 
 @dataclass(slots=True)
 class _PullRun:
-    """A run over the lists, with its remaining limits."""
+    """A run over the lists, and what remains of its limits."""
 
     database: Database
     keys: KeyRing

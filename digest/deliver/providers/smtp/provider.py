@@ -176,7 +176,7 @@ class SmtpProvider:
         self._queue.extend(_Offer(message, recorder, expires_at) for message in messages)
 
     def await_outcomes(self, wake_fd: int | None = None) -> FinishedMessages:
-        """Serve all connections until some messages have outcomes, and return those.
+        """Serve all connections until some messages have outcomes, and return them.
 
         Return none if the file descriptor `wake_fd` becomes readable first.
         """

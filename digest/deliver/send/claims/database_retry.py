@@ -1,4 +1,4 @@
-"""Retrying during a database outage, which pauses a send without ending it."""
+"""Retrying during a database outage, so that it pauses a send without ending it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
