@@ -23,7 +23,7 @@ def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: 
 
 
 def record_restored_backup(session: Session, file_name: str, made_at: datetime, *, now: datetime) -> None:
-    """Record in a restored database that the backup that it was restored from was made and verified."""
+    """Record in a restored database that its backup was made and verified."""
     _save_outcome(session, {"trouble": "", "proved_at": made_at.isoformat(), "file": file_name}, now)
 
 

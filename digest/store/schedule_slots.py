@@ -97,7 +97,7 @@ def postpone_slot(database: Database, slot: JobSlot, outcome: str, until: dateti
 
 
 def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[JobSlot]:
-    """Return a job's completed slots among those at `moments`."""
+    """Return those of a job's slots at `moments` that are completed."""
     query = select(ScheduleSlot.at).where(
         ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
     )

@@ -101,7 +101,7 @@ def end_session(session: Session, staff: int, session_id: int) -> bool:
 
 
 def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
-    """End a member's sessions, optionally except one, and return the number of sessions ended."""
+    """End a member's sessions, optionally keeping one, and return the number of sessions ended."""
     mine = StaffSession.staff == staff
     return _delete_sessions(session, mine if keep is None else mine & (StaffSession.id != keep))
 

@@ -216,7 +216,7 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
-    """Return the condition for the audience.
+    """Return the condition that a person belongs to the audience.
 
     Suppression is a person's state because `suppression.suppress_address` sets it.
     """

@@ -48,7 +48,7 @@ class LogEntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogEntryDraft:
-    """The content of a new entry; see `DisclosureLogEntry`.
+    """The content of a new entry (see `DisclosureLogEntry`).
 
     A sealing entry is its own `batch`.
     """

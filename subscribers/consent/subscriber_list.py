@@ -222,7 +222,7 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
 
 
 def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:
-    """Return all conditions of a filter."""
+    """Return all query conditions for a filter."""
     indexed, others = _split_conditions(list_filter)
     return [*indexed, *others]
 

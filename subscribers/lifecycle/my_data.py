@@ -24,7 +24,7 @@ DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})
 
 @dataclass(frozen=True, slots=True)
 class ConsentHistoryEntry:
-    """A consent event in words.
+    """A consent event, described in words.
 
     `wording` is the consent text, and `words_unknown` means that it wasn't recorded.
     """

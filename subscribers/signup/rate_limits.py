@@ -262,7 +262,7 @@ def increment_count(
 
 
 def is_domain_over_limit(session: Session, tags: DomainHashes, signup_limits: SignupLimits, *, now: datetime) -> bool:
-    """Return True if a small domain has reached its limit on forms in seven days.
+    """Return True if a small domain has reached its limit on the number of forms in seven days.
 
     The last quarter is reserved for wide networks that haven't sent any of them, so one network
     can't lock out a whole organization, however long it continues.

@@ -169,7 +169,7 @@ def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: Network
 
 @dataclass(frozen=True, slots=True)
 class FormSubmission:
-    """The content of a form.
+    """The content of a submitted form.
 
     `page` is its URL, and `where` is what a subscriber would call it. Both are from our own list.
     """

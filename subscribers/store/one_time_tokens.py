@@ -157,7 +157,7 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
 
 
 def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
-    """Return True if one more link may be emailed to a person.
+    """Return True if another link may be emailed to a person.
 
     Anyone with a forwarded email can request such links.
     """

@@ -51,7 +51,7 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
 
 @dataclass(frozen=True, slots=True)
 class FinishedImport:
-    """A finished import with the outcomes of its rows."""
+    """A finished import, and the number of rows with each outcome."""
 
     batch: int
     name: str

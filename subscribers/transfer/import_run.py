@@ -62,7 +62,7 @@ class _StepInFlight:
 
 
 class ImportRun:
-    """A running import, used as a context in a single thread.
+    """A running import, used as a context manager in a single thread.
 
     While a step is written, the following ones are read, decided, and encrypted. If a step in
     flight changes something that later ones are based on, that's noticed when they're written,

@@ -38,7 +38,7 @@ class RequestedSuppression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """The content of one commit.
+    """The content of one commit of an import.
 
     It only contains hashes and ciphertexts of addresses, so another process can write it.
     `newcomers` are the hashes for the rows of `people`, whose first events are in `events`.

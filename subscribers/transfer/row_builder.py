@@ -254,7 +254,7 @@ class ImportRowBuilder:
         return self._add_evidence(body, kind, row) if row.evidence else body
 
     def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
-        """Add the file's other evidence.
+        """Add the file's other evidence to an event's body.
 
         A text without a hash is claimed by the file, and wasn't shown by us.
         """

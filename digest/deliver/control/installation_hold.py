@@ -93,7 +93,7 @@ class InstallationHold:
     may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Return sentences saying who paused sending, when and why they did, and how to resume it."""
+        """Return sentences that say who paused sending, when, and why, and how to resume it."""
         paused = f"All sending has been paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
             return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."

@@ -99,7 +99,7 @@ class HandoverRecorder(Protocol):
     """
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Record that a message marked as being sent wasn't sent after all, and so can't have arrived."""
+        """Record that a message marked as being sent wasn't sent after all, so it can't arrive."""
         ...
 
     def mark_sending(self, message: OutgoingMessage) -> bool:

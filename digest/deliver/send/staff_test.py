@@ -173,7 +173,7 @@ def hand_over_staff_test(
 
 
 def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) -> StaffTestReport | None:
-    """Return the results of a test for current staff members, or None if it has none."""
+    """Return the results of a test for current staff members, or None if there are none."""
     purpose = f"{TEST_PURPOSE_PREFIX}{name}:{serial}"
     deliveries = session.scalars(select(Delivery).where(Delivery.purpose == purpose))
     rows = {row.id: row for row in deliveries}

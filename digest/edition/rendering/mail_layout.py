@@ -202,7 +202,7 @@ def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionStoryList:
-    """The list in the short edition after the lead and the dates, with a line for each of the next stories.
+    """The short edition's list of the next stories, one line each, after the lead and the dates.
 
     The list has more lines than an email uses, because the lines of omitted parts make room for others.
     """

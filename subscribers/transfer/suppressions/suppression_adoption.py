@@ -279,7 +279,7 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return True if a row here is at least as grave and recent as an entry.
+    """Return True if a row here is at least as grave and as recent as an entry in the file.
 
     A later confirmation by the owner ends the entry, and a later permission by an admin outweighs any entry.
     """

@@ -42,7 +42,7 @@ class SuppressedHash(NamedTuple):
     at: datetime
 
     def as_line(self) -> bytes:
-        """Return the entry as a line for the file."""
+        """Return the entry as a line of a file."""
         return _format_line([self.key_id, self.hash, self.reason, format_ledger_time(self.at)])
 
 
@@ -67,7 +67,7 @@ class SuppressionFileHeader:
         return cls(secrets.token_hex(16), key_sets)
 
     def as_line(self) -> bytes:
-        """Return the header as the first line for the file."""
+        """Return the header as the first line of a file."""
         fields = {"format": FORMAT, "version": VERSION, "id": self.file_id}
         return _format_line(fields | {"keys": [each.as_json() for each in self.key_sets]})
 

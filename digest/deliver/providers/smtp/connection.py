@@ -180,7 +180,7 @@ class SmtpConnection(smtplib.SMTP):
         return code
 
     def _take_usual_replies(self) -> SmtpSteps[SmtpReply | None]:
-        """Return DATA's 354 if all three replies have arrived as single lines without a refusal.
+        """Return the 354 reply to DATA if all three replies have arrived as single lines without a refusal.
 
         Otherwise, keep the replies to be read one by one.
         """
@@ -210,7 +210,7 @@ class SmtpConnection(smtplib.SMTP):
         return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> SmtpSteps[None]:
-        """End a transaction whose DATA the server accepted in spite of a refusal.
+        """End a transaction whose DATA the server accepted despite a refusal.
 
         This takes a lone dot (RFC 2920, section 3.1). If the server accepted the recipient after
         rejecting the sender, the dot would deliver an empty message, so hang up instead.

@@ -154,7 +154,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Propose no user, the usual port, and the key of an OpenDKIM on this machine."""
+        """Propose no user, the usual port, and the OpenDKIM key on this machine."""
         port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else DEFAULT_PORTS["smtp"]
         if key == "smtp_dkim_record":
             return find_opendkim_record() or NO_USER

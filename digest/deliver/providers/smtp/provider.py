@@ -320,7 +320,7 @@ class SmtpProvider:
         self._return_queued()
 
     def _return_queued(self) -> None:
-        """Return the queued messages."""
+        """Move the queued messages to those that are returned unsent."""
         self._returned += [offer.message for offer in self._queue]
         self._queue.clear()
 

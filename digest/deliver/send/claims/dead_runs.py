@@ -109,7 +109,7 @@ def _record_outcomes(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Record the outcomes of a dead run, and count them by status."""
+    """Record the outcomes of a dead run's deliveries, and count them by status."""
     results, changes, events, unsent = Counter[str](), [], [], []
     for row in rows:
         # A reserved delivery hasn't started, so its slot is from an earlier attempt.

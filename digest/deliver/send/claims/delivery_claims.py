@@ -66,7 +66,7 @@ class LeaseTerms:
 
     @classmethod
     def for_provider(cls, provider: Provider, owner: str) -> "LeaseTerms":
-        """Return the terms for the run `owner` with `provider`."""
+        """Return the terms for the run `owner`, which uses `provider`."""
         return cls(owner, provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
 
 

@@ -52,7 +52,7 @@ class SendProgress:
         return not (self.running or self.wait_reason or (self.resumes_at and self.resumes_at > now))
 
     def is_overdue(self, now: datetime) -> bool:
-        """Return True if the next run has been due for so long that nothing seems to start it."""
+        """Return True if the next run is so long overdue that nothing seems to be starting it."""
         return self.starts_soon(now) and now - self.reported_at > STALE_AFTER
 
     @property
@@ -106,7 +106,7 @@ class ProgressWriter:
     counted: int = 0  # number of this run's messages that are counted in a minute
 
     def is_due(self, now: datetime) -> bool:
-        """Return True if it's time to store the progress, as it also is when the clock was set back."""
+        """Return True if it's time to store the progress or the clock was set back."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(

@@ -96,7 +96,7 @@ class LeaseKeeper:
             session.execute(delete(RunLease).where(RunLease.owner == self.owner, ~claims.exists()))
 
     def renew_until(self, is_over: threading.Event) -> None:
-        """Renew the lease at intervals until `is_over` is set; run in a separate thread."""
+        """Renew the lease at intervals until `is_over` is set. Run this method in a separate thread."""
         while not is_over.wait(self._seconds / BEATS_PER_LEASE):
             # The run itself waits if the database is unavailable.
             with suppress(DBAPIError, OSError):

@@ -255,7 +255,7 @@ class _DomainLimit:
 
     @property
     def rate(self) -> SpacedRate:
-        """The current rate."""
+        """The domain's current rate."""
         return SpacedRate.from_limit(self.allowed_per_minute, MINUTE)
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:

@@ -169,7 +169,7 @@ class RefusalGroup:
 
     @property
     def is_reply_of_cause(self) -> bool:
-        """Whether the reply's codes don't indicate a different cause."""
+        """Whether the reply's codes are consistent with the cause."""
         own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
         return own_cause in {None, FailureCause.NONE, self.cause}
 
