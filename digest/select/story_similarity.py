@@ -49,7 +49,7 @@ class StorySimilarity:
         return self._reader.read_text(article.title, article.summary).title_words
 
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
-        """Return an article's word vector, whose length is at most 1."""
+        """Return an article's word vector, whose length is below 1."""
         return self._reader.read_text(article.title, article.summary).vector
 
     def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:

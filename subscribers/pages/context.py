@@ -1,4 +1,4 @@
-"""What subscribers' pages share: their context, and common responses.
+"""Code shared by subscribers' pages: their context, and common responses.
 
 The token in the path is the only credential required by these pages. They set no cookies, so they
 need no CSRF protection. Without the token, another site can't forge anything, and with it, that

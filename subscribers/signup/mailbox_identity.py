@@ -1,4 +1,4 @@
-"""Which addresses share a mailbox, which domains share an owner, and which providers are large, for rate limits.
+"""Detecting addresses that share a mailbox, domains that share an owner, and large providers, for rate limits.
 
 Everywhere else, people are identified by the address they typed (`Address.canonical`).
 """

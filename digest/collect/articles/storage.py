@@ -205,7 +205,7 @@ def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> 
 
 
 def _is_withdrawn_by_own_site(session: Session, url: str, source_id: int) -> bool:
-    """Return True if a source is on the page's own site and lists no unwithdrawn article at this URL."""
+    """Return True if a source is on the page's own site and has no article at this URL that isn't withdrawn."""
     source = session.get(Source, source_id)
     if source is None or site_name(source.url) != site_name(url):
         return False

@@ -8,7 +8,7 @@ from subscribers.errors import ApplicationError
 
 
 class FetchErrorReason(StrEnum):
-    """Why a fetch failed."""
+    """The reason that a fetch failed."""
 
     BAD_URL = "bad-url"
     REFUSED_ADDRESS = "refused-address"

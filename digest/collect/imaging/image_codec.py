@@ -64,7 +64,7 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Shrink a logo for use in emails to a PNG at most `LOGO_PIXELS` high, keeping its transparency.
+    """Shrink a logo for use in emails, to a PNG at most `LOGO_PIXELS` high that keeps its transparency.
 
     Raises:
         ImageError: the logo is unusable: SVG, broken, too many pixels, too low to be sharp, or

@@ -13,7 +13,7 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """What distinguishes a variant: the omitted parts, and whether it's text-only or the short edition.
+    """The attributes of a variant: the omitted parts, and whether it's text-only or the short edition.
 
     An omitted section is listed together with its topics' keys
     (`digest.edition.content.fragment_names`).

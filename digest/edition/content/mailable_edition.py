@@ -1,4 +1,4 @@
-"""What an edition's emails and pages are made from: its rendered fragments and its header values."""
+"""The basis of an edition's emails and pages: its rendered fragments and its header values."""
 
 import re
 from collections.abc import Collection, Iterable

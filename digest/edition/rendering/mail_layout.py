@@ -126,7 +126,7 @@ class TopicStories:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSection:
-    """What remains of a section after some of its entries have been placed earlier in the email.
+    """The rest of a section after some of its entries have been placed earlier in the email.
 
     The leading section may have none left. If some of the section's dates are among the upcoming
     dates, `after` is the last day listed there, and the section's remaining dates are later.

@@ -72,7 +72,7 @@ _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no spaces, angle brackets, or
 
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
-    """How many seconds a server may take, from the last write to the complete reply."""
+    """The number of seconds that a server may take, from the last write to the complete reply."""
 
     connect: float = CONNECT_TIMEOUT
     command: float = COMMAND_TIMEOUT

@@ -36,7 +36,7 @@ _OVER_SMTP = ("smtp", "")
 
 
 class LogVerdict(StrEnum):
-    """What a log says about an uncertain delivery."""
+    """A log's verdict on an uncertain delivery."""
 
     DELIVERED = "delivered"
     IN_QUEUE = "accepted, but still in transit when the log ends"
