@@ -1,4 +1,4 @@
-"""Email addresses: parsing and validation.
+"""Parsing and validating email addresses.
 
 Error messages never contain the address.
 """
@@ -19,7 +19,7 @@ _ENDS_AN_ADDRESS = re.compile(r'[\s()<>\[\]:;,\\"]')
 
 
 class AddressError(RefusalError):
-    """Raised for text that isn't an address that can be emailed.
+    """Raised when a text isn't an address that can be emailed.
 
     The message says what's wrong, without the address.
     """
@@ -34,12 +34,12 @@ class Address:
 
     @property
     def mailbox(self) -> str:
-        """The address in ASCII, as used in To header fields and in RCPT TO."""
+        """The address in ASCII, as used in To header fields and RCPT commands."""
         return f"{self.local}@{self.domain}"
 
     @property
     def canonical(self) -> str:
-        """The form of the address compared in lookups, with a case-folded local part.
+        """The form of the address that lookups compare, with a case-folded local part.
 
         Ada@ and ada@ therefore belong to one person.
         """
@@ -50,7 +50,7 @@ class Address:
 
 
 def read_address(text: str) -> Address:
-    """Parse an address that a person typed, without a display name.
+    """Parse an address that a person typed. Display names aren't allowed.
 
     Raises:
         AddressError: `text` isn't an address, or its local part isn't ASCII (RFC 6531, section
@@ -79,7 +79,7 @@ def mask_address(address: str) -> str:
 
 
 def mask_two_addresses(first: str, second: str) -> tuple[str, str]:
-    """Mask two addresses so that the masks differ.
+    """Mask two addresses in such a way that the masks differ.
 
     If necessary, the first character that differs is shown.
     """

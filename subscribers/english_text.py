@@ -96,7 +96,7 @@ def make_collation_key(text: str) -> str:
 
 
 def name_language(code: str) -> str:
-    """Return the English name of a language by its tag (BCP 47), such as "French", or the tag if there is none."""
+    """Return the English name of a language, such as "French", by its tag (BCP 47), or the tag if there's no name."""
     # This is imported here because it would make commands start more slowly.
     from babel import Locale, UnknownLocaleError
 
@@ -107,7 +107,7 @@ def name_language(code: str) -> str:
 
 
 def join_words(words: Sequence[str], more: int = 0, conjunction: str = "and") -> str:
-    """Join words, as in "a", "a and b", or "a, b, and c".
+    """Join words as a list, such as "a", "a and b", or "a, b, and c".
 
     `more` is the number of unlisted words, as in "a, b, and 4 more".
     """
@@ -132,7 +132,7 @@ def capitalize_first(text: str) -> str:
 
 
 def end_sentence(text: str) -> str:
-    """Return a text that ends with one period, or with its own question mark or exclamation point."""
+    """Return a text with one period at its end, unless it ends with a question mark or exclamation point."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 

@@ -16,4 +16,4 @@ class ApplicationError(Exception):
 
 
 class RefusalError(ApplicationError):
-    """Raised if a request is refused, as opposed to a problem that has to be fixed first."""
+    """Raised when a request is refused, as opposed to when a problem has to be fixed first."""

@@ -1,4 +1,4 @@
-"""Tuning of Python's garbage collection, so that it doesn't waste time searching for cycles."""
+"""Tuning Python's garbage collection so that it doesn't waste time searching for cycles."""
 
 import gc
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _RARE_THRESHOLD = 100_000  # new objects between two collections
 
 @contextmanager
 def reduce_garbage_collection() -> Iterator[None]:
-    """Collect garbage less often in the whole process during the block.
+    """Make the whole process collect garbage less often during the block.
 
     The rows of a list and the articles of a week aren't in cycles. Searching them took an eighth of
     the time of an import and a sixth of that of a draft.
@@ -24,7 +24,7 @@ def reduce_garbage_collection() -> Iterator[None]:
 
 
 def freeze_long_lived_objects() -> None:
-    """Collect garbage, and exclude all remaining objects of this process from later collections.
+    """Collect garbage, and exclude all of this process's remaining objects from later collections.
 
     A full collection visits every object that could be in a cycle. There are about 300,000 of the
     libraries, and as many of a large week's proposal, which delays a page by a fifth of a second.

@@ -1,4 +1,4 @@
-"""Loggers that import structlog, and with it rich, only when something is logged.
+"""Loggers that don't import structlog, and with it rich, until something is logged.
 
 Most commands log nothing, and importing them takes a tenth of the time that a command needs to start.
 """
@@ -15,11 +15,11 @@ class LazyLogger:
     """A named structlog logger that's created when it's first used."""
 
     def __init__(self, name: str) -> None:
-        """Store the name without importing anything."""
+        """Store the name, without importing anything."""
         self._name = name
 
     def __getattr__(self, method: str) -> Any:
-        """Return the method of structlog's logger with that name, such as `warning`."""
+        """Return the method of the structlog logger that has this name, such as `warning`."""
         import structlog
 
         for configure in _pending:
@@ -29,12 +29,12 @@ class LazyLogger:
 
 
 def get_logger(name: str) -> LazyLogger:
-    """Return a logger with a name, which is created when it's first used."""
+    """Return a named logger, which is created when it's first used."""
     return LazyLogger(name)
 
 
 def configure_loggers(configure: Callable[[], None]) -> None:
-    """Configure structlog immediately if it's imported, or else before the first log line."""
+    """Configure structlog now if it's already imported, or else before the first log line."""
     if "structlog" in sys.modules:
         configure()
     else:

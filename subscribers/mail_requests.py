@@ -40,7 +40,7 @@ MailKind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class MailRequest:
-    """An email for a person, or for the team if there's no person.
+    """A request for an email to a person, or to the team if there's no person.
 
     `serial` distinguishes it from others of its kind. `context` contains plain JSON values for the
     template, which are stored encrypted until the email is sent. A value `to` is an address that

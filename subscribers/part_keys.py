@@ -1,4 +1,4 @@
-"""The keys of the parts of an edition that subscribers can leave out.
+"""The keys of the parts of an edition that subscribers can omit.
 
 These are sections (`events`) and topics (`topics:energy`).
 """
@@ -12,7 +12,7 @@ _PLAIN_KEY = re.compile(r"[a-z0-9-]{1,24}")
 
 
 def make_topic_slug(topic: str) -> str:
-    """Return the key of a topic in preferences and fragments.
+    """Return a topic's key in preferences and fragments.
 
     It's a slug, or a hash if the slug is long or isn't ASCII.
     """
@@ -21,7 +21,7 @@ def make_topic_slug(topic: str) -> str:
 
 
 def slugify_topic(topic: str) -> str:
-    """Return a topic as a slug of any length for exported files and tags, such as "maritime-security"."""
+    """Return a slug of any length for a topic, such as "maritime-security", for use in exported files and tags."""
     return _NOT_A_WORD.sub("-", topic.casefold()).strip("-")
 
 
@@ -34,7 +34,7 @@ def join_part_key(section_key: str, topic_key: str) -> str:
 
 
 def split_part_key(key: str) -> tuple[str, str]:
-    """Return the keys of the section and the topic.
+    """Return the section's key and the topic's key.
 
     The topic's key is empty if the part is a whole section.
     """

@@ -1,4 +1,4 @@
-"""The subscribers' language: its messages (gettext), and the formats of its dates, times, numbers, and lists.
+"""The subscribers' language: its messages (gettext), and its formats for dates, times, numbers, and lists.
 
 Everything that writes to subscribers is passed an object. There's no global state, so two
 publications in one process can be different. The desk and the command line are in English and use
@@ -27,12 +27,12 @@ _LONE_DAY = re.compile(r"(?<![A-Za-z'])d(?![A-Za-z'])")
 
 
 def mark_message(message: str) -> str:
-    """Mark a text as a message to be translated later with `translate_text`, and return it unchanged."""
+    """Mark a text as a message for `translate_text` to translate later, and return it unchanged."""
     return message
 
 
 def get_base_language(code: str) -> str:
-    """Return the base language of a tag, such as "fr" for "fr-CA"."""
+    """Return the base language of a language tag, such as "fr" for "fr-CA"."""
     return code.partition("-")[0].lower()
 
 
@@ -54,7 +54,7 @@ def _list_older_names(zone: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, eq=False)
 class SubscriberLanguage:
-    """A language by its tag (BCP 47), with the translations of our messages.
+    """A language, given by its tag (BCP 47), and the translations of our messages into it.
 
     English doesn't need any.
     """
@@ -68,22 +68,22 @@ class SubscriberLanguage:
         return find_writing_direction(self.code)
 
     def gettext(self, message: str, **values: object) -> str:
-        """Return the translation of a message with its values, which are written as %(name)s.
+        """Return the translation of a message with its values filled in. They're written as %(name)s in the message.
 
         Percent signs are doubled.
         """
         return self.translations.gettext(message) % values
 
     def ngettext(self, singular: str, plural: str, count: int, **values: object) -> str:
-        """Return the translation of the message for a count, which is available as the value `num`."""
+        """Return the translation of the message for a count, which is available in the message as the value `num`."""
         return self.translations.ngettext(singular, plural, count) % ({"num": self.format_number(count)} | values)
 
     def pgettext(self, context: str, message: str, **values: object) -> str:
-        """Return the translation of a message that has other meanings in other contexts."""
+        """Return the translation of a message that has different meanings in different contexts."""
         return self.translations.pgettext(context, message) % values
 
     def translate_text(self, text: str) -> str:
-        """Return the translation of one of our messages (`mark_message`), or other text unchanged."""
+        """Return the translation of one of our messages (see `mark_message`), or any other text unchanged."""
         return self.translations.gettext(text) if text else ""
 
     def format_number(self, number: int) -> str:
@@ -125,7 +125,7 @@ class SubscriberLanguage:
         return self._format(day, self.pgettext("CLDR pattern of a date", "MMM"))
 
     def without_weekday(self, written: str, day: date) -> str:
-        """Return a written date without its weekday.
+        """Return a written date with its weekday removed.
 
         For example, return "November 20, 2026" for the `written` date "Friday, November 20, 2026".
         `day` is the same date.
@@ -134,7 +134,7 @@ class SubscriberLanguage:
 
     @cached_property
     def month_names(self) -> tuple[str, ...]:
-        """The names of the months and their abbreviations, as used in dates."""
+        """The names of the months and the abbreviations used in dates."""
         forms = self._locale.months["format"]
         return tuple(forms[width][month] for width in ("wide", "abbreviated") for month in range(1, 13))
 
@@ -147,7 +147,7 @@ class SubscriberLanguage:
         return self._format(clock, self._hour_pattern(clock))
 
     def daily_hour(self, hour: int) -> str:
-        """Return an hour of every day, like `clock_hour`, but with "midnight", which would be ambiguous in a date."""
+        """Return an hour of the day as `clock_hour` does, but with "midnight", which would be ambiguous in a date."""
         return self.clock_hour(time(hour)) if hour else self.gettext("midnight")
 
     def hour_in_zone(self, moment: datetime) -> str:
@@ -170,7 +170,7 @@ class SubscriberLanguage:
         )
 
     def zone_label(self, name: str) -> str:
-        """Return the place of a time zone, such as "New York" or "Knox (Indiana)"."""
+        """Return the place that a time zone is named after, such as "New York" or "Knox (Indiana)"."""
         from babel import Locale
         from babel.core import get_global
 
@@ -182,7 +182,7 @@ class SubscriberLanguage:
         return zone_label(name).replace(f"({english})", f"({translated})")
 
     def join_words(self, words: Sequence[str], more: int = 0) -> str:
-        """Join words, as in "a", "a and b", or "a, b, and c".
+        """Join words as a list, such as "a", "a and b", or "a, b, and c".
 
         `more` is the number of unlisted words, as in "a, b, and 4 more".
         """
@@ -222,7 +222,7 @@ class SubscriberLanguage:
         return self.pgettext("CLDR pattern of an hour", "h 'p.m.'")
 
     def _common_zone_name(self, name: str) -> str:
-        """Return the short name of a common zone, such as "ET", which people use all year."""
+        """Return the short name of a common zone, such as "ET", that people use all year."""
         names = {
             "ET": self.pgettext("time zone", "ET"),
             "CT": self.pgettext("time zone", "CT"),

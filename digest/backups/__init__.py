@@ -1,1 +1,1 @@
-"""Backups: a single file with every row, made during normal operation, and restorable to either kind of database."""
+"""Backups: a single file with every row, made during normal operation and restorable to either kind of database."""

@@ -1,4 +1,4 @@
-"""The archive: a ZIP with a JSON Lines file per table, and a manifest with their counts and hashes.
+"""The archive: a ZIP file with a JSON Lines file for each table, and a manifest with their row counts and hashes.
 
 It's the same for SQLite and PostgreSQL. Addresses are encrypted as they are in the database. The archive contains no
 keys, no outbox files, and no provider events that were already applied.
@@ -34,7 +34,7 @@ _DAMAGE_ERRORS = (
 
 
 class BackupError(RefusalError):
-    """Raised if a backup can't be made, read, or restored. The message says why and what to do."""
+    """Raised when a backup can't be made, read, or restored. The message says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ class ArchiveManifest:
 
     @property
     def people(self) -> int:
-        """The number of rows of people."""
+        """The number of rows in the table of people."""
         return self.tables["person"].rows
 
 
 class ArchiveWriter:
-    """A writer of an archive to an open file. Without `close`, which writes the manifest, it isn't a valid archive."""
+    """A writer of an archive to an open file. The archive isn't valid until `close` writes the manifest."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._zip = zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=6)
@@ -83,7 +83,7 @@ class ArchiveWriter:
             self._zip.close()
 
     def write_table(self, table: Table, lines: Iterable[bytes]) -> None:
-        """Write a table's rows, encoded by `make_row_encoder`."""
+        """Write a table's rows, which must be encoded by `make_row_encoder`."""
         digest, count = hashlib.sha256(), 0
         with self._zip.open(_member_name(table.name), "w", force_zip64=True) as member:
             for line in lines:
@@ -131,10 +131,10 @@ def _open_to_read(path: Path, passphrase: str | None) -> IO[bytes]:
 
 
 class ArchiveReader:
-    """A reader of an archive. The rows of a table are verified by the time its last one has been read."""
+    """A reader of an archive. A table's rows have been verified once the last one has been read."""
 
     def __init__(self, path: Path, passphrase: str | None = None) -> None:
-        """Open an archive, with its passphrase if it's encrypted.
+        """Open an archive, using its passphrase if it's encrypted.
 
         Raises:
             BackupError: the file isn't an archive, or this version can't read it.
@@ -166,7 +166,7 @@ class ArchiveReader:
         self._opened.close()
 
     def read_rows(self, name: str) -> Iterator[dict[str, Any]]:
-        """Yield a table's rows as dicts by column.
+        """Yield a table's rows as dicts keyed by column.
 
         Raises:
             BackupError: the rows don't match the manifest.
@@ -190,7 +190,7 @@ class ArchiveReader:
             raise BackupError(f"The {name} rows in {self.path} failed verification. Restore from a different backup.")
 
     def verify(self) -> Mapping[str, int]:
-        """Read and verify everything once; return the number of rows by table.
+        """Read and verify everything once, and return the number of rows by table.
 
         Raises:
             BackupError: something is damaged or missing.

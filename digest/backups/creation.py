@@ -1,4 +1,4 @@
-"""Creation of backups in a temporary file, which is renamed once it has been read back and verified."""
+"""Creating backups in a temporary file, which is renamed once it has been read back and verified."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ def create_backup(
     progress: Progress = lambda *_: None,
     prove: Callable[[Path], object] | None = None,
 ) -> ArchiveManifest:
-    """Write a backup to a new file, encrypted if there's a passphrase, and read it back to verify it.
+    """Write a backup to a new file, encrypting it if there's a passphrase, and read it back to verify it.
 
     The schema may be an older one. `prove` verifies more before the file is renamed, and raises a BackupError on
     failure.
@@ -108,7 +108,7 @@ def _write_archive(database: Database, part: Path, passphrase: str | None, now: 
 
 @contextmanager
 def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWriter]:
-    """Yield the writer of a new private file, which is synced to disk at the end of the block."""
+    """Yield a writer for a new private file, which is synced to disk at the end of the block."""
     part.unlink(missing_ok=True)
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW
     descriptor = os.open(part, flags, 0o600)
@@ -124,7 +124,7 @@ def _create_archive(part: Path, passphrase: str | None) -> Iterator[ArchiveWrite
 
 @dataclass(slots=True)
 class _RowCount:
-    """A counter of rows read and lines copied that reports progress every 1,000 rows."""
+    """A counter of rows read and lines copied, which reports progress every 1,000 rows."""
 
     total: int
     progress: Progress
@@ -156,7 +156,7 @@ def _select_rows(session: Session, table: Table) -> Iterator[Sequence[Any]]:
 
 
 def _used_key_ids(session: Session, tables: Sequence[Table]) -> dict[str, list[str]]:
-    """Return the IDs of the keys used by rows, which are needed to read the copy, by kind."""
+    """Return, by kind, the IDs of the keys that rows use, which are needed to read the copy."""
     stored = {table.name: table for table in tables}
     ids_by_kind: dict[str, set[str]] = {}
     for kind, table, column in list_key_id_columns():

@@ -1,4 +1,4 @@
-"""Reading of most rows before a backup's snapshot: deliveries of finished editions, and events.
+"""Reading most rows before a backup's snapshot: deliveries of finished editions, and events.
 
 While a snapshot is open, PostgreSQL can't remove outdated rows, which slows down a send. So most rows are read before
 it, each page in its own transaction. Triggers record later changes to them, such as late bounces, erasures, and
@@ -53,7 +53,7 @@ WatchRows = Callable[[Iterable[Any]], Iterable[Any]]  # passes rows on and count
 
 @dataclass(frozen=True, slots=True)
 class RowSplit:
-    """The rows of a table, divided into early and late ones.
+    """A table's rows, divided into early and late ones.
 
     `early` selects the rows to read before the snapshot. `pages` selects the same rows in parts, each with its paging
     column, and `late` all others in parts. Each part is served by an index.
@@ -96,7 +96,7 @@ class LineSpool:
         self._packed = gzip.GzipFile(fileobj=sealed, mode="wb", compresslevel=1)
 
     def append_lines(self, lines: Iterable[bytes]) -> int:
-        """Append lines; return their number."""
+        """Append lines, and return their number."""
         count = 0
         for line in lines:
             self._packed.write(line)
@@ -116,7 +116,7 @@ class LineSpool:
 
 
 class SplitTable:
-    """A table that a backup reads in two parts. Its rows are buffered on disk as the lines of an archive."""
+    """A table that a backup reads in two parts. Its rows are buffered on disk as lines of the archive."""
 
     def __init__(self, split: RowSplit, backup: int, spool: LineSpool) -> None:
         self.table = split.table
@@ -142,7 +142,7 @@ class SplitTable:
             next_query = query.where(key > getattr(page[-1], key.name))
 
     def store_late_rows(self, session: Session, watch: WatchRows) -> None:
-        """Read and buffer all other rows, and the early ones that have changed, in a snapshot's session.
+        """Within a snapshot's session, read and buffer all other rows, and the early ones that have changed.
 
         Raises:
             BackupError: changes are no longer being recorded.
@@ -179,7 +179,7 @@ SplitTables = Mapping[str, SplitTable]
 
 @contextmanager
 def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator[SplitTables]:
-    """Yield the tables to read in two parts, by name. During the block, the database records changes to early rows.
+    """Yield the tables to read in two parts, by name. Until the block ends, the database records changes to early rows.
 
     Lines are buffered in `folder`. If an old transaction doesn't end or the triggers are missing, no tables are split.
     """
@@ -201,7 +201,7 @@ def split_tables(database: Database, folder: Path, *, now: datetime) -> Iterator
 
 
 def delete_stale_backup_records(database: Database, *, now: datetime) -> int:
-    """Delete the records of backups that were killed; return the number of those backups."""
+    """Delete the records of backups that were killed, and return the number of those backups."""
     return _delete_notes(database, RunningBackup.started_at < now - MAX_BACKUP_TIME)
 
 
@@ -220,7 +220,7 @@ def _has_triggers(database: Database) -> bool:
 
 
 def _have_writers_ended(database: Database) -> bool:
-    """Wait for all transactions whose triggers may not have seen the backup; return False if one doesn't end.
+    """Wait for all transactions whose triggers may not have seen the backup. Return False if one doesn't end.
 
     SQLite has none, as it allows one writer at a time.
     """

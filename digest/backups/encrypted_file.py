@@ -28,15 +28,15 @@ _MAX_HEADER_BYTES = 1000
 
 
 class WrongPassphraseError(ValueError):
-    """Raised if the passphrase doesn't decrypt the file."""
+    """Raised when the passphrase doesn't decrypt the file."""
 
 
 class DamagedFileError(ValueError):
-    """Raised if the file is truncated or was changed."""
+    """Raised when the file was truncated or changed."""
 
 
 def is_encrypted(file: BinaryIO) -> bool:
-    """Return whether a file, positioned at its start, is in the age format. The position is restored."""
+    """Return True if a file, positioned at its start, is in the age format. The position is restored."""
     start = file.read(len(VERSION_LINE))
     file.seek(0)
     return start == VERSION_LINE
@@ -103,7 +103,7 @@ class EncryptedWriter:
         self._number += 1
 
     def flush(self) -> None:
-        """Do nothing, as chunks are written once they're full."""
+        """Do nothing, because chunks are written once they're full."""
 
     def close(self) -> None:
         """Write the last chunk."""
@@ -112,7 +112,7 @@ class EncryptedWriter:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """The parsed header, with its length in bytes."""
+    """The parsed header, and its length in bytes."""
 
     salt: bytes
     work_factor: int
@@ -139,7 +139,7 @@ def _read_header(file: BinaryIO) -> _Header:
 
 
 class EncryptedReader(io.RawIOBase):
-    """A seekable reader of an encrypted file that never returns a chunk that was changed. `close` closes the file."""
+    """A seekable reader of an encrypted file that never returns data from a changed chunk. `close` closes the file."""
 
     def __init__(self, file: BinaryIO, passphrase: str, *, max_work_factor: int = MAX_WORK_FACTOR) -> None:
         """Decrypt the file's key, unless that requires more work than allowed.
@@ -187,13 +187,13 @@ class EncryptedReader(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Set the position in the decrypted content."""
+        """Set and return the position in the decrypted content."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        """Read decrypted bytes into a buffer, at most up to the end of a chunk."""
+        """Read decrypted bytes into a buffer, but not past the end of a chunk."""
         view = memoryview(buffer).cast("B")
         if self._position >= self._size:
             return 0

@@ -1,4 +1,4 @@
-"""The result of the last scheduled backup, and whether another one is overdue."""
+"""The result of the last scheduled backup, and whether the next one is overdue."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ BACKUP_STATE_KEY = "backup"
 
 
 def save_backup_outcome(database: Database, outcome: Mapping[str, Any], *, now: datetime) -> None:
-    """Store the result of a backup in the folder, keeping what is known about the last verified one."""
+    """Store the result of a backup in the folder, keeping what's known about the last verified backup."""
     with database.write() as session:
         _save_outcome(session, {**outcome, "tried_at": now.isoformat()}, now)
 
 
 def record_restored_backup(session: Session, file_name: str, made_at: datetime, *, now: datetime) -> None:
-    """Store in a restored database that the backup it comes from was made and verified."""
+    """Record in a restored database that its backup was made and verified."""
     _save_outcome(session, {"trouble": "", "proved_at": made_at.isoformat(), "file": file_name}, now)
 
 
@@ -66,7 +66,7 @@ def find_last_verified_backup(session: Session) -> datetime | None:
 def explain_missing_backup(
     session: Session, file: SettingsFileContent, now: datetime, *, way: str = "'digest backup'"
 ) -> str:
-    """Return why the last scheduled backup is missing or failed; empty if it's there or no backups are configured.
+    """Return why the last scheduled backup is missing or failed, or "" if it's there or no backups are configured.
 
     `way` says how to make one, at the end of a sentence.
     """

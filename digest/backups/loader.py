@@ -1,4 +1,4 @@
-"""Loading of an archive into an empty database: its original schema, its rows, and the migration to today's schema."""
+"""Loading an archive into an empty database: its original schema, its rows, and the migration to the current schema."""
 
 from collections.abc import Mapping
 from itertools import islice
@@ -44,7 +44,7 @@ ADDRESSES_TRIED = 20
 def load_archive(
     connection: Connection, reader: archive.ArchiveReader, keys: KeyRing, progress: Progress = lambda *_: None
 ) -> Session:
-    """Create the archive's schema, insert its rows, and migrate to the current schema; return a session.
+    """Create the archive's schema, insert its rows, migrate to the current schema, and return a session.
 
     Raises:
         BackupError: this version doesn't know the schema, the rows don't match it, or the keys don't decrypt addresses.
@@ -134,7 +134,7 @@ def build_insert_statement(connection: Connection, name: str, columns: Mapping[s
 
 
 def advance_sequence(connection: Connection, target_table: Table) -> None:
-    """Set PostgreSQL's sequence to the highest number used. SQLite does so automatically."""
+    """Set PostgreSQL's sequence to the highest number in use. SQLite does so automatically."""
     key = target_table.autoincrement_column
     if connection.dialect.name != "postgresql" or key is None:
         return
@@ -145,7 +145,7 @@ def advance_sequence(connection: Connection, target_table: Table) -> None:
 
 
 def _check_keys(session: Session, reader: archive.ArchiveReader, keys: KeyRing) -> None:
-    """Check that the key file decrypts an address, as it may be damaged or have other keys with the same IDs.
+    """Check that the key file decrypts an address, because it may be damaged or have different keys with the same IDs.
 
     Several addresses are tried, as a row may have been damaged before the backup.
     """

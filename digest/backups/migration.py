@@ -40,7 +40,7 @@ _PASSES = 2  # each row is written and read back
 
 @dataclass(frozen=True, slots=True)
 class MigrationResult:
-    """The result of a move: the number of verified rows by table, and the proof of the copied consent ledger."""
+    """The result of a move: the number of verified rows by table, and the proof for the copied consent ledger."""
 
     rows_by_table: dict[str, int]
     proof: seals.LedgerProof
@@ -53,7 +53,7 @@ class MigrationResult:
 
 @dataclass(slots=True)
 class _TableHash:
-    """A row count and a sum of the rows' SHA-256 hashes, independent of order, as databases sort differently."""
+    """A row count and a sum of the rows' SHA-256 hashes, which doesn't depend on how the database sorts rows."""
 
     rows: int = 0
     total: int = 0
@@ -124,7 +124,7 @@ def move_database(
 
 @contextmanager
 def _open_source(url: str) -> Iterator[tuple[Database, Session]]:
-    """Yield the old database, which must not be used by others, and a session that blocks writes to it."""
+    """Yield the old database, which nothing else may be using, and a session that blocks writes to it."""
     file = make_url(url).database if make_url(url).get_backend_name() == "sqlite" else None
     if file:
         require_exclusive_use(Path(file))
@@ -178,7 +178,7 @@ def _refuse_content(connection: Connection) -> None:
 
 
 def _copy_rows(session: Session, connection: Connection, progress: Progress) -> dict[str, _TableHash]:
-    """Copy all tables; return the hash of each as read."""
+    """Copy all tables, and return the hash of each as it was read."""
     tables = table_rows.list_tables_by_dependency()
     counts = (session.scalar(select(func.count()).select_from(table)) or 0 for table in tables)
     total = _PASSES * sum(counts)
@@ -195,7 +195,7 @@ def _copy_rows(session: Session, connection: Connection, progress: Progress) -> 
 
 
 def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Iterator[Sequence[Any]]:
-    """Yield all rows of a table, adding each to its hash."""
+    """Yield all rows of a table, adding each one to the table's hash."""
     query = table_rows.select_columns(table)
     encode_row = table_rows.make_row_encoder(table)
     for row in connection.execute(query, execution_options={"yield_per": table_rows.READ_BATCH_SIZE}):
@@ -204,7 +204,7 @@ def _hash_rows(connection: Connection, table: Table, hash_: _TableHash) -> Itera
 
 
 def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[Any]]) -> Iterator[int]:
-    """Write rows, yielding the number written from time to time."""
+    """Write rows, periodically yielding the number written."""
     written = 0
     if connection.dialect.name == "postgresql":
         columns = ", ".join(f'"{column.name}"' for column in table.c)
@@ -231,7 +231,7 @@ def _write_rows(connection: Connection, table: Table, rows: Iterator[Sequence[An
 
 
 def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress: Progress) -> None:
-    """Read all copied rows back and compare their hashes.
+    """Read all copied rows back, and compare their hashes.
 
     Raises:
         BackupError: the rows of a table don't match.
@@ -249,7 +249,7 @@ def _verify_rows(connection: Connection, hashes: dict[str, _TableHash], progress
 
 
 def _finish_target(connection: Connection, keys: KeyRing, *, actor: str, now: datetime) -> seals.LedgerProof:
-    """Verify the copied ledger, and have the database record its place when it's next opened."""
+    """Verify the copied ledger, and make the database record its location when it's next opened."""
     if connection.dialect.name == "sqlite":
         loader.check_sqlite_integrity(connection)
     else:

@@ -47,7 +47,7 @@ _CONTENT_TABLES = ("person", "edition", "delivery", "article")  # if any of them
 
 @dataclass(frozen=True, slots=True)
 class RestoreResult:
-    """The result of a restore. `set_aside_as` says where the old rows are, or is empty.
+    """The result of a restore. `set_aside_as` says where the old rows are, or is empty if there are none.
 
     `unsubscribe_log_found` says whether there was a `left.log`. `open_editions` maps the editions not fully sent as of
     the backup, which may have been sent since, to their number of deliveries made uncertain. `uncertain_notices` counts
@@ -66,7 +66,7 @@ class RestoreResult:
 def rehearse_restore(
     settings: Settings, file: Path, keys: KeyRing, *, progress: Progress = lambda *_: None
 ) -> seals.LedgerProof:
-    """Restore a backup to a temporary database and verify its rows, keys, chains, and seals.
+    """Restore a backup to a temporary database, and verify its rows, keys, chains, and seals.
 
     Raises:
         BackupError: the backup can't be restored.
@@ -244,7 +244,7 @@ def _restore_into_postgresql(
 
 
 def wait_for_other_connections(connection: Connection) -> None:
-    """Wait up to 5 seconds until no other client has the database open. Closed connections are still listed briefly.
+    """Wait up to 5 seconds for other clients to close the database. Closed connections are still listed briefly.
 
     Raises:
         BackupError: another client still has it open.
@@ -264,7 +264,7 @@ def wait_for_other_connections(connection: Connection) -> None:
 
 
 def choose_unused_name(name: str, is_taken: Callable[[str], bool]) -> str:
-    """Return a name that isn't taken: `name`, or `name` with a number from 2."""
+    """Return a name that isn't taken: `name`, or `name` followed by a number starting with 2."""
     candidates = (name if number == 1 else f"{name}_{number}" for number in count(1))
     return next(candidate for candidate in candidates if not is_taken(candidate))
 

@@ -35,12 +35,12 @@ ValueFormat = Literal["plain", "bytes", "moment", "day", "json"]
 
 
 def list_tables_by_dependency() -> list[Table]:
-    """Return all tables, each after those it references."""
+    """Return all tables, each one after the tables that it references."""
     return list(Base.metadata.sorted_tables)
 
 
 def reflect_tables(connection: Connection) -> list[Table]:
-    """Return the tables and columns of a database with an older schema, each table after those it references.
+    """Return the tables and columns of a database with an older schema, each table after those that it references.
 
     Columns have today's types, or the database's if today's schema lacks them. Internal tables of indexes are left out.
     """
@@ -58,7 +58,7 @@ def reflect_tables(connection: Connection) -> list[Table]:
 
 
 def _list_virtual_tables(connection: Connection) -> Sequence[str]:
-    """Return the names of full-text indexes, which prefix the names of their internal tables."""
+    """Return the names of virtual full-text tables, which are prefixes of the names of their internal tables."""
     if connection.dialect.name != "sqlite":
         return ()
     query = text("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL TABLE%'")
@@ -66,7 +66,7 @@ def _list_virtual_tables(connection: Connection) -> Sequence[str]:
 
 
 def build_exclusion_condition(table: Table) -> ColumnElement[bool] | None:
-    """Return a condition for the rows of a table that are left out of archives, or None."""
+    """Return a condition for the rows of a table to leave out of archives, or None if there are none."""
     if table.name in (RunningBackup.__tablename__, ChangedRow.__tablename__):
         return true()
     return table.c.applied_at.is_not(None) if table.name == ReceivedEventPayload.__tablename__ else None
@@ -85,7 +85,7 @@ def choose_value_format(column: Column[Any]) -> ValueFormat:
 
 
 def build_select_expression(column: Column[Any]) -> ColumnElement[Any]:
-    """Return the expression to select for a column: JSON as stored text, and an enum as its value."""
+    """Return the expression that selects a column: JSON as stored text, and an enum as its value."""
     if choose_value_format(column) == "json":
         return cast(column, Text).label(column.name)
     return type_coerce(column, String).label(column.name) if isinstance(column.type, Enum) else column
@@ -114,7 +114,7 @@ def _unchanged(value: Any) -> Any:
 
 
 def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
-    """Return a function that encodes a row, in column order, as a line that is the same for all databases."""
+    """Return a function that encodes a row, in column order, as a line that's the same for all databases."""
     encoders = [_ENCODERS.get(choose_value_format(column), _unchanged) for column in table.c]
 
     def encode_row(row: Sequence[Any]) -> bytes:
@@ -125,5 +125,5 @@ def make_row_encoder(table: Table) -> Callable[[Sequence[Any]], bytes]:
 
 
 def find_value_decoder(form: ValueFormat) -> Callable[[Any], Any]:
-    """Return the decoder of values in a format, which raises ValueError or TypeError if a value is invalid."""
+    """Return the decoder for values in a format. It raises ValueError or TypeError for invalid values."""
     return _DECODERS.get(form, _unchanged)

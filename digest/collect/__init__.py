@@ -1,1 +1,1 @@
-"""Collection of articles: visit sources politely, clean their items, and store them with their history."""
+"""Article collection: visiting sources politely, cleaning their items, and storing them with their history."""

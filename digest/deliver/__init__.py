@@ -1,4 +1,4 @@
-"""Planning, composing, and sending of deliveries.
+"""Planning, composing, and sending deliveries.
 
 A delivery is one message owed to one person. Its message is assembled from approved fragments.
 """

@@ -20,7 +20,7 @@ _MIN_CONTRAST = 1.5  # at lower contrast, a color looks like the background; log
 
 
 def find_light_and_dark_logo(session: Session, branding: BrandingSettings) -> LightAndDarkLogo | None:
-    """Return the logos that `branding` names, or None if one of the two isn't set or isn't stored.
+    """Return the logos that `branding` names, or None if either of them isn't set or isn't stored.
 
     If the branding is always dark, both are the dark logo.
     """
@@ -46,7 +46,7 @@ def _find_logo(session: Session, name: str) -> MediaFile | None:
 
 
 def compute_logo_size(width: int, height: int, shown_height: int) -> tuple[int, int]:
-    """Return the display width and height, in CSS pixels, of a logo of `width` x `height` pixels."""
+    """Return the display width and height, in CSS pixels, of a logo that measures `width` x `height` pixels."""
     scale = min(shown_height / height, WIDEST_LOGO / width)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
@@ -107,7 +107,7 @@ def find_logo_problems(session: Session, branding: BrandingSettings) -> Iterator
 
 @dataclass(frozen=True, slots=True)
 class _Visibility:
-    """The shares of a logo's opaque pixels that can be seen at all, and that can be seen clearly."""
+    """The shares of a logo's opaque pixels that are visible at all and that are clearly visible."""
 
     seen: float
     clear: float

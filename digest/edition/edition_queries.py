@@ -1,4 +1,4 @@
-"""Queries for editions: those sent, the next one, and their numbers."""
+"""Queries for editions: the sent ones, the next one, and their numbers."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -38,7 +38,7 @@ class UnknownEditionError(ApplicationError):
 
 
 def find_edition(session: Session, name: str, *, lock: bool = False) -> Edition:
-    """Return the edition with a name.
+    """Return the edition with the given name.
 
     "current" means the result of `find_upcoming_or_last_edition`. If `lock` is true, the edition's
     row is locked, except for "current".
@@ -71,7 +71,7 @@ def make_release_slot_key(release_at: datetime) -> str:
 
 
 def find_upcoming_or_last_edition(session: Session) -> Edition | None:
-    """Return the unfinished regular edition with the latest release, or else the latest of all, or None."""
+    """Return the unfinished regular edition with the latest release, or else the latest edition of all, or None."""
     editions = select(Edition).where(IS_REGULAR).order_by(Edition.release_at.desc(), Edition.id.desc())
     coming = editions.where(Edition.state.not_in(FINISHED_STATES))
     return session.scalar(coming.limit(1)) or session.scalar(editions.limit(1))
@@ -115,7 +115,7 @@ def next_edition_number(session: Session, first_number: int) -> int:
 
 
 def select_editions_before(release_at: datetime) -> Select[Edition]:
-    """Return an unordered query for the regular editions before a release that are at least approved."""
+    """Return an unordered query for the regular editions before a release that are approved, sending, or sent."""
     return select(Edition).where(IS_REGULAR, Edition.state.in_(OUTGOING_STATES), Edition.release_at < release_at)
 
 
@@ -167,7 +167,7 @@ class UpcomingEdition:
 
 
 def find_upcoming_edition(session: Session, settings: Settings, now: datetime) -> UpcomingEdition:
-    """Return the first edition that a new subscriber would get, provided that it's approved in time.
+    """Return the first edition that a new subscriber would get, assuming that it's approved in time.
 
     Drafts that missed their send time keep their numbers, as in the calendar.
     """
@@ -188,7 +188,7 @@ def find_latest_public_edition(session: Session, now: datetime) -> Edition | Non
 
 
 def count_merged_subscribers(session: Session) -> int:
-    """Return the number of subscribers who get extra parts in the latest regular edition counted.
+    """Return the stored number of subscribers who got extra parts, from the latest regular edition that has one.
 
     Return 0 if no edition was counted.
     """

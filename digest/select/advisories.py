@@ -1,4 +1,4 @@
-"""Recognition of security advisories by number rather than by title.
+"""Recognizing security advisories by number rather than by title.
 
 Agencies reuse a title for different advisories ("CISA Adds One Known Exploited Vulnerability to
 Catalog"), and publishers report one advisory under many titles. Only the number identifies it.
@@ -39,7 +39,7 @@ class AdvisoryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Advisory:
-    """The advisory that an article is or reports, with its identifying numbers in upper case.
+    """The advisory that an article is or reports on. Its identifying numbers are in upper case.
 
     For a list of advisories, or for a catalog addition that names no vulnerability, the only
     "number" is the article's URL.
@@ -50,7 +50,7 @@ class Advisory:
 
 
 def find_advisory(article: CandidateArticle) -> Advisory | None:
-    """Return the advisory that an article is or reports, or None if it has no identifying number."""
+    """Return the advisory that an article is or reports on, or None if it has no identifying number."""
     if _LIST_TITLE.search(article.title):
         return Advisory(AdvisoryKind.LIST, frozenset({article.url}))
     summary = article.summary[:_MAX_TEXT]
@@ -91,7 +91,7 @@ def link_advisories(articles: Sequence[CandidateArticle]) -> tuple[StoryGrouping
 
 
 def _link_groups(groups: Sequence[Sequence[str]]) -> Iterator[StoryGroupingDecision]:
-    """Yield decisions that group each set of URLs and keep it apart from the later ones."""
+    """Yield decisions that group each set of URLs and keep it apart from the sets after it."""
     for place, group in enumerate(groups):
         if len(group) > 1:
             yield StoryGroupingDecision(frozenset(group))

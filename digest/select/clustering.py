@@ -353,7 +353,7 @@ class AverageLinkage:
         return next(names).isdisjoint(next(names))
 
     def _would_hold_series(self, a: _ArticleCluster, b: _ArticleCluster) -> bool:
-        """Return True if a publisher's articles in both clusters are a series, with too many titles alike."""
+        """Return True if a publisher's articles in both clusters form a series, because too many titles are alike."""
         pairs = [
             (self._texts[mine].text.title_words, self._texts[theirs].text.title_words)
             for name, (_, members) in a.by_publisher.items()

@@ -51,7 +51,7 @@ class _IndexedStory:
 
 
 class EarlierStories:
-    """Index of the articles that recent editions used, for finding repeats."""
+    """An index of the articles that recent editions used, for finding repeats."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
         """Index the used articles by URL and by title words. The latest edition takes precedence."""
@@ -106,7 +106,7 @@ class EarlierStories:
 
 
 class EarlierStoryIndex:
-    """Index of the stories of recent editions by the words of their titles."""
+    """An index of the stories of recent editions by the words of their titles."""
 
     def __init__(
         self, stories: Iterable[EarlierStory], similarity: StorySimilarity, common_names: frozenset[str] = frozenset()

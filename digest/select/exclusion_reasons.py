@@ -58,7 +58,7 @@ def _explain_variety_exclusion(scored: ScoredStory, filler: SectionFiller, secti
 def _find_missed_section(
     scored: ScoredStory, filler: SectionFiller, sections: Sequence[SectionSettings]
 ) -> tuple[SectionSettings, float] | None:
-    """Return the full section that a story came closest to, with that section's lowest score.
+    """Return the full section that a story came closest to, and that section's lowest score.
 
     Return None if a section has room, or if the story's score is above the lowest.
     """

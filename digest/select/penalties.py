@@ -1,4 +1,4 @@
-"""Recognition of round-ups, advertisements, and other articles that aren't news, by their wording."""
+"""Recognizing round-ups, advertisements, and other articles that aren't news, by their wording."""
 
 import re
 from collections.abc import Iterable
@@ -218,7 +218,7 @@ _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/
 
 
 def is_sentence_title(title: str) -> bool:
-    """Return True if a title is a sentence from a post rather than a headline, by its ending or length."""
+    """Return True if a title is a sentence from a post rather than a headline, judging by its ending or length."""
     return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
 
 
@@ -287,7 +287,7 @@ def is_title_repeated(title: str, others: Iterable[str]) -> bool:
 
 
 def measure_title_agreement(title: str, other: str) -> tuple[int, float]:
-    """Count the significant words that two titles share, comparing only each word's first letters.
+    """Count the significant words that two titles share, comparing only the first few letters of each word.
 
     Return the count, and the count as a share of the shorter title's words.
     """
@@ -297,7 +297,7 @@ def measure_title_agreement(title: str, other: str) -> tuple[int, float]:
 
 
 def _list_stems(text: str) -> frozenset[str]:
-    """Return the first letters of a text's significant words, so that "resigns" and "resigned" match."""
+    """Return the first few letters of each significant word in a text, so that "resigns" and "resigned" match."""
     return frozenset(word[:_STEM_LENGTH] for word in significant_words(text))
 
 

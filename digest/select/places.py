@@ -25,7 +25,7 @@ _MIN_SHARE = 1 / 3  # share of the articles that must name a place for the story
 
 @dataclass(frozen=True, slots=True)
 class PlaceName:
-    """A name split into words, with its meaning: a place as ISO 3166 codes, or a home agency."""
+    """A name split into words, and what it names: a place, as ISO 3166 codes, or a home agency."""
 
     tokens: tuple[str, ...]
     country: str = ""  # "US", or empty for a name that only hides the shorter names within it
@@ -86,7 +86,7 @@ class PlaceFinder:
         return ArticlePlaces(countries, frozenset(filter(None, states)), names)
 
     def locate_story(self, story: Story) -> StoryGeography:
-        """Return the places that a story's lead or a third of its articles name, most frequent first."""
+        """Return the places named by a story's lead or by at least a third of its articles, most frequent first."""
         located = [self.locate_article(a) for a in story.members]
         if not any(located):
             return StoryGeography()
@@ -111,7 +111,7 @@ class PlaceFinder:
 
 
 def _most_named(places: Sequence[set[str]]) -> tuple[str, ...]:
-    """Return the places in the first set or in a third of all sets, by frequency, then by name."""
+    """Return the places in the first set or in at least a third of all sets, most frequent first, then by name."""
     counts = Counter(chain.from_iterable(places))
     least = _MIN_SHARE * len(places)
     frequent = {place for place, count in counts.items() if count >= least}

@@ -129,7 +129,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 def _admit_articles(
     articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
-    """Split articles into eligible ones and ineligible ones, the latter with reasons."""
+    """Split articles into eligible ones, and ineligible ones with the reasons."""
     bans, pins = frozenset(select.bans), _effective_pins(select)
     admitted, refused = [], []
     for article in articles:

@@ -38,7 +38,7 @@ _NO_TOPIC = TopicMatch("", 0.0, ())
 
 @dataclass(frozen=True, slots=True)
 class WeekStatistics:
-    """Statistics of the week's articles, to compare stories with."""
+    """Statistics on the week's articles, for comparing stories with."""
 
     now: datetime
     publisher_count: int
@@ -208,7 +208,7 @@ def _sum_hundredths(terms: Iterable[tuple[str, int, str]]) -> int:
 
 
 def _source_points(story: Story, points_before: int) -> tuple[int, str]:
-    """Return the points for the lead's source, with a note.
+    """Return the points for the lead's source, and a note.
 
     The points are limited so that the total stays between 0 and 100.
     """

@@ -321,7 +321,7 @@ class SectionFiller:
         return self.similarity.find_same_matter(scored, self.news_stories) is None
 
     def is_official_action(self, scored: ScoredStory) -> bool:
-        """Return True if a story is an action by an official source or home agency, with few publishers."""
+        """Return True if a story is an action by an official source or home agency and has few publishers."""
         lead, rules = scored.lead, self.ranking.place_finder
         if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
             return False

@@ -88,7 +88,7 @@ class Story:
 
     @property
     def kept_from(self) -> str:
-        """The last edition, such as "No. 46", if its editors kept one of the articles for this one."""
+        """The name, such as "No. 46", of the previous edition if its editors kept one of the articles for this one."""
         return next((article.kept_from for article in self.members if article.kept_from), "")
 
     @property
@@ -257,7 +257,7 @@ def format_edition_name(name: str, number: int | None) -> str:
 
 
 class PreviouslyUsedArticle(NamedTuple):
-    """An article that an earlier edition used, with the title of its story."""
+    """An article that an earlier edition used, and the title of its story."""
 
     edition: str  # 2026-W47
     url: str

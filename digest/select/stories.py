@@ -1,4 +1,4 @@
-"""Grouping of articles from several sources that report the same news."""
+"""Grouping articles from several sources that report the same news."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -254,7 +254,7 @@ def _add_twins(clusters: Iterable[Sequence[int]], twin_of: Mapping[int, int]) ->
 
 
 def build_story(articles: Sequence[CandidateArticle], vectors: Sequence[text_similarity.WordVector]) -> Story:
-    """Return a story made of some articles, with the lead that `order_leads` chooses."""
+    """Build a story from articles, with the lead that `order_leads` chooses."""
     if len(articles) == 1:  # true of most stories
         return Story(articles[0])
     ordered = order_by_text(articles, vectors)

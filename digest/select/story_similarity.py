@@ -24,7 +24,7 @@ _MAX_CENTROID_ARTICLES = 20  # maximum number of articles used for a centroid; m
 
 
 class StorySimilarity:
-    """Cache of similarities among the articles of one proposal."""
+    """A cache of similarities among the articles of one proposal."""
 
     def __init__(self, reader: text_similarity.TextVectorizer, threshold: float) -> None:
         """Initialize from a vectorizer and the `same_story` threshold."""
@@ -46,7 +46,7 @@ class StorySimilarity:
         return self._reader.read_text(article.title, article.summary).title_words
 
     def article_vector(self, article: CandidateArticle) -> text_similarity.WordVector:
-        """Return an article's word vector, whose length is at most 1."""
+        """Return an article's word vector, whose length is below 1."""
         return self._reader.read_text(article.title, article.summary).vector
 
     def order_leads(self, articles: Sequence[CandidateArticle]) -> list[CandidateArticle]:
@@ -157,7 +157,7 @@ def _latest_article(repeated: Sequence[CandidateArticle]) -> CandidateArticle:
 
 
 def _repeats_news(article: CandidateArticle, story: Story) -> bool:
-    """Return True if an article says the same as one of a story's.
+    """Return True if an article says the same as one of a story's articles.
 
     An article older than the story is background, and doesn't count.
     """

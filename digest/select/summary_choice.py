@@ -1,4 +1,4 @@
-"""Choice of a story's summary: the lead's, or another article's."""
+"""Choosing a story's summary: the lead's, or another article's."""
 
 from dataclasses import dataclass
 

@@ -151,7 +151,7 @@ class TextVectorizer:
     """A cache of article texts and their word vectors, used for one proposal."""
 
     def __init__(self, rarity: WordRarity | None = None) -> None:
-        """Initialize from word rarities; by default, those of the shipped table."""
+        """Initialize from word rarities, by default those in the shipped table."""
         self._rarity = rarity or load_shipped_rarity()
         self._texts: dict[tuple[str, str], ArticleText] = {}
 
@@ -164,7 +164,7 @@ class TextVectorizer:
         return text
 
     def pick_rare_words(self, words: Iterable[str]) -> frozenset[str]:
-        """Return the words, which must be folded, that are rare enough to be names."""
+        """Return those of the given folded words that are rare enough to be names."""
         rarities = self._rarity.weigh_words(dict.fromkeys(words))
         return frozenset(word for word, weight in rarities.items() if weight >= MIN_NAME_WEIGHT)
 

@@ -39,7 +39,7 @@ class TopicPhrase:
 
     @property
     def second_begins(self) -> str | None:
-        """The beginning of the second word, or "" if the phrase has only one.
+        """The beginning of the second word, or "" if the phrase has only one word.
 
         None if only the first word has to be checked.
         """
@@ -60,7 +60,7 @@ class TopicPhrase:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TopicEntry:
-    """An entry of a topic's list. An article must contain a phrase from each of its groups."""
+    """An entry in a topic's list. An article must contain a phrase from each of its groups."""
 
     topic_index: int
     tier: TopicTier
@@ -77,7 +77,7 @@ class PlacedText:
 
 
 class PhraseIndex:
-    """An index of phrases by their first two words, for finding those that a text contains."""
+    """An index of phrases by their first two words, for finding the phrases that a text contains."""
 
     def __init__(self, phrases: Iterable[TopicPhrase]) -> None:
         """Index whole phrases by their first word, and stems by their first letters."""
@@ -148,7 +148,7 @@ class TopicListReader:
 
 
 def split_text(place: int, text: str, most: int | None = None) -> PlacedText:
-    """Split a text into words and keep the first `most`."""
+    """Split a text into words, keeping only the first `most`."""
     tokens = split_tokens(text)[:most]
     return PlacedText(place, tokens, is_shouted=len(tokens) > 1 and text.isupper())
 

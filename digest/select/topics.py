@@ -1,4 +1,4 @@
-"""Classification of stories by topic.
+"""Classifying stories by topic.
 
 The publisher's own classification comes first, then its categories, then keyword rules.
 """
@@ -205,7 +205,7 @@ class TopicRules:
         ]
 
     def _mask_other_senses(self, phrases: Iterable[tuple[TopicPhrase, int]]) -> dict[int, set[int]]:
-        """Return the indices of words that are used in another sense, by topic index."""
+        """Return, by topic index, the indices of words that are used in another sense."""
         masked: dict[int, set[int]] = {}
         for phrase, start in phrases:
             if phrase in self._other_senses:
@@ -215,7 +215,7 @@ class TopicRules:
 
 
 def _entry_match(entry: TopicEntry, phrase_spots: Sequence[tuple[int, int, TopicPhrase]]) -> _EntryMatch:
-    """Build the match of an entry from the place, rank, and phrase found for each group."""
+    """Build the match for an entry from the place, rank, and phrase found for each of its groups."""
     phrases = [phrase for *_, phrase in phrase_spots]
     points = entry.tier.value[max(place for place, *_ in phrase_spots)]
     words = TOGETHER.join(phrase.text for phrase in phrases)

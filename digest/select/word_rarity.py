@@ -1,4 +1,4 @@
-"""Rarity of words, based on a table of earlier articles.
+"""Word rarity, based on a table of earlier articles.
 
 The table is fixed for a week and excludes that week's articles, so the similarity of two articles
 depends only on those two and the table, not on other articles or the order of their arrival. The
@@ -124,7 +124,7 @@ def _is_number(word: str) -> bool:
 
 
 def estimate_numeral_frequency(number: str) -> float:
-    """Estimate the share of articles that contain a number from its form.
+    """Estimate the share of articles that contain a number from the number's form.
 
     Years and small numbers are common.
     """
@@ -137,7 +137,7 @@ def estimate_numeral_frequency(number: str) -> float:
 
 
 def knows_language_of(table: DocumentFrequencies, words_of_articles: Iterable[Collection[str]]) -> bool:
-    """Return True if a table, with the shipped one, covers the language of the articles.
+    """Return True if a table, combined with the shipped one, covers the language of the articles.
 
     The shipped table covers English. In other languages, most words are missing from it, so enough
     earlier articles are required.

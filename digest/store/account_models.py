@@ -14,7 +14,7 @@ from subscribers.store.models import Base, Moment
 
 
 class EditingPresence(Base):
-    """A staff member who has an edition open in the editor.
+    """A staff member who currently has an edition open in the editor.
 
     `place` is the anchor of the part of the edition that they're viewing.
     """
@@ -72,7 +72,7 @@ class Passkey(KeyedSealModel):
 
 
 class AuthenticatorApp(KeyedSealModel):
-    """The encrypted secret of a member's authenticator app.
+    """The encrypted secret of a staff member's authenticator app.
 
     The app is valid once the member has entered a code from it. A member has at most one confirmed
     app, and possibly another that awaits its first code. `last_step` is the 30-second step whose
@@ -93,7 +93,7 @@ class AuthenticatorApp(KeyedSealModel):
 
 
 class RecoveryCode(KeyedSealModel):
-    """The hash of a recovery code, which replaces an authenticator code once."""
+    """The hash of a recovery code, which can be used once in place of an authenticator code."""
 
     __tablename__ = "recovery_code"
     __sealed__ = ("staff", "hash", "used_at")
@@ -106,7 +106,7 @@ class RecoveryCode(KeyedSealModel):
 
 
 class SignInAttempt(Base):
-    """An attempt to sign in as a member, successful or not.
+    """An attempt, successful or not, to sign in as a member.
 
     The member can see their attempts for 90 days.
     """
@@ -128,7 +128,7 @@ class SignInAttempt(Base):
 
 
 class UsedChallenge(Base):
-    """A passkey challenge that was answered and so can't be used again.
+    """A passkey challenge that has been answered and so can't be used again.
 
     The row is deleted once the challenge has expired.
     """

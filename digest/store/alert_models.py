@@ -1,4 +1,4 @@
-"""The tables of alerts and their notifications."""
+"""The tables for alerts and their notifications."""
 
 from datetime import datetime
 
@@ -39,7 +39,7 @@ class Alert(Base):
 
 
 class AlertNotification(Base):
-    """A notification on one channel that an alert was opened or resolved.
+    """A notification, on one channel, that an alert was opened or resolved.
 
     `next_try_at` is None once the notification was delivered or given up.
     """

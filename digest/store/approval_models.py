@@ -1,4 +1,4 @@
-"""The tables of approved versions of editions: their content, signatures, and rendered fragments."""
+"""The tables for approved versions of editions: their content, signatures, and rendered fragments."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -88,7 +88,7 @@ class ApprovalSignature(SignatureColumns, Base):
 
 
 class ApprovedRenderedFragment(Base):
-    """A rendered fragment of an approved version. It never changes."""
+    """A rendered fragment of an approved version. Fragments never change."""
 
     __tablename__ = "approved_fragment"
     __table_args__ = (UniqueConstraint("approval_id", "kind", "name", name="uq_approved_fragment_one_a_place"),)

@@ -1,4 +1,4 @@
-"""The table for searching the public archive and listing stories by topic."""
+"""The table for searching the public archive and for listing its stories by topic."""
 
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column

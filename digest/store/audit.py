@@ -71,7 +71,7 @@ class RawAuditRow(NamedTuple):
 
     @property
     def next_access_seq(self) -> int | None:
-        """The `access_seq` that the next row must have."""
+        """The `access_seq` that the next row is required to have."""
         return self.seq if self.act in ACCESS_ACTIONS else self.access_seq
 
     @property
@@ -99,7 +99,7 @@ class RawAuditRow(NamedTuple):
             return False
 
     def is_authentic(self, keys: KeyRing) -> bool:
-        """Return True if we wrote the row: it's intact and has a valid MAC."""
+        """Return True if we wrote the row, which means that it's intact and has a valid MAC."""
         try:
             key = keys.by_id("audit", self.mac.partition(":")[0])
         except KeyFileError:
@@ -128,7 +128,7 @@ def hash_audit_entry(seq: int, at: str, actor: str, act: str, subject: str, deta
 
 
 def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str:
-    """Return the MAC that proves we wrote a row.
+    """Return the MAC that proves that we wrote a row.
 
     It consists of the key ID, a colon, and an HMAC-SHA-256 of 64 hex digits.
     """
@@ -136,7 +136,7 @@ def make_audit_mac(key: SecretKey, row_hash: str, access_seq: int | None) -> str
 
 
 def read_audit_head(session: Session) -> tuple[int, str]:
-    """Return the position and hash of the latest row in the chain, or (0, "") if it's empty."""
+    """Return the position and hash of the latest row in the chain, or (0, "") if the chain is empty."""
     newest = select(AuditEntry.seq, AuditEntry.hash).where(AuditEntry.seq.is_not(None))
     newest_first = newest.order_by(AuditEntry.seq.desc())
     row = session.execute(newest_first.limit(1)).one_or_none()
@@ -161,7 +161,7 @@ def stream_audit_rows_newest_first(session: Session) -> Iterator[RawAuditRow]:
 
 
 def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawAuditRow | None]:
-    """Return the latest row, and the latest row that we wrote."""
+    """Return the latest row, and the latest row that we wrote, or None for either if there's none."""
     newest, condition, parameters, count = None, "seq IS NOT NULL", dict[str, int](), 1
     while rows := _read_rows(session, f"{condition} ORDER BY seq DESC LIMIT {count}", **parameters):
         newest = newest or rows[0]
@@ -173,7 +173,7 @@ def _read_end(session: Session, keys: KeyRing) -> tuple[RawAuditRow | None, RawA
 
 
 def read_staff_access_changes(session: Session, keys: KeyRing) -> tuple[list[RawAuditRow], bool]:
-    """Return the rows that changed someone's access, newest first, and whether they're complete.
+    """Return the rows that changed someone's access, newest first, and whether those are all of them.
 
     Each row links to the one before it. If a row is missing or forged, older ones aren't returned.
     """
@@ -253,7 +253,7 @@ def chain_audit_entries(session: Session) -> None:
 
 
 def add_macs_to_rows_without_mac(session: Session, keys: KeyRing) -> int:
-    """Add MACs to intact rows written without the key file, and return the number of rows.
+    """Add MACs to intact rows that were written without the key file, and return the number of rows.
 
     Rows that change someone's access don't get one.
     """

@@ -1,4 +1,4 @@
-"""Verification of the audit log, row by row.
+"""Verifying the audit log, row by row.
 
 Rows are checked against the chain, the nightly seals, and the last verification. Deleting rows from
 the end leaves a valid chain, and the nightly seal may not cover them yet, so each verification
@@ -80,7 +80,7 @@ def verify_audit_log(session: Session) -> AuditProof:
 
 
 def add_audit_fault_to_proof(session: Session, proof: LedgerProof) -> LedgerProof:
-    """Return the ledger's proof, adding the audit log's fault if the ledger has none."""
+    """Return the ledger's proof, with the audit log's fault added if the ledger has none."""
     return replace(proof, fault=proof.fault or verify_audit_log(session).fault)
 
 

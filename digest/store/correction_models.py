@@ -1,4 +1,4 @@
-"""The tables of corrections to editions, made after sending began, and of approvals of their emails."""
+"""The tables for corrections made to editions after sending began, and for approvals of the corrections' emails."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from subscribers.store.models import Base, Moment
 
 
 class Correction(KeyedSealModel):
-    """A correction of a story's text, made after sending of the edition began.
+    """A correction to a story's text, made after sending of the edition began.
 
     It's kept, and its text never changes. `url` is the story's link in the edition, `section` is its
     section's key, and `field` is the text that was wrong. `signed` is the name shown to subscribers.

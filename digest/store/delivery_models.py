@@ -1,4 +1,4 @@
-"""The tables of sending: deliveries, their events, and the state of the installation.
+"""The tables for sending: deliveries, their events, and the state of the installation.
 
 They continue the data flow of `digest.store.models`: edition → delivery → event.
 """
@@ -45,7 +45,7 @@ OPEN_STATES = (DeliveryState.WAITING, *CLAIMED_STATES)
 
 
 class Delivery(RowCommitmentMixin, Base):
-    """A message owed to one person. There's at most one per purpose and person."""
+    """A message owed to one person, who has at most one for each purpose."""
 
     __tablename__ = "delivery"
     __table_args__ = (
@@ -77,7 +77,7 @@ class Delivery(RowCommitmentMixin, Base):
 
 
 class RunLease(Base):
-    """The lease of a run that claims deliveries under a name in `Delivery.owner`.
+    """The lease of a run that claims deliveries under a name stored in `Delivery.owner`.
 
     The run renews `beat_at`, a Unix time by the database's clock. Revoking its claims increments
     `epoch`. `home` is where its progress file is located. See `deliver.send.claims.run_lease`.
@@ -92,7 +92,7 @@ class RunLease(Base):
 
 
 class KeptEditionCounts(KeyedSealModel):
-    """The results of an edition, counted nightly and kept after its deliveries are deleted.
+    """The results of an edition, counted nightly and kept after the edition's deliveries are deleted.
 
     See `deliver.retention.edition_figures`.
     """
@@ -164,7 +164,7 @@ class StoredDeliveryEvent(Base):
 
 
 class ReceivedEventPayload(Base):
-    """A provider's request or an email from the mailbox, as received.
+    """A provider's request, or an email from the mailbox, as received.
 
     It's compressed, encrypted, and bound to its hash, and kept for 30 days. `origin` identifies its
     parser: a provider, or "mailbox".
@@ -187,7 +187,7 @@ class ReceivedEventPayload(Base):
 
 
 class DeliveryTotal(Base):
-    """The number of a purpose's deleted deliveries that ended in a state."""
+    """The number of a purpose's deleted deliveries that had ended in a given state."""
 
     __tablename__ = "delivery_total"
 
@@ -197,7 +197,7 @@ class DeliveryTotal(Base):
 
 
 class ProviderHandoverCount(Base):
-    """The number of messages that the installation handed over in one minute.
+    """The number of messages that the installation handed over in a given minute.
 
     It's updated in the claim's transaction, and only if a limit in the settings requires it.
     """
@@ -209,7 +209,7 @@ class ProviderHandoverCount(Base):
 
 
 class SendSpacingState(Base):
-    """The time at which a rate limit next allows messages to be sent.
+    """The time when a rate limit next allows messages to be sent.
 
     The limit is the installation's, or that of a domain, which is identified by its tag. The row is
     updated in the claim's transaction, and only if the limit is set. `recent` lists how many
@@ -225,7 +225,7 @@ class SendSpacingState(Base):
 
 
 class DomainGroupMember(Base):
-    """The group of a recipient domain.
+    """The group that a recipient domain belongs to.
 
     A group consists of the domains whose MX records belong to the same operator. Both columns are
     keyed tags. If a domain is alone, its group is its own tag
@@ -240,7 +240,7 @@ class DomainGroupMember(Base):
 
 
 class QueuedMail(Base):
-    """A message in the queue of a mail server whose log is followed.
+    """A message in the queue of a mail server whose log we follow.
 
     `id` consists of the queue ID and the server's name.
     """
@@ -267,7 +267,7 @@ class RunningBackup(Base):
 
 
 class ChangedRow(Base):
-    """A row in the table `source` that was added, changed, or deleted during a backup."""
+    """A row in the table `source` that was added, changed, or deleted while a backup was in progress."""
 
     __tablename__ = "changed_row"
     __table_args__ = (Index("ix_changed_row_backup", "backup", "source"),)
@@ -279,7 +279,7 @@ class ChangedRow(Base):
 
 
 class StoredInstallationValue(Base):
-    """A named value that the installation stores, such as whether sending is paused."""
+    """A named value stored for the installation, such as whether sending is paused."""
 
     __tablename__ = "memo"
 
@@ -316,7 +316,7 @@ class StaffMember(KeyedSealModel):
 
 
 class ProviderErasure(Base):
-    """The encrypted address of an erased person, which the provider also has to erase.
+    """The encrypted address of an erased person, which the provider must also erase.
 
     The row is deleted once the provider has accepted the request, and after 30 days at the latest.
     """

@@ -51,7 +51,7 @@ def _note_idle_start(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 
 def _ping_after_idle(dialect: Dialect, connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-    """Ping a connection before reuse if it was idle for more than `PING_AFTER_IDLE`.
+    """Ping a connection before reuse if it's been idle for longer than `PING_AFTER_IDLE`.
 
     SQLAlchemy's `pool_pre_ping` pings every time. With the many short transactions of a send, this
     takes a tenth of its time.
@@ -101,7 +101,7 @@ def _begin_transaction(writer_timeout: float, connection: Connection) -> None:
 
 
 def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
-    """Begin a write transaction as soon as no other one is open.
+    """Begin a write transaction as soon as no other write transaction is open.
 
     SQLite's busy handler backs off to one attempt every 100 ms. A process that writes often would
     then always win, and someone who unsubscribes during an import would wait for seconds.
@@ -119,7 +119,7 @@ def _await_writer_turn(driver: sqlite3.Connection, deadline: float) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """An open database. It lives as long as the process, while sessions are short."""
+    """An open database. It lives as long as the process, but its sessions are short."""
 
     engine: Engine
     row_keys: RowSealKeys = field(default_factory=RowSealKeys, compare=False, kw_only=True)
@@ -127,7 +127,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session for reading, which is rolled back at the end of the block.
+        """Open a session for reading, and roll it back at the end of the block.
 
         Within `share_read_session`, yield the shared session instead.
         """
@@ -167,7 +167,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
-        """Open a session for reading that sees the database as of a single moment."""
+        """Open a session for reading that sees the database as it was at a single moment."""
         with self._open_session(self.engine) as session:
             if self.engine.dialect.name == "postgresql":
                 session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
@@ -195,7 +195,7 @@ _shared_session: ContextVar[tuple[Database | None, Session | None]] = ContextVar
 
 
 class AutocommitConnection:
-    """A connection for many queries, each of which sees everything committed before it.
+    """A connection for many queries, each of which sees everything that was committed before it.
 
     A session begins and ends a transaction, which takes three round trips to PostgreSQL for one
     query. Here, a query takes one. Use it with `CompiledStatement.fetch_rows`. The connection is
@@ -210,7 +210,7 @@ class AutocommitConnection:
 
     @contextmanager
     def lend(self) -> Iterator[Connection]:
-        """Yield the connection for a query."""
+        """Yield the connection for use by a query."""
         if self._connection is None:
             self._connection = self._engine.connect()
         try:
@@ -220,13 +220,13 @@ class AutocommitConnection:
             raise
 
     def discard(self) -> None:
-        """Discard the connection, which may be dead. The next query opens another."""
+        """Discard the connection, because it may be dead. The next query opens another."""
         if self._connection is not None:
             self._connection.invalidate()
             self.close()
 
     def close(self) -> None:
-        """Close the connection until it's next used."""
+        """Close the connection until it's next needed."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -238,7 +238,7 @@ _CHANGE_MARKS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT CAST(txi
 
 
 class DatabaseChangeDetector:
-    """A detector of writes to a database, which takes one small query. Not thread-safe."""
+    """A detector of writes to a database, which needs only one small query. Not thread-safe."""
 
     def __init__(self, database: Database) -> None:
         self._query = _CHANGE_MARKS[database.engine.dialect.name]
@@ -265,7 +265,7 @@ class DatabaseChangeDetector:
 
 
 def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Database:
-    """Open the database at `url` with our settings, without migrating its schema.
+    """Open the database at `url` with our connection settings, without migrating its schema.
 
     Use `migrate_schema` for that. Both sides of a PostgreSQL connection give up after about a
     minute of silence, unless the URL sets other values for our side (such as `keepalives_idle`). On
@@ -301,7 +301,7 @@ def open_database(url: str, *, writer_timeout: float = WRITER_TIMEOUT) -> Databa
 
 
 def describe_driver_error(error: DBAPIError) -> str:
-    """Return the first line of a database driver's error, without the period.
+    """Return the first line of a database driver's error, without its period.
 
     The lines after it are hints and other addresses that were tried.
     """
@@ -315,7 +315,7 @@ _AWAIT_MIGRATION_TURN = text("SELECT pg_advisory_xact_lock(6839104325)")
 
 
 class UnsupportedSchemaError(ApplicationError):
-    """Raised when a newer version, a development build, or another program created the schema."""
+    """Raised when the schema was created by a newer version, a development build, or another program."""
 
 
 def migrate_schema(database: Database) -> None:
@@ -391,7 +391,7 @@ def run_migrations_to_revision(connection: Connection, revision: str) -> None:
 
 
 def read_schema_revision(database: Database) -> str | None:
-    """Return the schema's revision, or None if there isn't one or the database didn't respond."""
+    """Return the schema's revision, or None if there's no schema or the database didn't respond."""
     try:
         with database.read() as session:
             revision: str | None = session.scalar(text("SELECT version_num FROM alembic_version"))
@@ -401,7 +401,7 @@ def read_schema_revision(database: Database) -> str | None:
 
 
 def has_schema(database: Database) -> bool:
-    """Return True if the database ever had a schema.
+    """Return True if the database has ever had a schema.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database didn't respond.
@@ -422,7 +422,7 @@ def _schema_revisions() -> frozenset[str]:
 
 
 def find_unsupported_server_version(database: Database) -> str:
-    """Return the version of a PostgreSQL server that's too old, or "" for any other database.
+    """Return the version of a PostgreSQL server if it's too old, or "" for any other database.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database didn't respond.

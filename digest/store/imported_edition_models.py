@@ -1,4 +1,4 @@
-"""The tables of editions sent before this installation existed, and of their stories."""
+"""The tables for editions sent before this installation existed, and for their stories."""
 
 from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
@@ -29,7 +29,7 @@ class ImportedEdition(Base):
 
 
 class ImportedStory(Base):
-    """A story of an imported edition. `url` is canonical."""
+    """A story in an imported edition. `url` is canonical."""
 
     __tablename__ = "past_story"
 

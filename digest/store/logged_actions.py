@@ -35,7 +35,7 @@ class LoggedAction(NamedTuple):
 def read_actions_since(
     session: Session, since: datetime | None, names: Collection[str]
 ) -> tuple[list[LoggedAction], bool]:
-    """Return the actions named in `names` since a day before `since`.
+    """Return the actions named in `names`, starting a day before `since`.
 
     Also return whether the log is intact since then. If `since` is None, the whole log is read.
     Actions of this transaction are included.

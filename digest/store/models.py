@@ -1,4 +1,4 @@
-"""The tables of the newsletter.
+"""The tables for the newsletter.
 
 They follow the data flow: source → article → story → edition → fragment → delivery → event.
 """
@@ -61,7 +61,7 @@ class Source(Base):
 
 
 class SourceHostClaim(Base):
-    """A lock on a host across all processes, held while a run collects from the host's sources."""
+    """A lock on a host, held across all processes while a run collects from the host's sources."""
 
     __tablename__ = "host_claim"
 
@@ -71,7 +71,7 @@ class SourceHostClaim(Base):
 
 
 class DailySourceVisitCounts(Base):
-    """The results of one day's visits to a source. Days are in the publication's time zone."""
+    """The results of one day's visits to a source. The day is in the publication's time zone."""
 
     __tablename__ = "source_day"
 
@@ -83,7 +83,7 @@ class DailySourceVisitCounts(Base):
 
 
 class Article(Base):
-    """An item as one source published it.
+    """An item as published by one source.
 
     `dated_at` is its effective date in UTC, and `date_basis` says where the date came from. `views` is
     the number of page views in the week before the last readership import, or NULL if there's no data.
@@ -154,7 +154,7 @@ class PublishedArticleChange(Base):
 
 
 class MediaFile(Base):
-    """A downloaded and re-encoded image, served from `/media/<hash>`."""
+    """A downloaded and re-encoded image, which is served from `/media/<hash>`."""
 
     __tablename__ = "media"
 
@@ -248,7 +248,7 @@ class Edition(Base):
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition with breaking news."""
+        """Whether the edition is an extra one with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
@@ -258,12 +258,12 @@ class Edition(Base):
 
     @property
     def has_refusals(self) -> bool:
-        """Whether it was sent with refusals that haven't been acknowledged yet."""
+        """Whether the edition was sent with refusals that haven't been acknowledged yet."""
         return self.state is EditionState.SENT and self.refusals > 0
 
     @property
     def state_words(self) -> str:
-        """The state as displayed: "sent with refusals" until these are acknowledged."""
+        """The state for display, which is "sent with refusals" until those have been acknowledged."""
         return "sent with refusals" if self.has_refusals else self.state.value
 
 
@@ -290,7 +290,7 @@ class ReleaseScheduleChange(Base):
 
 
 class EditionStory(Base):
-    """A story that was considered for an edition, with its position or the reason it was left out.
+    """A story that was considered for an edition, with its position or the reason that it was left out.
 
     `terms` are the named terms of `score`. `section` is NULL if the story was left out.
     """
@@ -321,7 +321,7 @@ class StoredDocumentFrequencies(Base):
 
 
 class EditionProposal(KeyedSealModel):
-    """The stored proposal to which an edition's edits are applied.
+    """The stored proposal that an edition's edits are applied to.
 
     See `digest.edition.editing.stored_proposal`.
     """
@@ -359,7 +359,7 @@ class EditionEdit(KeyedSealModel):
 
 
 class ClipboardItem(Base):
-    """An item on an editor's clipboard: a story or, if `field` is set, a text written for one."""
+    """An item on an editor's clipboard: a story, or a text written for a story if `field` is set."""
 
     __tablename__ = "clipping"
     __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)
@@ -396,7 +396,7 @@ FIRST_LOOK_JOB = "first look"  # job name of the row that records when the sched
 
 
 class ScheduleSlot(Base):
-    """A slot of the schedule that a process has claimed. The row is a lock across all processes.
+    """A slot of the schedule that a process has claimed. Its row is a lock across all processes.
 
     `done_at` is NULL while the process runs the job, and after a crash. In that case, another process
     may claim the slot once `lease_until` has passed, and run the job again, which is idempotent.
@@ -416,7 +416,7 @@ class ScheduleSlot(Base):
 
 
 class AuditEntry(Base):
-    """An entry of the audit log, which records who did what and when.
+    """An entry in the audit log, which records who did what and when.
 
     The table is append-only, chained, and free of subscribers' addresses. `seq` is the row's
     position in the chain, counted from 1. It's NULL until the transaction commits, so other

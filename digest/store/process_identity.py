@@ -1,4 +1,4 @@
-"""Names under which processes claim deliveries and slots, and a check for dead processes."""
+"""The names under which processes claim deliveries and slots, and a check for dead processes."""
 
 import os
 import secrets

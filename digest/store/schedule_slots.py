@@ -26,7 +26,7 @@ RENEWAL_SECONDS = 10.0  # seconds between renewals of a lease while the job runs
 
 
 def claim_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> bool:
-    """Claim a slot, possibly from a dead process, and return True if that succeeds.
+    """Claim a slot, possibly taking it over from a dead process, and return True if that succeeds.
 
     Return False if another process has the slot or the slot is done.
     """
@@ -55,7 +55,7 @@ def is_job_running(session: Session, job: str, now: datetime) -> bool:
 
 
 def renew_slot(database: Database, slot: JobSlot, owner: ProcessIdentity, now: datetime) -> None:
-    """Renew the lease on a slot if `owner` still has it."""
+    """Renew the lease on a slot if `owner` still has the lease."""
     is_own = (*_is_slot(slot), ScheduleSlot.owner == str(owner), ScheduleSlot.done_at.is_(None))
     with database.write() as session:
         session.execute(update(ScheduleSlot).where(*is_own).values(lease_until=now + SLOT_LEASE))
@@ -83,21 +83,21 @@ def keep_slot_renewed(
 
 
 def complete_slot(database: Database, slot: JobSlot, outcome: str, now: datetime) -> None:
-    """Mark a slot as done, with a description of the outcome."""
+    """Mark a slot as done, storing a description of the outcome."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(done_at=now, outcome=outcome))
 
 
 def postpone_slot(database: Database, slot: JobSlot, outcome: str, until: datetime) -> None:
-    """Leave a slot open after a failure, so that it can be claimed again after `until`."""
+    """Leave a slot open after a failure, so that it can be claimed again from `until` on."""
     with database.write() as session:
         of_slot = update(ScheduleSlot).where(*_is_slot(slot))
         session.execute(of_slot.values(lease_until=until, outcome=outcome))
 
 
 def find_completed_slots(database: Database, job: str, moments: Collection[datetime]) -> set[JobSlot]:
-    """Return a job's completed slots among those at `moments`."""
+    """Return those of a job's slots at `moments` that are completed."""
     query = select(ScheduleSlot.at).where(
         ScheduleSlot.job == job, ScheduleSlot.at.in_(moments), ScheduleSlot.done_at.is_not(None)
     )
@@ -106,7 +106,7 @@ def find_completed_slots(database: Database, job: str, moments: Collection[datet
 
 
 def find_open_slot(database: Database, job: str) -> datetime | None:
-    """Return the time of a job's latest slot, or None if there isn't one or it's done."""
+    """Return the time of a job's latest slot, or None if there's no slot or the slot is done."""
     query = select(ScheduleSlot.at, ScheduleSlot.done_at).where(ScheduleSlot.job == job)
     with database.read() as session:
         newest_first = query.order_by(ScheduleSlot.at.desc())
@@ -115,14 +115,14 @@ def find_open_slot(database: Database, job: str) -> datetime | None:
 
 
 def find_schedule_start(session: Session) -> datetime | None:
-    """Return the time since which the schedule has been followed, or None if it never was."""
+    """Return the time since which the schedule has been followed, or None if it never has been."""
     looks = select(ScheduleSlot.at).where(ScheduleSlot.job == FIRST_LOOK_JOB)
     query = looks.order_by(ScheduleSlot.at).limit(1)
     return session.scalar(query)
 
 
 def find_or_record_schedule_start(database: Database, now: datetime) -> datetime:
-    """Return the time since which the schedule has been followed, recording `now` if it's the first.
+    """Return the time since which the schedule has been followed, recording `now` as that time if there's none.
 
     Jobs from before that time aren't due.
     """
@@ -140,12 +140,12 @@ PAGES_STATE_KEY = "pages without schedule"
 
 
 def record_scheduler_seen(database: Database, now: datetime) -> None:
-    """Record that the scheduler is running, replacing the previous record."""
+    """Record that the scheduler is running, replacing the previous such record."""
     _record_seen(database, SCHEDULER_STATE_KEY, {}, now)
 
 
 def record_unscheduled_pages_seen(database: Database, since: datetime, now: datetime) -> None:
-    """Record that a process without a scheduler, started at `since`, is serving pages."""
+    """Record that a process without a scheduler, which started at `since`, is serving pages."""
     _record_seen(database, PAGES_STATE_KEY, {"since": since.isoformat()}, now)
 
 
@@ -157,7 +157,7 @@ def _record_seen(database: Database, name: str, value: dict[str, str], now: date
 
 
 def find_scheduler_seen(session: Session) -> datetime | None:
-    """Return when the scheduler was last known to be running, or None if it never was."""
+    """Return when the scheduler was last known to be running, or None if it never has been."""
     of_scheduler = StoredInstallationValue.name == SCHEDULER_STATE_KEY
     return session.scalar(select(StoredInstallationValue.at).where(of_scheduler))
 

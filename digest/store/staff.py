@@ -1,4 +1,4 @@
-"""The staff, and the verification of their addresses.
+"""The staff, and verifying their addresses.
 
 A member's address is stored in clear text only in the staff table, and deleted when the member is
 removed. The audit log and other logs refer to members by ID (`staff 3`), so the row stays, with the
@@ -62,7 +62,7 @@ class VerificationLinkState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VerificationLink:
-    """The state of a verification link, and the member whose address it verifies, if known."""
+    """The state of a verification link, and the member whose address it verifies, if they're known."""
 
     stage: VerificationLinkState
     member: StaffMember | None = None
@@ -76,7 +76,7 @@ class VerificationLink:
 
 
 def staff_actor(member: StaffMember) -> str:
-    """Return a member's name in the audit log, such as "staff 3"."""
+    """Return a member's actor name for the audit log, such as "staff 3"."""
     return f"staff {member.id}"
 
 
@@ -86,7 +86,7 @@ def format_display_name(name: str, email: str) -> str:
 
 
 def find_staff_member(session: Session, email: str) -> StaffMember | None:
-    """Return the member with an address in any equivalent spelling, or None."""
+    """Return the member with the given address in any equivalent spelling, or None if there's none."""
     try:
         address = read_address(email)
     except AddressError:
@@ -96,7 +96,7 @@ def find_staff_member(session: Session, email: str) -> StaffMember | None:
 
 
 def _find_believed(session: Session, member: StaffMember | None) -> StaffMember | None:
-    """Return the member if the row is genuine and as new as the audit log, or None otherwise."""
+    """Return the member if their row is genuine and as new as the audit log, or None otherwise."""
     genuine = keep_if_genuine(session, member)
     if genuine is None:
         read_revocations(session)  # equalizes the queries, so that timing doesn't reveal the staff
@@ -105,13 +105,13 @@ def _find_believed(session: Session, member: StaffMember | None) -> StaffMember 
 
 
 def get_staff_member(session: Session, number: int) -> StaffMember | None:
-    """Return the member with an ID, or None if there isn't one or they were removed."""
+    """Return the member with the given ID, or None if there isn't one or they were removed."""
     member = _find_believed(session, session.get(StaffMember, number, populate_existing=True))
     return member if member is not None and member.removed_at is None else None
 
 
 def require_staff_member(session: Session, email: str) -> StaffMember:
-    """Return the member with an address.
+    """Return the member with the given address.
 
     Raises:
         StaffError: no member has this address.
@@ -130,7 +130,7 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
 
 
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
-    """Map the names of all actors on the staff, current and former, to their display names.
+    """Map the actor names of all current and former staff members to their display names.
 
     If `with_numbers` is true, names are formatted as "Ann (staff 3)": anyone who can write to the
     database can change names, but the number is in the chain.
@@ -184,7 +184,7 @@ def list_verified_staff(session: Session) -> list[StaffMember]:
 def add_staff_member(
     session: Session, address: Address, role: StaffRole, queue: QueueMail, *, actor: str, now: datetime, name: str = ""
 ) -> StaffMember:
-    """Add a member, and queue the email with the link for verifying the address.
+    """Add a member, and queue an email with a link for verifying their address.
 
     A returning member gets a new ID.
 
@@ -237,7 +237,7 @@ def queue_verification_link(
 
 
 def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Remove a member, end their links, withdraw emails to them, and delete their address."""
+    """Remove a member: end their links, withdraw emails to them, and delete their address."""
     _end_open_links(session, member, now)
     end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
@@ -245,7 +245,7 @@ def remove_staff_member(session: Session, member: StaffMember, *, actor: str, no
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Return the state and member of a verification link, without using up the link."""
+    """Return the state and member of a verification link without using up the link."""
     token_row = one_time_tokens.look_up_token(session, token, PROOF_PURPOSE, now=now)
     if token_row.state is one_time_tokens.TokenState.UNKNOWN:
         return VerificationLink(VerificationLinkState.UNKNOWN)
@@ -261,7 +261,7 @@ def look_up_verification_link(session: Session, token: str, *, now: datetime) ->
 
 
 def verify_staff_address(session: Session, token: str, *, now: datetime) -> VerificationLink:
-    """Mark the address as verified if the link is open, and return the link's new state.
+    """Mark the member's address as verified if the link is open, and return the link's new state.
 
     This function is idempotent.
     """
@@ -287,7 +287,7 @@ def _queue_proof_mail(
 
 
 def list_link_serials(member: StaffMember) -> tuple[str, str]:
-    """Return the serials of a member's links: those sent to the member, and those they requested."""
+    """Return the serials of a member's links: those sent to the member, and those requested by the member."""
     return str(member.id), f"{member.id}{REQUESTED_SUFFIX}"
 
 
@@ -299,7 +299,7 @@ def end_member_links(
     *,
     serials: Iterable[str] | None = None,
 ) -> None:
-    """End a member's open links for one purpose, optionally only those with certain serials."""
+    """End a member's open links for one purpose, or only those with the given serials."""
     for serial in list_link_serials(member) if serials is None else serials:
         one_time_tokens.revoke_tokens_by_serial(session, purpose, serial, now=now)
 
@@ -310,7 +310,7 @@ def end_every_sign_in_link(session: Session, now: datetime) -> None:
 
 
 def _end_open_links(session: Session, member: StaffMember, now: datetime) -> None:
-    """End a member's open verification links, and withdraw unsent emails to them."""
+    """End a member's open verification links, and withdraw any unsent emails that contain them."""
     unsynchronized = {"synchronize_session": False}
     end_member_links(session, member, PROOF_PURPOSE, now)
     waiting = (

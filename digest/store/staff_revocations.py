@@ -1,4 +1,4 @@
-"""Staff access revoked according to the audit log, so that restoring an old sealed row has no effect.
+"""Staff access that the audit log says was revoked, so that restoring an old sealed row has no effect.
 
 A seal proves that we wrote a row, but not that it's the latest version. The rows of the audit log
 that change someone's access are followed from its end. If one is missing, only members added since
@@ -40,7 +40,7 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class Revocations:
-    """The access revoked from a member according to the audit log, and when.
+    """The access of a member that was revoked according to the audit log, and the times.
 
     `role` is the last role given, or "" if none is recorded. `is_known` is False if rows that could
     say more are missing.
@@ -54,7 +54,7 @@ class Revocations:
     password_at: datetime = _NEVER
 
     def add(self, act: str, at: datetime, detail: object) -> None:
-        """Apply an entry of the log."""
+        """Apply an entry from the audit log."""
         values = detail if isinstance(detail, dict) else {}
         if act in (STAFF_ADDED, STAFF_REMOVED):
             self.is_known = self.is_known or act == STAFF_ADDED
@@ -69,7 +69,7 @@ class Revocations:
             self.password_at = max(self.password_at, at)
 
     def is_current_member(self, member: StaffMember) -> bool:
-        """Return True if a member's row is as new as the log.
+        """Return True if a member's row is as new as the audit log.
 
         The row must have the latest role and password, and the log must not say that the member was removed.
         """
@@ -80,7 +80,7 @@ class Revocations:
         return not (is_older_password or has_other_role or (self.removed and member.removed_at is None))
 
     def is_current_method(self, method: Passkey | AuthenticatorApp) -> bool:
-        """Return True if a sign-in method was created after the member was added and last reset."""
+        """Return True if a sign-in method was created after the member was added and after their last reset."""
         return method.made_at >= self.reset_at
 
     def is_current_session(self, row: StaffSession) -> bool:
@@ -89,7 +89,7 @@ class Revocations:
 
 
 def read_revocations(session: Session) -> defaultdict[int, Revocations]:
-    """Return the revocations by staff ID."""
+    """Return the revocations, keyed by staff ID."""
     rows, is_complete = read_staff_access_changes(session, find_keys_of_session(session))
     if not is_complete:
         log.error("audit log rows about the staff are missing, so only members added since then count")
@@ -103,7 +103,7 @@ def read_revocations(session: Session) -> defaultdict[int, Revocations]:
 
 
 def filter_current_members(session: Session, members: list[StaffMember]) -> list[StaffMember]:
-    """Return the members whose rows are as new as the audit log, and log an error for the others."""
+    """Return the members whose rows are as new as the audit log, and log an error about the others."""
     if not members:
         return []  # also works without keys
     revocations = read_revocations(session)
@@ -115,7 +115,7 @@ def filter_current_members(session: Session, members: list[StaffMember]) -> list
 
 
 def list_members_missing_staff_rows(session: Session) -> list[str]:
-    """Return the actor names of members in the audit log whose row was deleted.
+    """Return the actor names of members who are in the audit log but whose rows were deleted.
 
     A row normally stays when its member leaves.
     """

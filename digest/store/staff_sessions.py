@@ -1,4 +1,4 @@
-"""Sessions of staff members. Only a hash of the cookie's token is stored."""
+"""Sessions of staff members. Only a hash of each cookie's token is stored."""
 
 import hashlib
 import secrets
@@ -20,7 +20,7 @@ TOKEN_BYTES = 32
 
 
 def hash_session_token(token: str) -> str:
-    """Return the hash that's stored for a token.
+    """Return the hash that's stored in place of a token.
 
     The token's 256 random bits make a salt or a slow hash unnecessary.
     """
@@ -46,7 +46,7 @@ def begin_session(session: Session, member: StaffMember, *, network: str, browse
 
 
 def find_session(session: Session, token: str, *, now: datetime) -> tuple[StaffSession, StaffMember] | None:
-    """Return the session of a token and its member, or None.
+    """Return the session that a token belongs to and the session's member, or None.
 
     Return None if the session is unknown, expired, ended, or forged.
     """
@@ -101,7 +101,7 @@ def end_session(session: Session, staff: int, session_id: int) -> bool:
 
 
 def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
-    """End a member's sessions, optionally except one, and return the number of sessions ended."""
+    """End a member's sessions, optionally keeping one, and return the number of sessions ended."""
     mine = StaffSession.staff == staff
     return _delete_sessions(session, mine if keep is None else mine & (StaffSession.id != keep))
 

@@ -1,4 +1,4 @@
-"""The table of uses of subscribers' addresses, kept until admins get their daily summary."""
+"""The table for uses of subscribers' addresses, kept until admins get their daily summary."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,7 +7,7 @@ from subscribers.store.models import Base, Moment
 
 
 class SubscriberAddressUseCount(Base):
-    """The number of times that an actor used addresses in one way, and since when.
+    """The number of times that an actor has used addresses in a particular way, and since when.
 
     It doesn't identify subscribers.
     """

@@ -118,7 +118,7 @@ def load_people_page(
 
 
 def build_audience_columns() -> tuple[ColumnElement[Any], ...]:
-    """Return the columns that `read_audience_member` needs, to be joined to another query."""
+    """Return the columns that `read_audience_member` needs, for joining to another query."""
     return (*_get_table_columns(_MEMBER_COLUMNS), build_mailable_person_condition().label("may_mail"))
 
 
@@ -135,7 +135,7 @@ def _compile_page_query(columns: tuple[InstrumentedAttribute[Any], ...]) -> Comp
 
 
 def read_audience_member(row: Any) -> AudienceMember | None:
-    """Return the audience member in a row, or None if they may not be emailed now.
+    """Return the audience member in a row, or None if that person may not be emailed now.
 
     The row must have been selected with `build_audience_columns`.
     """
@@ -143,7 +143,7 @@ def read_audience_member(row: Any) -> AudienceMember | None:
 
 
 def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int]:
-    """Return those of `numbers` (at most 1,000) who may be emailed now.
+    """Return the people in `numbers` (at most 1,000) who may be emailed now.
 
     This is checked again when an email is submitted.
     """
@@ -153,7 +153,7 @@ def filter_mailable(session: Session, numbers: Collection[int]) -> frozenset[int
 
 
 def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
-    """Return the condition that a person may be emailed and is in `bind_person_numbers`."""
+    """Return the condition that a person may be emailed and is among those passed to `bind_person_numbers`."""
     is_among = Person.number == any_(bindparam("numbers", type_=ARRAY(Person.number.type)))
     if dialect_name != "postgresql":
         is_among = Person.number.in_(
@@ -163,7 +163,7 @@ def build_mailable_numbers_condition(dialect_name: str) -> ColumnElement[bool]:
 
 
 def bind_person_numbers(connection: Connection, numbers: Collection[int]) -> dict[str, Any]:
-    """Return the parameter of `build_mailable_numbers_condition`.
+    """Return the parameter for `build_mailable_numbers_condition`.
 
     There's only one, so that the statement never changes.
     """
@@ -181,7 +181,7 @@ def count_audience(session: Session) -> int:
 
 
 def count_people_by_state(session: Session) -> dict[PersonState, int]:
-    """Return the number of people in each state, including states that no one is in.
+    """Return the number of people in each state, including states that nobody is in.
 
     People of unfinished imports aren't counted. They're subtracted from the total, which is read
     from an index.
@@ -195,7 +195,7 @@ def count_people_by_state(session: Session) -> dict[PersonState, int]:
 
 
 def count_preferences(session: Session) -> Iterator[tuple[Preferences, int]]:
-    """Yield each set of preferences with the number of people who have it and may be emailed.
+    """Yield each set of preferences, paired with the number of people who have it and may be emailed.
 
     Unreadable preferences are skipped.
     """
@@ -216,7 +216,7 @@ def _compile_mailable_query(dialect_name: str) -> CompiledStatement:
 
 
 def build_mailable_person_condition() -> ColumnElement[bool]:
-    """Return the condition for the audience.
+    """Return the condition that a person belongs to the audience.
 
     Suppression is a person's state because `suppression.suppress_address` sets it.
     """
@@ -224,7 +224,7 @@ def build_mailable_person_condition() -> ColumnElement[bool]:
 
 
 def build_finished_import_condition() -> ColumnElement[bool]:
-    """Return the condition that excludes people of unfinished imports.
+    """Return the condition that excludes people added by unfinished imports.
 
     After a crash, half a list must not be emailed.
     """

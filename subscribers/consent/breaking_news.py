@@ -1,4 +1,4 @@
-"""Breaking news: the consent texts that include it, and the people it may be sent to."""
+"""Breaking news: the consent texts that mention it, and the people it may be sent to."""
 
 from dataclasses import dataclass
 from datetime import date
@@ -13,13 +13,13 @@ from subscribers.subscriber_language import SubscriberLanguage
 
 
 def mentions_breaking_news(consent_text: str, language: SubscriberLanguage) -> bool:
-    """Return True if a consent text mentions breaking news in the language of the subscribers."""
+    """Return True if a consent text mentions breaking news in the subscribers' language."""
     return language.gettext("breaking news").casefold() in consent_text.casefold()
 
 
 @dataclass(frozen=True, slots=True)
 class BreakingNewsAudience:
-    """The numbers of subscribers by whether they receive breaking news.
+    """The numbers of subscribers who do and don't receive breaking news.
 
     They receive it, haven't chosen it, or have chosen it but paused their emails.
     """

@@ -1,4 +1,4 @@
-"""Verification of the stored consent chains, event by event, 1,000 people at a time.
+"""Verifying the stored consent chains, event by event, 1,000 people at a time.
 
 Each address is checked against the commitment in its person's chain and against the lookup hash.
 """
@@ -76,7 +76,7 @@ class EventChainBatch:
 
 @dataclass(frozen=True, slots=True)
 class BrokenLink:
-    """The first invalid link: its person, its position (from 1), and what's wrong."""
+    """The first invalid link: its person, its position (counting from 1), and what's wrong with it."""
 
     person: int
     seq: int
@@ -84,7 +84,7 @@ class BrokenLink:
 
 
 def iterate_chains(session: Session, progress: Progress = lambda *_: None) -> Iterator[EventChainBatch]:
-    """Yield people by number with their links, including links without a person."""
+    """Yield people in order of number, with their links, including links that have no person."""
     _begin_snapshot(session)
     total = session.scalar(text("SELECT count(*) FROM person")) or 0
     last = people_seen = 0
@@ -156,7 +156,7 @@ def stream_raw_rows(
     *,
     page_size: int,
 ) -> Iterator[list[Any]]:
-    """Yield rows as `read_raw_rows` returns them, ordered by number (the first column), `page_size` at a time.
+    """Yield rows in the form that `read_raw_rows` returns, ordered by number (the first column), `page_size` at a time.
 
     The first page has no lower bound, so forged rows with numbers below 1 are included, as in every
     sum. Rows without a number aren't.
@@ -194,7 +194,7 @@ def convert_to_hashed_time(stored_moment: str) -> str | None:
 
 
 def _begin_snapshot(session: Session) -> None:
-    """Make all reads use one snapshot.
+    """Make all reads in the transaction use one snapshot.
 
     On SQLite, a transaction always does.
     """
@@ -203,7 +203,7 @@ def _begin_snapshot(session: Session) -> None:
 
 
 def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
-    """Return the first invalid link of a batch, or None."""
+    """Return the first invalid link in a batch, or None if all are valid."""
     chains: dict[int, list[ChainLink]] = {owner.number: [] for owner in chunk.owners}
     for link in chunk.links:
         if link.person not in chains:
@@ -214,7 +214,7 @@ def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
 
 
 def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
-    """Return the hashes of the consent texts shown to the people of a batch.
+    """Return the hashes of the consent texts that were shown to a batch's people.
 
     The register must contain them.
     """
@@ -223,7 +223,7 @@ def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
 
 
 def count_erased_rows(chunk: EventChainBatch) -> Counter[str]:
-    """Return the number of sealed rows, by table, that lost their salt when people in the chunk were erased."""
+    """Return the number of sealed rows, by table, that lost their salt when people in the batch were erased."""
     counts = Counter[str]()
     for link in chunk.links:
         if link.kind == ConsentKind.ERASED and ledger.ERASED_ROWS_FIELD in link.body:
@@ -278,7 +278,7 @@ def _are_choices_readable(owner: ChainOwner) -> bool:
 
 
 def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Return True if the row has the preferences from its last change.
+    """Return True if the row has the preferences set by the chain's last change.
 
     An emptied row has lost them along with its salt.
     """
@@ -293,7 +293,7 @@ def _are_choices_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool
 
 
 def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bool:
-    """Return True if the row has the generation of the last renewal, or 0 if there was none."""
+    """Return True if the row has the generation set by the last renewal, or 0 if there was none."""
     renewal = next((link for link in reversed(links) if link.kind == ConsentKind.LINKS_RENEWED), None)
     try:
         return (json.loads(renewal.body)["generation"] if renewal else 0) == owner.link_generation
@@ -302,7 +302,7 @@ def _is_generation_of_chain(owner: ChainOwner, links: Sequence[ChainLink]) -> bo
 
 
 def _find_origin_fault(owner: ChainOwner, links: Sequence[ChainLink]) -> str:
-    """Return how the sign-up's time and place in the row differ from the chain, or "" if they don't."""
+    """Return how the sign-up time and place in the row differ from those in the chain, or "" if they don't."""
     origin = ledger.find_signup_source((link.seq, link.kind, link.at, link.body) for link in reversed(links))
     if origin is None:
         return ""
@@ -339,7 +339,7 @@ class StoredAddressFault:
 
 
 def find_stored_address_faults(keys: KeyRing, chunk: EventChainBatch) -> list[StoredAddressFault]:
-    """Return the people of a batch whose stored address doesn't match their chain or can't be decrypted.
+    """Return a batch's people whose stored address doesn't match their chain or can't be decrypted.
 
     Each is returned with a description of what's wrong.
     """
@@ -375,7 +375,7 @@ def _decrypt_stored_address(keys: KeyRing, owner: ChainOwner) -> str | None:
 
 
 def find_stray_rows(session: Session, people_seen: int, links_seen: int) -> BrokenLink | None:
-    """Return a fault if people or links have invalid numbers, or None.
+    """Return a fault if people or links have invalid numbers, or None if none do.
 
     In that case, more rows are stored than were checked.
     """

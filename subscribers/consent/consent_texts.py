@@ -1,4 +1,4 @@
-"""Consent texts: the current one from the settings, and a register of all versions that were ever used.
+"""Consent texts: the current one, from the settings, and a register of all versions ever used.
 
 A text gets its version when someone is first asked to agree to it or agrees to it. A different text
 gets a new version. If an earlier text is used again, it's recognized by its hash and has the same
@@ -37,7 +37,7 @@ class ConsentText:
 
     @property
     def hash(self) -> str:
-        """The SHA-256 of the text, in 64 hex digits."""
+        """The SHA-256 of the text, as 64 hex digits."""
         return hash_consent_text(self.text)
 
 
@@ -56,7 +56,7 @@ class ConsentTextVersion:
         return hash_consent_text(self.text)
 
     def as_json(self) -> dict[str, str]:
-        """Return the version in the form in which it's stored in the ledger."""
+        """Return the version in the form that's stored in the ledger."""
         return {
             "wording": self.text,
             "wording_version": self.version,
@@ -66,7 +66,7 @@ class ConsentTextVersion:
 
 
 def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
-    """Return the consent text that an event proves was shown, or "" if it doesn't prove one. Pure.
+    """Return the consent text that an event proves was shown, or "" if it doesn't prove any. Pure.
 
     For imports, `wording` may say that the text wasn't recorded. Only texts that were shown have a hash.
     """
@@ -75,7 +75,7 @@ def read_consent_text_of_event(body: Mapping[str, Any]) -> str:
 
 
 def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
-    """Return the consent text in an event, whether it's proven or only claimed by a list. Pure.
+    """Return the consent text in an event, whether it's proven or only claimed by an imported list. Pure.
 
     If it wasn't recorded, return "".
     """
@@ -85,7 +85,7 @@ def read_claimed_consent_text(body: Mapping[str, Any]) -> str:
 
 
 def hash_consent_text(text: str) -> str:
-    """Return the SHA-256 of a consent text, in 64 hex digits."""
+    """Return the SHA-256 of a consent text, as 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -116,12 +116,12 @@ def check_consent_template(template: str) -> str:
 
 
 def fill_consent_template(template: str, *, name: str, language: str) -> ConsentText:
-    """Return a checked consent text with the name of the publication filled in."""
+    """Return a checked consent text with the publication's name filled in."""
     return ConsentText(language, template.replace(NAME_PLACEHOLDER, name))
 
 
 def register_consent_text(session: Session, words: ConsentText, now: datetime) -> ConsentTextVersion:
-    """Return a consent text with its version.
+    """Return a consent text's version in the register, adding the text if it's new.
 
     A new text gets the next version.
     """
@@ -139,7 +139,7 @@ def register_consent_text(session: Session, words: ConsentText, now: datetime) -
 
 
 def find_consent_text(session: Session, version: str, current: ConsentText) -> ConsentText | None:
-    """Return the consent text with the version that was submitted with a form, or None if there's no such version.
+    """Return the consent text whose version was submitted with a form, or None if there's no such version.
 
     A form embedded elsewhere may be older than the settings. People agreed to the text that was shown in it.
     """
@@ -171,13 +171,13 @@ def find_consent_text_version(session: Session, words: ConsentText, stated_versi
 
 
 def list_consent_texts(session: Session) -> tuple[ConsentTextVersion, ...]:
-    """Return all consent texts of the register, newest first."""
+    """Return all consent texts in the register, newest first."""
     rows = session.scalars(select(PublishedConsentText).order_by(PublishedConsentText.version.desc()))
     return tuple(_read_row(row) for row in rows)
 
 
 def find_register_fault(session: Session, hashes: Collection[str]) -> str:
-    """Return a description of the first fault in the register, or "".
+    """Return a description of the first fault in the register, or "" if there's none.
 
     `hashes` are those of the texts in consent events.
     """

@@ -59,7 +59,7 @@ DayKey = tuple[date, str, str]
 
 
 def find_last_fully_committed_event(session: Session, now: datetime) -> int:
-    """Return the highest event number before which no open transaction can add events, or 0 if there's none."""
+    """Return the highest event number up to which no open transaction can add events, or 0 if there's none."""
     settled_events = select(ConsentEvent.id).where(ConsentEvent.at <= now - SETTLING_TIME)
     return session.scalar(settled_events.order_by(ConsentEvent.id.desc()).limit(1)) or 0
 
@@ -95,7 +95,7 @@ def count_unsubscribe_reasons(
     after: int,
     through: int,
 ) -> Mapping[DayKey, int]:
-    """Count the reasons for unsubscribing in the events numbered above `after` and up to `through`."""
+    """Count the reasons for unsubscribing given in the events numbered above `after` and up to `through`."""
     query = select(ConsentEvent.at, ConsentEvent.body).where(
         ConsentEvent.id > after, ConsentEvent.id <= through, ConsentEvent.kind == ConsentKind.WITHDRAWN
     )
@@ -123,7 +123,7 @@ def _read_reason(body: str) -> str:
 def count_list_changes(
     session: Session, *, after: int, through: int | None = None, listed_only: bool = False
 ) -> tuple[int, int]:
-    """Count the people who joined and who left the list, in the events numbered above `after` and up to `through`.
+    """Count the people who joined and those who left the list in the events numbered above `after` and up to `through`.
 
     With `listed_only`, people of unfinished imports are omitted, as in the number of subscribers.
     """
@@ -155,7 +155,7 @@ def count_list_changes(
 
 
 def add_day_counts(session: Session, counts: Mapping[DayKey, int]) -> None:
-    """Add counts to those that are stored for the same day, kind, and method."""
+    """Add counts to the stored counts for the same day, kind, and method."""
     statement = upsert(session, DailyConsentCount)
     updated_count = {"count": DailyConsentCount.count + statement.excluded["count"]}
     statement = statement.on_conflict_do_update(index_elements=["day", "kind", "way"], set_=updated_count)

@@ -48,7 +48,7 @@ class LogEntryKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogEntryDraft:
-    """The content of a new entry; see `DisclosureLogEntry`.
+    """The content of a new entry (see `DisclosureLogEntry`).
 
     A sealing entry is its own `batch`.
     """
@@ -65,7 +65,7 @@ class LogEntryDraft:
 
 
 class SealedBatch(NamedTuple):
-    """The remaining rows of a batch: their number, and the root over their commitments."""
+    """The remaining rows of a batch: their number, and the root hash of their commitments."""
 
     number: int
     subject: str
@@ -75,14 +75,14 @@ class SealedBatch(NamedTuple):
 
 
 class LogProof(NamedTuple):
-    """The result of verifying the log: the number of checked entries, and the first fault or ""."""
+    """The result of verifying the log: the number of checked entries, and the first fault, or "" if there's none."""
 
     entries: int
     fault: str
 
 
 def lock_disclosure_log(session: Session) -> tuple[int, str]:
-    """Lock the log against other writers until the transaction ends (on PostgreSQL).
+    """Lock the log against other writers until the transaction ends (only needed on PostgreSQL).
 
     Return the number and hash of the latest entry.
     """
@@ -92,14 +92,14 @@ def lock_disclosure_log(session: Session) -> tuple[int, str]:
 
 
 def read_log_head(session: Session) -> tuple[int, str]:
-    """Return the number and hash of the latest entry, or 0 and ""."""
+    """Return the number and hash of the latest entry, or (0, "") if there's none."""
     newest = select(DisclosureLogEntry.id, DisclosureLogEntry.hash).order_by(DisclosureLogEntry.id.desc()).limit(1)
     row = session.execute(newest).one_or_none()
     return (row.id, row.hash) if row else (0, "")
 
 
 def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntryDraft], now: datetime) -> None:
-    """Append entries to the log in the caller's transaction."""
+    """Append entries to the log within the caller's transaction."""
     number, head = lock_disclosure_log(session)
     at, key = ledger.truncate_to_millisecond(now), keys.current("commitment")
     rows = []
@@ -115,7 +115,7 @@ def append_log_entries(session: Session, keys: KeyRing, drafts: Sequence[LogEntr
 
 
 def hash_log_entry(moment: str, entry_values: Mapping[str, Any]) -> str:
-    """Return the hash (64 hex digits) of an entry.
+    """Return the hash of an entry as 64 hex digits.
 
     `moment` is text such as 2026-11-20T08:30:00.000+00:00.
     """
@@ -127,7 +127,7 @@ def _authenticate(secret: bytes, entry_hash: str) -> str:
 
 
 def verify_disclosure_log(session: Session, keys: KeyRing, sealed_heads: Mapping[int, str]) -> LogProof:
-    """Check every entry against the previous one, its MAC, and the heads (number and hash) in the seals."""
+    """Check every entry against the previous entry, its MAC, and the heads (number and hash) in the seals."""
     secrets = [key.secret for key in keys.of_kind("commitment")]
     uncovered = dict(sealed_heads)
     count, head = 0, ""
@@ -169,7 +169,7 @@ def _find_entry_fault(
 
 
 def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch]:
-    """Yield the batches of a table that have rows left, in the order in which they were sealed."""
+    """Yield a table's batches that have rows left, in the order in which they were sealed."""
     after = 0
     while page := session.execute(_SELECT_BATCHES, {"source": source, "after": after}).all():
         yield from (SealedBatch(*row) for row in page)
@@ -177,7 +177,7 @@ def stream_sealed_batches(session: Session, source: str) -> Iterator[SealedBatch
 
 
 def load_sealed_batches(session: Session, numbers: Sequence[int]) -> dict[int, SealedBatch]:
-    """Return the remaining rows of batches, by batch number.
+    """Return the remaining rows of batches, keyed by batch number.
 
     Unknown numbers are omitted.
     """
@@ -198,14 +198,14 @@ _SELECT_BATCHES = text(
 
 
 def has_sealing_begun(session: Session, source: str) -> bool:
-    """Return True if the log contains the initial totals of the table."""
+    """Return True if the log contains the table's initial totals."""
     is_begin_entry = DisclosureLogEntry.kind == LogEntryKind.BEGUN, DisclosureLogEntry.source == source
     query = select(DisclosureLogEntry.id).where(*is_begin_entry).limit(1)
     return session.scalar(query) is not None
 
 
 def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
-    """Return the subjects whose rows are all sealed."""
+    """Return the subjects whose rows have all been sealed."""
     is_stated = (
         DisclosureLogEntry.kind.in_((LogEntryKind.CLOSED, LogEntryKind.REOPENED)),
         DisclosureLogEntry.source == source,
@@ -216,18 +216,18 @@ def list_fully_sealed_subjects(session: Session, source: str) -> set[str]:
 
 
 def count_rows_in_disclosure_totals(session: Session, source: str) -> dict[str, int]:
-    """Return how many rows of a table became totals, by subject."""
+    """Return how many of a table's rows became totals, by subject."""
     folded = select(DisclosureLogEntry.subject, func.sum(DisclosureLogEntry.folded))
     grouped = folded.where(DisclosureLogEntry.source == source).group_by(DisclosureLogEntry.subject)
     return {subject: int(count) for subject, count in session.execute(grouped)}
 
 
 def count_erased_in_disclosure_totals(session: Session, source: str) -> int:
-    """Return how many rows of a table had lost their salt when they became totals."""
+    """Return how many of a table's rows had already lost their salt when they became totals."""
     erased = select(func.sum(DisclosureLogEntry.erased)).where(DisclosureLogEntry.source == source)
     return int(session.scalar(erased) or 0)
 
 
 def sum_added_to_disclosure_totals(session: Session) -> int:
-    """Return the number of disclosures that all entries added to totals."""
+    """Return the number of disclosures that all entries together added to totals."""
     return int(session.scalar(select(func.sum(DisclosureLogEntry.added))) or 0)

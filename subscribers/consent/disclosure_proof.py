@@ -1,4 +1,4 @@
-"""Verification of all disclosures against the disclosure log, with only a few hundred rows in memory."""
+"""Verifying all disclosures against the disclosure log, with only a few hundred rows in memory at a time."""
 
 import hashlib
 from collections import Counter
@@ -21,7 +21,7 @@ OWN_TABLES: tuple[SealedTable, ...] = (sealed_rows.DISCLOSURES, LIST_EXPORTS)
 
 
 class DisclosureProof(NamedTuple):
-    """The result of verifying disclosures: the number of sealed rows, and a sentence per fault."""
+    """The result of verifying disclosures: the number of sealed rows, and a sentence about each fault."""
 
     rows: int
     faults: tuple[str, ...]
@@ -69,7 +69,7 @@ def _verify_table(
     table: SealedTable,
     night: datetime | None,
 ) -> tuple[int, list[str]]:
-    """Return the number of a table's sealed rows, and a sentence per faulty subject."""
+    """Return the number of a table's sealed rows, and a sentence about each faulty subject."""
     counted: dict[str, Counter[str]] = {}
     row_count = 0
     for batch in disclosure_log.stream_sealed_batches(session, table.name):
@@ -89,7 +89,7 @@ def _verify_table(
 
 
 def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
-    """Return True if a batch should be checked on a given night. Pure.
+    """Return True if it's a given night's turn to check a batch. Pure.
 
     In the week after sealing, that's every night, and then weekly.
     """
@@ -101,7 +101,7 @@ def is_batch_check_due(batch: SealedBatch, night: datetime) -> bool:
 def _count_row_changes(
     keys: KeyRing, table: SealedTable, batch: SealedBatch, rows: Sequence[sealed_rows.StoredRow]
 ) -> Counter[str]:
-    """Return the numbers of sealed, missing, added, and changed rows of a batch. Pure."""
+    """Return the numbers of sealed, missing, added, and changed rows in a batch. Pure."""
     changes = Counter(sealed=batch.rows)
     changed = sum(not sealed_rows.is_row_intact(keys, table, row) for row in rows)
     if len(rows) != batch.rows:
@@ -122,7 +122,7 @@ def _describe(name: str, table: SealedTable, changes: Counter[str]) -> str:
 
 
 def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
-    """Return a description of rows that were added to closed subjects, which this program never does."""
+    """Return descriptions of rows added to closed subjects, which this program never does."""
     closed = disclosure_log.list_fully_sealed_subjects(session, table.name)
     if not closed:
         return []
@@ -135,7 +135,7 @@ def _find_late_rows(session: Session, table: SealedTable) -> list[str]:
 
 
 def _find_count_faults(session: Session, table: SealedTable) -> list[str]:
-    """Compare the number of rows that became totals with the counts in the totals."""
+    """Compare the numbers of rows that became totals with the counts in the totals."""
     if not table.totals or not disclosure_log.has_sealing_begun(session, table.name):
         return []
     folded = Counter(disclosure_log.count_rows_in_disclosure_totals(session, table.name))
@@ -181,7 +181,7 @@ def _find_total_faults(session: Session, keys: KeyRing) -> Iterator[str]:
 
 
 def _find_export_faults(session: Session) -> Iterator[str]:
-    """Check the people in each sealed export of the list."""
+    """Check the people recorded in each sealed export of the list."""
     sealed = select(ListExport.id, ListExport.at, ListExport.parts_hash).where(ListExport.sealed_in.is_not(None))
     for export in session.execute(sealed.order_by(ListExport.id)).all():
         if hash_export_parts(session, export.id) != export.parts_hash:
@@ -189,7 +189,7 @@ def _find_export_faults(session: Session) -> Iterator[str]:
 
 
 def hash_export_parts(session: Session, export: int) -> str:
-    """Return the SHA-256 (64 hex digits) of the people in an export.
+    """Return the SHA-256 of the people in an export as 64 hex digits.
 
     Each part is hashed as a line `first bits`, with the bits in hex.
     """

@@ -1,4 +1,4 @@
-"""Nightly sealing of disclosures other than deliveries, and a one-time record of earlier totals."""
+"""Nightly sealing of disclosures other than deliveries, and a record, made once, of earlier totals."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -40,7 +40,7 @@ def seal_matching_rows(
     subject: str = "",
     now: datetime,
 ) -> int:
-    """Seal all unsealed rows of a table that match a condition, and return how many were sealed.
+    """Seal all unsealed rows of a table that match a condition, and return the number of rows sealed.
 
     Each transaction seals 500 rows.
     """
@@ -58,7 +58,7 @@ def seal_matching_rows(
 
 
 def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
-    """Store the hash of the people in each export that was finished or interrupted."""
+    """Store a hash of the people in each export that was finished or interrupted."""
     over = ListExport.done_at.is_not(None) | (ListExport.at < now - _UNFINISHED_EXPORT_AGE)
     with database.read() as session:
         query = select(ListExport.id).where(ListExport.parts_hash.is_(None), over)
@@ -71,7 +71,7 @@ def _hash_exports(database: PeopleDatabase, now: datetime) -> None:
 
 
 def _begin_totals(database: PeopleDatabase, keys: KeyRing, now: datetime) -> None:
-    """Commit once to the totals from before they were sealed, and record how many disclosures they count."""
+    """Write commitments, once, to the totals that predate sealing, and record how many disclosures they count."""
     with database.read() as session:
         if disclosure_log.has_sealing_begun(session, TOTALS.name):
             return
@@ -101,7 +101,7 @@ def _note_totals(session: Session, keys: KeyRing, now: datetime) -> None:
 
 
 def record_initial_totals(database: PeopleDatabase, keys: KeyRing, table: SealedTable, now: datetime) -> None:
-    """Record once how many rows of a table had become totals before the log existed."""
+    """Record, once, how many of a table's rows had become totals before the log existed."""
     with database.write() as session:
         disclosure_log.lock_disclosure_log(session)
         if disclosure_log.has_sealing_begun(session, table.name):

@@ -1,4 +1,4 @@
-"""Disclosures: every time an address left the system other than by a delivery.
+"""Disclosures: every time that an address left the system other than through a delivery.
 
 Deliveries have their own records, which belong to the newsletter. This module covers exports, views
 by staff, and calls to a provider. Each disclosure is kept for 400 days, and then added to a total
@@ -23,7 +23,7 @@ TotalKey = tuple[int | None, str, str]  # person, recipient, and reason
 
 @dataclass(frozen=True, slots=True)
 class AddressDisclosure:
-    """A disclosure of an address: when, to whom, why, and the ID by which the recipient knows it.
+    """A disclosure of an address: when, to whom, and why it was disclosed, and the ID by which the recipient knows it.
 
     For a total of old disclosures, `times` can be more than 1, and `at` is the time of the last one.
     """
@@ -44,7 +44,7 @@ def record_disclosures(
     reference: str,
     now: datetime,
 ) -> None:
-    """Record that the addresses of people (at most 1,000) are leaving the system.
+    """Record that the addresses of the given people (at most 1,000) are leaving the system.
 
     Call this in a transaction before the address leaves, because recording one too many is better
     than missing one. None in `numbers` is an erased person, who is only counted. `to_whom` is shown
@@ -133,7 +133,7 @@ def add_to_totals(
 
 
 def _find_anonymous_total(session: Session, to_whom: str, why: str) -> DisclosureTotal | None:
-    """Return the matching total without a person, or None.
+    """Return the matching total that has no person, or None.
 
     Totals of erased people remain as they were after the erasure.
     """
@@ -144,7 +144,7 @@ def _find_anonymous_total(session: Session, to_whom: str, why: str) -> Disclosur
 
 
 def detach_disclosures(session: Session, person: int) -> dict[str, int]:
-    """Detach the disclosures of an erased person from them, and return the number of sealed rows, by table."""
+    """Detach an erased person's disclosures from them, and return the number of sealed rows, by table."""
     released = {}
     for table in (DISCLOSURES, sealed_rows.TOTALS):
         released[table.name] = sealed_rows.delete_row_salts(session, table, person)

@@ -1,4 +1,4 @@
-"""Evidence of consent: the IP address and user agent, as permanent digests and as encrypted temporary values.
+"""Evidence of consent: the IP address and user agent, stored as permanent digests and as temporary encrypted values.
 
 Each digest has 16 random bytes of salt. While the row with the salt exists, we can show which IP address
 a request came from. Once it's deleted, the IP address can't be found, even by trying all of them.
@@ -23,7 +23,7 @@ MAX_AGENT_LENGTH = 300  # the number of stored characters of a user agent
 
 @dataclass(frozen=True, slots=True)
 class RequestOrigin:
-    """The IP address and user agent that a form was sent from; either may be empty."""
+    """The IP address and user agent that a form was sent from. Either may be empty."""
 
     ip_address: str
     user_agent: str
@@ -49,14 +49,14 @@ def make_evidence_salt() -> bytes:
 def store_evidence(
     session: Session, keys: KeyRing, event: ConsentEvent, origin: RequestOrigin, *, salt: bytes, until: datetime
 ) -> None:
-    """Store the encrypted values of which an event has digests."""
+    """Store the encrypted values whose digests are in an event."""
     value = {"network": origin.ip_address, "agent": origin.user_agent[:MAX_AGENT_LENGTH]}
     ciphertext, key_id = encrypt_json(keys, value, bound_to=f"trace {event.id}")
     session.add(RequestEvidence(event=event.id, salt=salt, ciphertext=ciphertext, key_id=key_id, keep_until=until))
 
 
 def delete_evidence_of(session: Session, numbers: Collection[int]) -> None:
-    """Delete the evidence for the events of people (at most 1,000) whose addresses are being deleted."""
+    """Delete the evidence for events of the given people (at most 1,000), whose addresses are being deleted."""
     events = select(ConsentEvent.id).where(ConsentEvent.person.in_(numbers))
     session.execute(delete(RequestEvidence).where(RequestEvidence.event.in_(events)))
 

@@ -90,14 +90,14 @@ _UNDECIDED_TRANSITIONS = {
 
 
 class NewChainLink(NamedTuple):
-    """A new event: the columns of its row, and the changed columns of its person's row."""
+    """A new event: its row's columns, and the changed columns of its person's row."""
 
     event: dict[str, Any]
     person: dict[str, Any]
 
 
 def lock_person(session: Session, number: int) -> Person | None:
-    """Lock a person's row until this transaction ends, and return it, or None if it doesn't exist."""
+    """Return a person's row, locked until the transaction ends, or None if it doesn't exist."""
     return session.get(Person, number, with_for_update=True, populate_existing=True)
 
 
@@ -106,7 +106,7 @@ def find_last_event(
     number: int,
     kinds: Collection[ConsentKind] = (),
 ) -> ConsentEvent | None:
-    """Return a person's last event, or the last one of these kinds, or None if there is none."""
+    """Return a person's last event, optionally the last of certain kinds, or None if there's none."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq.desc()).limit(1)
     return session.scalar(query.where(ConsentEvent.kind.in_(kinds)) if kinds else query)
 
@@ -162,7 +162,7 @@ def append_event(
     *,
     commitment: str = "",
 ) -> ConsentEvent:
-    """Append an event to a person's chain, and update their state.
+    """Append an event to a person's chain, and update the person's state.
 
     `person` must have been loaded with `lock_person` or be new. `body` contains plain JSON values.
     Times are truncated to milliseconds. Pass `commitment` if the address was just set
@@ -222,14 +222,14 @@ def build_chain_link(
 
 
 class NewPeopleWithFirstLinks(NamedTuple):
-    """New people and the first events of their chains, by column, as required by the driver."""
+    """New people and the first events of their chains, by column, in the types that the driver requires."""
 
     people: Columns
     events: Columns
 
 
 def prepare_people_with_first_links(dialect: Dialect, people: Columns, events: Columns) -> NewPeopleWithFirstLinks:
-    """Convert new people and the first events of their chains to the types of the driver.
+    """Convert new people and the first events of their chains to the driver's types.
 
     There may be many of them.
     """
@@ -239,7 +239,7 @@ def prepare_people_with_first_links(dialect: Dialect, people: Columns, events: C
 
 
 def insert_people_with_first_links(session: Session, links: NewPeopleWithFirstLinks) -> None:
-    """Insert new people, each with the first event of their chain."""
+    """Insert new people, along with the first event of each person's chain."""
     insert_bound(session, _PERSON_TABLE, links.people)
     insert_bound(session, _EVENT_TABLE, links.events)
 
@@ -278,7 +278,7 @@ _CANONICAL_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ens
 
 
 def encode_canonical_json(body: dict[str, Any]) -> str:
-    """Return the canonical JSON that is hashed, with sorted keys, no spaces, and unescaped letters."""
+    """Return the canonical JSON to be hashed, with sorted keys, no spaces, and unescaped letters."""
     return _CANONICAL_ENCODER.encode(body)
 
 
@@ -292,14 +292,14 @@ def hash_chain_link(
     previous: str,
     commitment: str,
 ) -> str:
-    """Return the hash (64 hex digits) of an event."""
+    """Return the hash of an event as 64 hex digits."""
     return hash_raw_chain_link(
         person, seq, kind, _format_shared_moment(at), body=body, previous=previous, commitment=commitment
     )
 
 
 def format_ledger_time(at: datetime) -> str:
-    """Return a moment in the format of events and records, such as 2026-11-20T12:00:00.123+00:00."""
+    """Return a moment in the format used in events and records, such as 2026-11-20T12:00:00.123+00:00."""
     in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")
 
@@ -332,7 +332,7 @@ def hash_raw_chain_link(
 
 
 def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
-    """Return True if an event is the person's own action other than unsubscribing. Pure.
+    """Return True if an event is an action by the person themselves, other than unsubscribing. Pure.
 
     Actions of imports and admins aren't.
     """
@@ -340,12 +340,12 @@ def is_sign_of_life(kind: ConsentKind, body: dict[str, Any]) -> bool:
 
 
 def is_by_admin(body: dict[str, Any]) -> bool:
-    """Return True if an event with this body is an admin's action. Pure."""
+    """Return True if an event with the given body is an admin's action. Pure."""
     return str(body.get("method", "")).startswith(ADMIN_METHOD)
 
 
 def match_signs_of_life(event: type[ConsentEvent]) -> ColumnElement[bool]:
-    """Return the condition for events that are signs of life (`is_sign_of_life`)."""
+    """Return the condition for events that are signs of life (see `is_sign_of_life`)."""
     # This is canonical JSON. In a string, the quotation marks would be escaped.
     by_import = event.body.contains(f'"{_BATCH_FIELD}":')
     by_admin = event.body.contains(f'"method":"{ADMIN_METHOD}')
@@ -390,7 +390,7 @@ class SignupSource(NamedTuple):
 
 
 def find_signup_source(links_from_last: Iterable[tuple[int, str, str, str]]) -> SignupSource | None:
-    """Return the sign-up source in the last event that has one, or None. Pure.
+    """Return the sign-up source from the last event that has one, or None. Pure.
 
     The events are tuples of the sequence number, kind, stored moment, and body, newest first.
     """

@@ -1,4 +1,4 @@
-"""Removal of all personal data, after an erasure or after an import is undone."""
+"""Removing all personal data after an erasure or after an import is undone."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -18,7 +18,7 @@ def clear_all_personal_data(
     keep_lookup: bool = False,
     now: datetime,
 ) -> None:
-    """Remove everything that identifies people (at most 1,000).
+    """Remove everything that identifies the given people (at most 1,000).
 
     Their disclosures can still be counted, without names. For `keep_lookup`, see
     `people.clear_personal_data`. Links in emails keep their hashes for a while, so that their pages

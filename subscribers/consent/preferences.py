@@ -1,4 +1,4 @@
-"""The preferences of subscribers, declared once.
+"""Subscribers' preferences, each declared once.
 
 The form, the stored JSON, the export, and the privacy page are based on `Preferences`.
 """
@@ -47,7 +47,7 @@ _FORMAT_GROUP, _BREAKING_NEWS_GROUP = mark_message("Format"), mark_message("Brea
 
 
 class PreferencesError(ApplicationError):
-    """Raised for invalid preferences.
+    """Raised when preferences are invalid.
 
     The message names the field.
     """
@@ -55,7 +55,7 @@ class PreferencesError(ApplicationError):
 
 @cache
 def list_known_zones() -> frozenset[str]:
-    """Return all time zones that this machine knows."""
+    """Return all time zones known to this machine."""
     return frozenset(available_timezones())
 
 
@@ -64,7 +64,7 @@ def _parse_day(value: object) -> object:
 
 
 def _declare(default: Any, **texts: str) -> Any:
-    """Declare a preference with its texts, which are messages for subscribers.
+    """Declare a preference along with its texts, which are messages for subscribers.
 
     Args:
         default: value for subscribers who haven't chosen one.
@@ -163,7 +163,7 @@ class Preferences:
         return not self.is_readable or (self.pause_until is not None and today < self.pause_until)
 
     def drop_ended_pause(self, today: date) -> "Preferences":
-        """Return the same preferences without a pause that has ended by `today`."""
+        """Return the same preferences, without a pause that has ended by `today`."""
         has_ended = self.pause_until is not None and self.pause_until <= today
         return replace(self, pause_until=None) if has_ended else self
 
@@ -224,7 +224,7 @@ CHECKBOXES = {name: texts for name, texts in PREFERENCE_TEXTS.items() if "label"
 def group_checkboxes(
     hidden: Collection[str],
 ) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the checkboxes by the legend of their group, without the `hidden` preferences."""
+    """Return the checkboxes by the legend of their group, leaving out the `hidden` preferences."""
     groups: dict[str, dict[str, dict[str, str]]] = {}
     for name, texts in CHECKBOXES.items():
         if name not in hidden:
@@ -233,7 +233,7 @@ def group_checkboxes(
 
 
 def describe_preference_options(language: SubscriberLanguage, hidden: Collection[str] = ()) -> str:
-    """Return the names of available preferences as a list in words, for the privacy page.
+    """Return the names of the available preferences as a list in words, for the privacy page.
 
     The `hidden` ones are omitted.
     """
@@ -249,7 +249,7 @@ def change_preferences(
     now: datetime,
     **origin: str,
 ) -> bool:
-    """Store a subscriber's preferences, append an event with the changes, and return True if anything changed.
+    """Store a subscriber's preferences, append an event with any changes, and return True if anything changed.
 
     `origin` contains the other fields of the event: the `method`, and the `actor` if it's an admin.
 
@@ -302,7 +302,7 @@ def _describe_parts(
     parts: Sequence[tuple[str, str]],
     language: SubscriberLanguage,
 ) -> str:
-    """Describe the wanted sections, and the topics if some are left out."""
+    """Describe the wanted sections and, if some topics are left out, the wanted topics."""
     wanted, all_sections = list[str](), set[str]()
     topics, omitted = dict[str, str](), dict[str, str]()
     for key, title in parts:
@@ -337,7 +337,7 @@ def _describe_schedule(preferences: Preferences, language: SubscriberLanguage) -
 
 
 def find_preferences_at(session: Session, moments: Mapping[int, datetime]) -> dict[int, Preferences]:
-    """Return the preferences of people (at most 1,000) at a moment given for each, by number.
+    """Return the preferences that people (at most 1,000) had at the moment given for each, by number.
 
     Unknown people have default preferences.
     """

@@ -1,4 +1,4 @@
-"""The record of a person as a page.
+"""A person's record as a page.
 
 `web/record.html` shows the JSON of `transfer.exports.build_person_record`.
 """
@@ -25,7 +25,7 @@ _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 @dataclass(frozen=True, slots=True)
 class PublicationFacts:
-    """Facts about the publication in the answer to a data request.
+    """Facts about the publication to include in the answer to a data request.
 
     `parts` are the key (`subscribers.part_keys`) and title of each section and topic, and
     `recipients` are sentences. The retention periods for evidence of consent and for records of
@@ -41,7 +41,7 @@ class PublicationFacts:
 
 
 def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[str, Any]:
-    """Return the purposes and the legal basis of processing the address (ISO/IEC TS 27560: pii_processing).
+    """Return the purposes of processing the address and their legal basis (ISO/IEC TS 27560: pii_processing).
 
     The language, method, and notice are those of the last consent in `events`, the person's chain in order.
     """
@@ -59,7 +59,7 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
 
 
 def describe_method(method: str, language: SubscriberLanguage) -> str:
-    """Return a phrase for how consent was given or withdrawn.
+    """Return a phrase that describes how consent was given or withdrawn.
 
     Unknown methods, such as that of a list, are returned unchanged.
     """
@@ -138,7 +138,7 @@ def _describe_receipt(record: Mapping[str, Any], today: date, language: Subscrib
 
 
 def format_record_value(value: Any, language: SubscriberLanguage) -> str:
-    """Format a value of a record.
+    """Format a value from a record.
 
     Moments are in UTC, our own texts are in `language`, and everything else is shown as recorded.
     """

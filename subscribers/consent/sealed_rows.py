@@ -33,7 +33,7 @@ _HOLDER = "'person"
 
 @dataclass(frozen=True, slots=True)
 class SealedTable:
-    """A table with sealed rows.
+    """A table that contains sealed rows.
 
     Columns are named as in `read_raw_rows`. A commitment covers `columns`, and also
     `settled_columns` once the SQL condition `settled_condition` is true, because they can change
@@ -75,7 +75,7 @@ TOTALS = SealedTable(
 
 
 class StoredRow(NamedTuple):
-    """A row as stored: the values covered by its commitment, as text, and its seal."""
+    """A row as stored: the values that its commitment covers, as text, and its seal."""
 
     id: Any
     salt: object
@@ -93,13 +93,13 @@ def read_rows(
     condition: str,
     parameters: dict[str, Any],
 ) -> list[StoredRow]:
-    """Return rows that match an SQL condition, whatever they contain."""
+    """Return the rows that match an SQL condition, whatever they contain."""
     rows = read_raw_rows(session, table.name, _list_columns(table), condition, parameters)
     return [_to_stored_row(table, row) for row in rows]
 
 
 def stream_rows(session: Session, table: SealedTable) -> Iterator[StoredRow]:
-    """Yield all rows, whatever they contain."""
+    """Yield all rows of a table, whatever they contain."""
     rows = stream_raw_rows(session, table.name, _list_columns(table), page_size=BATCH_SIZE)
     return (_to_stored_row(table, row) for row in rows)
 
@@ -124,7 +124,7 @@ def read_rows_by_id(
     *,
     lock: bool = False,
 ) -> list[StoredRow]:
-    """Return rows by their IDs, ordered by ID.
+    """Return the rows with the given IDs, ordered by ID.
 
     On PostgreSQL, `lock` makes concurrent writers wait.
     """
@@ -142,7 +142,7 @@ def _as_json(ids: Sequence[Any]) -> str:
 def compute_row_commitment(
     secret: bytes, salt: bytes, table: SealedTable, row: StoredRow, *, covers_settled: bool
 ) -> str:
-    """Return the commitment (64 hex digits) to a row, including the settled columns if `covers_settled`."""
+    """Return the commitment to a row as 64 hex digits, including the settled columns if `covers_settled`."""
     content = {"table": table.name, "id": str(row.id), "row": row.values} | (
         {"settled": row.settled_values} if covers_settled else {}
     )
@@ -150,7 +150,7 @@ def compute_row_commitment(
 
 
 def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
-    """Return True if a row matches its commitment, or if it can't be checked because its person was erased."""
+    """Return True if a row matches its commitment, or can't be checked because its person was erased."""
     if row.salt is None and table.has_holder:
         return bool(row.commitment) and not row.values[table.columns.index(_HOLDER)]
     if not isinstance(row.salt, bytes):
@@ -165,7 +165,7 @@ def is_row_intact(keys: KeyRing, table: SealedTable, row: StoredRow) -> bool:
 
 
 def hash_commitments(commitments: Iterable[str]) -> str:
-    """Return the SHA-256 (64 hex digits) of sorted commitments, each followed by a line feed.
+    """Return the SHA-256 of sorted commitments, each followed by a line feed, as 64 hex digits.
 
     If there are none, return "".
     """
@@ -204,7 +204,7 @@ def seal_rows(
 
 
 def write_commitments_without_batch(session: Session, keys: KeyRing, table: SealedTable, ids: Sequence[Any]) -> None:
-    """Write commitments to the current rows (at most `BATCH_SIZE`) of a table without batches."""
+    """Write commitments to the current versions of rows (at most `BATCH_SIZE`) in a table without batches."""
     rows = read_rows_by_id(session, table, ids)
     _write_commitments(session, table, _commit_rows(keys, table, rows))
 
@@ -214,7 +214,7 @@ def _commit_rows(
     table: SealedTable,
     rows: Sequence[StoredRow],
 ) -> list[dict[str, Any]]:
-    """Return the ID of each row with a new salt and commitment."""
+    """Return each row's ID with a new salt and commitment."""
     secret, random_bytes = keys.current("commitment").secret, secrets.token_bytes(_SALT_BYTES * len(rows))
     salts = (random_bytes[at : at + _SALT_BYTES] for at in range(0, len(random_bytes), _SALT_BYTES))
     pairs = zip(rows, salts, strict=True)
@@ -241,7 +241,7 @@ def _write_commitments(
 
 
 def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
-    """Delete the salts of the rows of a person who's being erased, and return how many of them were sealed.
+    """Delete the salts of an erased person's rows, and return how many of the rows were sealed.
 
     The caller detaches the person from the rows in the same transaction.
     """
@@ -257,7 +257,7 @@ def delete_row_salts(session: Session, table: SealedTable, person: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class RowsToTotalsPlan:
-    """Rows that may become totals: their IDs, and the log entries for each batch and for unsealed rows."""
+    """Rows that may become totals: their IDs, and the log entries for each batch and for the unsealed rows."""
 
     ids: frozenset[Any]
     drafts: tuple[LogEntryDraft, ...]
@@ -266,7 +266,7 @@ class RowsToTotalsPlan:
 def plan_adding_rows_to_totals(
     session: Session, keys: KeyRing, table: SealedTable, rows: Sequence[StoredRow]
 ) -> RowsToTotalsPlan:
-    """Determine which rows may become totals, and plan their log entries.
+    """Determine which rows may become totals, and plan the log entries for them.
 
     The rows must be locked by the caller. Rows of batches that fail verification aren't included,
     so that the fault remains visible. Rows added to closed subjects aren't, either.
@@ -292,7 +292,7 @@ def _describe_fold(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> LogEntryDraft | None:
-    """Return the log entry for rows of a batch that became totals, or None if the batch fails verification."""
+    """Return the log entry for a batch's rows that become totals, or None if the batch fails verification."""
     draft = _describe_leaving(session, keys, table, batch, leaving)
     erased = sum(row.salt is None for row in leaving)
     return draft and replace(draft, kind=LogEntryKind.FOLDED, folded=len(leaving), erased=erased)
@@ -305,7 +305,7 @@ def _describe_leaving(
     batch: disclosure_log.SealedBatch | None,
     leaving: Sequence[StoredRow],
 ) -> LogEntryDraft | None:
-    """Return the log entry for rows that leave a batch so that they can change.
+    """Return the log entry for rows that leave a batch so that they can be changed.
 
     Return None if the batch fails verification.
     """
@@ -355,7 +355,7 @@ def _sort_by_batch(rows: Sequence[StoredRow]) -> dict[int, list[StoredRow]]:
 
 
 def _load_commitments(session: Session, table: SealedTable, batch: int) -> dict[Any, str]:
-    """Return the commitments of a batch by row ID.
+    """Return the commitments in a batch, keyed by row ID.
 
     A missing one is "".
     """
@@ -376,7 +376,7 @@ def _describe_unsealed(table: SealedTable, leaving: Sequence[StoredRow]) -> list
 def record_row_aggregation(
     session: Session, keys: KeyRing, plan: RowsToTotalsPlan, *, added: int, now: datetime
 ) -> None:
-    """Append the entries of a plan to the log.
+    """Append a plan's entries to the log.
 
     `added` is the number of disclosures that were added to totals.
     """
@@ -390,7 +390,7 @@ def find_changed_rows(
     tables: Collection[SealedTable],
     person: int,
 ) -> list[str]:
-    """Return a phrase for each table with rows of a person that don't match their seal, with their number."""
+    """Return a phrase for each table in which a person's rows don't match their seals, with the number of such rows."""
     faults = []
     for table in tables:
         if table.has_holder:

@@ -1,4 +1,4 @@
-"""Seals: chained nightly hashes of the heads of all chains, the suppression list, and the consent texts.
+"""Seals: chained nightly hashes that cover the heads of all chains, the suppression list, and the consent texts.
 
 A chain shows that its events belong together. Only an outside witness can show that no whole chain
 was replaced or removed. Seals are that witness. They're in the audit log, are emailed to the
@@ -32,7 +32,7 @@ MAX_ADDRESS_FAULTS = 20
 
 @dataclass(frozen=True, slots=True)
 class TableSummary:
-    """An append-only table up to row `through`: the number of rows, and their hash."""
+    """An append-only table up to row `through`: the number of rows, and the rows' hash."""
 
     through: int
     rows: int
@@ -53,7 +53,7 @@ class LedgerSummary:
 
 @dataclass(frozen=True, slots=True)
 class LogHead:
-    """The latest row of a chained log that is sealed with the ledger: its position and hash.
+    """The latest row of a chained log that's sealed with the ledger: its position and hash.
 
     The log belongs to the caller. `verify_ledger` checks that a seal includes this head, not that
     it's still in the log.
@@ -65,7 +65,7 @@ class LogHead:
 
 @dataclass(frozen=True, slots=True)
 class LastFullyCommittedRows:
-    """The last event, suppression, and consent text before which no open transaction can add any."""
+    """The last event, suppression, and consent text up to which no open transaction can add any."""
 
     link: int
     suppression: int
@@ -100,7 +100,7 @@ class LedgerProof:
 
 
 def find_last_fully_committed_rows(database: PeopleDatabase) -> LastFullyCommittedRows:
-    """Return the last event, suppression, and consent text before which no open transaction can add any.
+    """Return the last event, suppression, and consent text up to which no open transaction can add any.
 
     Each is found in its own transaction, because code that writes several of them locks them in its
     own order.
@@ -153,7 +153,7 @@ def hash_seal(
     log_head: LogHead | None,
     disclosures: LogHead,
 ) -> str:
-    """Return the hash (64 hex digits) of a seal.
+    """Return the hash of a seal as 64 hex digits.
 
     `moment` has the form 2026-11-20T08:30:00.000+00:00.
     """
@@ -162,7 +162,7 @@ def hash_seal(
 
 
 def _sealed_fields(summary: LedgerSummary, log_head: LogHead | None, disclosures: LogHead) -> dict[str, Any]:
-    """Return the fields of a seal, named like its columns and with the values that are hashed."""
+    """Return the fields of a seal, which are named like its columns and contain the values to be hashed."""
     fields = {"through": summary.through, "people": summary.people, "links": summary.links, "root": summary.root}
     for name, covered in (("suppressions", summary.suppressions), ("wordings", summary.wordings)):
         fields |= {f"{name}_through": covered.through, name: covered.rows, f"{name}_root": covered.root}
@@ -229,7 +229,7 @@ def verify_ledger(
 
 @dataclass(slots=True)
 class _ChainTally:
-    """Counts and faults from a pass over all chains, updated chunk by chunk."""
+    """Counts and faults from a pass over all chains, updated batch by batch."""
 
     keys: KeyRing
     people: int = 0
@@ -252,7 +252,7 @@ class _ChainTally:
 
 
 def _as_number(stored: object) -> int:
-    """Return a stored value if it's a number, or 0, because SQLite stores any type in any column."""
+    """Return a stored value if it's a number, or 0 if it isn't, because SQLite stores any type in any column."""
     return stored if isinstance(stored, int) else 0
 
 
@@ -280,22 +280,22 @@ class _StoredSeal(NamedTuple):
 
     @property
     def disclosure_head(self) -> LogHead:
-        """The latest entry of the disclosure log covered by the seal."""
+        """The latest entry of the disclosure log that the seal covers."""
         return LogHead(self.disclosures_through, self.disclosures_hash)
 
     @property
     def log_head(self) -> LogHead | None:
-        """The head of the log covered by the seal, or None."""
+        """The head of the log that the seal covers, or None."""
         return None if self.log_through is None else LogHead(self.log_through, self.log_hash)
 
     @property
     def covered_suppressions(self) -> TableSummary:
-        """The summary of suppressions."""
+        """The summary of the suppressions that the seal covers."""
         return TableSummary(self.suppressions_through, self.suppressions, self.suppressions_root)
 
     @property
     def covered_consent_texts(self) -> TableSummary:
-        """The summary of the register of consent texts."""
+        """The summary of the consent text register that the seal covers."""
         return TableSummary(self.wordings_through, self.wordings, self.wordings_root)
 
 
@@ -312,7 +312,7 @@ _SEAL_COLUMNS = (
 
 
 def _list_points(seals: Sequence[_StoredSeal], through: LastFullyCommittedRows | None) -> list[tuple[int, int, int]]:
-    """Return the last event, suppression, and consent text of each seal, and `through` for a new one."""
+    """Return the last event, suppression, and consent text covered by each seal, and `through` for a new seal."""
     stored = ((seal.through, seal.suppressions_through, seal.wordings_through) for seal in seals)
     points = [(_as_number(link), _as_number(row), _as_number(version)) for link, row, version in stored]
     return points if through is None else [*points, (through.link, through.suppression, through.wording)]
@@ -320,7 +320,7 @@ def _list_points(seals: Sequence[_StoredSeal], through: LastFullyCommittedRows |
 
 @dataclass(slots=True)
 class _RootHash:
-    """The hash of all heads as of event `through`, updated chunk by chunk."""
+    """The hash of all chain heads as of event `through`, updated batch by batch."""
 
     through: int
     people: int = 0
@@ -334,7 +334,7 @@ class _RootHash:
 def _tally_chains(
     keys: KeyRing, chunks: Iterable[chain_verification.EventChainBatch], roots: Sequence[_RootHash]
 ) -> _ChainTally:
-    """Verify and count all chains in one pass, and update the hashes of their heads."""
+    """Verify and count all chains in one pass, and update the hashes of the chain heads."""
     tally = _ChainTally(keys)
     in_order = sorted(roots, key=lambda root: root.through)
     for chunk in chunks:
@@ -344,7 +344,7 @@ def _tally_chains(
 
 
 def _add_chunk(roots: Sequence[_RootHash], chunk: chain_verification.EventChainBatch) -> None:
-    """Add a chunk to all roots, which are in order of `through`.
+    """Add a batch to all root hashes, which are in order of `through`.
 
     The people of a chunk are hashed together, and that hash is added to the root. It isn't computed
     again if none of them had an event between two seals.
@@ -373,7 +373,7 @@ def _digest_heads(heads: dict[int, str]) -> str:
 def _summarize_table(
     session: Session, table: str, columns: Sequence[str], places: Iterable[int]
 ) -> tuple[int, dict[int, TableSummary]]:
-    """Hash all rows of a table in order, and return their number and the summary up to each row in `places`."""
+    """Hash all rows of a table in order, and return their number and a summary up to each row in `places`."""
     summaries: dict[int, TableSummary] = {}
     waiting = sorted(set(places), reverse=True)
     digest, count = hashlib.sha256(), 0

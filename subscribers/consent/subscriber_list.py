@@ -1,4 +1,4 @@
-"""Pages of people for admins, newest first, without addresses.
+"""Pages of people for admins, newest first and without addresses.
 
 Each page continues after the last number seen, and every query is bounded. Import, place, and state
 each use an index. Other conditions are checked for at most `SCAN_WINDOW` people per page, and the
@@ -36,7 +36,7 @@ MAX_IMPORTS = 40
 
 @dataclass(frozen=True, slots=True)
 class SubscriberFilter:
-    """A filter for the subscriber list.
+    """A filter for the list of subscribers.
 
     People must match everything that's set. `since` (inclusive) and `until` (exclusive) limit the
     sign-up time. `paused_on` is a day in the publication's time zone on which their emails are
@@ -58,7 +58,7 @@ class SubscriberFilter:
 
 @dataclass(frozen=True, slots=True)
 class ListedSubscriber:
-    """A row of the list.
+    """A row in the list of subscribers.
 
     `since` is when the state began, and `asked_at` is the sign-up time that filters use.
     `in_progress` means that their import is unfinished. `is_complaint` and `is_bounce` say why the
@@ -79,7 +79,7 @@ class ListedSubscriber:
 
 @dataclass(frozen=True, slots=True)
 class SubscriberPage:
-    """A page of people, and the number below which to continue, or None at the end.
+    """A page of people, and the number below which the next page starts, or None at the end.
 
     If `is_truncated` is set, there may be more matches.
     """
@@ -102,7 +102,7 @@ class MatchCount:
 
 @dataclass(frozen=True, slots=True)
 class ImportOrigin:
-    """An import offered by a filter."""
+    """An import that a filter offers."""
 
     batch: int
     name: str
@@ -112,7 +112,7 @@ class ImportOrigin:
 def load_subscriber_page(
     session: Session, list_filter: SubscriberFilter, *, below: int | None = None
 ) -> SubscriberPage:
-    """Return the next matching people, by number, descending from `below`."""
+    """Return the next matching people whose numbers are below `below`, in descending order."""
     indexed, other_conditions = _split_conditions(list_filter)
     if other_conditions and not indexed:
         return _load_by_numbers(session, other_conditions, below)
@@ -133,7 +133,7 @@ def _load_by_numbers(
     conditions: Sequence[ColumnElement[bool]],
     below: int | None,
 ) -> SubscriberPage:
-    """Return the next matching people, found by searching the numbers without an index."""
+    """Return the next matching people, found by walking through the numbers rather than a filter's index."""
     top = below if below is not None else (session.scalar(select(func.max(Person.number))) or 0) + 1
     floor = max(top - NUMBER_WINDOW, 1)
     query = select(Person).where(Person.number < top, Person.number >= floor, *conditions)
@@ -143,7 +143,7 @@ def _load_by_numbers(
 
 
 def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None) -> SubscriberPage:
-    """Build a page from up to one row more than fits on it.
+    """Build a page from rows, of which there may be one more than fits on the page.
 
     `last_seen` is the end of a window without further matches.
     """
@@ -154,7 +154,7 @@ def _build_page(session: Session, rows: Sequence[Person], last_seen: int | None)
 
 
 def count_matching_people(session: Session, list_filter: SubscriberFilter) -> MatchCount:
-    """Count the matching people.
+    """Count the people who match a filter.
 
     If no index covers the whole filter, only the newest `NUMBER_WINDOW` people are counted.
     """
@@ -170,14 +170,14 @@ def count_matching_people(session: Session, list_filter: SubscriberFilter) -> Ma
 
 
 def count_paused(session: Session, today: date) -> int:
-    """Count all subscribers whose emails are paused on a day, using the index of people with a pause."""
+    """Count the subscribers whose emails are paused on a given day, using the index of people with a pause."""
     paused_until = build_preference_column("pause_until")
     is_paused = (paused_until.is_not(None), paused_until > today.isoformat())
     return count_rows(session, Person, *is_paused, build_mailable_person_condition())
 
 
 def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSubscriber, ...]:
-    """Return people (at most 1,000) as rows of the list, newest first.
+    """Return people (at most 1,000) as rows of the list of subscribers, newest first.
 
     Unknown numbers are omitted.
     """
@@ -188,7 +188,7 @@ def load_subscribers(session: Session, numbers: Sequence[int]) -> tuple[ListedSu
 def _split_conditions(
     list_filter: SubscriberFilter,
 ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-    """Return the conditions that use an index, and those that are checked for the people found by it."""
+    """Return the conditions that use an index, and those to check for the people found with it."""
     indexed: list[ColumnElement[bool]] = []
     if list_filter.batch is not None:
         indexed.append(Person.batch == list_filter.batch)
@@ -222,7 +222,7 @@ def _list_unindexed_conditions(list_filter: SubscriberFilter) -> Iterator[Column
 
 
 def build_filter_conditions(list_filter: SubscriberFilter) -> list[ColumnElement[bool]]:
-    """Return all conditions of a filter."""
+    """Return all query conditions for a filter."""
     indexed, others = _split_conditions(list_filter)
     return [*indexed, *others]
 
@@ -232,7 +232,7 @@ def _find_window_end(
     indexed: Sequence[ColumnElement[bool]],
     window: int | None = None,
 ) -> int | None:
-    """Return the last number of a full window, or None if the window wasn't full."""
+    """Return the last number in a full window, or None if the window wasn't full."""
     query = select(Person.number).where(*indexed).order_by(Person.number.desc())
     return session.scalar(query.offset((window or SCAN_WINDOW) - 1).limit(1))
 
@@ -265,7 +265,7 @@ def _describe_rows(session: Session, rows: Sequence[Person]) -> tuple[ListedSubs
 
 
 def list_signup_sources(session: Session) -> list[str]:
-    """Return the first 40 sign-up sources in alphabetical order, by skipping through their index."""
+    """Return the first 40 sign-up sources in alphabetical order, found by skipping through their index."""
     origins: list[str] = []
     while len(origins) < MAX_ORIGINS:
         following = select(func.min(Person.asked_where))

@@ -70,7 +70,7 @@ def outweighs_reason(reason: str, current_reason: str) -> bool:
 
 
 def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]) -> list[AddressHashes]:
-    """Return all hashes under which addresses may be suppressed, here or by adopted files.
+    """Return all hashes by which each address may be suppressed, whether here or in adopted files.
 
     Always use this function for computing them.
 
@@ -82,12 +82,12 @@ def hash_addresses(session: Session, keys: KeyRing, addresses: Iterable[Address]
 
 
 def hash_address(session: Session, keys: KeyRing, address: Address) -> AddressHashes:
-    """Return all hashes under which one address may be suppressed."""
+    """Return all hashes by which an address may be suppressed."""
     return hash_addresses(session, keys, (address,))[0]
 
 
 def find_suppression(session: Session, keys: KeyRing, address: Address) -> Suppression | None:
-    """Return the suppression of an address under any key, or None."""
+    """Return the suppression of an address, found with any key, or None if it isn't suppressed."""
     return find_suppressions(session, [hash_address(session, keys, address).suppressions])[0]
 
 
@@ -97,7 +97,7 @@ def find_suppressions(session: Session, addresses: Sequence[SuppressionHashes]) 
 
 
 def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashes]) -> list[list[Suppression]]:
-    """Return all rows of each address (at most 1,000), oldest first.
+    """Return all rows for each address (at most 1,000), oldest first.
 
     After a restore, rows may also have hashes of the unsubscribe log. They count like the others.
     """
@@ -118,7 +118,7 @@ def list_suppression_rows(session: Session, addresses: Sequence[SuppressionHashe
 
 
 def find_effective_row(rows: Iterable[Suppression]) -> Suppression | None:
-    """Return the row that's in effect among the rows of an address, or None if it isn't suppressed.
+    """Return the row in effect among an address's rows, or None if the address isn't suppressed.
 
     The rows must be ordered by age, oldest first. Rows from adopted files are ignored if they're
     older than an admin's permission to sign up.
@@ -158,14 +158,14 @@ def _append_rows(
     rows: Iterable[tuple[SuppressionHashes, str]],
     now: datetime,
 ) -> None:
-    """Append rows, each with the last hash of its address."""
+    """Append rows, each with the last of its address's hashes."""
     values = [{"hash": hashes[-1][0], "key_id": hashes[-1][1], "reason": reason, "at": now} for hashes, reason in rows]
     if values:
         insert_many(session, table_of(Suppression), values)
 
 
 def suppress_hashes(session: Session, hashes: SuppressionHashes, reason: SuppressionReason, now: datetime) -> bool:
-    """Suppress one address by its hashes, without changing a person's row, and return True if anything changed."""
+    """Suppress an address, given its hashes, without changing any person's row, and return True if anything changed."""
     return store_suppressions(session, [(hashes, reason)], now)[0]
 
 
@@ -180,7 +180,7 @@ def suppress_address(
     unsubscribe_log: UnsubscribeLog,
     method: str = "",
 ) -> bool:
-    """Suppress an address, and its person if there is one, and return True if anything changed.
+    """Suppress an address, along with its person if there is one, and return True if anything changed.
 
     `method` says how and why, for the person's chain, and doesn't contain an address. Changes are
     written to the unsubscribe log before the caller commits. The caller answers only afterward (see
@@ -206,7 +206,7 @@ def suppress_without_unsubscribe_log(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress an address like `suppress_address`.
+    """Suppress an address as `suppress_address` does.
 
     Return the entry that the caller has to write to the unsubscribe log, or None if nothing changed.
     """
@@ -233,7 +233,7 @@ def suppress_person(
     now: datetime,
     method: str = "",
 ) -> PendingUnsubscribeLogEntry | None:
-    """Suppress a locked person (`ledger.lock_person`) as `suppress_without_unsubscribe_log` does for an address.
+    """Suppress a locked person (see `ledger.lock_person`) as `suppress_without_unsubscribe_log` does an address.
 
     If their address was deleted or can't be decrypted, their hash in the unsubscribe log is suppressed.
     """
@@ -271,7 +271,7 @@ def _record_suppression(
 
 
 def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> bool:
-    """Allow the owner of a suppressed address to sign up again with a form and a confirmation.
+    """Allow the owner of a suppressed address to sign up again by form and confirmation.
 
     The address stays suppressed until they confirm. Return False if it isn't suppressed.
     """
@@ -279,7 +279,7 @@ def allow_suppressed_signup(session: Session, keys: KeyRing, address: Address, *
 
 
 def lift_suppression(session: Session, keys: KeyRing, address: Address, *, now: datetime) -> None:
-    """End the suppression of an address, because its owner has consented again."""
+    """End the suppression of an address whose owner has consented again."""
     _end_suppression(session, keys, address, LIFTED, now)
 
 

@@ -1,4 +1,4 @@
-"""`left.log`: every departure, stored outside the database and synced before it's answered.
+"""`left.log`: every departure, stored outside the database and synced before it's acknowledged.
 
 A restored copy of the database doesn't contain later departures, but this file does. It has one
 JSON line per departure: a keyed hash of the lookup (no address or number), the time, the kind, and
@@ -47,7 +47,7 @@ log = get_logger("unsubscribe log")
 
 
 class UnsubscribeLogError(RefusalError):
-    """Raised if the unsubscribe log is damaged.
+    """Raised when the unsubscribe log is damaged.
 
     The message names the file and line.
     """
@@ -66,13 +66,13 @@ class PendingUnsubscribeLogEntry:
 
     @classmethod
     def of_person(cls, person: Person, kind: UnsubscribeLogEntryKind) -> Self | None:
-        """Create the entry of a person, or return None if their lookup hash was deleted."""
+        """Create an entry for a person, or return None if the person's lookup hash was deleted."""
         return cls(person.lookup, person.lookup_key, kind) if person.lookup and person.lookup_key else None
 
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeLogEntry:
-    """A line: the person's keyed hash, the lookup key that was used for it, the time, and the kind."""
+    """A line in the log: the person's keyed hash, the lookup key used for it, the time, and the kind."""
 
     person_hash: str
     lookup_key: str
@@ -82,14 +82,14 @@ class UnsubscribeLogEntry:
 
 
 class UnsubscribeLog:
-    """The unsubscribe log of an installation, which threads and processes may share."""
+    """The unsubscribe log of an installation, which threads and processes can share."""
 
     def __init__(self, path: Path, keys: KeyRing) -> None:
         self.path = path
         self._keys = keys
 
     def hash_lookup(self, lookup: str, key_id: str | None = None) -> str:
-        """Return the keyed hash that represents a person's lookup hash in this file.
+        """Return the keyed hash that represents a person's lookup hash in this log.
 
         By default, the current key is used.
         """
@@ -107,7 +107,7 @@ class UnsubscribeLog:
         self.append_all([departure] if departure else [], at=at)
 
     def append_all(self, departures: Sequence[PendingUnsubscribeLogEntry], *, at: datetime) -> None:
-        """Write several departures with one sync.
+        """Write several departures with a single sync.
 
         If there are none, nothing is written.
 
@@ -140,7 +140,7 @@ class UnsubscribeLog:
             sync_folder(self.path.parent)
 
     def append_after_commit(self, entry: PendingUnsubscribeLogEntry | None, *, problem: str, at: datetime) -> None:
-        """Write an entry after the commit, such as for someone who has resubscribed.
+        """Write an entry after a commit, such as one for someone who has resubscribed.
 
         If writing fails, `problem` is logged. The change stays in effect, but a restored copy of
         the database wouldn't know about it.
@@ -176,7 +176,7 @@ class UnsubscribeLog:
 
 
 def read_whole_lines(file: Path) -> bytes:
-    """Return the lines of a log or its copy, without an incomplete last line.
+    """Return the lines of a log, or of a copy of it, leaving out an incomplete last line.
 
     If the file doesn't exist, return b"".
     """
@@ -202,7 +202,7 @@ def _parse_line(line: bytes) -> dict[str, Any] | None:
 
 
 def _read_tail(file: IO[bytes]) -> bytes:
-    """Return the end of the file, which contains the last line.
+    """Return the end of the file, including its last line.
 
     Lines have less than 400 bytes.
     """

@@ -1,4 +1,4 @@
-"""Encryption of stored values with AES-GCM and the vault key, where each value is bound to its row."""
+"""Encryption of stored values with AES-GCM and the vault key. Each value is bound to its row."""
 
 import json
 import secrets
@@ -23,7 +23,7 @@ def _cipher(secret: bytes) -> AESGCM:
 
 
 def encrypt_bytes(keys: KeyRing, plain: bytes, *, bound_to: str) -> tuple[bytes, str]:
-    """Encrypt bytes with the current vault key, and return the ciphertext and the ID of the key.
+    """Encrypt bytes with the current vault key, and return the ciphertext and the key's ID.
 
     The ciphertext can only be decrypted with the same `bound_to`, so it's useless in another row.
     """
@@ -35,7 +35,7 @@ def encrypt_many(
     keys: KeyRing,
     values: Sequence[tuple[bytes, str]],
 ) -> tuple[list[bytes], str]:
-    """Encrypt many values, each with its binding, and return the ciphertexts in order and the ID of the key."""
+    """Encrypt many values, each with its own binding, and return the ciphertexts in order and the key's ID."""
     key = keys.current("vault")
     cipher = _cipher(key.secret)
     # All nonces are requested at once, because requesting each from the system takes longer than encrypting.
@@ -93,7 +93,7 @@ def encrypt_json(
     *,
     bound_to: str,
 ) -> tuple[bytes, str]:
-    """Encrypt plain JSON like `encrypt_bytes`."""
+    """Encrypt a JSON value as `encrypt_bytes` does bytes."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return encrypt_bytes(keys, text + b" " * (-len(text) % _PADDING_STEP), bound_to=bound_to)
 

@@ -40,7 +40,7 @@ def replace_file(path: Path, text: str) -> None:
 
 @contextmanager
 def lock_file(path: Path) -> Iterator[None]:
-    """Lock a file for changes during the block, and remove what a killed writer has left behind.
+    """Lock a file against changes by others during the block, and remove anything that a killed writer left behind.
 
     The folder is locked, because the file itself is replaced. The lock ends with the process.
     """
@@ -65,7 +65,7 @@ def _write_draft(path: Path, text: str) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Sync a folder, so that created or deleted names survive a power failure."""
+    """Sync a folder, so that created and deleted names survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

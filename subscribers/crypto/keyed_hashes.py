@@ -1,11 +1,11 @@
-"""HMAC-SHA256 (RFC 2104, section 2) of many short texts with one key."""
+"""HMAC-SHA256 (RFC 2104, section 2) for many short texts with the same key."""
 
 import hmac
 from functools import lru_cache
 
 
 def keyed_hash(secret: bytes, prefix: bytes, text: bytes) -> str:
-    """Return the HMAC-SHA256 (64 hex digits) of `prefix` and `text`.
+    """Return the HMAC-SHA256 of `prefix` and `text` as 64 hex digits.
 
     The prefix separates the uses of a key.
     """

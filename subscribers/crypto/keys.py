@@ -38,14 +38,14 @@ log = get_logger("keys")
 
 
 class KeyFileError(ApplicationError):
-    """Raised if the key file can't be used.
+    """Raised when the key file can't be used.
 
     The message says which file it is, what's wrong, and what to do.
     """
 
 
 class DecryptionError(ApplicationError):
-    """Raised if a value can't be decrypted.
+    """Raised when a value can't be decrypted.
 
     The message names its row and key, but not the address.
     """
@@ -53,7 +53,7 @@ class DecryptionError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class SecretKey:
-    """A secret.
+    """A secret key.
 
     `number` counts the keys of a kind from 1. `id` also distinguishes two keys with the same number.
     """
@@ -64,7 +64,7 @@ class SecretKey:
 
     @property
     def id(self) -> str:
-        """The ID stored in rows: the number and a fingerprint, at most 16 characters.
+        """The ID stored in rows: the key's number and fingerprint, at most 16 characters.
 
         It doesn't reveal the secret.
         """
@@ -79,7 +79,7 @@ def _key_id(kind: KeyKind, number: int, secret: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _KeySnapshot:
-    """The keys in the file at one time."""
+    """The keys that were in the file at a certain time."""
 
     all: tuple[SecretKey, ...]
     by_id: dict[tuple[KeyKind, str], SecretKey]
@@ -113,7 +113,7 @@ class KeyRing:
     __slots__ = ("_file", "_passphrase", "_snapshot", "_stamp", "under_passphrase")
 
     def __init__(self, keys: Iterable[SecretKey], *, under_passphrase: bool = False) -> None:
-        """Create a ring of keys.
+        """Create a ring from keys.
 
         `under_passphrase` says whether they were read from encrypted text.
 
@@ -128,7 +128,7 @@ class KeyRing:
 
     @property
     def all(self) -> tuple[SecretKey, ...]:
-        """All keys, by kind and number."""
+        """All keys, ordered by kind and number."""
         return self._snapshot.all
 
     def __repr__(self) -> str:
@@ -136,7 +136,7 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether any key is one of the public demo's keys.
+        """Whether any key is one of the public demo keys.
 
         Rotating the keys wouldn't help, because old keys remain valid.
         """
@@ -155,7 +155,7 @@ class KeyRing:
         return tuple(k for k in self._snapshot.all if k.kind == kind)
 
     def by_id(self, kind: KeyKind, key_id: str) -> SecretKey:
-        """Return the key with an ID from a row.
+        """Return the key of a kind whose ID is stored in a row.
 
         Raises:
             KeyFileError: the file doesn't contain it.
@@ -171,7 +171,7 @@ class KeyRing:
         return key
 
     def _reload_if_replaced(self) -> bool:
-        """Reload the file if it was replaced, and return True if its keys were adopted."""
+        """Reload the file if it was replaced, and return True if the new keys were adopted."""
         if self._file is None:
             return False
         try:
@@ -191,7 +191,7 @@ class KeyRing:
         return True
 
     def with_new_key(self, kind: KeyKind) -> Self:
-        """Return these keys plus a new, current one of a kind.
+        """Return these keys plus a new one, which becomes the current key of its kind.
 
         The file isn't written.
 
@@ -206,12 +206,12 @@ class KeyRing:
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a ring with one new key of each kind, which are only in memory."""
+        """Return a ring with one new key of each kind, existing only in memory."""
         return cls(SecretKey(kind, 1, secrets.token_bytes(32)) for kind in KEY_KINDS)
 
     @classmethod
     def from_seed(cls, seed: bytes) -> Self:
-        """Derive the keys from `seed`, only for the bundled demo, whose output must be the same everywhere.
+        """Derive the keys from `seed`. This is only for the bundled demo, whose output must be the same everywhere.
 
         Anyone who knows the seed can decrypt every address. Installations with real people use `create`.
         """
@@ -235,7 +235,7 @@ class KeyRing:
 
     @classmethod
     def load(cls, path: Path, passphrase: str | None = None) -> Self:
-        """Load a key file into a ring that follows the file's changes.
+        """Load a key file into a ring that tracks the file's changes.
 
         Raises:
             KeyFileError: it's missing, unreadable, or readable by others than its owner, or
@@ -286,7 +286,7 @@ class KeyRing:
         return cls(_parse_key_text(name, clear_text), under_passphrase=under_passphrase)
 
     def joined_with(self, other: Self) -> Self:
-        """Return these keys and the additional ones of `other`.
+        """Return these keys plus any additional keys in `other`.
 
         If any keys with the same number differ, return only these keys.
         """
@@ -296,14 +296,14 @@ class KeyRing:
         return type(self)({(k.kind, k.number): k for k in (*self.all, *other.all)}.values())
 
     def to_json(self) -> str:
-        """Return the text of a recovery copy, which contains the secrets in base64 without encryption."""
+        """Return the text of a recovery copy, which contains the secrets unencrypted, in base64."""
         rows = [
             {"kind": k.kind, "number": k.number, "id": k.id, "secret": b64encode(k.secret).decode()} for k in self.all
         ]
         return json.dumps({"format": 1, "keys": rows}, indent=1) + "\n"
 
     def to_file_text(self, passphrase: str | None) -> str:
-        """Return the text of the key file, which is the recovery copy, encrypted if there's a passphrase."""
+        """Return the text of the key file, which is the recovery copy's text, encrypted if there's a passphrase."""
         return encrypt_text(self.to_json(), passphrase) if passphrase else self.to_json()
 
 

@@ -1,4 +1,4 @@
-"""Email tokens: 22 characters that identify a person and the address that they're sent to.
+"""Email tokens: 22 characters that identify a person and the address that the email is sent to.
 
 They're computed and never stored. A token is 16 bytes in base64url: the generation of the person's
 links (1), the person's number (4), the key's number (1), six bytes of an HMAC of the purpose and
@@ -27,14 +27,14 @@ _MAX_GENERATION = 2**8 - 1
 
 
 class LinkOwner(NamedTuple):
-    """The owner of a link: the number of a person, and the generation of their links."""
+    """The owner of a link: a person's number, and the generation of their links."""
 
     number: int
     generation: int
 
 
 def next_generation(generation: int) -> int:
-    """Return the next generation.
+    """Return the generation that follows a generation.
 
     The last one is followed by 1, because 0 is in all early emails.
     """
@@ -49,7 +49,7 @@ def make_link_token(
     *,
     address: str,
 ) -> str:
-    """Return the token of person `number` for `purpose`, to be emailed to `address`.
+    """Return a token for person `number` and `purpose`, to be emailed to `address`.
 
     `generation` is the current one of their links (`Person.link_generation`). If the address is
     empty, the token can only be used to unsubscribe. The two `test` purposes are for test emails.
@@ -63,7 +63,7 @@ def make_link_token(
 
 
 def read_link_token(keys: KeyRing, token: str, purpose: LinkPurpose) -> LinkOwner | None:
-    """Return the owner of a token, or None if it isn't one of our tokens for `purpose`.
+    """Return a token's owner, or None if it isn't one of our tokens for `purpose`.
 
     Tokens made with earlier keys remain valid, so that subscribers can unsubscribe with old emails.
     """
@@ -92,7 +92,7 @@ def convert_to_base32(token: str) -> str:
 
 
 def convert_from_base32(text: str) -> str:
-    """Return the token from which `convert_to_base32` made these 26 characters, in either case."""
+    """Return the token that `convert_to_base32` turned into these 26 characters, in either case."""
     return urlsafe_b64encode(b32decode(text + "======", casefold=True)).decode("ascii").rstrip("=")
 
 
@@ -103,7 +103,7 @@ def _encode_numbers(number: int, generation: int, key: SecretKey) -> bytes:
 
 
 def _split_token(keys: KeyRing, token: str) -> tuple[SecretKey | None, bytes, bytes]:
-    """Return the key of a token (or None), its numbers, and its MAC."""
+    """Return a token's key (or None), its numbers, and its MAC."""
     raw = _decode_token(token) or bytes(_NUMBERS_LENGTH)
     numbers, mac = raw[:_NUMBERS_LENGTH], raw[_NUMBERS_LENGTH:]
     return next((key for key in keys.of_kind("token") if key.number == numbers[5]), None), numbers, mac
@@ -119,7 +119,7 @@ def _mac(key: SecretKey, label: str, text: bytes) -> bytes:
 
 
 def _decode_token(token: str) -> bytes | None:
-    """Decode base64url, accepting only the spelling of `make_link_token`.
+    """Decode base64url, accepting only the form that `make_link_token` produces.
 
     The last character has spare bits, so other spellings would exist.
     """

@@ -1,4 +1,4 @@
-"""Encryption of texts with a passphrase: AES-256-GCM with a key derived by Argon2id."""
+"""Encryption of texts with a passphrase, using AES-256-GCM and a key derived by Argon2id."""
 
 import json
 import secrets
@@ -17,14 +17,14 @@ _SALT_LENGTH, _NONCE_LENGTH = 16, 12  # in bytes
 
 
 class PassphraseError(ApplicationError):
-    """Raised if a text can't be decrypted.
+    """Raised when a text can't be decrypted.
 
     The message is a sentence without its subject, which is the name of the text.
     """
 
 
 def encrypt_text(text: str, passphrase: str) -> str:
-    """Encrypt a text as JSON that names its method.
+    """Encrypt a text as JSON that names the encryption method.
 
     `decrypt_text` reads it.
     """
@@ -35,7 +35,7 @@ def encrypt_text(text: str, passphrase: str) -> str:
 
 
 def is_encrypted_text(text: str) -> bool:
-    """Return True if a text was made by `encrypt_text`."""
+    """Return True if a text was created by `encrypt_text`."""
     try:
         return "protected" in json.loads(text)
     except (ValueError, TypeError, RecursionError):

@@ -32,7 +32,7 @@ class AddressHashes(NamedTuple):
 
 
 class AdoptedKey(NamedTuple):
-    """A suppression key of another installation.
+    """Another installation's suppression key.
 
     `lookup` is set if the key is for hashes in an unsubscribe log.
     """
@@ -42,23 +42,23 @@ class AdoptedKey(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The ID of the key in suppressions, which has at most 15 characters."""
+        """The key's ID in suppressions, which has at most 15 characters."""
         return f"{ADOPTED_MARK}{self.suppression.id}"
 
     def hash_canonical(self, canonical: str) -> str:
-        """Return the keyed hash (64 hex digits) of the canonical form of an address."""
+        """Return the keyed hash of an address's canonical form as 64 hex digits."""
         if self.lookup is None:
             return _keyed_hash(self.suppression, b"suppressed", canonical)
         return make_departure_hash(self.suppression, _keyed_hash(self.lookup, b"address", canonical))
 
 
 def is_adopted_key_id(key_id: str) -> bool:
-    """Return True if the key ID of a suppression is that of an adopted key."""
+    """Return True if a suppression's key ID is that of an adopted key."""
     return key_id.startswith(ADOPTED_MARK)
 
 
 def encrypt_address(keys: KeyRing, address: Address, number: int) -> tuple[bytes, str]:
-    """Encrypt the address of person `number`, and return the ciphertext and the ID of the key."""
+    """Encrypt the address of person `number`, and return the ciphertext and the key's ID."""
     (ciphertext,), key_id = encrypt_addresses(keys, [(address, number)])
     return ciphertext, key_id
 
@@ -67,14 +67,14 @@ def encrypt_addresses(
     keys: KeyRing,
     addresses: Iterable[tuple[Address, int]],
 ) -> tuple[list[bytes], str]:
-    """Encrypt addresses, each for the number of a person, and return the ciphertexts in order and the ID of the key."""
+    """Encrypt addresses, each bound to a person's number, and return the ciphertexts in order and the key's ID."""
     return encrypt_many(
         keys, [(address.mailbox.encode("ascii"), _person_binding(number)) for address, number in addresses]
     )
 
 
 def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) -> str:
-    """Decrypt the address of a person, given its ciphertext and key ID, and return it in ASCII.
+    """Decrypt a person's address, given its ciphertext and key ID, and return it in ASCII.
 
     Raises:
         DecryptionError: the ciphertext was changed, or belongs to another person.
@@ -90,7 +90,7 @@ def make_lookup_hash(
     *,
     key_id: str | None = None,
 ) -> str:
-    """Return the lookup hash (64 hex digits) of a person.
+    """Return a person's lookup hash as 64 hex digits.
 
     The current lookup key is used unless `key_id` is given.
 
@@ -107,7 +107,7 @@ def matches_lookup(
     lookup: str | None,
     key_id: str | None,
 ) -> bool:
-    """Return True if the lookup hash of a row matches its encrypted address.
+    """Return True if a row's lookup hash matches its encrypted address.
 
     Return False if the lookup key is missing.
     """
@@ -119,12 +119,12 @@ def matches_lookup(
 
 
 def make_domain_tag(keys: KeyRing, address: Address) -> str:
-    """Return a keyed hash (32 hex digits) of the domain, which is used for limits per receiving domain."""
+    """Return a keyed hash of an address's domain as 32 hex digits, used for limits on receiving domains."""
     return _keyed_hash(keys.current("lookup"), b"domain", address.domain)[:32]
 
 
 def make_departure_hash(key: SecretKey, lookup: str) -> str:
-    """Return the keyed hash (64 hex digits) of a lookup hash, as used in the unsubscribe log."""
+    """Return the keyed hash of a lookup hash, as used in the unsubscribe log, as 64 hex digits."""
     return _keyed_hash(key, b"left", lookup)
 
 
@@ -147,7 +147,7 @@ def generate_address_salts(count: int) -> list[bytes]:
 
 
 def compute_address_commitment(key: SecretKey, mailbox: str, salt: bytes) -> str:
-    """Return the commitment (64 hex digits) to `mailbox`, the address in ASCII."""
+    """Return the commitment to `mailbox`, the address in ASCII, as 64 hex digits."""
     return keyed_hash(key.secret, b"commitment\0", salt + mailbox.encode("ascii"))
 
 
@@ -156,7 +156,7 @@ def hash_addresses(
     addresses: Iterable[Address],
     adopted: Sequence[AdoptedKey],
 ) -> list[AddressHashes]:
-    """Return all lookup and suppression hashes of addresses.
+    """Return all lookup and suppression hashes of the given addresses.
 
     `consent.suppression.hash_addresses` passes the adopted keys. After a restore, a suppression may
     only be known by the unsubscribe log's hash of the lookup

@@ -1,4 +1,4 @@
-"""Address changes, which are requested by a subscriber or an admin, and confirmed by the owner of the new address.
+"""Address changes, which a subscriber or an admin requests, and which the owner of the new address confirms.
 
 A link that stops the change is emailed to the old address. Until the change is confirmed, the link
 cancels it. For seven days afterward, it restores the old address. Someone who has obtained a link
@@ -36,7 +36,7 @@ STOP_PURPOSE: OneTimePurpose = "stop address change"
 
 @dataclass(frozen=True, slots=True)
 class AddressChange:
-    """The state of an address change, with masked addresses while it's open.
+    """The state of an address change. While the change is open, it includes the masked addresses.
 
     `until` is when its link expires. `wording` is the consent text if it was requested by an admin.
     `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
@@ -55,7 +55,7 @@ class AddressChange:
 
 @dataclass(frozen=True, slots=True)
 class AddressCorrection:
-    """A correction by an admin: who requested it, why, and the consent text shown to the owner of the new address."""
+    """An admin's correction: who requested it, why, and the consent text shown to the owner of the new address."""
 
     by: str
     reason: str
@@ -75,7 +75,7 @@ class AddressCorrectionOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChangedAddresses:
-    """Both addresses of a change.
+    """The old and new addresses of a change.
 
     `old` is None if it was encrypted for a different person than that of the row.
     """
@@ -95,7 +95,7 @@ def request_address_change(
     *,
     now: datetime,
 ) -> None:
-    """Email a link to the new address, and to the old address a link that stops the change.
+    """Email the new address a link that confirms the change, and the old address a link that stops it.
 
     Nothing else changes yet. The answer doesn't reveal whether the new address is known. A new
     address isn't emailed if it's suppressed, if its mailbox or domain has reached the limits of
@@ -116,7 +116,7 @@ def request_address_change(
 
 
 def has_address(keys: KeyRing, person: Person, address: Address) -> bool:
-    """Return True if a person already has an address."""
+    """Return True if a person already has the given address."""
     current = people.decrypt_person_address(keys, person)
     return current is not None and current.canonical == address.canonical
 
@@ -132,7 +132,7 @@ def request_address_correction(
     *,
     now: datetime,
 ) -> AddressCorrectionOutcome:
-    """Request a change as an admin, for a subscriber or for someone who was subscribed until their mailbox bounced.
+    """Request a change, as an admin, for a subscriber or for someone who was subscribed until their mailbox bounced.
 
     The limits of `request_address_change` apply. Addresses that are or were someone else's are
     rejected, because an admin must neither email someone who unsubscribed nor transfer one person's
@@ -216,7 +216,7 @@ def _begin_change(
 def _count_mail_to_stranger(
     session: Session, keys: KeyRing, address: Address, signup_limits: SignupLimits, now: datetime
 ) -> bool:
-    """Count an email to an address that someone typed, and return True, or return False if a limit is reached.
+    """Count an email to an address that someone typed and return True, or return False if a limit is reached.
 
     The limits and counts are those of sign-up forms. If a limit is reached, the email isn't counted.
     """
@@ -233,7 +233,7 @@ def _count_mail_to_stranger(
 
 
 def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return the state of a link to the new address.
+    """Return the state of a link that was sent to the new address.
 
     Nothing is changed.
 
@@ -255,7 +255,7 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
 
 
 def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:
-    """Return True if a person has the same address again as when a used link was made."""
+    """Return True if a person has the same address again as when a used link was created."""
     current = people.decrypt_person_address(keys, person) if person is not None else None
     return current is not None and one_time_tokens.is_token_made_for(session, token, current.mailbox)
 
@@ -277,7 +277,7 @@ def _describe_confirmable_change(
 def confirm_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Change the address of a subscriber, if the link is open. Idempotent.
+    """Change a subscriber's address if the link is open. Idempotent.
 
     Afterward, each link that was emailed to a recent address of the subscriber for stopping this
     change, or one that it replaced, restores that address.
@@ -337,7 +337,7 @@ def change_person_address(
 
 
 def _describe_change(correction: AddressCorrection | None) -> dict[str, Any]:
-    """Return the body of the event: how the new address was confirmed, and which admin requested it."""
+    """Return the event's body: how the new address was confirmed, and which admin requested the change."""
     body = {"method": "link to the new address", "actor": "reader"}
     return body | ({"requested_by": correction.by, "reason": correction.reason} if correction else {})
 
@@ -349,7 +349,7 @@ def revoke_data_links(session: Session, person: Person, now: datetime) -> None:
 
 
 def list_changes(session: Session, number: int, now: datetime) -> Sequence[StoredAddressChange]:
-    """Return a person's address changes that haven't ended, including those that were replaced by a later one."""
+    """Return a person's address changes that haven't ended, including those superseded by a later one."""
     mine = (StoredAddressChange.person == number, StoredAddressChange.until > now)
     return session.scalars(select(StoredAddressChange).where(*mine).order_by(StoredAddressChange.hash)).all()
 
@@ -373,7 +373,7 @@ def find_pending_correction(
     *,
     now: datetime,
 ) -> PendingCorrection | None:
-    """Return the pending correction of a person's address, or None."""
+    """Return the pending correction of a person's address, or None if there's none."""
     token = one_time_tokens.find_open_token(session, number, "change address", now=now)
     row = session.get(StoredAddressChange, token.hash) if token is not None else None
     if token is None or row is None:
@@ -386,7 +386,7 @@ def find_pending_correction(
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
-    """Cancel the pending correction of a person's address and its emailed links.
+    """Cancel the pending correction of a person's address, along with its emailed links.
 
     Return False if there's none.
     """
@@ -408,7 +408,7 @@ def is_unavailable(
     *,
     unless: Callable[[int], bool] | None = None,
 ) -> bool:
-    """Return True if an address is suppressed or belongs to someone else, so that a person can't have it.
+    """Return True if a person can't have an address because it's suppressed or belongs to someone else.
 
     A person for whom `unless` returns True doesn't count.
     """
@@ -418,7 +418,7 @@ def is_unavailable(
 
 
 def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: ChangedAddresses) -> None:
-    """Encrypt the addresses of a change into its row, bound to its token and person."""
+    """Encrypt a change's addresses into its row, bound to the change's token and person."""
     values: dict[str, Any] = {"address": addresses.new.mailbox, "person": row.person}
     values |= {"old": addresses.old.mailbox} if addresses.old else {}
     values |= {"correction": asdict(addresses.correction)} if addresses.correction else {}
@@ -426,7 +426,7 @@ def encrypt_addresses(keys: KeyRing, row: StoredAddressChange, addresses: Change
 
 
 def decrypt_addresses(keys: KeyRing, row: StoredAddressChange) -> ChangedAddresses:
-    """Return the addresses of a change, or only the new one if the ciphertext was made for another person."""
+    """Return a change's addresses, or only the new one if the ciphertext was made for another person."""
     values = decrypt_json(keys, (row.ciphertext, row.key_id), bound_to=_ciphertext_binding(row.hash))
     new = read_address(values["address"])
     if values.get("person") != row.person or "old" not in values:

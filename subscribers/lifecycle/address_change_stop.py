@@ -1,4 +1,4 @@
-"""Stopping an address change with a link sent to the old address, until seven days after it's confirmed.
+"""Stopping an address change with a link sent to the old address, up to seven days after the change is confirmed.
 
 Anyone with a link to a subscriber's data can request a change. The link in the email to the old
 address cancels the change or restores the old address.
@@ -23,7 +23,7 @@ from subscribers.store.signup_models import StoredAddressChange
 
 
 def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
-    """Return the state of a link sent to the old address.
+    """Return the state of a link that was sent to the old address.
 
     Nothing is changed.
 
@@ -54,7 +54,7 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
 def stop_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> AddressChange:
-    """Cancel or undo an address change, if the link sent to the old address is open. Idempotent.
+    """Cancel or undo an address change if the link sent to the old address is open. Idempotent.
 
     The links to the subscriber's data are revoked as well, because whoever requested the change has one.
 
@@ -87,7 +87,7 @@ def stop_address_change(
 def _find_stoppable(
     session: Session, keys: KeyRing, person: Person, token: str, now: datetime
 ) -> StoredAddressChange | None:
-    """Return the change that a link stops, or None.
+    """Return the change that a link can stop, or None if it can't stop any.
 
     The person must be subscribed and have the address from the change, because the row may belong
     to someone else by now (decision 0063).
@@ -109,7 +109,7 @@ def _find_stoppable(
 def _end_later_changes(
     session: Session, keys: KeyRing, stopped: StoredAddressChange, old: Address, now: datetime
 ) -> None:
-    """Delete a stopped change and later ones.
+    """Delete a stopped change and any later ones.
 
     An earlier one can still be undone, from the restored address.
     """
@@ -124,7 +124,7 @@ def _end_later_changes(
 
 
 def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
-    """Return True if someone has only signed up, which can be done by anyone who types the address into a form."""
+    """Return True if someone has only signed up, which anyone can do by typing the address into a form."""
     person = session.get(Person, number)
     if person is None or person.state is not PersonState.REQUESTED:
         return False
@@ -132,7 +132,7 @@ def _is_unconfirmed_sign_up(session: Session, number: int) -> bool:
 
 
 def _clear_unconfirmed_sign_up(session: Session, keys: KeyRing, address: Address, now: datetime) -> None:
-    """End a sign-up with an address that belongs to a subscriber again."""
+    """End a sign-up that uses an address that belongs to a subscriber again."""
     number = people.find_person_number(session, keys, address)
     request = ledger.find_last_event(session, number, {ConsentKind.REQUESTED}) if number else None
     if number is None or request is None:

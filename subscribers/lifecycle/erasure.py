@@ -34,7 +34,7 @@ def erase_person(
     now: datetime,
     address: Address | None = None,
 ) -> bool:
-    """Erase a person, and return True unless they were erased before or don't exist.
+    """Erase a person. Return True unless they were erased earlier or don't exist.
 
     Their chain, which contains no address, and the suppression hash remain. The suppression needs
     the address once more, from the vault or from the caller. If the address was deleted (30 days
@@ -70,7 +70,7 @@ def erase_person(
 
 
 def _describe_erasure(method: str, released: Mapping[str, int]) -> dict[str, object]:
-    """Return the body of the event: the method, and the number of sealed rows that no longer have a person.
+    """Return the event's body: the method, and the number of sealed rows that no longer have a person.
 
     The number is used for verification.
     """

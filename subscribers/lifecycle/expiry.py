@@ -1,4 +1,4 @@
-"""Expiry of requests that aren't confirmed, and of the addresses of people who left.
+"""The expiry of requests that aren't confirmed, and of the addresses of people who left.
 
 Someone else may have typed an address, so it can't be kept. Thirty days after a person unsubscribes
 or is suppressed, their address is deleted. The keyed hash by which the row is found is kept, so
@@ -24,7 +24,7 @@ BATCH_SIZE = 100  # people per transaction
 
 
 def expire_unconfirmed_requests(database: PeopleDatabase, *, now: datetime) -> int:
-    """Expire overdue requests and delete data that's no longer needed, and return the number of expired links."""
+    """Expire overdue requests, delete data that's no longer needed, and return the number of expired links."""
     expired = 0
     while True:
         with database.write() as session:
@@ -70,7 +70,7 @@ def expire_confirmation_batch(session: Session, *, now: datetime) -> int:
 
 
 def expire_request(session: Session, number: int, seq: int, now: datetime) -> None:
-    """End the unconfirmed request of a person, which was recorded in event `seq`."""
+    """End a person's unconfirmed request, which event `seq` recorded."""
     person = ledger.lock_person(session, number)
     if person is None or person.state in {PersonState.SUBSCRIBED, *EMPTIED_STATES}:
         return
@@ -85,7 +85,7 @@ def expire_request(session: Session, number: int, seq: int, now: datetime) -> No
 
 
 def was_asked_for_permission(session: Session, number: int) -> bool:
-    """Return True if a person on an imported list was asked whether they want the newsletter."""
+    """Return True if a person on an imported list has been asked whether they want the newsletter."""
     re_asked = (ConsentEvent.person == number, ConsentEvent.kind == ConsentKind.RE_ASKED)
     return session.scalar(select(exists().where(*re_asked))) or False
 
@@ -108,7 +108,7 @@ def find_address_deletion_time(session: Session, person: Person) -> datetime | N
 
 
 def delete_expired_addresses(database: PeopleDatabase, *, now: datetime) -> int:
-    """Delete every address that hasn't been needed for 30 days, and return their number.
+    """Delete every address that hasn't been needed for 30 days, and return the number of addresses deleted.
 
     It can be resumed after an interruption.
     """
@@ -131,7 +131,7 @@ def _load_batch(database: PeopleDatabase, state: PersonState, after: int, now: d
 
 
 def _query_expired(state: PersonState, now: datetime) -> Select[int]:
-    """Return the query for people whose address can be deleted, without those who can still answer a question."""
+    """Return a query for people whose address can be deleted, leaving out those who can still answer a question."""
     permission_asked = (OneTimeToken.person == Person.number) & (OneTimeToken.purpose == "confirm")
     open_ = exists().where(permission_asked, OneTimeToken.ended_at.is_(None), OneTimeToken.expires_at > now)
     return select(Person.number).where(
@@ -140,7 +140,7 @@ def _query_expired(state: PersonState, now: datetime) -> Select[int]:
 
 
 def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that the address hasn't been needed for 30 days since an event after the last consent."""
+    """Return the condition that an event ended the need for the address at least 30 days ago, with no consent since."""
     event, later = aliased(ConsentEvent), aliased(ConsentEvent)
     granted = exists().where(later.person == event.person, later.seq > event.seq, later.kind.in_(ledger.GRANT_KINDS))
     return exists().where(
@@ -152,7 +152,7 @@ def _retention_is_over(state: PersonState, now: datetime) -> ColumnElement[bool]
 
 
 def _clear_addresses(session: Session, state: PersonState, numbers: Sequence[int], now: datetime) -> int:
-    """Empty rows that aren't locked by another transaction and are still due, and return their number."""
+    """Clear rows that are still due and that no other transaction has locked, and return their number."""
     lock = select(Person.number).where(Person.number.in_(numbers)).with_for_update(skip_locked=True)
     locked = session.scalars(lock).all()
     query = _query_expired(state, now).where(Person.number.in_(locked)).order_by(Person.number)

@@ -1,4 +1,4 @@
-"""Feedback from others about a person: bounces, complaints, and unsubscribes at the provider.
+"""Others' feedback about a person: bounces, complaints, and unsubscribes at the provider.
 
 The result doesn't depend on the order of reports. The gravest one counts, except for reports that
 are older than the person's own latest consent.
@@ -52,7 +52,7 @@ class DeliveryFeedbackReport:
 def apply_feedback_to_person(
     session: Session, keys: KeyRing, report: DeliveryFeedbackReport, *, now: datetime
 ) -> tuple[bool, PendingUnsubscribeLogEntry | None]:
-    """Apply a report to a person, and return whether anything changed and the entry for the unsubscribe log.
+    """Apply a report to a person, and return whether anything changed and the entry for the unsubscribe log, if any.
 
     `session` is a write transaction. The caller writes to the unsubscribe log, and then commits.
     """
@@ -73,7 +73,7 @@ def apply_feedback_to_person(
 
 
 def find_start_of_counted_feedback(session: Session, person: int, kind: DeliveryFeedbackKind) -> datetime | None:
-    """Return the moment before which feedback is ignored, which is that of the last consent.
+    """Return the moment before which feedback is ignored, which is when the person last consented.
 
     For bounces, it may also be that of the last address change. It's rounded down to a whole
     second, like the times in reports.
@@ -86,7 +86,7 @@ def find_start_of_counted_feedback(session: Session, person: int, kind: Delivery
 def build_current_bounce_condition(
     person: SQLColumnExpression[Any], at: SQLColumnExpression[Any]
 ) -> ColumnElement[bool]:
-    """Return the condition that a bounce of `person` at `at`, according to our own clock, still counts."""
+    """Return the condition that a bounce at `at`, by our own clock, still counts against `person`."""
     ended = exists().where(ConsentEvent.person == person, ConsentEvent.kind.in_(_ENDS_BOUNCES), ConsentEvent.at > at)
     return ~ended
 

@@ -1,4 +1,4 @@
-"""Asking inactive subscribers once whether they still want the newsletter.
+"""Asking inactive subscribers, once, whether they still want the newsletter.
 
 Opens and clicks aren't recorded, so only the subscribers' own actions count: consent, changed
 preferences or address, or an undone unsubscribe (docs/decisions/0051-silent-readers.md). A positive
@@ -34,7 +34,7 @@ STAY_PURPOSE: OneTimePurpose = "stay"
 
 @dataclass(frozen=True, slots=True)
 class InactivityQuestion:
-    """A question for subscribers who have been inactive since `silent_since`.
+    """A question to subscribers who have been inactive since `silent_since`.
 
     With `takes_off`, those who don't answer are unsubscribed.
     """
@@ -45,7 +45,7 @@ class InactivityQuestion:
 
 @dataclass(frozen=True, slots=True)
 class StayLink:
-    """The state of a question's link, with the facts for its page while it's open."""
+    """The state of a question's link and, while the link is open, the facts for its page."""
 
     stage: ActionLinkState
     wording: str = ""
@@ -72,7 +72,7 @@ def queue_inactivity_questions(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue the question for up to `limit` subscribers, lowest numbers first, and return how many.
+    """Queue the question for up to `limit` subscribers, lowest numbers first, and return the number of subscribers.
 
     After an interruption, the people already queued are asked, and the next run continues with the
     others. Subscribers agree to `wording` by pressing the button at `page`.
@@ -85,7 +85,7 @@ def queue_inactivity_questions(
 
 
 def _query_silent(silent_since: datetime) -> Select[int]:
-    """Return the query for subscribers who have been inactive since a moment.
+    """Return a query for subscribers who have been inactive since a given moment.
 
     They also must not have been asked since they were last active.
     """
@@ -164,7 +164,7 @@ def keep_subscription(
     evidence_retention: timedelta,
     now: datetime,
 ) -> StayLink:
-    """Record that a subscriber wants to stay, if their link is open. Idempotent.
+    """Record that a subscriber wants to stay if their link is open. Idempotent.
 
     The time and place of their sign-up don't change, because subscribers remember those.
     """
@@ -208,7 +208,7 @@ def _describe_link(session: Session, token: TokenLookup) -> StayLink:
 
 
 def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> int:
-    """Unsubscribe people who didn't answer in time, if the question announced it, and end all expired links.
+    """Unsubscribe people who didn't answer in time, if the question announced that, and end all expired links.
 
     Return the number of people unsubscribed. People who have been active since the question stay subscribed.
 
@@ -242,7 +242,7 @@ def unsubscribe_nonresponders(database: PeopleDatabase, unsubscribe_log: Unsubsc
 
 
 def _is_to_leave(session: Session, number: int, seq: int) -> bool:
-    """Return True if a question announced the removal, and the person hasn't been active since."""
+    """Return True if a question announced the removal and the person hasn't been active since."""
     later = select(ConsentEvent.seq, ConsentEvent.kind, ConsentEvent.body).where(
         ConsentEvent.person == number, ConsentEvent.seq >= seq
     )

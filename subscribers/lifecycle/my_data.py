@@ -1,4 +1,4 @@
-"""A person's own data: a link to it by email, the history of their consent, and renewed links."""
+"""A person's own data: an emailed link to it, the history of their consent, and renewed links."""
 
 import json
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ DATA_ACCESS_STATES = frozenset({PersonState.SUBSCRIBED, PersonState.WITHDRAWN})
 
 @dataclass(frozen=True, slots=True)
 class ConsentHistoryEntry:
-    """A consent event in words.
+    """A consent event, described in words.
 
     `wording` is the consent text, and `words_unknown` means that it wasn't recorded.
     """
@@ -39,7 +39,7 @@ class ConsentHistoryEntry:
 
 
 class DataLinkOutcome(StrEnum):
-    """The outcome of a request for a link to one's data."""
+    """The outcome of a request for a link to one's own data."""
 
     QUEUED = "queued"
     UNREACHABLE = "unreachable"  # the person doesn't exist, or has no address
@@ -70,12 +70,12 @@ def request_data_link(
 
 
 def may_request_data(person: Person | None) -> bool:
-    """Return True if a link to their data can be emailed to a person."""
+    """Return True if a person can be emailed a link to their data."""
     return person is not None and person.state in DATA_ACCESS_STATES and person.ciphertext is not None
 
 
 def list_consent_history(session: Session, number: int, language: SubscriberLanguage) -> list[ConsentHistoryEntry]:
-    """Return a person's consent events described in words, oldest first."""
+    """Return descriptions of a person's consent events, oldest first."""
     query = select(ConsentEvent).where(ConsentEvent.person == number).order_by(ConsentEvent.seq)
     return [_history_entry(event, language) for event in session.scalars(query)]
 
@@ -134,7 +134,7 @@ def _text_value(event_body: dict[str, object], name: str) -> str:
 
 
 def start_new_link_generation(session: Session, number: int, *, now: datetime, **origin: str) -> int:
-    """Start a new generation of a subscribed person's links, record it in their chain, and return its number.
+    """Start a new generation of a subscriber's links, record it in their chain, and return its number.
 
     `origin` contains the other fields of the event: the `method`, and the `actor` if it's an admin.
     A restored copy doesn't know about later renewals.

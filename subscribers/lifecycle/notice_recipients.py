@@ -1,4 +1,4 @@
-"""The permission to send a transactional email, which is checked when it's claimed and again when it's submitted."""
+"""Permission to send a transactional email, checked when the email is claimed and again when it's submitted."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,7 +22,7 @@ PRE_CONSENT_KINDS = frozenset({"confirm", "remind", "ask"})
 def find_permitted_recipients(
     session: Session, keys: KeyRing, requested: Sequence[tuple[int, str]], *, now: datetime
 ) -> dict[tuple[int, str], str]:
-    """Return those of `requested` (person, kind of email) who may receive it now, each with the address in ASCII.
+    """Return the pairs in `requested` (person, kind of email) that may be emailed now, each with the address in ASCII.
 
     A confirmation requires an open link and no complaint. Most other kinds require that the person
     is in the audience. People who are gone, or whose address can't be decrypted, are omitted.

@@ -1,4 +1,4 @@
-"""Preference changes by a link in an email or by an admin, which are reported to the subscriber and can be undone.
+"""Preference changes, by a link from an email or by an admin, which are reported to the subscriber and can be undone.
 
 Anyone to whom an email was forwarded can use its link, so each change is reported to the owner of
 the address. The first one is reported immediately, and those of the following day in one email at
@@ -30,7 +30,7 @@ _NOTHING_CHOSEN = Preferences()
 
 @dataclass(frozen=True, slots=True)
 class PreferenceRestoreLink:
-    """The state of a link that restores preferences: the current ones and, while it's open, the earlier ones.
+    """The state of a link that restores preferences: the current ones and, while the link is open, the earlier ones.
 
     `by_editor` means that an admin changed them.
     """
@@ -49,7 +49,7 @@ class PreferenceRestoreLink:
 def save_preferences_by_link(
     session: Session, number: int, preferences: Preferences, queue: QueueMail, *, now: datetime
 ) -> None:
-    """Store the preferences that were chosen with a link from an email, and report changes to the owner.
+    """Store the preferences chosen with a link from an email, and report any changes to the owner.
 
     Raises:
         LookupError: the person doesn't exist.
@@ -72,7 +72,7 @@ def save_preferences_by_admin(
     reason: str,
     now: datetime,
 ) -> bool:
-    """Store and report an admin's changes to a subscriber's preferences, and return True if anything changed.
+    """Store and report an admin's changes to a subscriber's preferences. Return True if anything changed.
 
     They're reported by email. The unsubscribe log is synced first, so that the people whose change
     was lost can be listed after a restore.
@@ -97,7 +97,7 @@ def _log_change(session: Session, unsubscribe_log: UnsubscribeLog, number: int, 
 def _queue_notice(
     session: Session, number: int, queue: QueueMail, now: datetime, due_at: datetime, **facts: str
 ) -> None:
-    """Queue the email that reports the latest change, with a link that restores the earlier preferences."""
+    """Queue the email that reports the latest change and has a link that restores the earlier preferences."""
     change = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
     assert change is not None, "it was written a moment ago"
     expires_at = due_at + RESTORE_PERIOD
@@ -109,7 +109,7 @@ def _queue_notice(
 
 
 def _load_recent_notices(session: Session, number: int, now: datetime) -> Sequence[OneTimeToken]:
-    """Return the tokens of emails that were due in the past day or are still to be sent."""
+    """Return the tokens of emails that were due during the past day or haven't been sent yet."""
     mine = (OneTimeToken.person == number, OneTimeToken.purpose == RESTORE_PURPOSE)
     since = OneTimeToken.expires_at > now - NOTICE_INTERVAL + RESTORE_PERIOD
     return session.scalars(select(OneTimeToken).where(*mine, since)).all()
@@ -126,7 +126,7 @@ def _next_notice_time(recent: Sequence[OneTimeToken], now: datetime) -> datetime
 def find_preferences_before_and_after(
     session: Session, number: int, first_change: int, *, until: datetime
 ) -> tuple[Preferences, Preferences]:
-    """Return the preferences before and after the changes in an email.
+    """Return the preferences before and after the changes reported in an email.
 
     These are the changes from event `first_change`, up to `until`.
     """
@@ -152,7 +152,7 @@ def look_up_preference_restoration(session: Session, token: str, *, now: datetim
 def restore_preferences(
     session: Session, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
 ) -> PreferenceRestoreLink:
-    """Restore the preferences from before the changes in an email, if its link is open.
+    """Restore the preferences from before the changes reported in an email if its link is open.
 
     This is idempotent. The link was only emailed to the owner, so no email follows. Later changes are undone, too. Their
     links stop working, and a queued email about them isn't sent. The links of earlier changes still work.

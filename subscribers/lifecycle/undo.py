@@ -1,4 +1,4 @@
-"""Undoing an unsubscribe, which the person who unsubscribed and the address's owner may do, but not an email's link.
+"""Undoing an unsubscribe. The person who unsubscribed and the address's owner can do so, but an edition's link can't.
 
 Emails are easily forwarded, and their link lets anyone unsubscribe the owner. It can't undo that.
 The response to the unsubscribe form contains a one-time token for undoing it, and anyone else can
@@ -72,14 +72,14 @@ def _find_undoable_departure(session: Session, number: int, *, now: datetime) ->
 
 
 def issue_undo_token(session: Session, number: int, *, now: datetime) -> str:
-    """Return a token for the page that confirms an unsubscribe made in this transaction."""
+    """Return a token for the page that confirms an unsubscribe made within this transaction."""
     departure = _find_undoable_departure(session, number, now=now)
     assert departure is not None, "they have just left"
     return _issue_token(session, _ON_PAGE, departure, now)
 
 
 def revoke_undo_token_shown_on_page(session: Session, number: int, *, now: datetime) -> None:
-    """End the token that was shown when a person unsubscribed.
+    """End the token that a person was shown when they unsubscribed.
 
     Unsubscribing was requested again, perhaps by someone else.
     """
@@ -125,7 +125,7 @@ def look_up_undo_link(session: Session, token: str, *, now: datetime) -> UndoLin
 
 
 def undo_unsubscribe(session: Session, keys: KeyRing, token: str, *, now: datetime) -> UndoLink:
-    """Resubscribe a person, if the link is open. Idempotent.
+    """Resubscribe a person if the link is open. Idempotent.
 
     The `undone` entry is written to the unsubscribe log afterward. If the log had an undo that was
     lost from the database, someone who left would be subscribed again.
@@ -156,7 +156,7 @@ def find_restorable_unsubscribe(
     *,
     now: datetime,
 ) -> ConsentEvent | None:
-    """Return the event by which the admin `actor` unsubscribed a person, if they can still undo it, or None.
+    """Return the event by which the admin `actor` unsubscribed a person if they can still undo it, or None.
 
     They can undo it for 7 days, and once in that time, unless the person has since unsubscribed,
     bounced, complained, or been erased, or the import that subscribed them was undone.
@@ -168,7 +168,7 @@ def find_restorable_unsubscribe(
 
 
 def may_admin_undo_unsubscribe(session: Session, person: Person, *, now: datetime) -> bool:
-    """Return True if an admin who unsubscribed a person now could undo it.
+    """Return True if an admin who unsubscribed a person now would be able to undo it.
 
     Restoring is possible once in 7 days, if the earlier consent still counts.
     """
@@ -199,7 +199,7 @@ def restore_by_admin(
     queue: QueueMail,
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Resubscribe and email a person whom the admin `actor` unsubscribed by mistake.
+    """Resubscribe a person whom the admin `actor` unsubscribed by mistake, and email them.
 
     Return the entry that the caller has to write to the unsubscribe log after the commit, as for
     `undo_unsubscribe`. Return None if that isn't possible.
@@ -225,7 +225,7 @@ def _find_token(session: Session, token: str, now: datetime) -> tuple[OneTimePur
 
 
 def _describe_link(session: Session, link: TokenLookup, now: datetime) -> UndoLink:
-    """Return the state of a link, which only undoes the unsubscribe that it was made for."""
+    """Return the state of a link, which undoes only the unsubscribe that it was made for."""
     person = session.get(Person, link.person) if link.person is not None else None
     if link.state is TokenState.UNKNOWN or person is None:
         return UndoLink(ActionLinkState.UNKNOWN)

@@ -20,7 +20,7 @@ def unsubscribe_person(
     reason: str = "",
     actor: str = "",
 ) -> bool:
-    """Withdraw a person's consent, and return True unless they had already left or don't exist.
+    """Withdraw a person's consent. Return True unless they had already left or don't exist.
 
     The unsubscribe log is synced in the caller's transaction. If the commit then fails, the log has
     one departure too many, and the person gets an error. In the opposite order, a departure could
@@ -47,7 +47,7 @@ def unsubscribe_person(
 
 
 def record_repeated_unsubscribe(session: Session, person: Person, method: str, now: datetime) -> None:
-    """Record once that a person whom an admin had unsubscribed also did so themselves.
+    """Record, once, that a person whom an admin had unsubscribed also unsubscribed themselves.
 
     The admin then can't undo it anymore.
     """
@@ -56,7 +56,7 @@ def record_repeated_unsubscribe(session: Session, person: Person, method: str, n
 
 
 def find_unsubscribe_by_admin(session: Session, person: Person) -> tuple[ConsentEvent, str] | None:
-    """Return the event by which an admin unsubscribed a person who is off the list, and that admin.
+    """Return the event by which an admin unsubscribed a person who is now off the list, and that admin.
 
     Return None if it wasn't an admin, or if the person has unsubscribed themselves since then.
     """

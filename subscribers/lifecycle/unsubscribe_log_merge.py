@@ -37,7 +37,7 @@ _REASON_BY_KIND: dict[UnsubscribeLogEntryKind, suppression.SuppressionReason] = 
 
 @dataclass(slots=True)
 class LogMergeResult:
-    """The result of a merge: departures by kind, newly suppressed unknown hashes, and undone imports.
+    """The result of a merge: departures by kind, unknown hashes that were newly suppressed, and undone imports.
 
     `changed_preferences` contains the numbers of subscribers whose preferences were changed by an
     admin, or restored by their owner, after the copy was made.
@@ -57,7 +57,7 @@ def merge_unsubscribe_log(
     forget_elsewhere: ErasureCallback,
     now: datetime,
 ) -> LogMergeResult:
-    """Merge every departure of the log into a restored copy. Idempotent.
+    """Merge every departure in the log into a restored copy. Idempotent.
 
     A departure counts unless the person's own consent in the copy is later. If a later consent was
     lost because of the restore, they stay off the list, which is safer.
@@ -118,7 +118,7 @@ def _group_by_person(departures: Iterable[UnsubscribeLogEntry]) -> dict[str, lis
 
 
 def _is_change_lost(session: Session, number: int, changed_at: datetime) -> bool:
-    """Return True if the preferences of a subscriber in the copy are older than a change."""
+    """Return True if the preferences of a subscriber in the copy date from before a change."""
     if session.get_one(Person, number, populate_existing=True).state is not PersonState.SUBSCRIBED:
         return False
     last = ledger.find_last_event(session, number, {ConsentKind.CHOICES_CHANGED})
@@ -169,7 +169,7 @@ def _apply_departures(
     forget_elsewhere: ErasureCallback,
     now: datetime,
 ) -> None:
-    """Apply the departures in the log to one person, if they're later than the person's last consent."""
+    """Apply a person's departures in the log if they're later than the person's last consent."""
     person = ledger.lock_person(session, number)
     assert person is not None
     since = _list_departures_since(session, number, departures)
@@ -201,7 +201,7 @@ def _apply_departures(
 def _part_erasures(
     departures: Sequence[UnsubscribeLogEntry],
 ) -> tuple[list[UnsubscribeLogEntry], list[UnsubscribeLogEntry]]:
-    """Split departures into those that keep a person's data and erasures."""
+    """Split departures into those that keep a person's data and those that are erasures."""
     erasures = [d for d in departures if d.kind == "erased"]
     return [d for d in departures if d.kind != "erased"], erasures
 
@@ -209,7 +209,7 @@ def _part_erasures(
 def _list_departures_since(
     session: Session, number: int, departures: Sequence[UnsubscribeLogEntry]
 ) -> list[UnsubscribeLogEntry]:
-    """Return the departures of a person that are later than their own last consent."""
+    """Return a person's departures that are later than the person's own last consent."""
     own_word = ledger.find_last_event(session, number, ledger.OWN_CONSENT_KINDS)
     return [d for d in departures if own_word is None or d.at >= own_word.at]
 
@@ -217,7 +217,7 @@ def _list_departures_since(
 def _remove_from_audience(
     session: Session, keys: KeyRing, person: Person, departure: UnsubscribeLogEntry, now: datetime
 ) -> bool:
-    """Remove someone from the list, without writing to the unsubscribe log, which already contains the departure."""
+    """Remove someone from the list without writing to the unsubscribe log, which already contains the departure."""
     if departure.kind != "left":
         reason = _REASON_BY_KIND[departure.kind]
         departure_entry = suppression.suppress_person(
@@ -239,6 +239,6 @@ def _gravest_departure(departures: Iterable[UnsubscribeLogEntry]) -> Unsubscribe
 
 
 def _suppress_hash(session: Session, departures: Sequence[UnsubscribeLogEntry], now: datetime) -> bool:
-    """Suppress an address that's only known by its hash in the log, and return True if anything changed."""
+    """Suppress an address that's known only by its hash in the log, and return True if anything changed."""
     last = _gravest_departure(departures)
     return suppression.suppress_hashes(session, [(last.person_hash, last.key_id)], _REASON_BY_KIND[last.kind], now)

@@ -1,4 +1,4 @@
-"""The privacy page, and the contact form for messages to the editors.
+"""The privacy page, and the contact form for sending messages to the editors.
 
 The form contains a message and an optional address for the reply, and has the same protections as
 the sign-up form.
@@ -38,7 +38,7 @@ _ALLOWED_CONTROLS = {"\n", "\t"}
 
 
 def _clean_message(text: str) -> str:
-    """Return a message without control characters, or raise a ValueError with the text to show."""
+    """Return a message without control characters, or raise a ValueError with the text to display."""
     lines = text.replace("\r\n", "\n").replace("\r", "\n")
     message = "".join(c for c in lines if c in _ALLOWED_CONTROLS or unicodedata.category(c) not in {"Cc", "Cs"}).strip()
     language = page_context.language
@@ -99,7 +99,7 @@ def write_to_the_editors() -> Response:
 
 
 def _queue_message(session: Session, tags: NetworkHashes, line: EditorMessage) -> SubmissionOutcome:
-    """Count a message and queue it, if it's accepted."""
+    """Count and queue a message if it's accepted."""
     now = page_context.now
     turn, outcome = check_contact_message(session, tags, page_context.contact_quota, now=now)
     if outcome is SubmissionOutcome.ACCEPTED:
@@ -121,7 +121,7 @@ def _sent_page(reply_to: str) -> Response:
 
 @subscriber_pages.get("/privacy")
 def privacy() -> str:
-    """Show what data is stored, why, for how long, and who receives it."""
+    """Show what data is stored, why it's stored and for how long, and who receives it."""
     return render_template(
         "web/privacy.html",
         evidence_days=page_context.evidence_retention.days,

@@ -1,4 +1,4 @@
-"""Shared parts of subscribers' pages: their context, and common responses.
+"""Code shared by subscribers' pages: their context, and common responses.
 
 The token in the path is the only credential required by these pages. They set no cookies, so they
 need no CSRF protection. Without the token, another site can't forge anything, and with it, that
@@ -46,7 +46,7 @@ log = get_logger("pages")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SiteDetails(OfferedPreferences):
-    """The details of the publication on its pages, and the recipients of addresses."""
+    """The publication's details for its pages, and the recipients of addresses."""
 
     name: str
     tagline: str
@@ -63,7 +63,7 @@ class SiteDetails(OfferedPreferences):
 
 @dataclass(frozen=True, slots=True)
 class PageContext:
-    """The context of the pages while the application exists.
+    """The context of the pages, which lasts as long as the application.
 
     Email is outside of this package, so functions for it are passed in. `queue` sends an email.
     `list_deliveries` lists a person's deliveries (one by one for `delivery_retention`, and then as
@@ -122,7 +122,7 @@ def _read_optional_address(text: str) -> Address | None:
 
 
 def _parse_typed_address(text: str, advice: str) -> Address:
-    """Parse an address, or raise a ValueError with the text to show, which doesn't repeat the address."""
+    """Parse an address, or raise a ValueError with the text to display, which doesn't repeat the address."""
     language = page_context.language
     if len(text.strip()) > MAX_ADDRESS_LENGTH:
         words = language.ngettext(
@@ -142,7 +142,7 @@ OptionalAddress = Annotated[Address | None, PlainValidator(_read_optional_addres
 
 
 class AddressForm(FormModel):
-    """A form with an address and, for sign-ups, the version of the consent text and the place of the form."""
+    """A form with an address and, for sign-ups, the version of the consent text and the form's location."""
 
     email: TypedAddress = Field(default="", validate_default=True, repr=False)
     wording: str = ""
@@ -151,7 +151,7 @@ class AddressForm(FormModel):
 
 @dataclass(frozen=True, slots=True)
 class OpenedLink:
-    """A link from an email: its owner, the generation of their links, and the token."""
+    """A link from an email: its owner, the generation of the owner's links, and the token."""
 
     number: int
     generation: int
@@ -179,7 +179,7 @@ def is_subscribed(person: Person | None) -> bool:
 def read_link_owner(
     token: str, purpose: link_tokens.LinkPurpose, test_purpose: link_tokens.LinkPurpose, page_description: str
 ) -> OpenedLink:
-    """Return a link with its owner, or abort the request if it has none.
+    """Return a link with its owner, or abort the request if it has no owner.
 
     A link in a test email gets a page that says so. All other links without an owner get the same page.
     """
@@ -193,7 +193,7 @@ def read_link_owner(
 
 
 def is_outdated_link(session: Session, link: OpenedLink, person: Person | None) -> bool:
-    """Return True if a link may only be used to unsubscribe.
+    """Return True if a link may be used only to unsubscribe.
 
     In that case, its owner has renewed their links, or it wasn't emailed to their current address.
     """
@@ -212,7 +212,7 @@ def renew_links_and_make_link_token(session: Session, number: int) -> str:
 
 
 def make_preferences_token(session: Session, number: int) -> str:
-    """Return the token of the link to a person's preferences that their next email will contain."""
+    """Return the token that a person's next email will use in the link to their preferences."""
     keys, person = page_context.keys, session.get_one(Person, number)
     address = people.read_address_matching_commitment(session, keys, person)
     mailbox = address.mailbox if address else ""
@@ -237,7 +237,7 @@ def render_unknown_link_page() -> Response:
 
 
 def build_domain_question(address: Address) -> str:
-    """Return a question about the domain of an address if it's probably mistyped, or "".
+    """Return a question about an address's domain if it's probably mistyped, or "" if it isn't.
 
     It's asked once. When the form is submitted again, the domain is in its field `kept`.
     """
@@ -250,7 +250,7 @@ def build_domain_question(address: Address) -> str:
 
 
 def render_refused_form_page(outcome: SubmissionOutcome) -> Response:
-    """Return the page that says why a form was rejected, and when to try again."""
+    """Return a page saying why a form was rejected, and when to try again."""
     in_all = outcome is SubmissionOutcome.TOTAL_LIMIT_REACHED
     response = render_page("web/too_many.html", 503 if in_all else 429, outcome=outcome.name)
     response.headers["Retry-After"] = "86400" if outcome is SubmissionOutcome.DOMAIN_LIMIT_REACHED else "3600"
@@ -258,7 +258,7 @@ def render_refused_form_page(outcome: SubmissionOutcome) -> Response:
 
 
 def ask_again_if_trapped() -> Response | None:
-    """Return the page that asks for submitting a form again if its hidden field is filled in, or None.
+    """Return a page asking to submit the form again if its hidden field is filled in, or None if it isn't.
 
     A browser may have filled it in, or the style of a page may have made it visible. The page keeps
     the other fields.

@@ -1,4 +1,4 @@
-"""Parsing of forms with pydantic.
+"""Parsing forms with pydantic.
 
 A model declares the fields, and each problem is shown next to its field.
 """
@@ -13,7 +13,7 @@ from subscribers.errors import RefusalError
 
 
 class FormError(RefusalError):
-    """Raised for invalid fields.
+    """Raised when fields are invalid.
 
     `problems` maps the names of the fields to sentences. `at` is the first of these fields, and
     `words` is its sentence.
@@ -26,7 +26,7 @@ class FormError(RefusalError):
 
 
 class FormModel(BaseModel):
-    """Base class of forms.
+    """The base class of forms.
 
     Unknown fields are ignored.
     """
@@ -39,7 +39,7 @@ DescribeError = Callable[[Mapping[str, Any]], str]  # returns the text for one o
 
 
 def _read_own_words(error: Mapping[str, Any]) -> str:
-    """Return the text of the ValueError that was raised by a validator."""
+    """Return the text of the ValueError that a validator raised."""
     return str(error["ctx"]["error"])
 
 
@@ -61,7 +61,7 @@ def read_form(
 
 
 def list_errors(error: ValidationError) -> list[Any]:
-    """Return pydantic's errors without the values, which may be addresses."""
+    """Return pydantic's errors without the invalid values, which may be addresses."""
     return list(error.errors(include_url=False, include_input=False))
 
 
@@ -69,7 +69,7 @@ def pick_values(
     model: type[FormModel],
     values: MultiDict[str, str],
 ) -> dict[str, str | list[str]]:
-    """Return the values of a model's fields: all values for list fields, and the first one for others."""
+    """Return the values of a model's fields: all values for list fields, and the first value for others."""
     picked: dict[str, str | list[str]] = {}
     for field_name, field in model.model_fields.items():
         name = field.alias or field_name

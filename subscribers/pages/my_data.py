@@ -1,4 +1,4 @@
-"""A subscriber's data, which can be viewed, downloaded, transferred, and erased.
+"""A subscriber's data, which they can view, download, transfer, and erase.
 
 A link to it is emailed to the address.
 """
@@ -56,7 +56,7 @@ def my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/record")
 def show_my_record(token: str) -> ResponseReturnValue:
-    """Show all data stored about a person as a page to print.
+    """Show all data stored about a person as a printable page.
 
     It contains the full address, so it's only shown when a button is pressed.
     """
@@ -78,7 +78,7 @@ def show_my_record(token: str) -> ResponseReturnValue:
 
 
 def _style_only_policy(html: str) -> str:
-    """Return a content security policy that only allows the page's own style, by its hash (CSP 3, section 8.4)."""
+    """Return a content security policy that allows only the page's own style, by its hash (CSP 3, section 8.4)."""
     style = html.partition("<style>")[2].partition("</style>")[0]
     style_hash = b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{style_hash}'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
@@ -95,7 +95,7 @@ def download_my_data(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/copy.<any(csv, json):form>")
 def download_portable_copy(token: str, form: Literal["csv", "json"]) -> ResponseReturnValue:
-    """Return the data that was provided by a person, for themselves or another service (GDPR, Article 20)."""
+    """Return the data that a person provided, for themselves or another service (GDPR, Article 20)."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         response = make_private_response(build_portable_copy(session, page_context.keys, person.number, form))
@@ -124,7 +124,7 @@ def _record_for_token(token: str, language: SubscriberLanguage) -> dict[str, Any
 
 @subscriber_pages.get("/my-data/<token>/erase")
 def ask_to_erase(token: str) -> ResponseReturnValue:
-    """Explain what erasure does, and show its button."""
+    """Explain what erasure does, and show the button for it."""
     with page_context.database.read() as session:
         person = _find_owner(session, token)
         return render_page("web/erase.html", token=token, masked=_masked_address(person))
@@ -149,7 +149,7 @@ def erase_now(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/renew-links")
 def renew_my_links(token: str) -> ResponseReturnValue:
-    """Renew the links in a person's emails, and show the new one.
+    """Renew the links in a person's emails, and show the new link to their preferences.
 
     If the request is repeated, they're renewed again.
     """
@@ -161,7 +161,7 @@ def renew_my_links(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/my-data/<token>/address")
 def request_address_change(token: str) -> ResponseReturnValue:
-    """Request an address change, which takes effect once it's confirmed by the owner of the new address."""
+    """Request an address change, which takes effect once the owner of the new address confirms it."""
     try:
         form = read_form(AddressForm, request.form)
     except FormError as exc:
@@ -199,7 +199,7 @@ def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/address/<token>")
 def confirm_address_change(token: str) -> ResponseReturnValue:
-    """Change the address of a subscriber to the one that this link was emailed to. Idempotent."""
+    """Change a subscriber's address to the one that this link was emailed to. Idempotent."""
     now, new_token = page_context.now, ""
     try:
         with page_context.database.write() as session:
@@ -251,7 +251,7 @@ def _address_change_page(
 
 
 def _find_owner(session: Session, token: str) -> Person:
-    """Return the person whose data a link opens, or abort with a page that explains the reason."""
+    """Return the person whose data a link opens, or abort with a page that explains why it doesn't."""
     link = one_time_tokens.look_up_token(session, token, "my data", now=page_context.now)
     if link.state is TokenState.UNKNOWN or link.person is None:
         abort(render_unknown_link_page())
@@ -289,7 +289,7 @@ def _my_data_page(
 
 
 def _list_disclosures(session: Session, number: int) -> list[AddressDisclosure]:
-    """Return all disclosures of an address, including emails, newest first.
+    """Return all disclosures of a person's address, including emails, newest first.
 
     References for our team are omitted.
     """

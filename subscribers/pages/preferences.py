@@ -50,7 +50,7 @@ def _read_link(token: str) -> OpenedLink:
 @subscriber_pages.get("/preferences/<token>/my-data", endpoint="show_preferences_again")
 @subscriber_pages.get("/preferences/<token>")
 def show_preferences(token: str) -> ResponseReturnValue:
-    """Show the preferences of a subscriber, and where to request their data."""
+    """Show a subscriber's preferences, and where to request their data."""
     link = _read_link(token)
     with page_context.database.read() as session:
         return _preferences_page(session, link)
@@ -85,7 +85,7 @@ def save_preferences(token: str) -> ResponseReturnValue:
 
 
 def _load_subscriber(session: Session, link: OpenedLink) -> tuple[Person, str]:
-    """Return the subscriber of a link and their address.
+    """Return the subscriber whom a link belongs to, and their address.
 
     Abort if there's no subscriber, or if the link is outdated.
     """
@@ -131,7 +131,7 @@ def _breaking_news_page(session: Session, link: OpenedLink) -> Response:
 
 @subscriber_pages.post("/preferences/<token>/my-data")
 def email_my_data_link(token: str) -> ResponseReturnValue:
-    """Email a link to their data to the owner of the address.
+    """Email the owner of the address a link to their data.
 
     The response is always the same.
     """
@@ -145,7 +145,7 @@ def email_my_data_link(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.get("/restore/<token>")
 def ask_to_restore(token: str) -> ResponseReturnValue:
-    """Show the current and earlier preferences, and the button for restoring the earlier ones."""
+    """Show the current and earlier preferences, and a button for restoring the earlier ones."""
     with page_context.database.read() as session:
         return _restoration_page(
             preference_changes.look_up_preference_restoration(session, token, now=page_context.now), token
@@ -154,7 +154,7 @@ def ask_to_restore(token: str) -> ResponseReturnValue:
 
 @subscriber_pages.post("/restore/<token>")
 def restore_now(token: str) -> ResponseReturnValue:
-    """Restore the preferences from before the changes in an email, and renew the links if requested.
+    """Restore the preferences from before the changes reported in an email, and renew the links if requested.
 
     This is idempotent.
     """
@@ -191,7 +191,7 @@ def _preferences_page(
     problem: FormError | None = None,
     typed: MultiDict[str, str] | None = None,
 ) -> ResponseReturnValue:
-    """Render the form as it's stored, or as `typed`."""
+    """Render the form with the stored preferences, or with the values in `typed`."""
     person, mailbox = _load_subscriber(session, link)
     today, language = page_context.today(), page_context.language
     leave_token = link_tokens.make_link_token(

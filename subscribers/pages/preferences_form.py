@@ -1,4 +1,4 @@
-"""The preferences form: its options and texts, for subscribers and for admins who change their preferences."""
+"""The preferences form: its options and texts, both for subscribers and for admins who change their preferences."""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -51,20 +51,20 @@ class OfferedPreferences:
 
     @property
     def topics(self) -> tuple[tuple[str, str], ...]:
-        """The key and title of each topic, sorted by title, or none if subscribers can't choose topics."""
+        """The key and title of each topic, sorted by title. Empty if subscribers can't choose topics."""
         topics = {topic: title for key, title in self.parts if (topic := split_part_key(key)[1])}
         return tuple(sorted(topics.items(), key=lambda topic: make_collation_key(topic[1])))
 
     @property
     def topic_sections(self) -> tuple[str, ...]:
-        """The titles of the sections from which topics can be left out."""
+        """The titles of the sections that topics can be omitted from."""
         keys = {split_part_key(key)[0] for key, _ in self.parts if split_part_key(key)[1]}
         return tuple(title for key, title in self.sections if key in keys)
 
 
 @lru_cache(maxsize=1)
 def list_offered_zones() -> frozenset[str]:
-    """Return the time zones to choose from.
+    """Return the time zones that can be chosen.
 
     Each place is included once, by its name in the time zone database's country list. The database
     also has about 180 older names, such as Europe/Kiev for Europe/Kyiv. Subscribers who chose one
@@ -94,7 +94,7 @@ def apply_topics_button(
     form: MultiDict[str, str],
     site: OfferedPreferences,
 ) -> MultiDict[str, str] | None:
-    """Return a form with all topics checked or unchecked if one of these buttons was pressed.
+    """Return a form with all topics checked or unchecked if the button for that was pressed.
 
     Return None if the form has to be saved.
     """
@@ -121,7 +121,7 @@ def preview_preferences(
 
 
 def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) -> frozenset[str]:
-    """Return the names of the preferences in the `asks` field of a form.
+    """Return the names of the preferences listed in a form's `asks` field.
 
     A form without `asks` is from a page that was opened before the field existed, which had fewer
     preferences.
@@ -131,7 +131,7 @@ def list_asked_preferences(form: MultiDict[str, str], site: OfferedPreferences) 
 
 
 def merge_asked_preferences(old: Preferences, new: Preferences, asked: frozenset[str]) -> Preferences:
-    """Return the old preferences with new values for those in `asked`.
+    """Return the old preferences with new values for the preferences in `asked`.
 
     If the frequency hasn't changed, its start day is kept.
     """
@@ -168,7 +168,7 @@ def read_preferences_form(
 def _read_choices(
     form: MultiDict[str, str], site: OfferedPreferences, today: date, language: SubscriberLanguage
 ) -> dict[str, Any]:
-    """Return the values of the preferences that a form contains, as accepted by `Preferences.from_json`.
+    """Return the values of the preferences that a form contains, in the form that `Preferences.from_json` accepts.
 
     A time zone may be its name or the place that it's named after, in the subscriber's language.
     """
@@ -191,7 +191,7 @@ def _read_choices(
 
 
 def list_offered_keys(site: OfferedPreferences) -> dict[str, list[str]]:
-    """Return the keys offered by a form's checkboxes, by the preference that stores the unchecked ones."""
+    """Return the keys that a form's checkboxes offer, by the preference that stores the unchecked ones."""
     return {"omit": [key for key, _ in site.sections], "omit_topics": [key for key, _ in site.topics]}
 
 
@@ -207,7 +207,7 @@ def build_preferences_form(preferences: Preferences, site: OfferedPreferences) -
 
 
 def _find_unoffered(preferences: Preferences, site: OfferedPreferences, today: date) -> str:
-    """Return the field with a valid value that isn't offered by the form, or ""."""
+    """Return the first field whose value is valid but isn't offered by the form, or "" if there's none."""
     until, offered_keys = preferences.pause_until, list_offered_keys(site)
     offered = {
         "omit": len(preferences.omit) < len(offered_keys["omit"]),

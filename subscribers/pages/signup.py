@@ -63,7 +63,7 @@ SIGNUP_PREFERENCES = frozenset({"omit_topics", "breaking_news"})
 
 @dataclass(frozen=True, slots=True)
 class _TypedForm:
-    """The values that are kept when a form is shown again.
+    """The values to keep when a form is shown again.
 
     They're the address as typed, the kind of form, and the domain of the question.
     """
@@ -109,7 +109,7 @@ def submit_signup() -> Response:
 
 
 def _show_checked_topics() -> Response | None:
-    """Return the form again if the button for checking all topics or none was pressed, or None.
+    """Return the form again if the button for checking all topics or none was pressed, or None if it wasn't.
 
     The address is kept.
     """
@@ -122,7 +122,7 @@ def _show_checked_topics() -> Response | None:
 
 
 def _read_typed_form() -> _TypedForm:
-    """Return the values of a form that are kept.
+    """Return a form's values that should be kept.
 
     Only the response to the form's own POST request, which isn't stored, repeats the address.
     """
@@ -130,7 +130,7 @@ def _read_typed_form() -> _TypedForm:
 
 
 def _refused_signup_page(problem: str, problem_field: str = "") -> Response:
-    """Return the form with its problem, the address as typed, and the chosen topics."""
+    """Return the form with a description of its problem, the address as typed, and the chosen topics."""
     chosen = _NOTHING_CHOSEN
     if request.form.get("asks"):  # an embedded form has no topics
         chosen = preview_preferences(
@@ -157,7 +157,7 @@ def _read_signup_choices() -> Preferences:
 
 @signup_pages.get("/preferences")
 def lost_link() -> Response:
-    """Show the form for requesting a lost link to one's preferences."""
+    """Show the form for requesting a lost preferences link."""
     return _lost_link_page()
 
 
@@ -213,7 +213,7 @@ def submit_confirmation(token: str) -> Response:
 
 @signup_pages.post("/confirm/<token>/preferences")
 def save_first_preferences(token: str) -> Response:
-    """Save the preferences from the page that's shown after a confirmation.
+    """Save the preferences from the page shown after a confirmation.
 
     Its link was only emailed to the owner.
     """
@@ -250,7 +250,7 @@ def _welcome_page(
     is_saved: bool = False,
     typed: MultiDict[str, str] | None = None,
 ) -> Response:
-    """Render the page that's shown after a confirmation, with saved, rejected, or typed preferences.
+    """Render the page shown after a confirmation, with saved, rejected, or typed preferences.
 
     After `WELCOME_PERIOD`, the page only shows the state of the link.
     """
@@ -277,7 +277,7 @@ def _welcome_page(
 
 
 def _signup_form_values() -> dict[str, Any]:
-    """Return the template values for the preferences of a new subscriber."""
+    """Return the template values for a new subscriber's preferences."""
     asked = SIGNUP_PREFERENCES - page_context.site.hidden_preferences
     is_agreed_anyway = page_context.wording == page_context.wording_with_breaking_news
     asked -= frozenset() if page_context.site.topics else {"omit_topics"}
@@ -286,7 +286,7 @@ def _signup_form_values() -> dict[str, Any]:
 
 @signup_pages.get("/stay/<token>")
 def ask_to_stay(token: str) -> Response:
-    """Ask an inactive subscriber whether they want the newsletter.
+    """Ask an inactive subscriber whether they still want the newsletter.
 
     Nothing changes until they press the button.
     """
@@ -352,7 +352,7 @@ def _request_answer(kind: FormKind, outcome: SubmissionOutcome) -> Response:
 def _signup_page(
     problem: str, *, problem_field: str = "", typed: _TypedForm = _NOTHING_TYPED, chosen: Preferences = _NOTHING_CHOSEN
 ) -> Response:
-    """Render the form, with the problem of a submitted one.
+    """Render the sign-up form, along with the problem if a submitted form was rejected.
 
     A typed address is kept in its field.
     """

@@ -1,4 +1,4 @@
-"""Unsubscribe pages: one click (RFC 8058, section 3.1), the form, pausing instead, and undoing it within a week."""
+"""Unsubscribe pages: one-click (RFC 8058, section 3.1), the form, pausing instead, and undoing it within a week."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -173,7 +173,7 @@ def _undo_page(link: UndoLink, token: str) -> Response:
 
 
 def _subscribed_page(preferences: Preferences, *, new: bool) -> Response:
-    """Return the page that says that a person is subscribed and, if emails are paused, when they resume."""
+    """Return a page saying that a person is subscribed and, if their emails are paused, when they'll resume."""
     until = preferences.pause_until
     is_paused = preferences.is_paused(page_context.today())
     paused_until = page_context.language.full_date(until) if until and is_paused else ""

@@ -1,4 +1,4 @@
-"""Confirmation, which is the only action by which people subscribe themselves.
+"""Confirmation, the only action by which people can subscribe themselves.
 
 Opening the emailed link changes nothing. Pressing the button on its page confirms the subscription.
 It works on any device, once, while the token is valid. Using the same token again shows the current
@@ -32,7 +32,7 @@ WELCOME_PERIOD = timedelta(hours=1)
 
 
 class ConfirmationLinkState(StrEnum):
-    """The state of a confirmation link, as shown on its page."""
+    """The state of a confirmation link, as displayed on its page."""
 
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
@@ -81,7 +81,7 @@ def confirm_subscription(
     language: SubscriberLanguage,
     now: datetime,
 ) -> ConfirmationLink:
-    """Confirm a subscription, if the link is open. Idempotent.
+    """Confirm a subscription if the link is open. Idempotent.
 
     The consent, the welcome email, and the end of other links are committed together. Preferences
     chosen in the form take effect. A consent text that mentions breaking news, in the subscribers'
@@ -111,7 +111,7 @@ def confirm_subscription(
 
 
 def _merge_preferences(person: Person, request: Mapping[str, Any], language: SubscriberLanguage) -> Preferences:
-    """Return the preferences of a person after confirming.
+    """Return a person's preferences after they confirm.
 
     Earlier preferences that can't be read are kept. Breaking news depends on the consent text,
     because a new consent doesn't cover more than that. Current subscribers keep their choice.
@@ -132,7 +132,7 @@ def find_new_subscriber(
     now: datetime,
     for_update: bool = False,
 ) -> Person | None:
-    """Return the person who confirmed with a link within `WELCOME_PERIOD`, or None.
+    """Return the person who confirmed with a link within the last `WELCOME_PERIOD`, or None.
 
     They can still change their preferences there. Return None if their preferences can't be read,
     because the page doesn't ask for all of them, such as a pause that may be lost.
@@ -163,7 +163,7 @@ def _describe_link(
 def _describe_open_link(
     session: Session, keys: KeyRing, token_lookup: TokenLookup, person: Person, language: SubscriberLanguage
 ) -> ConfirmationLink:
-    """Return the state of an unexpired link.
+    """Return the state of a link that hasn't expired.
 
     It's also closed by an erasure or a complaint since the request.
     """

@@ -1,4 +1,4 @@
-"""Addresses of the same mailbox, domains of the same owner, and large providers, for rate limits.
+"""Detecting addresses that share a mailbox, domains that share an owner, and large providers, for rate limits.
 
 Everywhere else, people are identified by the address they typed (`Address.canonical`).
 """
@@ -46,7 +46,7 @@ LARGE_PROVIDERS = frozenset((*_SAME_PROVIDER, *_SAME_PROVIDER.values(), *_SEPARA
 
 
 def find_canonical_mailbox(address: Address) -> str:
-    """Return one spelling for all addresses of a mailbox, as far as they're known for the domain.
+    """Return the same spelling for all addresses that are known or assumed to share a mailbox.
 
     Text after a plus sign is removed for all domains (RFC 5233, section 4), which is what most
     servers do. If a server doesn't, two people share a limit.
@@ -61,7 +61,7 @@ def find_canonical_mailbox(address: Address) -> str:
 
 
 def is_large_provider(domain: str) -> bool:
-    """Return True if anyone can get an address at a domain, so that many forms for it come from many people."""
+    """Return True if anyone can get an address at a domain, so that many forms for it may come from many people."""
     return domain in LARGE_PROVIDERS
 
 

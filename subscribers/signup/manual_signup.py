@@ -1,4 +1,4 @@
-"""Adding a person as an admin, with evidence of their consent."""
+"""Adding a person to the list as an admin, with evidence of their consent."""
 
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -16,7 +16,7 @@ from subscribers.store.models import ConsentKind, PersonState
 
 
 class SignupRefusedError(RefusalError):
-    """Raised if an address can't be added.
+    """Raised when an address can't be added.
 
     The message says why and what to do, without the address.
     """
@@ -43,7 +43,7 @@ class ConsentEvidence:
     kind: Literal[ConsentKind.CONFIRMED, ConsentKind.ATTESTED] = ConsentKind.ATTESTED
 
     def as_json(self) -> dict[str, Any]:
-        """Return the evidence in the form in which it's stored in the ledger, with the hash of the consent text."""
+        """Return the evidence in the form that's stored in the ledger, with the hash of the consent text."""
         fields = asdict(self)
         del fields["kind"]
         return fields | {
@@ -54,7 +54,7 @@ class ConsentEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ManualSignup:
-    """The result of adding a person, with their number.
+    """The result of adding a person, including their number.
 
     If they were `already_subscribed`, nothing was changed.
     """
@@ -105,7 +105,7 @@ def add_subscriber(
 
 
 def _find_version(session: Session, evidence: ConsentEvidence) -> ConsentEvidence:
-    """Return the evidence with the stated version of its consent text, or else the register's."""
+    """Return the evidence with its consent text's version: the stated one, or else the one in the register."""
     words, stated = ConsentText(evidence.language, evidence.wording), evidence.wording_version
     try:
         version = find_consent_text_version(session, words, stated)

@@ -1,4 +1,4 @@
-"""Permission emails, which ask people on an imported list without evidence once whether they want the newsletter.
+"""Permission emails, which ask people from an imported list without evidence, once, whether they want the newsletter.
 
 Unless they agree, nothing else is ever sent to them. If they don't answer within seven days, their
 row is emptied. The remaining keyed hash prevents them from being asked again because of a later list.
@@ -29,7 +29,7 @@ BATCH_SIZE = 50
 
 
 def count_permission_candidates(session: Session) -> int:
-    """Count the people who could be asked.
+    """Count the people who could be sent a permission email.
 
     Some of them may be suppressed or may have been asked recently.
     """
@@ -47,7 +47,7 @@ def queue_permission_emails(
     limit: int,
     now: datetime,
 ) -> int:
-    """Queue permission emails for up to `limit` people, lowest numbers first, and return how many.
+    """Queue permission emails for up to `limit` people, lowest numbers first, and return the number of people.
 
     After an interruption, the people already queued are asked, and the next run continues with the
     others. People agree to `wording` by pressing the button at `page`. New senders should begin
@@ -67,7 +67,7 @@ def ask_in_batches(
     *,
     limit: int,
 ) -> int:
-    """Call `ask` for candidates in order of number, until it has returned True for `limit` of them.
+    """Call `ask` for candidates in order of number until it has returned True for `limit` of them.
 
     Return the number of people for whom it returned True.
     """
@@ -135,7 +135,7 @@ def queue_consent_question(
     facts: Mapping[str, str] | None = None,
     now: datetime,
 ) -> None:
-    """Ask someone who didn't sign up, by appending an event and queuing an email.
+    """Ask someone who didn't sign up for their consent by appending an event and queuing an email.
 
     The email contains a token that's valid for `lifetime`. `body_facts` are the fields of the event
     in addition to the consent text and its place. `facts` are values for the email, which are added

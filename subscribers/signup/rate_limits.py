@@ -1,4 +1,4 @@
-"""Rate limits: counts in rows shared by all processes, and decisions based on them.
+"""Rate limits: counts in rows that all processes share, and decisions based on the counts.
 
 They protect against list bombing (hundreds of forms that send email to one victim) and floods. Only
 accepted forms are counted, so a rejected form only requires a few reads.
@@ -56,7 +56,7 @@ class NetworkHashes(NamedTuple):
 
 
 class DomainHashes(NamedTuple):
-    """Keyed hashes for counting the forms for a small domain for a week.
+    """Keyed hashes for counting the forms submitted for a small domain within a week.
 
     For a large mailbox provider, both are empty.
     """
@@ -95,7 +95,7 @@ class NetworkQuota:
 
 @dataclass(frozen=True, slots=True)
 class SignupLimits:
-    """The limits on sign-up forms in the settings (table `limits`)."""
+    """The limits on sign-up forms from the `limits` table of the settings."""
 
     quota: NetworkQuota = NetworkQuota(per_network=30, first=500, further=200)
     per_domain_week: int = 40  # forms for addresses of one small domain
@@ -120,7 +120,7 @@ def decide_submission_outcome(turn: int, wide_turn: int, taken_count: int, quota
 def check_contact_message(
     session: Session, tags: NetworkHashes, quota: NetworkQuota, *, now: datetime
 ) -> tuple[int, SubmissionOutcome]:
-    """Return the number of a message in the last hour from its wide network, and whether it's accepted.
+    """Return a message's number among those of the last hour from its wide network, and whether it's accepted.
 
     Nothing is counted. Messages from unknown networks are treated as those of one network, without
     the network's limit.
@@ -143,7 +143,7 @@ def _message_scope(wide_turn: int) -> str:
 
 
 def find_form_number_in_last_hour(session: Session, scope: str, tag: str, *, now: datetime) -> int:
-    """Return the number, counted from 1, that a form would have among those of the last hour."""
+    """Return the number, counting from 1, that a form would have among those of the last hour."""
     return _read_count_last_hour(session, scope, tag, now=now) + 1
 
 
@@ -170,7 +170,7 @@ def count_answered_forms_by_network(session: Session, *, now: datetime) -> dict[
 
 
 def count_domain_form(session: Session, tags: DomainHashes, *, now: datetime) -> None:
-    """Count an accepted form for an address of a small domain."""
+    """Count an accepted form for an address at a small domain."""
     for scope, tag in ((DOMAIN_SCOPE, tags.domain), (DOMAIN_NETWORK_SCOPE, tags.network)):
         if tag:
             increment_count(session, scope, tag, now=now, window=DAY)
@@ -205,19 +205,19 @@ def list_networks_of_ip_address(address: str) -> tuple[str, ...]:
 
 
 def hash_mailbox(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash (64 hex digits) by which forms and emails for a mailbox are counted."""
+    """Return the keyed hash by which forms and emails for a mailbox are counted, as 64 hex digits."""
     return _keyed_tag(keys.current("lookup"), "address", mailbox_identity.find_canonical_mailbox(address))
 
 
 def hash_mailbox_with_all_keys(keys: KeyRing, address: Address) -> list[str]:
-    """Return the hashes by which a mailbox may have been counted, one per lookup key."""
+    """Return the hashes by which a mailbox may have been counted, one for each lookup key."""
     return [
         _keyed_tag(key, "address", mailbox_identity.find_canonical_mailbox(address)) for key in keys.of_kind("lookup")
     ]
 
 
 def hash_domain_unless_large_provider(keys: KeyRing, address: Address) -> str:
-    """Return the keyed hash of an address's small registrable domain, or "" for a large mailbox provider."""
+    """Return the keyed hash of an address's registrable domain, or "" if it belongs to a large mailbox provider."""
     if mailbox_identity.is_large_provider(address.domain):
         return ""
     return _keyed_tag(keys.current("lookup"), "domain", mailbox_identity.find_registrable_domain(address.domain))
@@ -234,7 +234,7 @@ def hash_domain_and_network(keys: KeyRing, address: Address, ip_address: str) ->
 
 
 def hash_networks(keys: KeyRing, ip_address: str, now: datetime) -> NetworkHashes:
-    """Return the keyed hashes of the networks of an IP address, which change every day."""
+    """Return the keyed hashes of an IP address's networks. They change every day."""
     day = f"network {now.astimezone(UTC):%Y-%m-%d}"
     prefixes = list_networks_of_ip_address(ip_address) or ("", "", "")
     return NetworkHashes(*(prefix and _keyed_tag(keys.current("lookup"), day, prefix) for prefix in prefixes))
@@ -262,7 +262,7 @@ def increment_count(
 
 
 def is_domain_over_limit(session: Session, tags: DomainHashes, signup_limits: SignupLimits, *, now: datetime) -> bool:
-    """Return True if a small domain has reached its limit on forms in seven days.
+    """Return True if a small domain has reached its limit on the number of forms in seven days.
 
     The last quarter is reserved for wide networks that haven't sent any of them, so one network
     can't lock out a whole organization, however long it continues.
@@ -303,13 +303,13 @@ def _select_sum() -> Select[int]:
 
 
 def find_window_start(now: datetime, window: timedelta) -> datetime:
-    """Return when the current window began."""
+    """Return when the current window of a given length began."""
     seconds = int(window.total_seconds())
     return datetime.fromtimestamp(int(now.timestamp()) // seconds * seconds, UTC)
 
 
 def record_signup_mail(session: Session, mailbox_tag: str, kind: str, now: datetime) -> None:
-    """Record an email to a mailbox that was caused by a form."""
+    """Record that a form caused an email to a mailbox."""
     session.add(SignupMail(mailbox_tag=mailbox_tag, kind=kind, at=now))
 
 
@@ -319,7 +319,7 @@ def list_recent_mails(
     *,
     now: datetime,
 ) -> list[tuple[str, datetime]]:
-    """Return the kind and time of emails to a mailbox in the last 30 days that were caused by forms, oldest first."""
+    """Return the kind and time of each email to a mailbox that forms caused in the last 30 days, oldest first."""
     query = (
         select(SignupMail.kind, SignupMail.at)
         .where(SignupMail.mailbox_tag == mailbox_tag, SignupMail.at > now - MAIL_HISTORY_PERIOD)
@@ -329,7 +329,7 @@ def list_recent_mails(
 
 
 def find_open_signup_surge(session: Session) -> SignupSurge | None:
-    """Return the surge that hasn't ended, or None."""
+    """Return the surge that hasn't ended yet, or None."""
     return session.scalar(_select_open_surge())
 
 
@@ -342,7 +342,7 @@ _RAISE_LIMITS = "raise limits.signups_first, limits.signups_further, and limits.
 
 
 def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = _RAISE_LIMITS) -> str:
-    """Return sentences about an open surge and what to do.
+    """Return sentences about an open surge and what to do about it.
 
     `since` is its beginning as text, by default in UTC.
     """
@@ -355,7 +355,7 @@ def describe_signup_surge(surge: SignupSurge, *, since: str = "", remedy: str = 
 
 
 def update_signup_surge(session: Session, forms_taken: int, signup_limits: SignupLimits, *, now: datetime) -> str:
-    """Update the row of the surge, and return "raised" or "over" if its state has just changed, or ""."""
+    """Update the surge's row, and return "raised" or "over" if its state just changed, or "" if it didn't."""
     surge = find_open_signup_surge(session)
     if forms_taken <= signup_limits.surge_per_hour:
         if surge is None:
@@ -380,6 +380,6 @@ def delete_old_signup_counts(session: Session, *, now: datetime) -> None:
 
 
 def delete_old_network_counts(session: Session, *, now: datetime) -> None:
-    """Delete sign-up counts that are older than an hour, because a flood creates a row per network."""
+    """Delete sign-up counts older than an hour, because a flood creates a row for each network."""
     is_old = RateLimitCount.began < _last_hour_start(now)
     session.execute(delete(RateLimitCount).where(RateLimitCount.scope.in_(_SIGNUP_SCOPES), is_old))

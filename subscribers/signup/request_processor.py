@@ -1,4 +1,4 @@
-"""Answering queued forms: who a form is from, what email they receive, and a transaction that records and queues it.
+"""Answering queued forms: whom a form is from, which email they get, and a transaction that records and queues it.
 
 `decide_signup_answer` is the rule, as a function of values. `RequestProcessor` looks up the person,
 writes the consent event, and queues the email, all together.
@@ -41,7 +41,7 @@ log = get_logger("signup")
 
 
 class SignupReplyKind(StrEnum):
-    """The answer to a form: an email of that kind, or none."""
+    """The answer to a form: the kind of email, or none."""
 
     CONFIRM = "confirm"
     REMIND = "remind"
@@ -99,14 +99,14 @@ def _answer_waiting(status: AddressStatus, now: datetime) -> SignupReplyKind:
 def _answer_unless_emailed(
     answer: SignupReplyKind, status: AddressStatus, kinds: frozenset[str], since: datetime
 ) -> SignupReplyKind:
-    """Return the answer, or `NOTHING` if the mailbox has received an email of these kinds since a moment."""
+    """Return the answer, or `NOTHING` if the mailbox has been sent an email of one of these kinds since a moment."""
     mailed = any(kind in kinds and at > since for kind, at in status.recent_mails)
     return SignupReplyKind.NOTHING if mailed else answer
 
 
 @dataclass(frozen=True, slots=True)
 class RequestProcessor:
-    """A processor that answers queued forms, for the lifetime of its process.
+    """A processor that answers queued forms for as long as its process runs.
 
     `evidence_retention` is how long the IP address and user agent of a request are stored.
     """
@@ -118,7 +118,7 @@ class RequestProcessor:
     queue: QueueMail
 
     def process_pending(self, clock: Callable[[], datetime]) -> dict[SignupReplyKind, int]:
-        """Answer up to `BATCH_SIZE` forms, and return the number of each answer.
+        """Answer up to `BATCH_SIZE` forms, and return the number of forms that got each answer.
 
         The others wait, so that their emails are sent before more are queued, and new forms get their turn.
         """
@@ -152,7 +152,7 @@ class RequestProcessor:
             log.warning("sign-up surge", change=change, forms_last_hour=forms_taken)
 
     def _process_request(self, request: SignupRequest, now: datetime) -> SignupReplyKind:
-        """Answer one form in one transaction.
+        """Answer a form in a transaction of its own.
 
         A form that can't be decrypted is deleted, because it can't be answered.
         """
@@ -201,7 +201,7 @@ class RequestProcessor:
         waiting: OneTimeToken | None,
         now: datetime,
     ) -> MailRequest | None:
-        """Return the email for an answer.
+        """Return the email for an answer, or None if there's none.
 
         For a confirmation, the request is recorded first.
         """
@@ -279,7 +279,7 @@ class RequestProcessor:
         )
 
     def _build_reminder(self, session: Session, person: Person, first: OneTimeToken, now: datetime) -> MailRequest:
-        """Return the only reminder.
+        """Return the only reminder that a person is sent.
 
         The first token can't be read from the database, so the reminder has a second one with the
         same expiry.
@@ -304,7 +304,7 @@ class RequestProcessor:
 
 
 def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
-    """Return True if a person left after a moment.
+    """Return True if a person left after a given moment.
 
     A form that was waiting at that moment then no longer represents their wishes.
     """
@@ -317,7 +317,7 @@ def _has_left_since(session: Session, person: Person, moment: datetime) -> bool:
 def _find_same_request_token(
     session: Session, number: int, submission: FormSubmission, now: datetime
 ) -> OneTimeToken | None:
-    """Return the first open link of a form with the same preferences and consent text, or None.
+    """Return the first open link from a form with the same preferences and consent text, or None.
 
     Anyone can type an address, so an earlier form may be a stranger's, and its preferences must not
     apply to the owner's. A question that was sent by us isn't a form.

@@ -49,7 +49,7 @@ _HOUR = timedelta(hours=1)
 
 
 class WaitingForm(NamedTuple):
-    """A form in the queue.
+    """A form that's waiting in the queue.
 
     IDs are in order of arrival. `turn` is its number in the hour from its wide network, counted from 1.
     """
@@ -60,7 +60,7 @@ class WaitingForm(NamedTuple):
 
 
 class NetworkWaitingForms(NamedTuple):
-    """The waiting forms of one network: their number, and the IDs of the first and last that arrived."""
+    """The waiting forms from one network: their number, and the IDs of the first and last to arrive."""
 
     networks: NetworkHashes
     size: int
@@ -70,7 +70,7 @@ class NetworkWaitingForms(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class SignupReplyAllowance:
-    """The number of forms that can be answered now: first forms of wide networks in an hour, and all others.
+    """The number of forms that can be answered now: each wide network's first form in an hour, and all others.
 
     Both are refilled evenly, from nothing to the quota in an hour. If `first` is full, the rest is added
     to `further`, so that a single network gets the whole rate, but never the share of first forms.
@@ -81,11 +81,11 @@ class SignupReplyAllowance:
 
     @classmethod
     def full(cls, quota: NetworkQuota) -> "SignupReplyAllowance":
-        """Return the maximum that the quota allows at once."""
+        """Return the maximum that the quota allows at one time."""
         return cls(quota.first, quota.further)
 
     def refill(self, quota: NetworkQuota, elapsed: timedelta) -> "SignupReplyAllowance":
-        """Return the allowance after some time without answers."""
+        """Return the allowance after a period without answers."""
         share = elapsed / _HOUR
         first = self.first + quota.first * share
         unused = max(0.0, first - quota.first)
@@ -103,7 +103,7 @@ class SignupReplyAllowance:
 def choose_next_forms(
     waiting: Iterable[WaitingForm], answered: Mapping[str, int], allowance: SignupReplyAllowance, *, limit: int
 ) -> list[int]:
-    """Return the IDs of the forms to answer now, in order, at most `limit`.
+    """Return the IDs of at most `limit` forms to answer now, in order.
 
     Networks take turns. The next form is always from the wide network with the fewest answers, and
     within it from the middle network and the network with the fewest. `answered` is the number of
@@ -131,7 +131,7 @@ def _rank(
     form: WaitingForm,
     answered: Mapping[str, int],
 ) -> tuple[int, int, int, bool, int]:
-    """Return the sort key of a form, lowest first.
+    """Return a form's sort key. Forms with lower keys are answered first.
 
     Among first forms with equal counts, the latest goes first. If there are too many to answer,
     most people who submit a form now still receive their email immediately. In order of arrival,
@@ -143,7 +143,7 @@ def _rank(
 
 
 def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: NetworkHashes) -> int | None:
-    """Return the ID of the form to drop from a full queue, or None if the newcomer can't be added.
+    """Return the ID of the form to drop from a full queue, or None if the new form can't be added.
 
     The largest wide network loses a form, which is the latest form of the largest network in its
     largest middle network. Among wide networks of equal size, the one that has waited longest
@@ -169,7 +169,7 @@ def choose_form_to_drop(groups: Iterable[NetworkWaitingForms], newcomer: Network
 
 @dataclass(frozen=True, slots=True)
 class FormSubmission:
-    """The content of a form.
+    """The content of a submitted form.
 
     `page` is its URL, and `where` is what a subscriber would call it. Both are from our own list.
     """
@@ -198,7 +198,7 @@ class PreparedRequest:
 
 
 class QueueAdmissionDecision(NamedTuple):
-    """The decision about a form.
+    """The decision on whether a form is accepted.
 
     It consists of the outcome, the form's number in the hour from its wide network, and the form it
     displaces.
@@ -248,7 +248,7 @@ def _request_binding(kind: str, tag: str) -> str:
 def decide_queue_admission(
     session: Session, prepared: PreparedRequest, signup_limits: SignupLimits
 ) -> QueueAdmissionDecision:
-    """Decide whether a form is accepted, without counting it.
+    """Decide whether to accept a form, without counting it.
 
     The decision depends on the addresses in forms, but never on whether they're known. The limits
     per mailbox are applied by the worker.
@@ -278,7 +278,7 @@ def _list_waiting_groups(session: Session) -> list[NetworkWaitingForms]:
 
 
 def enqueue_request(session: Session, prepared: PreparedRequest, signup_limits: SignupLimits) -> SubmissionOutcome:
-    """Count a form and append it to the queue, if it's accepted."""
+    """Count a form and append it to the queue if it's accepted."""
     now = prepared.row.at
     decision = decide_queue_admission(session, prepared, signup_limits)
     if decision.outcome is not SubmissionOutcome.ACCEPTED:
@@ -335,7 +335,7 @@ def read_signup_reply_allowance(
 
 
 def claim_request(session: Session, request: SignupRequest, quota: NetworkQuota, *, now: datetime) -> bool:
-    """Remove a form from the queue and count its answer.
+    """Remove a form from the queue, and count its answer.
 
     Return False if another worker was faster or used up the quota.
     """
@@ -389,7 +389,7 @@ def remove_request(session: Session, request: SignupRequest) -> bool:
 
 
 def delete_requests_from(session: Session, keys: KeyRing, address: Address) -> None:
-    """Delete queued forms for the mailbox of an address.
+    """Delete queued forms for an address's mailbox.
 
     Its owner is being erased and must not be asked anything.
     """
@@ -404,7 +404,7 @@ def has_old_requests(session: Session, *, now: datetime) -> bool:
 
 
 def delete_old_requests(session: Session, *, now: datetime) -> int:
-    """Delete forms that have waited for more than a day, and return how many."""
+    """Delete forms that have waited for more than a day, and return the number deleted."""
     change = delete(SignupRequest).where(_is_old(now)).returning(SignupRequest.id)
     return len(session.scalars(change).all())
 

@@ -1,4 +1,4 @@
-"""The keys for the hashes in suppression files, of this installation and of those whose files it adopted.
+"""The keys for the hashes in suppression files: this installation's, and those of adopted files' installations.
 
 Adopted keys are stored in the database, encrypted with the vault key. They're only used for
 checking addresses. Nothing is written with them except the content of an adopted file.
@@ -22,7 +22,7 @@ _SECRET_LENGTHS = range(32, 65)  # in bytes
 
 
 class SuppressionKeySet(NamedTuple):
-    """The keys for the suppressions of one installation.
+    """The keys for one installation's suppressions.
 
     Lookup keys are needed for hashes of departures.
     """
@@ -37,7 +37,7 @@ class SuppressionKeySet(NamedTuple):
 
     @classmethod
     def parse(cls, value: Any) -> Self:
-        """Parse a key set from the plain JSON of `as_json`.
+        """Parse a key set from a JSON value created by `as_json`.
 
         Raises:
             ValueError, KeyError, TypeError: it isn't a set of keys.
@@ -45,14 +45,14 @@ class SuppressionKeySet(NamedTuple):
         return cls(_parse_keys("suppression", value["suppression"]), _parse_keys("lookup", value["lookup"]))
 
     def as_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Return the key set as plain JSON, including the secrets."""
+        """Return the key set, including the secrets, as a JSON value."""
         return {
             "suppression": [_key_as_json(key) for key in self.suppression],
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
     def list_keys(self) -> list[AdoptedKey]:
-        """Return the keys as they're used by an installation that adopts them.
+        """Return the keys in the form used by an installation that adopts them.
 
         Each suppression key is used alone and with each lookup key.
         """
@@ -81,7 +81,7 @@ def _is_sound(key: SecretKey) -> bool:
 
 
 def parse_key_sets(values: Any) -> list[SuppressionKeySet]:
-    """Parse key sets from plain JSON.
+    """Parse key sets from a JSON value.
 
     Raises:
         ValueError, KeyError, TypeError: they aren't key sets, or there are too many.
@@ -97,7 +97,7 @@ def encrypt_key_sets(
     key_sets: Sequence[SuppressionKeySet],
     adoption: int,
 ) -> tuple[bytes, str]:
-    """Encrypt adopted keys for the row of an adoption, and return the ciphertext and the ID of the vault key."""
+    """Encrypt adopted keys for the row of an adoption, and return the ciphertext and the vault key's ID."""
     value = {"sets": [each.as_json() for each in key_sets]}
     return encrypt_json(keys, value, bound_to=_binding(adoption))
 

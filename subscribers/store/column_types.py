@@ -1,4 +1,4 @@
-"""Column types shared by many tables, for `Mapped[…]`."""
+"""Column types shared by many tables, for use in `Mapped[…]`."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from sqlalchemy.orm import mapped_column
 
 
 class DamageTolerantInteger(Integer):
-    """An integer column in which values of other types are read as 0.
+    """An integer column that reads values of other types as 0.
 
     SQLite stores any type in a column. Because of this type, one damaged row doesn't prevent the
     others from being read. Nothing becomes less secure, because someone who can write text there
@@ -21,7 +21,7 @@ class DamageTolerantInteger(Integer):
         dialect: Dialect,
         coltype: object,
     ) -> Callable[[Any], int | None] | None:
-        """Return a processor for values from SQLite.
+        """Return a processor for values read from SQLite.
 
         PostgreSQL only stores integers.
         """

@@ -1,4 +1,4 @@
-"""Statements that are run directly by the driver, for frequent ones during a send and for bulk inserts.
+"""Statements run directly by the driver, used for frequent statements during a send and for bulk inserts.
 
 They're compiled once, because SQLAlchemy takes about 100 µs to run a statement that SQLite runs in
 10. The statement is still the same for both databases, and the types of columns and the session's
@@ -50,7 +50,7 @@ class _DialectStatement:
     result_conversions: tuple[_Conversion, ...]
 
     def bind_rows(self, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Return the parameters of each row in the form required by the driver."""
+        """Return each row's parameters in the form that the driver requires."""
         columns = [
             [self.constants[name]] * len(rows)
             if name in self.constants
@@ -64,7 +64,7 @@ class _DialectStatement:
         return [dict(zip(names, fit, strict=True)) for fit in pairs]
 
     def convert_rows(self, rows: Sequence[Sequence[Any]]) -> list[StatementRow]:
-        """Return rows with values converted according to the types of their columns."""
+        """Return rows with their values converted according to the column types."""
         if not rows:
             return []
         pairs = zip(zip(*rows, strict=True), self.result_conversions, strict=True)
@@ -93,7 +93,7 @@ def convert_column(
 
 
 class CompiledStatement:
-    """A statement for frequent use, in any session of any database."""
+    """A statement for frequent use in any session of any database."""
 
     def __init__(self, statement: Executable) -> None:
         self._statement = statement
@@ -125,7 +125,7 @@ class CompiledStatement:
 
     @contextmanager
     def _open_cursor(self, session: Session | Connection) -> Iterator[tuple[_DialectStatement, DBAPICursor]]:
-        """Yield a cursor of the driver.
+        """Yield a cursor from the driver.
 
         Its errors are raised as SQLAlchemy's, without the parameters.
         """
@@ -163,7 +163,7 @@ Column = InstrumentedAttribute[Any]
 
 
 def build_any_hash_condition(session: Session, column: Column, hashes: Sequence[str]) -> ColumnElement[bool]:
-    """Return the condition that a text column is one of many hexadecimal hashes.
+    """Return the condition that a text column equals one of many hexadecimal hashes.
 
     They're sent as one parameter.
     """
@@ -176,7 +176,7 @@ def build_any_hash_condition(session: Session, column: Column, hashes: Sequence[
 
 
 def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
-    """Return the values of rows by column.
+    """Return the values in rows, grouped by column.
 
     All rows must have the same columns.
     """
@@ -184,7 +184,7 @@ def transpose_rows(rows: Sequence[Mapping[str, Any]]) -> Columns:
 
 
 def bind_columns(dialect: Dialect, table: Table, columns: Columns) -> Columns:
-    """Convert values to the types of the driver, as SQLAlchemy does according to the column types."""
+    """Convert values to the driver's types, as SQLAlchemy does according to the column types."""
     return {name: _bind_values(table, name, dialect, values) for name, values in columns.items()}
 
 
@@ -193,7 +193,7 @@ def insert_many(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Insert rows with the same columns.
+    """Insert rows that have the same columns.
 
     There may be none.
     """
@@ -201,7 +201,7 @@ def insert_many(
 
 
 def insert_bound(session: Session, table: Table, columns: Columns) -> None:
-    """Insert rows from `bind_columns`, with a repeated statement or, on PostgreSQL, with COPY."""
+    """Insert rows from `bind_columns`, using a repeated statement or, on PostgreSQL, COPY."""
     if not any(columns.values()):
         return
     if is_postgresql(session):
@@ -215,7 +215,7 @@ def insert_missing(
     table: Table,
     rows: Sequence[dict[str, Any]],
 ) -> None:
-    """Insert rows with the same columns, skipping those that violate a unique constraint.
+    """Insert rows that have the same columns, skipping those that violate a unique constraint.
 
     On SQLite, a statement is repeated. On PostgreSQL, there's one statement with an array for each
     column with different values.
@@ -279,7 +279,7 @@ def _bind_values(
     dialect: Dialect,
     values: Sequence[Any],
 ) -> Sequence[Any]:
-    """Convert the values of a column to the type of the driver, as SQLAlchemy does.
+    """Convert a column's values to the driver's type, as SQLAlchemy does.
 
     Bytes don't have to be converted.
     """

@@ -1,4 +1,4 @@
-"""The database interface of this package, and the differences between the two dialects."""
+"""The database interface that this package needs, and the differences between the two SQL dialects."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ class PeopleDatabase(Protocol):
         """Open a read-only session."""
 
     def write(self) -> AbstractContextManager[Session]:
-        """Open a session that commits at the end."""
+        """Open a session that commits at the end of its block."""
 
 
 def is_postgresql(connection: Session | Connection) -> bool:
@@ -42,5 +42,5 @@ def count_rows(
     rows: FromClause | type[DeclarativeBase],
     *conditions: ColumnElement[bool],
 ) -> int:
-    """Return the number of rows of a table or subquery that match all conditions."""
+    """Return the number of rows in a table or subquery that match all conditions."""
     return session.scalar(select(func.count()).select_from(rows).where(*conditions)) or 0

@@ -1,4 +1,4 @@
-"""Check that a key file belongs to a database.
+"""A check that a key file belongs to a database.
 
 With other keys, people wouldn't be recognized. Imports would add people who left, and a sign-up
 would create a second row for someone. Key IDs contain a hash of the secret, so the IDs in rows show
@@ -17,11 +17,11 @@ from subscribers.store.models import Base, Person, Suppression
 
 
 class KeyMismatchError(KeyFileError):
-    """Raised if the database wasn't written with the keys in the key file."""
+    """Raised when the database wasn't written with the keys in the key file."""
 
 
 def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False) -> None:
-    """Check the key file against the first and last row of every table with key IDs, or against every row.
+    """Check the key file against the first and last rows of every table that has key IDs, or against every row.
 
     Raises:
         KeyMismatchError: a row has the ID of a key that isn't in the file.
@@ -38,7 +38,7 @@ def check_key_match(session: Session, keys: KeyRing, *, every_row: bool = False)
 
 
 def has_encrypted_data(session: Session) -> bool:
-    """Return True if the database contains anything that requires its own keys."""
+    """Return True if the database contains anything that requires the keys it was written with."""
     return bool(_list_keys_at_ends(session))
 
 
@@ -54,7 +54,7 @@ def list_key_id_columns() -> Iterator[tuple[KeyKind, Table, ColumnElement[Any]]]
 
 
 def _present_key_id_columns(session: Session) -> list[tuple[KeyKind, Table, ColumnElement[Any]]]:
-    """Return the columns of `list_key_id_columns` that exist.
+    """Return those columns from `list_key_id_columns` that exist in the database.
 
     Some are missing in older schemas, and all in empty databases.
     """
@@ -63,7 +63,7 @@ def _present_key_id_columns(session: Session) -> list[tuple[KeyKind, Table, Colu
 
 
 def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
-    """Return the ID of every key used by a row, with its kind and the table."""
+    """Return the ID of every key that a row uses, with the key's kind and the row's table."""
     return [
         (kind, table, key_id)
         for kind, table, column in _present_key_id_columns(session)
@@ -72,7 +72,7 @@ def _list_all_keys(session: Session) -> list[tuple[KeyKind, Table, str]]:
 
 
 def list_stored_key_ids(session: Session, column: ColumnElement[Any]) -> list[str]:
-    """Return the IDs of our own keys in a column.
+    """Return the IDs of our own keys that are in a column.
 
     Adopted keys are in the database itself.
     """
@@ -81,7 +81,7 @@ def list_stored_key_ids(session: Session, column: ColumnElement[Any]) -> list[st
 
 
 def _list_keys_at_ends(session: Session) -> list[tuple[KeyKind, Table, str]]:
-    """Return the key IDs in the first and last row of each table, like `_list_all_keys`, with one query."""
+    """Return the key IDs in the first and last rows of each table, as `_list_all_keys` does, but with one query."""
     columns = _present_key_id_columns(session)
     ends = [end.scalar_subquery() for _, table, column in columns for end in _select_ends(table, column)]
     key_ids = session.execute(select(*ends)).one() if ends else ()

@@ -1,4 +1,4 @@
-"""Key rotation, which creates a new key and, for two kinds, rewrites the rows with older keys.
+"""Key rotation, which creates a new key and, for two kinds, rewrites the rows that use older keys.
 
 The installation works at every step. Old keys stay in the file, every row has the ID of its key,
 and people are looked up with all lookup keys. If a run is interrupted, the next one finishes it.
@@ -37,7 +37,7 @@ REWRITTEN_KINDS = frozenset({"vault", "lookup"})  # the kinds whose rows are rew
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
-    """A key and its use.
+    """A key and how it's used.
 
     `rows` is None if stored data doesn't contain the key's ID.
     """
@@ -63,7 +63,7 @@ class UnrotatedRow:
 
 @dataclass(frozen=True, slots=True)
 class RotationResult:
-    """The result of a run: the current key, whether it was created by this run, and the number of rewritten rows."""
+    """The result of a run: the current key, whether this run created it, and the number of rewritten rows."""
 
     kind: KeyKind
     key_id: str
@@ -73,7 +73,7 @@ class RotationResult:
 
 
 def list_key_usage(session: Session, keys: KeyRing) -> list[KeyUsage]:
-    """Return every key with the number of rows that use it.
+    """Return every key, with the number of rows that use it.
 
     Keys that are missing from the file come last.
     """
@@ -110,7 +110,7 @@ def rotate_key(
     force_new_key: bool = False,
     progress: Progress = lambda *_: None,
 ) -> RotationResult:
-    """Create a new key and rewrite the rows with older ones, or finish an interrupted run.
+    """Create a new key and rewrite the rows that use older ones, or finish an interrupted run.
 
     1. If there are rows with an older key, continue with the current key, unless
        `force_new_key` is set.
@@ -152,7 +152,7 @@ def add_key(key_file: Path, kind: KeyKind, passphrase: str | None = None) -> Key
 
 @dataclass(frozen=True, slots=True)
 class _KeyedColumn:
-    """A column of key IDs, with the number of the row and the column of values made with the key."""
+    """A column of key IDs, with the column of the rows' numbers and the column of values made with the keys."""
 
     label: str
     table: Table
@@ -161,7 +161,7 @@ class _KeyedColumn:
     value_column: Column[Any]
 
     def needs_rewrite(self, current_key_id: str) -> ColumnElement[bool]:
-        """Return the condition for rows to rewrite.
+        """Return the condition for rows that need to be rewritten.
 
         Rows without a ciphertext keep their key.
         """
@@ -193,7 +193,7 @@ _KEYED_COLUMNS: dict[KeyKind, tuple[_KeyedColumn, ...]] = {
 
 
 def _count_remaining(session: Session, keys: KeyRing, kind: KeyKind) -> int:
-    """Return the number of rows with an older key that can be rewritten."""
+    """Return the number of rows with an older key that can still be rewritten."""
     current = keys.current(kind).id
     columns = _KEYED_COLUMNS.get(kind, ())
     return sum(count_rows(session, column.table, column.needs_rewrite(current)) for column in columns)
@@ -220,7 +220,7 @@ def _rewrite_rows(
 def _run_rewrite_pass(
     database: PeopleDatabase, keys: KeyRing, kind: KeyKind, column: _KeyedColumn
 ) -> Iterator[tuple[int, list[UnrotatedRow]]]:
-    """Rewrite the rows of a column once, and yield the number of rewritten rows and the failed ones after each page."""
+    """Rewrite a column's rows once, yielding the number of rewritten rows and the failed ones after each page."""
     after = 0
     while rows := _load_page(database, column, keys.current(kind).id, after):
         changes, damaged = _compute_changes(keys, kind, column, rows)
@@ -241,7 +241,7 @@ def _load_page(database: PeopleDatabase, column: _KeyedColumn, current_key_id: s
 def _compute_changes(
     keys: KeyRing, kind: KeyKind, column: _KeyedColumn, rows: Sequence[Any]
 ) -> tuple[list[dict[str, Any]], list[UnrotatedRow]]:
-    """Compute the new values outside of any transaction."""
+    """Compute the new values outside any transaction."""
     changes, damaged = [], []
     for row in rows:
         try:
@@ -273,7 +273,7 @@ def _compute_change(
 def _write_changes(
     database: PeopleDatabase, kind: KeyKind, column: _KeyedColumn, changes: list[dict[str, Any]]
 ) -> tuple[int, list[UnrotatedRow]]:
-    """Write a page.
+    """Write a page of changes.
 
     Rows that have changed (erased, or rewritten by another run) are left as they are.
     """
@@ -299,7 +299,7 @@ def _find_duplicates(
     session: Session,
     changes: list[dict[str, Any]],
 ) -> dict[int, int]:
-    """Return the people whose address belongs to someone else according to the new key, with that person's number."""
+    """Return the people whose address belongs to someone else under the new key, mapped to that person's number."""
     numbers = {change["to"]: change["of"] for change in changes}
     query = select(Person.lookup, Person.number).where(Person.lookup.in_(numbers))
     rows = session.execute(query)

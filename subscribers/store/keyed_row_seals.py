@@ -1,4 +1,4 @@
-"""Keyed seals of rows that grant access or contain published figures.
+"""Keyed seals on rows that grant access or contain published figures.
 
 They're keyed hashes of the important columns. Someone who can write to the database but doesn't
 have the key file can't create valid rows. Each model lists its sealed (`__sealed__`) and unsealed
@@ -33,13 +33,13 @@ log = get_logger("row-seals")
 
 @dataclass(slots=True)
 class RowSealKeys:
-    """The keys that the sessions of a database use to seal rows, which are loaded when they're first needed."""
+    """The keys that a database's sessions use to seal rows, which are loaded when they're first needed."""
 
     find: Callable[[], KeyRing] | None = None
 
 
 class KeyedSealModel(Base):
-    """Base class of models whose rows require a seal.
+    """The base class of models whose rows require a seal.
 
     A seal has the form `key id:HMAC-SHA-256` with 64 hex digits.
     """
@@ -57,7 +57,7 @@ _Values = Mapping[Any, Any]
 
 
 def list_keyed_seal_models() -> list[type[KeyedSealModel]]:
-    """Return every model with sealed rows, sorted by table name."""
+    """Return every model that has sealed rows, sorted by table name."""
     models = [mapper.class_ for mapper in Base.registry.mappers if issubclass(mapper.class_, KeyedSealModel)]
     return sorted(models, key=lambda model: str(model.__tablename__))
 
@@ -84,7 +84,7 @@ def find_keys_of_session(session: Session | None) -> KeyRing:
 
 
 def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
-    """Return the rows with a valid seal.
+    """Return the rows whose seal is valid.
 
     The others are logged and ignored.
     """
@@ -92,7 +92,7 @@ def filter_genuine_rows(session: Session, rows: Iterable[Row]) -> list[Row]:
 
 
 def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
-    """Return the row if its seal is valid, or else None.
+    """Return the row if its seal is valid, or None if it isn't.
 
     Nothing is deleted.
     """
@@ -100,7 +100,7 @@ def keep_if_genuine(session: Session, row: Row | None) -> Row | None:
 
 
 def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
-    """Return True if the seal of a row is valid.
+    """Return True if a row's seal is valid.
 
     An invalid one is logged.
     """
@@ -111,7 +111,7 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
 
 
 def compute_row_seal(keys: KeyRing, model: type[KeyedSealModel], values: _Values) -> str:
-    """Return the seal of a row, given the values of its sealed columns, with the current key."""
+    """Return a row's seal, made with the current key from the values of its sealed columns."""
     key = keys.current("access")
     return f"{key.id}:{_hash_values(key, model, values)}"
 
@@ -152,7 +152,7 @@ def _seal_new_row(mapper: Mapper[Any], _connection: Connection, row: KeyedSealMo
 
 @event.listens_for(KeyedSealModel, "after_insert", propagate=True)
 def _seal_numbered_row(_mapper: Mapper[Any], connection: Connection, row: KeyedSealModel) -> None:
-    """Seal a new row whose seal includes the number that was just assigned by the database."""
+    """Seal a new row whose seal includes the number that the database just assigned."""
     if row.seal:
         return
     seal, table = _seal_of(row), table_of(type(row))
@@ -191,7 +191,7 @@ def _sealed_columns(model: type[KeyedSealModel]) -> list[ColumnElement[Any]]:
 
 
 def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealModel], list[int]]:
-    """Return the numbers of rows without a valid seal, by model."""
+    """Return the numbers of the rows that have no valid seal, by model."""
     forged = {}
     for model in list_keyed_seal_models():
         rows = session.execute(select(*_sealed_columns(model)), execution_options={"yield_per": BATCH_SIZE})
@@ -202,7 +202,7 @@ def find_forged_rows(session: Session, keys: KeyRing) -> dict[type[KeyedSealMode
 
 
 def seal_row_as_is(session: Session, row: KeyedSealModel) -> None:
-    """Seal a row as it is, without checking it.
+    """Seal a row as it is, without checking it first.
 
     Use this for rows that were just changed to grant nothing.
     """
@@ -210,7 +210,7 @@ def seal_row_as_is(session: Session, row: KeyedSealModel) -> None:
 
 
 def reseal_rows_with_current_key(session: Session, keys: KeyRing) -> int:
-    """Seal the genuine rows with older keys using the current key, and return their number."""
+    """Reseal the genuine rows that have an older key's seal with the current key, and return their number."""
     current = f"{keys.current('access').id}:"
     return _seal_rows(
         session,

@@ -1,4 +1,4 @@
-"""Tables about people, and the `MetaData` shared by every table of the product.
+"""Tables about people, and the `MetaData` that all of the product's tables share.
 
 `digest.store.models` adds the newsletter's tables to the same metadata. One Alembic tree covers both.
 """
@@ -52,7 +52,7 @@ class UtcDateTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Convert a moment for the database.
+        """Convert a moment for storage in the database.
 
         Naive times are rejected because their meaning depends on the machine.
         """
@@ -64,7 +64,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
-        """Return a processor that reads a moment, or `DAMAGED_MOMENT`."""
+        """Return a processor that reads a moment, or `DAMAGED_MOMENT` if the stored value is damaged."""
         return _read_or(DAMAGED_MOMENT, super().result_processor(dialect, coltype))
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
@@ -85,7 +85,7 @@ class DamageTolerantJson(TypeDecorator[Any]):
     cache_ok = True
 
     def result_processor(self, dialect: Dialect, coltype: Any) -> Callable[[Any], Any]:
-        """Return a processor that reads a value, or `DAMAGED_JSON`.
+        """Return a processor that reads a value, or `DAMAGED_JSON` if the stored value is damaged.
 
         PostgreSQL rejects invalid JSON, but SQLite doesn't.
         """
@@ -106,7 +106,7 @@ def _read_or(
 
 
 def enum_by_value(enum_type: type[StrEnum]) -> Enum:
-    """Return an enum column type that stores the value instead of the Python name, as a plain string in SQL."""
+    """Return an enum column type that stores each member's value, rather than its Python name, as a plain string."""
     return Enum(enum_type, native_enum=False, length=40, values_callable=lambda e: [m.value for m in e])
 
 
@@ -115,7 +115,7 @@ Json = Annotated[dict[str, Any], mapped_column(JSON)]
 
 
 class Base(DeclarativeBase):
-    """Base class of all tables.
+    """The base class of all tables.
 
     Names of constraints are fixed so that migrations can use them.
     """
@@ -187,7 +187,7 @@ class ConsentKind(StrEnum):
 
 
 def _index_preference(index: str, preference: str, *columns: str) -> Index:
-    """Declare an index of the people with a preference.
+    """Declare an index of the people who have a preference.
 
     `stored_preferences.build_preference_column` has to write the condition in the same way, or the
     index isn't used.
@@ -260,7 +260,7 @@ class ConsentEvent(Base):
 
 
 class DailyConsentCount(Base):
-    """The number of consent events per day, kind, and method (`subscribers.consent.daily_consent_counts`)."""
+    """The number of consent events by day, kind, and method (see `subscribers.consent.daily_consent_counts`)."""
 
     __tablename__ = "consent_day"
 
@@ -289,7 +289,7 @@ class PublishedConsentText(Base):
 
 
 class Seal(Base):
-    """A nightly hash of the heads of all chains, chained to the previous seal; see `subscribers.consent.seals`.
+    """A nightly hash of the heads of all chains, chained to the previous seal (see `subscribers.consent.seals`).
 
     `through` is the highest event that it covers, `root` is the hash of the chain heads, and `hash` is
     the seal's own hash. The columns for suppressions and consent texts are the same for those tables.
@@ -321,7 +321,7 @@ class Seal(Base):
 
 
 class Suppression(Base):
-    """A suppression of an address, or its end, as a keyed hash that's kept even if the person's row isn't.
+    """The suppression of an address, or its end, as a keyed hash that's kept even if the person's row isn't.
 
     Append-only.
 
@@ -341,7 +341,7 @@ class Suppression(Base):
 
 
 class SuppressionAdoption(Base):
-    """A suppression file of another installation, with its keys as encrypted JSON.
+    """Another installation's suppression file that was adopted, with its keys as encrypted JSON.
 
     See `subscribers.transfer.suppressions.suppression_adoption`. `reached` entries of the file, and
     people up to number `people_reached`, have been processed. A second run continues there. The
@@ -363,7 +363,7 @@ class SuppressionAdoption(Base):
 
 
 class DisclosureLogEntry(Base):
-    """An entry of the disclosure log, an append-only chain; see `subscribers.consent.disclosure_log`.
+    """An entry in the disclosure log, an append-only chain (see `subscribers.consent.disclosure_log`).
 
     `batch` is the entry that sealed the rows, and `rows` and `root` describe what's left of that
     batch after this entry. `folded` is how many of its rows became totals, `erased` is how many of
@@ -395,7 +395,7 @@ class DisclosureLogEntry(Base):
 
 
 class RowCommitmentMixin:
-    """The columns of a row that's sealed by a commitment; see `subscribers.consent.sealed_rows`.
+    """The columns of a row that's sealed by a commitment (see `subscribers.consent.sealed_rows`).
 
     `salt` is deleted when the person is erased. `sealed_in` is the entry of the disclosure log
     whose root covers `commitment`.
@@ -407,7 +407,7 @@ class RowCommitmentMixin:
 
 
 def row_commitment_indexes(table: str, unsealed: str = "sealed_in IS NULL") -> tuple[Index, Index]:
-    """Return the indexes of a table's batches and of its unsealed rows.
+    """Return two indexes of a table: one of its batches, and one of its unsealed rows.
 
     The unsealed rows match the condition `unsealed`.
     """
@@ -464,7 +464,7 @@ class DisclosureTotal(Base):
 
 
 class ListExport(RowCommitmentMixin, Base):
-    """An export of the list as a file, with its recipient and reason.
+    """An export of the list to a file, with its recipient and reason.
 
     The people are in its parts, which are sealed by `parts_hash`.
     """
@@ -521,7 +521,7 @@ class ImportBatch(Base):
 
     @property
     def name(self) -> str:
-        """The name of the file, with its service if it's known."""
+        """The name of the file, along with its service if that's known."""
         file = self.options.get(FILE_OPTION, "")
         service = "" if self.origin == PLAIN_LIST else self.origin
         return " from ".join(filter(None, (file, service))) or self.origin

@@ -1,4 +1,4 @@
-"""One-time tokens: 128 random bits in an email, of which the database only stores the hash.
+"""One-time tokens: 128 random bits in an email, of which only a hash is stored in the database.
 
 Unlike email tokens (`crypto.link_tokens`), they expire, work once, and allow actions that a
 forwarded email must not allow: consenting, viewing one's data, changing the address, erasure, and
@@ -65,7 +65,7 @@ class TokenState(StrEnum):
 
 
 class ActionLinkState(StrEnum):
-    """The state of a link to an action, as shown on its page."""
+    """The state of an action's link, as displayed on its page."""
 
     UNKNOWN = "unknown"
     OPEN = "open"  # the button works
@@ -122,7 +122,7 @@ def issue_token(
 
 
 def hash_token(token: str) -> str:
-    """Return the hash to store.
+    """Return the hash that's stored in place of a token.
 
     The token has 128 random bits, so neither a salt nor a slow function is needed.
     """
@@ -144,7 +144,7 @@ def has_token_ended(session: Session, token: str) -> bool:
 
 
 def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: datetime) -> TokenLookup:
-    """Use a token, and return its previous state.
+    """Use a token, and return its state from before it was used.
 
     Only one of two concurrent calls gets the state `FRESH`.
     """
@@ -157,7 +157,7 @@ def use_token(session: Session, token: str, purpose: OneTimePurpose, *, now: dat
 
 
 def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, now: datetime) -> bool:
-    """Return True if one more link may be emailed to a person.
+    """Return True if another link may be emailed to a person.
 
     Anyone with a forwarded email can request such links.
     """
@@ -165,7 +165,7 @@ def may_email_link(session: Session, person: int, purpose: OneTimePurpose, *, no
 
 
 def count_tokens_since(session: Session, person: int, purpose: OneTimePurpose, since: datetime) -> int:
-    """Return how many tokens of a purpose were made for a person since a moment, in any state.
+    """Return how many tokens for a purpose, in any state, have been issued to a person since a given moment.
 
     The moment can be at most 60 days ago.
     """
@@ -181,7 +181,7 @@ def revoke_tokens(
     now: datetime,
     used: bool = False,
 ) -> None:
-    """End a person's open tokens of a purpose.
+    """End a person's open tokens for a purpose.
 
     The action was done in another way or is no longer wanted.
     """
@@ -189,14 +189,14 @@ def revoke_tokens(
 
 
 def revoke_all_tokens(session: Session, numbers: Collection[int], *, now: datetime) -> None:
-    """End every open token of people (at most 1,000) as if it were used, because there's no one left to use it."""
+    """End every open token of people (at most 1,000) as if it had been used, because no one is left to use it."""
     _end_where(session, OneTimeToken.person.in_(numbers), now=now, used=True)
 
 
 def revoke_tokens_by_serial(
     session: Session, purpose: OneTimePurpose, serial: str | None = None, *, now: datetime
 ) -> None:
-    """End the open tokens of a purpose, either those with a serial or all of them."""
+    """End the open tokens for a purpose, either those with a given serial or all of them."""
     own = (OneTimeToken.serial == serial,) if serial is not None else ()
     _end_where(session, OneTimeToken.purpose == purpose, *own, now=now, used=False)
 
@@ -214,7 +214,7 @@ def _end_where(
 
 
 def was_token_issued(session: Session, person: int, purpose: OneTimePurpose, *, serial: str) -> bool:
-    """Return True if a token of a purpose was ever made for a person with this `serial`."""
+    """Return True if a person has ever been issued a token for a purpose with this `serial`."""
     mine = (OneTimeToken.person == person, OneTimeToken.purpose == purpose, OneTimeToken.serial == serial)
     return bool(session.scalar(select(exists().where(*mine))))
 
@@ -226,14 +226,14 @@ def find_open_token(
     *,
     now: datetime,
 ) -> OneTimeToken | None:
-    """Return the first open token of a purpose for a person, or None."""
+    """Return a person's first open token for a purpose, or None if there's none."""
     return next(iter(list_open_tokens(session, person, purpose, now=now)), None)
 
 
 def list_open_tokens(
     session: Session, person: int, purpose: OneTimePurpose, *, now: datetime
 ) -> Sequence[OneTimeToken]:
-    """Return the open tokens of a purpose for a person, oldest first."""
+    """Return a person's open tokens for a purpose, oldest first."""
     query = (
         select(OneTimeToken)
         .where(
@@ -286,13 +286,13 @@ def _describe_token(session: Session, token: str, row: OneTimeToken | None, now:
 
 
 def is_token_made_for(session: Session, token: str, address: str) -> bool:
-    """Return True if a token wasn't made for anyone else, so that it may be emailed to a person with `address`."""
+    """Return True if a token wasn't made for someone else, so that it may be emailed to a person with `address`."""
     bound_to = session.scalar(select(OneTimeToken.bound_to).where(OneTimeToken.hash == hash_token(token)))
     return bound_to is None or _matches(find_keys_of_session(session), token, bound_to, address)
 
 
 def _bind_to_owner(session: Session, token: str, person: int) -> str:
-    """Return a hash of the owner's address and the token, or "" if their address fails verification."""
+    """Return a hash of the owner's address and the token, or "" if the address fails verification."""
     keys, owner = find_keys_of_session(session), session.get(Person, person)
     address = people.read_address_matching_commitment(session, keys, owner) if owner is not None else None
     return _bind(keys.current("token"), token, address.mailbox) if address else ""

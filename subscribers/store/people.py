@@ -1,4 +1,4 @@
-"""Rows of people, which are found by a keyed hash of the address, created with an encrypted address, and emptied."""
+"""The rows of people, found by a keyed hash of the address, created with an encrypted address, and cleared."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -25,13 +25,13 @@ log = get_logger("people")
 
 
 def find_person_number(session: Session, keys: KeyRing, address: Address) -> int | None:
-    """Return the number of the person with an address, under any lookup key, or None."""
+    """Return the number of the person with an address, found with any lookup key, or None."""
     query = select(Person.number).where(Person.lookup.in_(list_lookup_hashes(keys, address))).limit(1)
     return session.scalar(query)
 
 
 def list_lookup_hashes(keys: KeyRing, address: Address) -> list[str]:
-    """Return the lookup hashes of an address, one per lookup key."""
+    """Return an address's lookup hashes, one for each lookup key."""
     return [make_lookup_hash(keys, address, key_id=key.id) for key in keys.of_kind("lookup")]
 
 
@@ -40,7 +40,7 @@ def find_person_numbers(
     keys: KeyRing,
     addresses: Collection[Address],
 ) -> dict[str, int]:
-    """Return the numbers of the people with these addresses (at most 1,000), by canonical address."""
+    """Return the numbers of the people who have these addresses (at most 1,000), by canonical address."""
     hashes = {
         make_lookup_hash(keys, a, key_id=key.id): a.canonical for key in keys.of_kind("lookup") for a in addresses
     }
@@ -81,7 +81,7 @@ def create_person(
 
 
 def encrypt_person_address(keys: KeyRing, person: Person, address: Address) -> None:
-    """Encrypt an address into the row of a person.
+    """Encrypt an address into a person's row.
 
     The lookup hash doesn't change. The caller appends an event with the commitment to the address
     (`make_person_address_commitment`).
@@ -92,7 +92,7 @@ def encrypt_person_address(keys: KeyRing, person: Person, address: Address) -> N
 
 
 def make_person_address_commitment(keys: KeyRing, person: Person, address: Address) -> str:
-    """Return the commitment for the first event about a person's address.
+    """Return the commitment for the first event that concerns a person's address.
 
     Later events repeat it.
     """
@@ -101,7 +101,7 @@ def make_person_address_commitment(keys: KeyRing, person: Person, address: Addre
 
 
 def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
-    """Return the address of a person, or None if the row has none.
+    """Return a person's address, or None if the row has none.
 
     If the row is damaged, because the address can't be decrypted or doesn't match the lookup hash,
     this is logged, and None is returned.
@@ -122,7 +122,7 @@ def decrypt_person_address(keys: KeyRing, person: Person) -> Address | None:
 
 
 def read_address_matching_commitment(session: Session, keys: KeyRing, person: Person) -> Address | None:
-    """Return the address of a person if it matches their chain, or None.
+    """Return a person's address if it matches their chain, or None if it doesn't.
 
     Use this before emailing or showing anything.
     """
@@ -132,7 +132,7 @@ def read_address_matching_commitment(session: Session, keys: KeyRing, person: Pe
 def read_addresses_matching_commitments(
     session: Session, keys: KeyRing, people: Collection[Person]
 ) -> dict[int, Address | None]:
-    """Return the addresses of people (at most 1,000) by number, like `read_address_matching_commitment` for one."""
+    """Return people's addresses (at most 1,000), by number, like `read_address_matching_commitment` for one person."""
     numbers = [person.number for person in people]
     commitments = select(ConsentEvent.person, ConsentEvent.commitment).where(ConsentEvent.person.in_(numbers))
     newest = {row.person: row.commitment for row in session.execute(commitments.order_by(ConsentEvent.seq))}

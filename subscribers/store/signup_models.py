@@ -14,7 +14,7 @@ FormKind = Literal["subscribe", "lost link"]
 
 
 class SignupRequest(Base):
-    """A form in the queue.
+    """A sign-up form in the queue.
 
     It hasn't been checked whether its address is known. `turn` is its number in the hour from its
     wide network, counted from 1. `wide_tag`, `middle_tag`, and `network_tag` are keyed hashes of
@@ -42,7 +42,7 @@ class SignupRequest(Base):
 
 
 class StoredSignupReplyAllowance(Base):
-    """The number of forms that could be answered at a time (`request_queue.SignupReplyAllowance`).
+    """The number of forms that could be answered at a given time (see `request_queue.SignupReplyAllowance`).
 
     There's one row, which doesn't exist until a form is answered.
     """
@@ -70,7 +70,7 @@ class RateLimitCount(Base):
 
 
 class SignupMail(Base):
-    """An email caused by a form.
+    """An email that was caused by a form.
 
     It's kept even if the person's row isn't, so signing up again doesn't reset the limits.
     """
@@ -90,7 +90,7 @@ class SignupMail(Base):
 
 
 class SignupSurge(Base):
-    """A surge of sign-ups that an admin should check.
+    """A surge in sign-ups that an admin should check.
 
     It's over once `ended_at` is set.
     """
@@ -107,7 +107,7 @@ class SignupSurge(Base):
 
 
 class OneTimeToken(KeyedSealModel):
-    """A token that works once, of which only the hash is stored, with its purpose, expiry, and use.
+    """A token that works once, stored only as a hash, with its purpose, expiry, and use.
 
     `serial` says what it belongs to. For `confirm`, it's the position of the request in the
     person's chain. `ended_at` is set when it was used (`used`), replaced, or found to be expired.
@@ -137,7 +137,7 @@ class OneTimeToken(KeyedSealModel):
 
 
 class RequestEvidence(Base):
-    """The IP address and user agent of an event, encrypted, with the salt of their digests.
+    """The encrypted IP address and user agent of an event, with the salt of their digests.
 
     The digests are permanently in the chain. When this row is deleted, nothing can connect them to
     a device anymore.
@@ -155,7 +155,7 @@ class RequestEvidence(Base):
 
 
 class StoredAddressChange(Base):
-    """An address change: both addresses, encrypted, until it can no longer be confirmed or undone.
+    """An address change, with both addresses encrypted, kept until it can no longer be confirmed or undone.
 
     `hash` is the hash of the one-time token emailed to the new address, and `stop_hash` is that of the
     token emailed to the old address. `old_lookup` is the keyed hash of the old address. `changed_at`

@@ -1,4 +1,4 @@
-"""A value of a person's stored preferences in SQL, as it's named in the partial indexes of `Person`."""
+"""Values of a person's stored preferences in SQL, expressed as they are in the partial indexes of `Person`."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ class _StoredPreference(FunctionElement[str]):
 
 
 def build_preference_column(name: str) -> ColumnElement[str]:
-    """Return a preference as text (lists as JSON), or NULL.
+    """Return a preference as text (lists as JSON), or NULL if it isn't stored.
 
     In SQLite, the JSON may be damaged.
     """

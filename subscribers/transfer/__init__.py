@@ -1,1 +1,1 @@
-"""Importing lists, and exporting lists and records."""
+"""Importing lists, and exporting lists and individual records."""

@@ -1,4 +1,4 @@
-"""The effect of an imported row on what's already known. Pure functions of values."""
+"""The effect of an imported row on what's already known. All functions are pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -31,7 +31,7 @@ class RowOutcome(StrEnum):
 
 
 class RowReason(StrEnum):
-    """The reason for a row's outcome, as recorded in outcome files, and a sentence with `{detail}`.
+    """The reason for a row's outcome, as recorded in outcome files, and a sentence that may contain `{detail}`.
 
     `outcome` is None if it wasn't recorded.
     """
@@ -83,7 +83,7 @@ class RowReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ConsentEventSummary:
-    """An event of a person's chain, reduced to what a decision requires."""
+    """An event in a person's chain, reduced to what decisions require."""
 
     seq: int
     kind: ConsentKind
@@ -93,7 +93,7 @@ class ConsentEventSummary:
 
 @dataclass(frozen=True, slots=True)
 class ExistingPerson:
-    """A person who already exists.
+    """A person who was already known before the import.
 
     `import_unfinished` means that they were added by an unfinished import.
     """
@@ -136,7 +136,7 @@ class EarlierRow(NamedTuple):
 
     @property
     def departed(self) -> bool:
-        """Whether it says that the person left."""
+        """Whether the row says that the person left."""
         return self.claim.outcome is RowOutcome.DEPARTED
 
 
@@ -148,7 +148,7 @@ _CONSENTED_SINCE = RowDecision(RowReason.CONSENTED_SINCE)
 
 
 class Departure(NamedTuple):
-    """The effect of a departure in a list.
+    """The effect of a departure recorded in a list.
 
     `method` is its description in the person's chain.
     """
@@ -176,7 +176,7 @@ DEPARTURES = {
 def decide_row(
     row: ImportRow, existing: ExistingPerson | None, *, suppressed: str, batch: int | None, options: ImportOptions
 ) -> RowDecision:
-    """Decide what a row changes, and why.
+    """Decide what a row changes and why.
 
     Args:
         row: the row.
@@ -191,7 +191,7 @@ def decide_row(
 
 
 def decide_stated_reason(row: ImportRow, options: ImportOptions) -> RowReason:
-    """Return what a row says, regardless of what's known about its address."""
+    """Return the reason that a row itself states, regardless of what's known about its address."""
     return DEPARTURES[row.status].reason if row.status in DEPARTURE_STATUSES else _consent_reason(row, options)
 
 
@@ -203,7 +203,7 @@ def find_overridden_reason(
     suppressed: str,
     batch: int | None,
 ) -> RowReason | None:
-    """Return the reason under which an earlier row was counted, if a decision about the same address overrides it.
+    """Return the reason under which an earlier row was counted if a decision about the same address overrides it.
 
     In an import, the effects of the earlier row are in `existing`. The result is the same without them.
     """
@@ -227,14 +227,14 @@ def _decide_stay(
 
 
 def _decide_undecided(existing: ExistingPerson, reason: RowReason, kind: ConsentKind, batch: int | None) -> RowDecision:
-    """Decide about someone who hasn't confirmed, from an earlier list or a sign-up here."""
+    """Decide about someone who hasn't confirmed yet, and who comes from an earlier list or a sign-up here."""
     if kind is ConsentKind.LISTED:
         return RowDecision(reason) if batch is not None and existing.batch == batch else _WAITING
     return RowDecision(reason, kind, adopt=True)
 
 
 def _consent_reason(row: ImportRow, options: ImportOptions) -> RowReason:
-    """Return the grounds on which the person in a row may be emailed, or what's missing.
+    """Return the grounds on which a row's person may be emailed, or what's missing.
 
     An admin can't vouch for people who are unconfirmed according to their own service, because they
     were asked and didn't answer.
@@ -253,7 +253,7 @@ _CONSENT_KINDS = {RowReason.CONFIRMED: ConsentKind.IMPORTED, RowReason.ATTESTED:
 
 
 def _decide_subscribed(existing: ExistingPerson, reason: RowReason, batch: int | None) -> RowDecision:
-    """Decide about someone who's subscribed permanently, or only by an unfinished import, which may be this one."""
+    """Decide about someone who's subscribed, either permanently or only by an unfinished import, possibly this one."""
     if not existing.import_unfinished or reason not in _CONSENT_KINDS:
         return _ON_THE_LIST
     return RowDecision(reason, adopt=existing.batch != batch)
@@ -288,7 +288,7 @@ def _decide_graver_departure(
 
 
 def has_consented_here_since(existing: ExistingPerson, left_at: datetime | None) -> bool:
-    """Return True if a person signed up or confirmed here after they had left elsewhere.
+    """Return True if a person signed up or confirmed here after leaving elsewhere.
 
     A departure without a time counts against anyone who hasn't confirmed here themselves. It also
     counts against people who have, because it may be later, and not emailing them is safer. It

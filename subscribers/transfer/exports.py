@@ -1,4 +1,4 @@
-"""Exports: the record of a person for themselves, and the list for a recipient chosen by the team.
+"""Exports: a person's record for the person themselves, and the list for a recipient whom the team chooses.
 
 The fields of a record are named as in ISO/IEC TS 27560:2023 (header, processing, parties, events),
 with the spelling used in the guide to the W3C's Data Privacy Vocabulary.
@@ -52,12 +52,12 @@ ExportProgress = Callable[[int], None]
 
 
 class ExportStateError(RefusalError):
-    """Raised if the addresses of people in the requested state may not be exported."""
+    """Raised when the addresses of people in the requested state may not be exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataController:
-    """The organization responsible for the list, as it's described in records."""
+    """The organization responsible for the list, as described in records."""
 
     name: str
     contact: str
@@ -67,7 +67,7 @@ class DataController:
 
 @dataclass(slots=True)
 class ListExportResult:
-    """The number of people in an export, and the numbers of those omitted because their row is damaged."""
+    """The number of people in an export, and the numbers of the people omitted because their row is damaged."""
 
     people: int = 0
     damaged: list[int] = field(default_factory=list)
@@ -75,7 +75,7 @@ class ListExportResult:
 
 @dataclass(frozen=True, slots=True)
 class ExportRecipient:
-    """The recipient of a list and the reason, which are both shown to its people as a disclosure."""
+    """The recipient of a list and the reason for the export, both of which the people on it see as a disclosure."""
 
     to_whom: str
     why: str
@@ -91,7 +91,7 @@ def build_person_record(
     now: datetime,
     other_disclosures: Iterable[dict[str, Any]] = (),
 ) -> dict[str, Any] | None:
-    """Return all data stored about a person, as JSON values, or None if the person doesn't exist.
+    """Return all data stored about a person as a JSON value, or None if the person doesn't exist.
 
     Args:
         session: read session.
@@ -147,7 +147,7 @@ def build_portable_copy(
     form: Literal["csv", "json"],
     topic_names: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
-    """Return the data that was provided by a person, as CSV or JSON (GDPR, Article 20).
+    """Return the data that a person provided, as CSV or JSON (GDPR, Article 20).
 
     The fields are those of a list export. `topic_names` is the same as for `export_list`. An
     address that can't be decrypted is empty.
@@ -180,7 +180,7 @@ def build_portable_copy(
 
 
 def convert_disclosure_to_json(disclosure: disclosures.AddressDisclosure) -> dict[str, Any]:
-    """Return a disclosure as JSON values.
+    """Return a disclosure as a JSON value.
 
     `times` is more than 1 for a total of old disclosures.
     """
@@ -204,7 +204,7 @@ def export_list(
     topic_names: Mapping[str, str] = MappingProxyType({}),
     progress: ExportProgress = lambda *_: None,
 ) -> ListExportResult:
-    """Write everyone who may be emailed now and matches the filter to `file`, as CSV.
+    """Write everyone who may be emailed now and matches the filter to `file` as CSV.
 
     No one else may be exported. Addresses of people who unsubscribed may not be passed on (15 USC
     7704(a)(4)(A)(iv)), and the privacy page promises people who never confirmed that their address
@@ -252,14 +252,14 @@ def export_list(
 
 @dataclass(frozen=True, slots=True)
 class _ExportedPerson:
-    """An exported person, with their last consent, if any."""
+    """A person in an export, with their last consent, if any."""
 
     member: audience.AudienceMember
     consented_at: datetime | None
     consent: dict[str, Any]
 
     def describe(self, topic_names: Mapping[str, str]) -> Iterator[object]:
-        """Yield the values of `EXPORT_COLUMNS` after the status."""
+        """Yield the values of the `EXPORT_COLUMNS` that follow the status."""
         consent, preferences = self.consent, self.member.preferences
         yield format_ledger_time(self.member.asked_at)
         yield self.member.asked_where.removesuffix(IMPORTED_SUFFIX)
@@ -289,7 +289,7 @@ class _ExportedPerson:
 def _decrypt_addresses(
     keys: KeyRing, people_of_part: Iterable[_ExportedPerson], damaged: list[int]
 ) -> list[tuple[_ExportedPerson, str]]:
-    """Decrypt the addresses of people.
+    """Decrypt people's addresses.
 
     People with damaged addresses or preferences are added to `damaged`.
     """
@@ -308,7 +308,7 @@ def _decrypt_addresses(
 
 
 def _stream_people(database: PeopleDatabase, conditions: Sequence[ColumnElement[bool]]) -> Iterator[_ExportedPerson]:
-    """Yield everyone who meets the conditions, by number.
+    """Yield everyone who meets the conditions, in order of number.
 
     No session stays open between pages.
     """
@@ -328,7 +328,7 @@ def _load_consents(
     session: Session,
     numbers: Sequence[int],
 ) -> dict[int, tuple[datetime, dict[str, Any]]]:
-    """Return the time and body of the last consent of people (at most 1,000), by number."""
+    """Return the time and body of each person's last consent (for at most 1,000 people), by number."""
     kinds = CONSENT_KINDS | {ConsentKind.ADDRESS_CHANGED}
     query = (
         select(ConsentEvent)
@@ -349,7 +349,7 @@ def _number_bitmap(numbers: Iterable[int]) -> bytes:
 
 
 def _event_as_json(event: ConsentEvent) -> dict[str, Any]:
-    """Return an event with the standard's names.
+    """Return an event as JSON, with the standard's names.
 
     `details` is the content that was hashed.
     """

@@ -1,4 +1,4 @@
-"""Recognition of a file's service and columns by its headings, which are declared in `formats.toml`.
+"""Recognizing a file's service and columns by its headings, which are declared in `formats.toml`.
 
 The columns of each service are those of its own export: Mailchimp's audience export, MailPoet's
 `ImportExportFactory`, listmonk's `export.go`, Ghost's members CSV, Substack's `email_list.csv`, the
@@ -23,7 +23,7 @@ from subscribers.import_names import PLAIN_LIST
 
 
 class LabeledEnum(StrEnum):
-    """Base class of enumerations whose stored values have labels for admin pages."""
+    """The base class of enumerations whose stored values have labels for admin pages."""
 
     label: str
 
@@ -35,7 +35,7 @@ class LabeledEnum(StrEnum):
 
 
 class ImportedSubscriberStatus(LabeledEnum):
-    """The status of an address according to a row or a whole file.
+    """The status of an address, as stated by a row or for a whole file.
 
     Later members are stronger.
     """
@@ -112,7 +112,7 @@ _COLUMN_MEANINGS: tuple[ColumnMeaning, ...] = tuple(
 
 @dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
 class ExportFormat:
-    """The export of a service, as declared in `formats.toml`."""
+    """A service's export format, as declared in `formats.toml`."""
 
     origin: str
     address: frozenset[str] = frozenset({"email"})
@@ -124,7 +124,7 @@ class ExportFormat:
     exports_consent: bool = True
 
     def matches(self, address: str, headings: Collection[str]) -> bool:
-        """Return True if a file with these normalized headings is such an export.
+        """Return True if a file with these normalized headings has this format.
 
         `address` is the heading of the address column. If it's in another language, it says nothing
         about the service.
@@ -156,7 +156,7 @@ _BARE_ADDRESS = re.compile(r"\s*[^\s,;@]+@[^\s,;@]+\s*")
 
 @dataclass(frozen=True, slots=True)
 class ColumnLayout:
-    """The columns (from 0) of each meaning.
+    """The columns for each meaning, numbered from 0.
 
     `file_status` is the status of each row before its own columns are read. `has_heading` is False
     for a bare list of addresses. `width` is the number of columns. `backslash_quotes` means that
@@ -177,22 +177,22 @@ class ColumnLayout:
 
     @property
     def email(self) -> int:
-        """The number of the address column."""
+        """The index of the address column."""
         return self.columns[ColumnMeaning.ADDRESS][0]
 
     @property
     def numbered_columns(self) -> list[str]:
-        """The names of columns without headings."""
+        """The names of columns in a file without headings."""
         return [f"Column {number}" for number in range(1, self.width + 1)]
 
     @property
     def guessed_heading(self) -> str:
-        """The heading of the address column if the column was only recognized by its cells, or ""."""
+        """The heading of the address column if it was recognized only by its cells, or "" otherwise."""
         heading = self.headings[self.email] if self.headings else ""
         return "" if normalize_heading(heading) in _DECLARED.headings["address"] else heading
 
     def select_fields(self, row: Sequence[str], *meanings: ColumnMeaning) -> list[str]:
-        """Return the fields of a row in the columns with these meanings."""
+        """Return a row's fields in the columns that have the given meanings."""
         return [row[place] for meaning in meanings for place in self.columns.get(meaning, ())]
 
 
@@ -203,7 +203,7 @@ def recognize_layout(
     file_name: str = "",
     file_status: ImportedSubscriberStatus | None = None,
 ) -> ColumnLayout | None:
-    """Recognize the service and columns of a file by its first row and some of the following ones.
+    """Recognize a file's service and columns by its first row and some of the rows that follow.
 
     Args:
         first_row: fields of the first row; if one is an address, the row isn't a heading.
@@ -236,13 +236,13 @@ def recognize_layout(
 
 
 def _read_status_of_file(name: str) -> ImportedSubscriberStatus:
-    """Return the status of every row according to the name of the file."""
+    """Return the status that a file's name implies for every row."""
     statuses = (status for start, status in _DECLARED.file_names.items() if name.lower().startswith(start))
     return next(statuses, ImportedSubscriberStatus.SUBSCRIBED)
 
 
 def _find_address_column(headings: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
-    """Return the address column, or None. Pure.
+    """Return the address column, or None if there's none. Pure.
 
     It's the one with such a heading, unless only other columns contain addresses. In that case,
     it's the one with the most addresses, if at least half of its cells are addresses.
@@ -266,7 +266,7 @@ def _find_columns(
     meaning: ColumnMeaning,
     form: ExportFormat,
 ) -> tuple[int, ...]:
-    """Return the columns with a meaning, given their headings.
+    """Return the columns that have a meaning, judging by their headings.
 
     If there can only be one, it's the column with the first known heading.
     """
@@ -278,11 +278,11 @@ def _find_columns(
 
 
 class ColumnMappingError(RefusalError):
-    """Raised if a required column meaning is missing, or if one is used twice."""
+    """Raised when a required column meaning is missing, or when one is used twice."""
 
 
 def list_column_meanings(layout: ColumnLayout) -> tuple[ColumnMeaning, ...]:
-    """Return the meaning of each column, in order."""
+    """Return the meanings of all columns, in order."""
     meanings = [ColumnMeaning.NOTHING] * layout.width
     for meaning, places in layout.columns.items():
         for place in places:
@@ -305,7 +305,7 @@ def check_column_meanings(meanings: Sequence[ColumnMeaning]) -> None:
 
 
 def assign_column_meanings(layout: ColumnLayout, meanings: Sequence[ColumnMeaning]) -> ColumnLayout:
-    """Return the layout with the meanings of its columns replaced.
+    """Return the layout with the meanings of its columns replaced by the given ones.
 
     Raises:
         ColumnMappingError: the meanings don't fit the file or each other; the message says why.

@@ -1,4 +1,4 @@
-"""Records of imports, unfinished and finished."""
+"""Records of unfinished and finished imports."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from subscribers.transfer.import_undo import UNDONE_OPTION, is_undone, read_opti
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedImport:
-    """An import interrupted by a crash or a person.
+    """An import that was interrupted by a crash or a person.
 
     Its people aren't emailed until it's run again.
     """
@@ -51,7 +51,7 @@ def list_unfinished_imports(session: Session) -> list[UnfinishedImport]:
 
 @dataclass(frozen=True, slots=True)
 class FinishedImport:
-    """A finished import with the outcomes of its rows."""
+    """A finished import, and the number of rows with each outcome."""
 
     batch: int
     name: str
@@ -63,7 +63,7 @@ class FinishedImport:
 
     @property
     def undo_until(self) -> datetime:
-        """The time until which it can be undone."""
+        """The time until which the import can be undone."""
         return self.done_at + ledger.UNDO_PERIOD
 
 
@@ -74,7 +74,7 @@ def list_finished_imports(session: Session, *, limit: int) -> list[FinishedImpor
 
 
 def find_finished_import(session: Session, batch: int) -> FinishedImport | None:
-    """Return a finished import, or None if there's none with this number."""
+    """Return the finished import with the given number, or None if there's none."""
     row = session.get(ImportBatch, batch)
     return _describe_finished_import(row) if row is not None else None
 
@@ -87,7 +87,7 @@ def _describe_finished_import(row: ImportBatch) -> FinishedImport | None:
 
 
 def drop_import_salts(session: Session, *, before: datetime) -> int:
-    """Delete the salts of imports finished before a moment, and return the number of imports.
+    """Delete the salts of imports that finished before a given moment, and return the number of imports.
 
     Afterward, IP addresses can't be guessed from their digests anymore.
     """

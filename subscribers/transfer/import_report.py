@@ -1,4 +1,4 @@
-"""The report of an import or a dry run: counts, marks, and the first problems."""
+"""The report on an import or a dry run: counts, marks, and the first problems."""
 
 import tomllib
 from collections import Counter
@@ -24,12 +24,12 @@ OTHER_DOMAINS = frozenset(_MARKS["other_domains"])
 
 
 def is_role_address(address: Address) -> bool:
-    """Return True if the local part, without anything after a plus sign, is a role such as "info"."""
+    """Return True if an address's local part, ignoring anything after a plus sign, is a role such as "info"."""
     return address.local.partition("+")[0].lower() in ROLE_NAMES
 
 
 def is_disposable_address(address: Address) -> bool:
-    """Return True if the domain is in the short list of disposable email services."""
+    """Return True if an address's domain is in the short list of disposable email services."""
     return address.domain in DISPOSABLE_DOMAINS
 
 
@@ -48,7 +48,7 @@ ImportProgress = Callable[[int], None]
 
 
 def ignore_reject(number: int, reason: str, fields: Sequence[str]) -> None:
-    """Do nothing with a rejected row, which is the default."""
+    """Ignore a rejected row, which is the default."""
 
 
 _ADDED_OUTCOMES = frozenset({RowOutcome.SUBSCRIBED, RowOutcome.UNVERIFIED})
@@ -90,13 +90,13 @@ class ImportReport:
         self.note_outcome(row.number, reason, detail)
 
     def note_decided_row(self, row: DecidedRow) -> None:
-        """Record the outcome of a row, and that of the earlier row that it overrides."""
+        """Record the outcome of a row, and of the earlier row that it overrides."""
         self.note_outcome(row.row.number, row.decision.reason)
         if row.earlier is not None and row.overridden is not None:
             self.note_outcome(row.earlier.number, RowReason.LEFT_BY_ANOTHER_ROW, str(row.row.number))
 
     def note_outcome(self, number: int, reason: RowReason, detail: str = "") -> None:
-        """Record the outcome of a row, if requested."""
+        """Record the outcome of a row if outcomes were requested."""
         if self.outcomes is not None:
             self.outcomes.note(number, reason, detail)
 
@@ -120,13 +120,13 @@ class ImportReport:
         _count_one_of(self.slips, (domain, meant))
 
     def note_tags(self, tags: Iterable[tuple[str, str]]) -> None:
-        """Count a row under its tags."""
+        """Count a row for each of its tags."""
         for tag in tags:
             if tag[1] or tag in self.tags or len(self.tags) < MAX_COUNTED_TAGS:
                 self.tags[tag] += 1
 
     def list_quotable_tags(self) -> list[tuple[str, str, int]]:
-        """Return the tags that may be shown, with the key of their section or topic, and the number of rows.
+        """Return the tags that may be shown, each with the key of its section or topic, and the number of rows.
 
         If the column isn't for tags, a value without a meaning that's only in one row could be a
         name, so such values are omitted.
@@ -136,7 +136,7 @@ class ImportReport:
 
 
 def _count_one_of(counts: Counter[Any], key: object) -> None:
-    """Add one to the count of a key, of which there can be 50.
+    """Add one to the count for a key. There can be at most 50 keys.
 
     Additional keys aren't counted.
     """
@@ -145,7 +145,7 @@ def _count_one_of(counts: Counter[Any], key: object) -> None:
 
 
 def count_decided_row(counts: Counter[str], row: DecidedRow, *, by: int = 1) -> None:
-    """Add `by` to the counts of a row, and change the counts of the earlier row that it overrides.
+    """Add `by` to the counts for a row, and adjust the counts for the earlier row that it overrides.
 
     With -1, that's undone.
     """
@@ -160,7 +160,7 @@ def count_decided_row(counts: Counter[str], row: DecidedRow, *, by: int = 1) -> 
 def _count_row(
     counts: Counter[str], address: Address, reason: RowReason, *, lacks_network: bool = False, by: int = 1
 ) -> None:
-    """Add `by` to the count of a row's outcome and, for added people, to the counts of their marks."""
+    """Add `by` to the count for a row's outcome and, if a person was added, to the counts for their marks."""
     outcome = reason.outcome
     assert outcome is not None, "every decided row has an outcome"
     counts[outcome] += by
@@ -178,7 +178,7 @@ def _count_row(
 
 @lru_cache(maxsize=20_000)
 def find_likely_domain(domain: str) -> str:
-    """Return the large domain that was probably meant, or "".
+    """Return the large domain that was probably meant, or "" if there's none.
 
     A typo is one letter that's missing, extra, or wrong, or two transposed letters, which are the
     four kinds of typing errors by Damerau (F. J. Damerau, Communications of the ACM 7(3), 1964).

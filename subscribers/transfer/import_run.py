@@ -37,7 +37,7 @@ _PROCESS_ROWS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class ImportContext:
-    """The context of an import.
+    """The context in which an import runs.
 
     `actor` is recorded in every person's chain. A long list is written by a separate process, which
     opens the database with `open_database`. If that's None, this process writes. `file_name` is the
@@ -54,7 +54,7 @@ class ImportContext:
 
 @dataclass(frozen=True, slots=True)
 class _StepInFlight:
-    """A step passed to the writer: its rows, the counts including them, and the last row that it completes."""
+    """A step passed to the writer: its rows, the counts that include them, and the last row that it completes."""
 
     rows: list[DecidedRow]
     counts: Counter[str]
@@ -62,7 +62,7 @@ class _StepInFlight:
 
 
 class ImportRun:
-    """A running import, used as a context in a single thread.
+    """A running import, used as a context manager in a single thread.
 
     While a step is written, the following ones are read, decided, and encrypted. If a step in
     flight changes something that later ones are based on, that's noticed when they're written,
@@ -97,7 +97,7 @@ class ImportRun:
         self._writer.close()
 
     def process_rows(self, rows: Sequence[HashedRow], last_row: int) -> None:
-        """Process a chunk of rows, and record that the file is processed through row `last_row`.
+        """Process a chunk of rows, and record that the file has been processed through row `last_row`.
 
         Two rows with the same address are never in the same step, because the second depends on the
         effect of the first.
@@ -137,7 +137,7 @@ class ImportRun:
             self._write_again(flights[place:])
 
     def _write_again(self, flights: Sequence[_StepInFlight]) -> None:
-        """Decide the first of some steps again until it's written.
+        """Decide the first of the given steps again until it's written.
 
         The counts of later steps include its counts.
         """
@@ -180,7 +180,7 @@ class ImportRun:
         return decided
 
     def _note_outcomes(self, rows: list[DecidedRow]) -> None:
-        """Record the outcomes of rows before they're written, so that none are missing once they're committed."""
+        """Record the outcomes of rows before the rows are written, so that none are missing after the commit."""
         if self._report.outcomes is not None:
             for row in rows:
                 self._report.note_decided_row(row)
@@ -253,7 +253,7 @@ def _open_writer(context: ImportContext, batch: BatchDetails, *, reached: int, r
 
 
 def _departure_kind(row: DecidedRow) -> UnsubscribeLogEntryKind | None:
-    """Return the kind of a row's entry in the unsubscribe log, or None if it doesn't get one."""
+    """Return the kind of a row's entry in the unsubscribe log, or None if the row doesn't get one."""
     decision = row.decision
     if decision.event_kind is ConsentKind.WITHDRAWN:
         return "left"

@@ -1,4 +1,4 @@
-"""The database part of an import: looking up addresses, and writing each step in one commit."""
+"""The database side of an import: looking up addresses, and writing each step in one commit."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ _CACHE_KIB = 32_000  # in KiB
 
 
 class ConcurrentChangeError(Exception):
-    """Raised if another process changed something that a step was based on."""
+    """Raised when another process changed something that a step was based on."""
 
 
 class RequestedSuppression(NamedTuple):
@@ -38,7 +38,7 @@ class RequestedSuppression(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportStep:
-    """The content of one commit.
+    """The content of one commit of an import.
 
     It only contains hashes and ciphertexts of addresses, so another process can write it.
     `newcomers` are the hashes for the rows of `people`, whose first events are in `events`.
@@ -52,7 +52,7 @@ class ImportStep:
 
 
 def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, ExistingPerson]:
-    """Return the people with these addresses (at most 1,000), by the current lookup hash of their address.
+    """Return the people who have these addresses (at most 1,000), by the current lookup hash of the address.
 
     Raises:
         ImportUndoError: an import is being undone, even if its undo began after this import.
@@ -71,7 +71,7 @@ def find_existing_people(session: Session, hashes: Sequence[AddressHashes]) -> d
 
 
 def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, list[ConsentEventSummary]]:
-    """Return the chains of people (at most 1,000), by number.
+    """Return people's chains (for at most 1,000 people), by number.
 
     Each event has its position, kind, time, and commitment.
     """
@@ -87,7 +87,7 @@ def load_event_chains(session: Session, numbers: Sequence[int]) -> dict[int, lis
 
 
 def find_suppression_reasons(session: Session, hashes: Sequence[AddressHashes]) -> dict[str, str]:
-    """Return the suppression reasons of addresses (at most 1,000) by current lookup hash.
+    """Return the suppression reasons for addresses (at most 1,000), by current lookup hash.
 
     Addresses that aren't suppressed are omitted.
     """
@@ -120,7 +120,7 @@ def reserve_person_numbers(session: Session, count: int) -> Sequence[int]:
 
 
 def lock_unfinished_batch(session: Session, batch: int) -> int | None:
-    """Lock an import until the commit, and return its last processed row, or None if it has ended."""
+    """Lock an import until the commit, and return its last processed row, or None if the import has ended."""
     query = select(ImportBatch.done_at, ImportBatch.reached).where(ImportBatch.id == batch).with_for_update()
     row = session.execute(query).one()
     return row.reached if row.done_at is None else None
@@ -133,7 +133,7 @@ def write_step(
     *,
     now: datetime,
 ) -> None:
-    """Write a step, whose people and events are in `links` (`ledger.prepare_people_with_first_links`).
+    """Write a step whose people and events are in `links` (from `ledger.prepare_people_with_first_links`).
 
     Raises:
         ConcurrentChangeError: the step is outdated; roll back the transaction, and decide the
@@ -153,7 +153,7 @@ def write_step(
 
 
 def _lock_suppressions(session: Session) -> None:
-    """Block suppressions between the check and the commit, so that `suppress` then finds the person who was added.
+    """Block suppressions between the check and the commit, so that `suppress` will find the person who was added.
 
     SQLite's write transaction already does that. On PostgreSQL, give up soon if another transaction holds
     a person's row and waits for this one. The other transaction succeeds, and the step is tried again.
@@ -167,7 +167,7 @@ def _lock_suppressions(session: Session) -> None:
 
 @contextmanager
 def force_custom_plans(session: Session) -> Iterator[None]:
-    """Make PostgreSQL plan each query for the current table during the block.
+    """During the block, make PostgreSQL plan each query for the table's current contents.
 
     A plan from its first rows would scan it. This is only for lookups. Otherwise, the foreign key
     check would be planned again for each written row.
@@ -180,7 +180,7 @@ def force_custom_plans(session: Session) -> Iterator[None]:
 
 
 def _defer_checkpoints(session: Session) -> None:
-    """Enlarge SQLite's cache for an index of a million hashes, all parts of which are used by each step.
+    """Enlarge SQLite's cache, because each step uses all parts of an index of a million hashes.
 
     Commits are kept short. Otherwise, a commit would also copy the whole log back into the
     database, and sync it. `checkpoint_sqlite` does that between steps, when others can write. The
@@ -209,7 +209,7 @@ def checkpoint_sqlite(database: PeopleDatabase) -> None:
 
 
 def _check_strangers(session: Session, step: ImportStep) -> None:
-    """Raise an error if someone else has added or suppressed a person who was unknown when the step was decided.
+    """Raise an error if another process has added or suppressed a person who was unknown when the step was decided.
 
     A person added with the current key doesn't have to be checked. Their unique lookup hash
     prevents ours from being inserted, and the step is decided again.
@@ -228,13 +228,13 @@ def _check_strangers(session: Session, step: ImportStep) -> None:
 def _list_strangers(
     newcomers: Iterable[AddressHashes], suppressions: Iterable[RequestedSuppression]
 ) -> list[tuple[AddressHashes, str]]:
-    """Return the people who weren't on the list, each with the reason to suppress them, which is "" for newcomers."""
+    """Return the people who weren't on the list, each with the reason to suppress them, or "" for newcomers."""
     to_suppress = [(requested.hashes, requested.reason) for requested in suppressions]
     return [*((hashes, "") for hashes in newcomers), *to_suppress]
 
 
 def _is_suppressed_since(session: Session, strangers: Sequence[tuple[AddressHashes, str]]) -> bool:
-    """Return True if an address has been suppressed.
+    """Return True if any of the addresses has been suppressed.
 
     A suppression that's milder than that of the row doesn't count.
     """
@@ -253,7 +253,7 @@ def _is_there(session: Session, lookups: Sequence[str]) -> bool:
 
 
 def _lock_changed_people(session: Session, step: ImportStep) -> None:
-    """Lock the people whose chains will grow.
+    """Lock the people whose chains the step extends.
 
     Raises:
         ConcurrentChangeError: a chain has grown since the step was decided.

@@ -1,4 +1,4 @@
-"""Undoing an import, which is possible at any time if it's unfinished, or within seven days if it's finished.
+"""Undoing an import, which is possible at any time while it's unfinished, and for seven days after it's finished.
 
 Events are only appended. People aren't suppressed, so a corrected list can add them again, and
 departures from the file are kept. From the start, no one in the import is in the audience, because
@@ -39,7 +39,7 @@ REVERSED_OPTIONS = frozenset({UNDONE_OPTION, ABANDONED_OPTION})
 
 
 class ImportUndoError(RefusalError):
-    """Raised if the import can't be undone.
+    """Raised when the import can't be undone.
 
     The message says why.
     """
@@ -57,7 +57,7 @@ class UndoOutcome(StrEnum):
 
 
 class ImportedLink(NamedTuple):
-    """An event of a chain, reduced to what the decision requires."""
+    """An event in a chain, reduced to what decisions require."""
 
     seq: int
     kind: ConsentKind
@@ -67,7 +67,7 @@ class ImportedLink(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ImportedPerson:
-    """A person in an import, with their chain."""
+    """A person in an import, and their chain."""
 
     number: int
     state: PersonState
@@ -87,11 +87,11 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people who are kept: here before, active since, or unsubscribed since."""
+        """The number of people who are kept because they were here before, or were active or unsubscribed since."""
         return self.earlier + self.active + self.departed
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
-        """Count one person under an outcome, and whether their earlier preferences are restored."""
+        """Count one person by outcome, and by whether their earlier preferences are restored."""
         self.removed += outcome is UndoOutcome.REMOVED
         self.earlier += outcome is UndoOutcome.EARLIER
         self.active += outcome is UndoOutcome.ACTIVE
@@ -101,7 +101,7 @@ class UndoResult:
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes of one transaction."""
+    """The changes made in one transaction."""
 
     events: list[dict[str, Any]] = field(default_factory=list)
     people: list[dict[str, Any]] = field(default_factory=list)
@@ -109,7 +109,7 @@ class _Changes:
 
 
 def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True) -> UndoOutcome:
-    """Return the outcome for a person when the import that they belong to is undone. Pure.
+    """Return the outcome for a person when an import that they belong to is undone. Pure.
 
     No one was emailed because of an import that was never finished, so later activity isn't
     evidence for its consent.
@@ -134,7 +134,7 @@ def decide_undo(person: ImportedPerson, batch: int, *, was_finished: bool = True
 
 
 def find_overwritten_preferences(person: ImportedPerson, batch: int) -> dict[str, Any] | None:
-    """Return the preferences from before an import, or None. Pure.
+    """Return the preferences from before an import, or None if it didn't overwrite any. Pure.
 
     Return None if the import didn't change them, or if they have been changed since then.
     """
@@ -168,7 +168,7 @@ def abandon_batch(
 def undo_batch(
     database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
 ) -> UndoResult:
-    """Undo a finished import, or continue an interrupted undo.
+    """Undo a finished import, or continue undoing it after an interruption.
 
     Its people receive no email once it begins. An entry is written to the unsubscribe log, before
     the commit as for departures, so that a copy that's restored from before the undo can find out
@@ -196,7 +196,7 @@ def _mark_undone(row: ImportBatch, now: datetime) -> None:
 
 
 def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
-    """Return the log entry for an undo.
+    """Return the log entry for the undoing of an import.
 
     It refers to the file and start of the import, because a restored copy may reuse numbers.
     """
@@ -205,7 +205,7 @@ def _make_log_entry(row: ImportBatch) -> PendingUnsubscribeLogEntry:
 
 
 def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now: datetime) -> list[int]:
-    """Begin to undo the imports of a restored copy that were undone after it was made, and return their numbers.
+    """Begin to undo the imports in a restored copy that were undone after the backup, and return their numbers.
 
     Their people aren't emailed. The undos are listed as interrupted, and have to be finished by an admin.
 
@@ -226,7 +226,7 @@ def repeat_lost_undos(session: Session, unsubscribe_log: UnsubscribeLog, *, now:
 
 
 def is_undo_interrupted(row: ImportBatch | None) -> bool:
-    """Return True if undoing an import has begun but wasn't finished."""
+    """Return True if undoing an import has begun but hasn't been finished."""
     return row is not None and row.done_at is None and UNDONE_OPTION in row.options
 
 
@@ -236,7 +236,7 @@ def is_undone(row: ImportBatch) -> bool:
 
 
 def read_option_time(row: ImportBatch, option: str) -> datetime | None:
-    """Return a moment from the options of a batch, or None."""
+    """Return a moment from a batch's options, or None if it isn't set."""
     moment = row.options.get(option)
     return datetime.fromisoformat(moment) if moment else None
 
@@ -281,7 +281,7 @@ def check_undoable(row: ImportBatch | None, batch: int, *, now: datetime) -> Non
 
 
 def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoResult:
-    """Count what undoing an import would do.
+    """Count the people whom undoing an import would affect, by outcome.
 
     Raises:
         ImportUndoError: see `undo_batch`.
@@ -300,14 +300,14 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
 
 
 def _has_other_events(batch: int) -> ColumnElement[bool]:
-    """Return the condition for people with events other than those of the import, or who have left."""
+    """Return the condition for people who have events other than those of the import, or who have left."""
     # This is canonical JSON, in which other fields follow.
     by_import = ConsentEvent.body.contains(f'"batch":{batch},')
     return Person.state.in_(ledger.DEPARTED_STATES) | exists().where(ConsentEvent.person == Person.number, ~by_import)
 
 
 def _count_people_without_other_events(session: Session, batch: int) -> int:
-    """Count the people whom `decide_undo` removes because they only have events of the import.
+    """Count the people whom `decide_undo` removes because all of their events belong to the import.
 
     Most people do.
     """
@@ -371,7 +371,7 @@ def _reverse_people(
     result: UndoResult,
     now: datetime,
 ) -> None:
-    """Clear people whom only this import added, and undo its changes to the others."""
+    """Clear the people whom only this import added, and undo its changes to others."""
     changes = _Changes()
     for person in people:
         outcome = decide_undo(person, body["batch"], was_finished=body["method"] == UNDO_METHOD)
@@ -406,7 +406,7 @@ def _append_changes(
 def _list_new_links(
     person: ImportedPerson, outcome: UndoOutcome, body: dict[str, Any]
 ) -> list[tuple[ConsentKind, dict[str, Any]]]:
-    """Return the events that undoing an import appends to a person's chain, with their bodies."""
+    """Return the events, with their bodies, that undoing an import appends to a person's chain."""
     if outcome is UndoOutcome.REMOVED:
         return [(ConsentKind.REMOVED, body)]
     if outcome is not UndoOutcome.EARLIER:
@@ -420,7 +420,7 @@ def _list_new_links(
 
 
 def _close_batch(session: Session, batch: int, now: datetime, *, is_undo: bool) -> None:
-    """Mark the batch as ended, so that its file doesn't count as imported."""
+    """Mark the batch as ended, so that its file no longer counts as imported."""
     row = session.get_one(ImportBatch, batch)
     row.done_at = read_option_time(row, FINISHED_OPTION) or now
     # The effects of a finished import on addresses that aren't here are kept, and so are its counts.
@@ -435,7 +435,7 @@ def count_batch_people(session: Session, batch: int) -> int:
 
 
 def has_more_people(session: Session, batch: int, people: int) -> bool:
-    """Return True if an import has more than this many people.
+    """Return True if an import has more than the given number of people.
 
     They aren't all counted.
     """

@@ -43,7 +43,7 @@ _HASH_DIGITS = 15
 
 
 class SeenAddresses:
-    """A record of addresses as keyed hashes, and of what their rows say, in a private temporary file.
+    """A record of addresses, as keyed hashes, and of what their rows say, in a private temporary file.
 
     It must be used in one thread. The probability that two of a million addresses have the same 60
     bits is one in two million.
@@ -64,7 +64,7 @@ class SeenAddresses:
         self._connection.close()
 
     def remember(self, rows: Sequence[HashedRow]) -> list[EarlierRow | None]:
-        """Remember the addresses of rows.
+        """Remember the addresses in rows.
 
         Returns:
             For each row, in order, None if the address is new, or the earlier row that counts,
@@ -104,7 +104,7 @@ def rehearse_import(
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Count what an import of a file would do.
+    """Count what importing a file would do.
 
     Nothing is written, except for the outcomes of the rows in `outcomes`. `on_reject` and
     `progress` are called as in `run_import`.
@@ -137,7 +137,7 @@ def run_import(
     outcomes: OutcomeFile | None = None,
     progress: ImportProgress = lambda *_: None,
 ) -> ImportReport:
-    """Import a file, or continue an unfinished import of it.
+    """Import a file, or continue an unfinished import of the file.
 
     Events and people get the time `now`. `on_reject` is called with the number, reason, and fields
     of each rejected row, and again in a second run. `progress` is called with the number of the
@@ -184,7 +184,7 @@ def run_import(
 
 
 def count_imported_departures(session: Session) -> int:
-    """Return how many rows of all lists were departures that took effect.
+    """Return how many rows in all imported lists were departures that took effect.
 
     Departures are unsubscribes, bounces, complaints, and blocks. Most of them aren't of people
     here. For these, only a keyed hash is stored, which isn't included in any count of people.
@@ -196,7 +196,7 @@ def count_imported_departures(session: Session) -> int:
 def _open_batch(
     context: ImportContext, survey: FileSurvey, options: ImportOptions, now: datetime
 ) -> tuple[ImportReport, BatchDetails, int]:
-    """Open the batch of a file or its unfinished one.
+    """Open a new batch for a file, or its unfinished one.
 
     Return the report, the details of the batch, and the last processed row.
     """
@@ -227,7 +227,7 @@ def _open_batch(
 
 
 def _find_earlier_batch(session: Session, survey: FileSurvey, options: ImportOptions) -> ImportBatch | None:
-    """Return the batch of this file with these options, or None.
+    """Return the batch for this file with these options, or None.
 
     Raises:
         ListFileError: an import of the file with other options is unfinished.
@@ -254,7 +254,7 @@ def _read_chunks(
     *,
     reached: int = 0,
 ) -> Iterator[tuple[list[ImportRow], int]]:
-    """Yield the valid rows of a file in chunks, in order.
+    """Yield a file's valid rows in chunks, in order.
 
     Each chunk has the number of the last row read, including blank and rejected ones. Rows up to
     `reached` were processed by an earlier run. They're in separate chunks and aren't counted.
@@ -292,7 +292,7 @@ def _hash_rows(context: ImportContext, rows: Sequence[ImportRow]) -> list[Hashed
 
 
 def _drop_duplicates(report: ImportReport, seen_addresses: SeenAddresses, rows: Sequence[HashedRow]) -> list[HashedRow]:
-    """Omit rows with a repeated address, except for the first row and the first departure."""
+    """Omit rows that repeat an address, except for the first row and the first departure."""
     unique_rows = []
     for (row, hashes, _), before in zip(rows, seen_addresses.remember(rows), strict=True):
         departs = row.status in DEPARTURE_STATUSES

@@ -38,7 +38,7 @@ ReadableFile = Path | ZipPath
 
 
 class ListFileError(RefusalError):
-    """Raised if a file can't be read as a list.
+    """Raised when a file can't be read as a list.
 
     The message says which row it is and what to do, without quoting it.
     """
@@ -68,7 +68,7 @@ def survey_file(
     *,
     part_keys: Mapping[str, str] | None = None,
 ) -> FileSurvey:
-    """Scan a file before it's used, so that a fault at its end isn't found in the middle of an import.
+    """Scan a whole file before it's used, so that a fault near its end isn't found in the middle of an import.
 
     Args:
         path: the file.
@@ -106,7 +106,7 @@ def survey_file(
 
 
 def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
-    """Yield the rows below the heading, each with its number as in a spreadsheet.
+    """Yield the rows below the heading, each with its number as shown in a spreadsheet.
 
     Raises:
         ListFileError: the file has changed since it was surveyed.
@@ -118,7 +118,7 @@ def read_rows(survey: FileSurvey) -> Iterator[NumberedFields]:
 
 
 def read_headings(survey: FileSurvey) -> list[str]:
-    """Return the file's own headings, or none for a bare list."""
+    """Return the file's own headings. Empty for a list without headings."""
     rows = parse_rows(survey.path, survey.encoding, survey.separator, survey.layout)
     return next((fields for fields in rows if any(fields)), []) if survey.layout.has_heading else []
 
@@ -129,7 +129,7 @@ def _file_stamp(file: IO[bytes]) -> tuple[int, int, int]:
 
 
 def hash_and_detect_encoding(file: IO[bytes]) -> tuple[str, str]:
-    """Return the SHA-256 of a file (64 hex digits) and its encoding.
+    """Return a file's SHA-256, as 64 hex digits, and its encoding.
 
     Raises:
         ListFileError: it isn't text.
@@ -156,7 +156,7 @@ def _check_encoding(
     *,
     final: bool = False,
 ) -> str:
-    """Return the encoding that fits the text so far.
+    """Return the encoding that fits the text read so far.
 
     Text that isn't UTF-8 is read as Latin-1.
     """

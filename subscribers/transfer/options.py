@@ -1,4 +1,4 @@
-"""The options of an import, which are stored with it."""
+"""The options of an import, which are stored along with it."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

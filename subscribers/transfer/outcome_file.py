@@ -1,4 +1,4 @@
-"""The outcome of every row of a list, and the reason.
+"""The outcome of every row in a list, and the reason for it.
 
 Outcomes are stored in a file during a dry run or import, and then written as CSV. Rows are
 identified only by number. People who have the list can find the addresses by those numbers. For
@@ -23,7 +23,7 @@ _MAX_PENDING = 1000  # unwritten rows
 
 
 class ImportRowResult(NamedTuple):
-    """The outcome of a row, and the reason.
+    """The outcome of a row, and the reason for it.
 
     `detail` belongs to the reason, and is the number of an earlier row or a sentence.
     """
@@ -34,7 +34,7 @@ class ImportRowResult(NamedTuple):
 
 
 class OutcomeFile:
-    """The outcomes of a list's rows so far, in a file that only its owner can read.
+    """The outcomes so far of a list's rows, in a file that only its owner can read.
 
     It's used as a context in one thread. If a row is recorded twice, the last record counts.
     """
@@ -63,7 +63,7 @@ class OutcomeFile:
             self.flush()
 
     def clear(self) -> None:
-        """Delete earlier records, because the list is processed from its first row."""
+        """Delete earlier records, because the list is being processed from its first row."""
         self._pending.clear()
         self._execute("DELETE FROM outcome WHERE row >= ?", [(0,)])
 
@@ -74,7 +74,7 @@ class OutcomeFile:
             self.flush()
 
     def note_settled(self, rows: Iterable[int]) -> None:
-        """Record rows that were processed by an earlier run, unless that run recorded their outcome."""
+        """Record rows that an earlier run processed, unless that run recorded their outcome."""
         self._execute(
             "INSERT OR IGNORE INTO outcome VALUES (?, ?, ?)", [(row, RowReason.EARLIER_RUN, "") for row in rows]
         )
@@ -102,7 +102,7 @@ class OutcomeFile:
 
 
 def read_outcomes(path: Path) -> Iterator[ImportRowResult]:
-    """Yield the outcomes by row number, without holding them all in memory."""
+    """Yield the outcomes, in order of row number, without holding them all in memory."""
     # The server may send the rest from a different thread than the first part.
     with closing(
         sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, check_same_thread=False)

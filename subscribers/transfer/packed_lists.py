@@ -1,4 +1,4 @@
-"""Lists in ZIP files and spreadsheets, which are unpacked into one table by a process without keys.
+"""Lists in ZIP files and spreadsheets, which a process without keys unpacks into a single table.
 
 A ZIP file from Mailchimp contains a file per status, with the status in its name. In the table, the
 status is a column.
@@ -52,7 +52,7 @@ RowReader = Callable[[], Iterator[Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class PackedTable:
-    """A file or sheet with addresses: its headings (none for bare rows), its layout, and a function that reads it."""
+    """A file or sheet with addresses: its headings (empty if it has none), its layout, and a function that reads it."""
 
     headings: tuple[str, ...]
     layout: ColumnLayout
@@ -60,7 +60,7 @@ class PackedTable:
 
 
 def unpack_list(body: bytes, *, start: int) -> tuple[bytes, bool]:
-    """Return the bytes of the table as CSV (UTF-8) from `start` on, and whether more follow.
+    """Return the bytes of the table as CSV (UTF-8), starting at `start`, and whether more follow.
 
     At most `PIECE_BYTES` are returned.
 
@@ -108,7 +108,7 @@ def _find_tables(body: bytes) -> list[PackedTable]:
 
 
 def _check_entries(entries: Sequence[zipfile.ZipInfo]) -> None:
-    """Raise an error if the declared entries of an archive can't be read safely.
+    """Raise an error if an archive's declared entries can't be read safely.
 
     `zipfile` never reads more bytes of an entry than declared.
 
@@ -198,7 +198,7 @@ def _cell_text(value: object) -> str:
 
 
 def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
-    """Yield the rows of all tables under one heading, as blocks of bytes."""
+    """Yield the rows of all tables, under a single heading, as blocks of bytes."""
     columns = [_name_columns(table) for table in tables]
     heading = list(dict.fromkeys(name for names in columns for name in names))
     named = zip(tables, columns, strict=True)
@@ -228,7 +228,7 @@ def _write_csv(tables: Sequence[PackedTable]) -> Iterator[bytes]:
 
 
 def _name_columns(table: PackedTable) -> list[tuple[str, int]]:
-    """Return the names of a table's columns, as pairs of a heading and its earlier occurrences.
+    """Return the names of a table's columns, as pairs of a heading and the number of its earlier occurrences.
 
     Tables may have names in common.
     """

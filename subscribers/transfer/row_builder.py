@@ -30,7 +30,7 @@ from subscribers.transfer.rows import ImportRow
 
 @dataclass(frozen=True, slots=True)
 class BatchDetails:
-    """The facts about a running import that are contained in its rows and events."""
+    """The facts about a running import that its rows and events contain."""
 
     id: int
     origin: str
@@ -41,7 +41,7 @@ class BatchDetails:
 
 
 class HashedRow(NamedTuple):
-    """A row with the hashes of its address, and an earlier row that it may override."""
+    """A row with its address's hashes, and the earlier row that it may override."""
 
     row: ImportRow
     hashes: AddressHashes
@@ -63,7 +63,7 @@ class DecidedRow(NamedTuple):
 
     @property
     def ends_subscription(self) -> bool:
-        """Whether it unsubscribes someone whom this import didn't add."""
+        """Whether the row unsubscribes someone whom this import didn't add."""
         if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
             return False
         return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished
@@ -71,7 +71,7 @@ class DecidedRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """The next events of a person, if any, and their new row.
+    """A person's next events, if any, and their new row.
 
     It's valid only while the head of the chain is `expected_head`.
     """
@@ -83,7 +83,7 @@ class PersonChange:
 
 
 class ImportRowBuilder:
-    """A builder of the rows of one import.
+    """A builder of one import's rows.
 
     The domain tags of up to 20,000 domains are cached.
     """
@@ -101,7 +101,7 @@ class ImportRowBuilder:
         rows: Sequence[DecidedRow],
         numbers: Sequence[int],
     ) -> tuple[Columns, Columns]:
-        """Return the rows of new people, and those of the first events of their chains, both by column."""
+        """Return the rows of new people and the rows of their chains' first events, both by column."""
         addresses = [row.row.address for row in rows]
         ciphertexts, key_id = encrypt_addresses(self._keys, zip(addresses, numbers, strict=True))
         salts = generate_address_salts(len(rows))
@@ -169,7 +169,7 @@ class ImportRowBuilder:
     def _build_preference_link(
         self, previous: ledger.NewChainLink, row: ImportRow, before: dict[str, Any]
     ) -> ledger.NewChainLink:
-        """Return the event with the preferences from a list, which follows the event for the consent."""
+        """Return the event with the preferences from a list. It follows the consent event."""
         event = previous.event
         body = {
             "actor": self._batch.actor,
@@ -211,7 +211,7 @@ class ImportRowBuilder:
         )
 
     def _event_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Return the body of an event, which only contains what the file proves.
+        """Return an event's body, which contains only what the file proves.
 
         No service exports the consent text as it was shown.
         """
@@ -230,7 +230,7 @@ class ImportRowBuilder:
         )
 
     def _listed_body(self, number: int, kind: ConsentKind, row: ImportRow) -> str:
-        """Return the canonical JSON for a listed person.
+        """Return the canonical JSON of the event for a listed person.
 
         Parts shared by all rows are only encoded once.
         """
@@ -254,7 +254,7 @@ class ImportRowBuilder:
         return self._add_evidence(body, kind, row) if row.evidence else body
 
     def _add_evidence(self, body: str, kind: ConsentKind, row: ImportRow) -> str:
-        """Add the file's other evidence.
+        """Add the file's other evidence to an event's body.
 
         A text without a hash is claimed by the file, and wasn't shown by us.
         """
@@ -267,7 +267,7 @@ class ImportRowBuilder:
         return ledger.encode_canonical_json(fields)
 
     def _prepare_shared_json(self) -> None:
-        """Encode the parts of canonical JSON that all rows share, without braces."""
+        """Encode the parts of the canonical JSON that all rows share, without braces."""
         batch = self._batch
         self._actor_json = _json_members(actor=batch.actor)
         self._batch_json = _json_members(batch=batch.id)
@@ -281,7 +281,7 @@ class ImportRowBuilder:
         }
 
     def _network_member(self, name: str, number: int, address: str) -> str:
-        """Return a digest of an IP address with the salt of the batch and our key.
+        """Return a digest of an IP address, made with the batch's salt and our key.
 
         Without both, the address can't be guessed.
         """

@@ -1,4 +1,4 @@
-"""Parsing of a row according to the layout of its file. Pure functions of the fields and `now`."""
+"""Parsing a row according to the layout of its file. All functions are pure."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +40,7 @@ def read_address_fast(text: str) -> Address:
 
 @lru_cache(maxsize=20_000)
 def _check_domain(typed: str) -> tuple[str, int] | None:
-    """Return a domain as an A-label, and the length of its longest form, or None if it's invalid."""
+    """Return a domain as an A-label and the length of its longest form, or None if the domain is invalid."""
     try:
         validated = validate_email(f"x@{typed}", check_deliverability=False, allow_smtputf8=False)
     except EmailNotValidError:
@@ -75,24 +75,24 @@ class ImportRow(NamedTuple):
 
     @property
     def lacks_network(self) -> bool:
-        """Whether it's confirmed without an IP address."""
+        """Whether the row is confirmed but has no IP address."""
         return self.confirmed_at is not None and not self.confirmed_ip
 
 
 class RowError(ApplicationError):
-    """Raised if a row can't be imported.
+    """Raised when a row can't be imported.
 
     The message says why, without quoting the row.
     """
 
 
 def may_quote(word: str) -> bool:
-    """Return True if a value of the file may be shown, because it's short and can't be an address."""
+    """Return True if a value from the file may be shown because it's short and can't be an address."""
     return len(word) <= MAX_WORD_LENGTH and "@" not in word and word.isprintable()
 
 
 class UnknownStatusWordError(RowError):
-    """Raised for an unknown word in a status column.
+    """Raised when a status column contains an unknown word.
 
     It's quoted if it can't be an address.
     """
@@ -108,7 +108,7 @@ class UnknownStatusWordError(RowError):
 
 
 class LikelyTypoError(RowError):
-    """Raised if the domain of a row is probably mistyped and such rows have to be rejected."""
+    """Raised when a row's domain is probably mistyped and such rows have to be rejected."""
 
 
 _TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "text", "ja", "oui", "sí", "si"})
@@ -184,7 +184,7 @@ def parse_row_time(text: str) -> datetime | None:
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
-    """Return a row with missing last fields added, because some programs omit them.
+    """Return a row with any missing fields at its end added, because some programs omit them.
 
     Rows with extra fields are rejected.
     """
@@ -200,7 +200,7 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
 
 
 def _strongest_status(layout: ColumnLayout, fields: Sequence[str]) -> ImportedSubscriberStatus:
-    """Return the strongest status in the columns of a row.
+    """Return the strongest of the statuses in a row's columns.
 
     Departures are stronger than subscriptions.
     """
@@ -256,7 +256,7 @@ def _first_known_time(texts: Sequence[str], now: datetime) -> datetime | None:
 
 
 def _optional_time(field: str, now: datetime) -> datetime | None:
-    """Parse a time that isn't proof, or return None if it's invalid or in the future."""
+    """Parse a time that isn't needed as proof, or return None if it's invalid or in the future."""
     if not field:
         return None
     try:
@@ -286,7 +286,7 @@ def _read_evidence(
     fields: Sequence[str],
     address: Address,
 ) -> dict[str, str]:
-    """Return the evidence in the columns of a row.
+    """Return the evidence in a row's columns.
 
     Text that's too long or may contain an address is omitted.
     """
@@ -313,7 +313,7 @@ def read_preferences(
     fields: Sequence[str],
     now: datetime,
 ) -> dict[str, Any]:
-    """Return the preferences in the columns of a row, in their stored form.
+    """Return the preferences in a row's columns, in their stored form.
 
     Raises:
         RowError: a value can't be read; it may be a pause, so it isn't skipped.
@@ -343,7 +343,7 @@ def _split_tags(text: str) -> list[str]:
 
 
 def list_tags(layout: ColumnLayout, fields: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the tags of a row, each with the key of its section or topic, or ""."""
+    """Return a row's tags, each with the key of its section or topic, or "" if it has none."""
     columns = (fields[place] for place in layout.columns.get(ColumnMeaning.TAGS, ()) if place < len(fields))
     return [match for text in columns for match in _match_tags(layout, text)]
 
@@ -358,7 +358,7 @@ def _read_tags(
     values: Mapping[str, Any],
     _now: datetime,
 ) -> dict[str, Any]:
-    """Return preferences that leave out all sections, or topics, except for the tagged ones.
+    """Return preferences that omit all sections, or all topics, except for the tagged ones.
 
     Other tags are ignored.
     """
@@ -380,7 +380,7 @@ def _read_omitted_topics(
     _values: Mapping[str, Any],
     _now: datetime,
 ) -> dict[str, Any]:
-    """Return the topics to leave out, which are given by key or by their name in an export."""
+    """Return the topics to omit, which are given by key or by their name in an export."""
     return {"omit_topics": sorted({split_part_key(part)[1] or tag for tag, part in _match_tags(layout, text)})}
 
 

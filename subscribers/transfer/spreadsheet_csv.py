@@ -1,4 +1,4 @@
-"""CSV files without formulas in any spreadsheet program.
+"""CSV files that contain no formulas in any spreadsheet program.
 
 All CSV files with content from outside are written here. Spreadsheet programs treat a cell that
 begins with = + - or @ as a formula, and guess the separator. In half of Europe, a file with commas
@@ -23,13 +23,13 @@ _ESCAPED_FORMULA = re.compile(r"(^|[,;|\t\n])'(?=[ \"]*[=+\-@\uff1d\uff0b\uff0d\
 
 
 class SpreadsheetCsvWriter:
-    """A writer of rows to a text file that's opened with `newline=""`."""
+    """A writer of rows to a text file that was opened with `newline=""`."""
 
     def __init__(self, file: IO[str]) -> None:
         self._writer = csv.writer(file, quoting=csv.QUOTE_ALL, lineterminator="\r\n")
 
     def write_row(self, values: Iterable[object]) -> None:
-        """Write one row, with each value as harmless text.
+        """Write a row, making each value harmless text.
 
         None is written as an empty field.
         """
@@ -45,12 +45,12 @@ def escape_formulas(text: str) -> str:
 
 
 def unescape_formulas(text: str) -> str:
-    """Remove the apostrophes of `escape_formulas` from text in one of our own imported files. Pure."""
+    """Remove the apostrophes that `escape_formulas` inserted from text in one of our own files. Pure."""
     return _ESCAPED_FORMULA.sub(r"\1", text)
 
 
 def unescape_address(text: str) -> str:
-    """Remove the apostrophe before an address in one of our own files that's imported. Pure.
+    """Remove the apostrophe before an address in one of our own files. Pure.
 
     No mailbox has a name such as `'+ada`.
     """

@@ -24,7 +24,7 @@ _TRANSIENT_SQLSTATES = frozenset({"55P03", "40P01", "40001"})
 
 
 class StepProgress(NamedTuple):
-    """The progress committed with a step: all counts including it, and the last processed row.
+    """The progress committed with a step: all counts including the step's, and the last processed row.
 
     The row is None if earlier rows are still to follow. Steps are passed in advance. If a step
     can't be written, later ones of the same `attempt` aren't written, either, because its rows
@@ -38,7 +38,7 @@ class StepProgress(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of a step: whether it was written, and the duration of its transaction in seconds.
+    """The result of a step: whether it was written, and how long its transaction took, in seconds.
 
     A step isn't written if other processes outdated it or held its locks, or if an earlier one
     wasn't written.
@@ -52,20 +52,20 @@ _NOT_WRITTEN = StepResult(written=False)
 
 
 class ImportStepWriter(Protocol):
-    """A protocol of objects that write the steps of one import in order, in this process or another one."""
+    """The interface of writers that write one import's steps in order, in this process or another one."""
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Accept a step, to be written after the previous ones."""
+        """Accept a step to be written after the previous ones."""
 
     def finish_step(self) -> StepResult:
-        """Return the result of the first step whose result hasn't been returned, waiting if necessary."""
+        """Return the result of the earliest step whose result hasn't been returned, waiting if necessary."""
 
     def close(self) -> None:
-        """Wait for the accepted steps, and end."""
+        """Wait for the accepted steps to be written, and end the writer."""
 
 
 class DirectStepWriter:
-    """A writer that immediately writes the steps of one import in this process, used in one thread."""
+    """A writer that writes one import's steps immediately, in this process and from one thread."""
 
     def __init__(
         self,
@@ -86,11 +86,11 @@ class DirectStepWriter:
         self._results: deque[StepResult] = deque()
 
     def start_step(self, step: ImportStep, progress: StepProgress) -> None:
-        """Write a step; see `write_step`."""
+        """Write a step (see `write_step`)."""
         self._results.append(self.write_step(step, progress))
 
     def finish_step(self) -> StepResult:
-        """Return the result of the first step whose result hasn't been returned."""
+        """Return the result of the earliest step whose result hasn't been returned."""
         return self._results.popleft()
 
     def close(self) -> None:
@@ -119,7 +119,7 @@ class DirectStepWriter:
         return StepResult(written=True, seconds=seconds)
 
     def _write_in_transaction(self, step: ImportStep, progress: StepProgress) -> float:
-        """Write a step and its progress, and return the duration of the transaction in seconds."""
+        """Write a step and its progress, and return how long the transaction took, in seconds."""
         reached = self._reached
         # This is done before the transaction, which is then shorter and allows SQLite's other
         # writers to write between steps.
@@ -149,7 +149,7 @@ class DirectStepWriter:
 
 
 def _is_transient(exc: DBAPIError) -> bool:
-    """Return True if a retry would help, because another process was faster or holds a lock."""
+    """Return True if a retry would help because another process was faster or holds a lock."""
     if isinstance(exc, IntegrityError):
         return True
     return getattr(exc.orig, "sqlstate", None) in _TRANSIENT_SQLSTATES or "locked" in str(exc.orig)

@@ -30,7 +30,7 @@ DatabaseOpener = Callable[[], PeopleDatabase]
 
 
 class WriterProcess:
-    """A `DirectStepWriter` in a separate process."""
+    """A `DirectStepWriter` that runs in a separate process."""
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class WriterProcess:
         self._send(pickle.dumps((open_database, batch, reached, now)))
 
     def close(self) -> None:
-        """Wait until all steps are written and the process has ended."""
+        """Wait until all steps have been written and the process has ended."""
         for pipe in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 pipe.close()  # type: ignore[union-attr]  # both are pipes
@@ -64,7 +64,7 @@ class WriterProcess:
         self._send(pickle.dumps(step) + pickle.dumps(progress))
 
     def finish_step(self) -> StepResult:
-        """Wait for the result of the first step whose result hasn't been returned, and return it.
+        """Wait for, and return, the result of the earliest step whose result hasn't been returned.
 
         Raises:
             ListFileError: as for `DirectStepWriter.write_step`, or the process has ended.
@@ -126,7 +126,7 @@ def _take_steps(
 
 
 def _pickle_answer(writer: DirectStepWriter, step: ImportStep, progress: StepProgress) -> bytes:
-    """Write a step, and return the pickled result, or the error, which is raised in the parent."""
+    """Write a step, and return the pickled result, or the pickled error for the parent to raise."""
     try:
         return pickle.dumps(writer.write_step(step, progress))
     except (ListFileError, DBAPIError) as exc:

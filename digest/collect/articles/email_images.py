@@ -1,4 +1,4 @@
-"""Images for emails: fetched, reduced, stored once, and served from `/media/<hash>`.
+"""Images for emails: fetched, shrunk, stored once, and served from `/media/<hash>`.
 
 Network requests and image codecs run outside of transactions:
 
@@ -51,7 +51,7 @@ class PreparedImage(EncodedImage):
 
 
 def fetch_image(fetcher: ContentFetcher, url: str, limits: UsageLimitSettings) -> PreparedImage:
-    """Fetch an image and reduce it for emails, to at most 1200 pixels wide and 200 KB.
+    """Fetch an image and shrink it for use in emails, to at most 1200 pixels wide and 200 KB.
 
     Raises:
         FetchError: the image couldn't be fetched.
@@ -157,7 +157,7 @@ def draw_icon(letter: str, dot_color: str, size: int) -> bytes:
 
 
 def find_image(session: Session, source_url: str) -> MediaFile | None:
-    """Return the latest stored image with a `source_url`, or None. Crops have their own."""
+    """Return the latest stored image with the given `source_url`, or None. Crops have source URLs of their own."""
     kept = select(MediaFile).where(MediaFile.source_url == source_url)
     newest = kept.order_by(MediaFile.made_at.desc(), MediaFile.hash)
     return session.scalar(newest.limit(1))
@@ -170,7 +170,7 @@ def find_uncropped_image(session: Session, crop_hash: str) -> MediaFile | None:
 
 
 def load_image(session: Session, content_hash: str) -> MediaFile | None:
-    """Return the stored image with a hash, or None if it's missing or its bytes don't match the hash."""
+    """Return the stored image with the given hash, or None if it's missing or its bytes don't match the hash."""
     picture = session.get(MediaFile, content_hash, options=[undefer(MediaFile.body)])
     if picture is None or hashlib.sha256(picture.body).hexdigest() == content_hash:
         return picture

@@ -95,7 +95,7 @@ def prepare_item_batches(
 
 
 def store_item_batch(session: Session, source_id: int, batch: ItemBatch, now: datetime) -> ItemCounts:
-    """Insert new items, update changed ones with their history, and return the counts.
+    """Insert new items, update changed ones and record their history, and return the counts.
 
     This runs within the caller's transaction. `now` is recorded as the time when the items were seen.
     """
@@ -145,7 +145,7 @@ def clear_withdrawn(session: Session, article: Article, now: datetime) -> bool:
 
 
 def mark_withdrawn_and_delete_image(session: Session, article: Article, now: datetime, response: str) -> bool:
-    """Mark an article as withdrawn and delete its images, because it isn't public.
+    """Mark an article that isn't public as withdrawn, and delete its images.
 
     See `mark_withdrawn` for the result, and `delete_stored_image`.
     """
@@ -169,7 +169,7 @@ def withdraw_listed_articles(session: Session, source: Source, entries: Iterable
 
 
 def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, str]:
-    """Return the links to articles that visitors can't read, with the reasons.
+    """Return the links to articles that visitors can't read, mapped to the reasons.
 
     Such an article was withdrawn from every source that listed it, or is withheld by its own site.
     """
@@ -187,7 +187,7 @@ def find_withdrawn_links(session: Session, links: Iterable[str]) -> dict[str, st
 
 
 def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> dict[str, str]:
-    """Map the canonical URLs that a source on the same site says aren't public to the reasons.
+    """Return the canonical URLs that a source on the same site says aren't public, mapped to the reasons.
 
     This applies to all sources' articles, including those listed afterward.
     """
@@ -205,7 +205,7 @@ def find_urls_withdrawn_by_own_site(session: Session, urls: Collection[str]) -> 
 
 
 def _is_withdrawn_by_own_site(session: Session, url: str, source_id: int) -> bool:
-    """Return True if a source is on the page's site and no longer lists the page."""
+    """Return True if a source is on the page's own site and has no article at this URL that isn't withdrawn."""
     source = session.get(Source, source_id)
     if source is None or site_name(source.url) != site_name(url):
         return False
@@ -238,7 +238,7 @@ def was_withdrawn_by_source(session: Session, article: Article) -> bool:
 
 
 def _bring_back_listed(session: Session, source_id: int, urls: Collection[str], now: datetime) -> None:
-    """Restore the articles that this source withdrew and now lists again.
+    """Restore the articles that a source withdrew and now lists again.
 
     Articles that were withdrawn because of their page's status stay withdrawn.
     """
@@ -294,7 +294,7 @@ def _rejection_reason(item: ParsedItem) -> str | None:
 
 @dataclass(slots=True)
 class _PendingWrites:
-    """The pending writes of a batch, as parameters for the statements, and their counts."""
+    """A batch's pending writes, as parameters for SQL statements, and their counts."""
 
     new_rows: list[_Values] = field(default_factory=list)
     changed_rows: list[_Values] = field(default_factory=list)
@@ -383,7 +383,7 @@ def _changed_values(
     used_keys: set[str],
     document_keys: Collection[str],
 ) -> _Values:
-    """Return the changed columns with their new values."""
+    """Return the columns in which an item differs from its stored row, mapped to their new values."""
     values = _item_values(identified.item) | _merge_dates(row, identified.item)
     if row.publisher and values["publisher"] in {"", site_name(identified.item.url)}:
         values["publisher"] = row.publisher  # a name, such as the one on the page, is better than a host
@@ -412,7 +412,7 @@ def _merge_dates(row: Row[Any], item: ParsedItem) -> _Values:
 
 
 def _later_date(dated_at: datetime, *dates: datetime | None) -> datetime | None:
-    """Return the latest of some dates if it's after `dated_at`, or None otherwise."""
+    """Return the latest of the given dates if it's after `dated_at`, or None otherwise."""
     return max((date for date in dates if date and date > dated_at), default=None)
 
 

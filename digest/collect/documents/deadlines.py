@@ -45,7 +45,7 @@ class Deadline:
 
 
 def load_deadline_zone(name: str) -> tzinfo | None:
-    """Return the time zone with a name as in `Deadline.zone`, or None if it's empty or unknown."""
+    """Return the time zone named by `Deadline.zone`, or None if the name is empty or unknown."""
     if match := _OFFSET_ZONE.fullmatch(name):
         offset = timedelta(hours=int(match[2]), minutes=int(match[3]))
         if offset >= timedelta(days=1):

@@ -1,4 +1,4 @@
-"""Identity of items: which ones in a document are the same article, and the key of each.
+"""Item identity: which items in a document are the same article, and each item's key.
 
 Titles don't identify articles: one agency gave 149 of them the same title. URLs nearly always do,
 and so do publishers' IDs if each item has its own. The rules in this module cover the exceptions.
@@ -38,7 +38,7 @@ class IdentifiedItem:
 
 @dataclass(frozen=True, slots=True)
 class ItemBatch:
-    """Some items of a document, and the keys of its other items."""
+    """A batch of a document's items, and the keys of the document's other items."""
 
     items: tuple[IdentifiedItem, ...]
     other_keys: frozenset[str] = frozenset()
@@ -114,7 +114,7 @@ def _match_keys(
     items: Sequence[IdentifiedItem],
     rows: Sequence[Row[Any]],
 ) -> dict[str, Row[Any]]:
-    """Return the row with each item's key, unless it belongs to a different article."""
+    """Return the stored row with each item's key, unless the row belongs to a different article."""
     by_key = {row.key: row for row in rows}
     matched = {}
     for item in items:
@@ -130,7 +130,7 @@ def _match_signatures(
     crowded: Collection[str],
     rank: int,
 ) -> dict[str, Row[Any]]:
-    """Return the row with each item's signature.
+    """Return the stored row with each item's signature.
 
     Several items and rows with the same signature are paired in order.
     """

@@ -74,7 +74,7 @@ class DocumentKind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether the kind is detected from its JSON value rather than its text."""
+        """Whether documents of this kind are detected from their JSON value rather than their text."""
         return not self.roots and not self.opening
 
 
@@ -106,7 +106,7 @@ class SummaryBasis(StrEnum):
 
 
 def noon_utc(day: date) -> datetime:
-    """Return noon UTC on a day, which is how dates without a time are stored."""
+    """Return noon UTC on the given day, the form in which dates without a time are stored."""
     return datetime.combine(day, time(12), UTC)
 
 

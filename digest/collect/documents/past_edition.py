@@ -7,7 +7,7 @@ from digest.collect.documents.parsed_document import UtcMoment, WebAddress
 
 @dataclass(frozen=True, slots=True)
 class PastStoryLink:
-    """A story of a past edition. `url` is canonical, and the texts are plain."""
+    """A story in a past edition. `url` is canonical, and the texts are plain."""
 
     url: WebAddress
     headline: str

@@ -1,4 +1,4 @@
-"""Check of IP addresses: only the public internet and networks allowed in the settings are reachable.
+"""IP address checks: only the public internet and networks allowed in the settings are reachable.
 
 The tables are those of the IANA special-purpose registries (RFC 6890, section 2.2, and its successors).
 They're copied here because the meaning of `ipaddress.is_private` depends on the Python version.
@@ -134,7 +134,7 @@ def find_block_reason(address: IPAddress, allowed_networks: Iterable[IPNetwork] 
 
 
 def unmap_ipv4(address: IPAddress) -> IPAddress:
-    """Return the IPv4 address in `::ffff:a.b.c.d`, to which packets would go.
+    """Return the IPv4 address that packets sent to `::ffff:a.b.c.d` would reach.
 
     Other addresses are returned unchanged.
     """

@@ -1,4 +1,4 @@
-"""Fetching of content with polite, limited, and guarded GET requests.
+"""Content fetching with polite, limited, and guarded GET requests.
 
 Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and evaluated by
 `policy`. This module performs the hops in order, and turns all failures into `FetchError`. For the
@@ -243,7 +243,7 @@ INDEX_FILE = "index.json"
 
 
 class FolderFetcher:
-    """A fetcher of the responses listed in a folder's `index.json`, which doesn't use sockets.
+    """A fetcher that returns the responses listed in a folder's `index.json` and never uses the network.
 
         {"https://agency.example.org/feed.xml": {"file": "agency.xml", "content_type": "application/rss+xml"}}
 

@@ -1,4 +1,4 @@
-"""Requests to URLs in the settings, such as webhooks.
+"""Guarded requests to URLs in the settings, such as webhooks.
 
 They're guarded like all fetches, but redirects aren't followed.
 """

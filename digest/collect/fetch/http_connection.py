@@ -1,4 +1,4 @@
-"""An HTTP request over a separate connection, to a checked IP address, within a time limit.
+"""HTTP requests, each over its own connection to a checked IP address and within a time limit.
 
 httpcore doesn't resolve names itself, but asks its network backend to connect. The check and the
 connection therefore use the same DNS response, and no second lookup can change the address in
@@ -118,7 +118,7 @@ class _GuardedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Try the approved addresses in turn, each with a share of the remaining time."""
+        """Try the approved addresses in turn, giving each a share of the remaining time."""
         del timeout  # the budget serves as the timeout
         addresses = self._guard.resolve(host, port, timeout=self._budget.remaining())
         waiting = [str(address) for address in addresses[:_MAX_ADDRESSES]]

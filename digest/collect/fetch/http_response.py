@@ -38,12 +38,12 @@ def parse_content_type(value: str) -> tuple[str, str | None]:
 
 
 def parse_validator(value: str | None) -> str | None:
-    """Return an ETag or Last-Modified if it can be sent back unchanged, or None if it can't."""
+    """Return an ETag or Last-Modified value if it can be sent back unchanged, or None if it can't."""
     return value if value and len(value) <= 1000 and value.isascii() and value.isprintable() else None
 
 
 def parse_retry_after(value: str | None, now: datetime) -> float | None:
-    """Return Retry-After (RFC 9110, section 10.2.3) as seconds, from 0 to `MAX_RETRY_SECONDS`.
+    """Return a Retry-After value (RFC 9110, section 10.2.3) in seconds, from 0 to `MAX_RETRY_SECONDS`.
 
     The header has a number of seconds or a date. Return None if it's missing or invalid.
     """

@@ -1,4 +1,4 @@
-"""Locks by key, such as one per host."""
+"""Locks that are looked up by key, such as one lock per host."""
 
 import threading
 

@@ -169,6 +169,6 @@ def classify_exception(exc: Exception, max_bytes: int, timeout: float) -> tuple[
 
 
 def _printable_url(url: str) -> str:
-    """Return `url` for a message, shortened and without possible passwords and control characters."""
+    """Return `url` shortened for use in a message, without passwords or control characters."""
     bare = re.sub(r"(?<=//)[^/?#]*@", "", url)
     return "".join(char if char.isprintable() else "?" for char in bare[:200])

@@ -8,7 +8,7 @@ from subscribers.errors import ApplicationError
 
 
 class FetchErrorReason(StrEnum):
-    """The reason why a fetch failed."""
+    """The reason that a fetch failed."""
 
     BAD_URL = "bad-url"
     REFUSED_ADDRESS = "refused-address"
@@ -62,7 +62,7 @@ class FetchError(ApplicationError):
 
     @property
     def message_for_now(self) -> str:
-        """The message for interactive use.
+        """The message to display during interactive use.
 
         It lacks the promise to retry, which applies only to sources.
         """

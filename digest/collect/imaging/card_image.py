@@ -1,4 +1,4 @@
-"""Drawing of the site's icon and of editions' social cards, for links on other sites (https://ogp.me).
+"""Drawing the site's icon and editions' social cards, which are for links on other sites (https://ogp.me).
 
 Cards are 1200 x 630 pixels. Drawing takes place in a child process, as does all decoding of images.
 The colors are those of pages in light mode.
@@ -30,7 +30,7 @@ _Font = ImageFont.FreeTypeFont
 
 
 def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint = DEFAULT_FOCUS) -> EncodedImage:
-    """Draw a social card as PNG.
+    """Draw a social card as a PNG.
 
     If `picture` isn't empty, it's cropped around its focus point to fill the right third of the
     card. Otherwise, the text has the whole width.
@@ -55,7 +55,7 @@ def draw_social_card(picture: bytes, words: SocialCardTexts, focus: FocusPoint =
 
 
 def draw_icon(_body: bytes, *, letter: str, dot_color: str, size: int) -> EncodedImage:
-    """Draw the site's icon as PNG, `size` pixels wide: a letter, and the masthead's dot.
+    """Draw the site's icon as a PNG, `size` pixels wide: a letter and the masthead's dot.
 
     If the font lacks the letter, the icon is only the dot.
     """
@@ -97,7 +97,7 @@ def _write_words(draw: ImageDraw.ImageDraw, words: SocialCardTexts, width: int) 
 
 
 def _write_name(draw: ImageDraw.ImageDraw, words: SocialCardTexts, x: int, anchor: str) -> None:
-    """Draw the name. Its first dot has the color of labels."""
+    """Draw the publication's name, with its first dot in the color of labels unless it's written right to left."""
     font = load_font("Bold", 44)
     before, dot, after = words.name.partition(".")
     if not dot or words.is_right_to_left:
@@ -162,7 +162,7 @@ def _balance_lines(
     width: int,
     count: int,
 ) -> list[str]:
-    """Break the words into `count` lines for the narrowest possible column.
+    """Break the words into `count` lines that fit in the narrowest possible column.
 
     This avoids a single word on the last line.
     """

@@ -1,4 +1,4 @@
-"""Values that the codec takes and returns.
+"""Values that the image codec takes and returns.
 
 They're in a separate module because Pillow is slow to import.
 """

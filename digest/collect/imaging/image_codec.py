@@ -1,4 +1,4 @@
-"""Conversion of untrusted images, which are decoded within limits and re-encoded without metadata.
+"""Converting untrusted images: they're decoded within limits and re-encoded without metadata.
 
 On one machine, the same input gives the same output. Other builds of the codecs may differ. Color
 profiles are dropped rather than applied. Wide-gamut photos become a little paler as a result, but
@@ -50,7 +50,7 @@ _MARKUP_STARTS = (b"<svg", b"<?xml", b"<!doctype", b"<html")
 
 
 def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Reduce an image for emails, to at most 1200 pixels wide and 200 KB.
+    """Shrink an image for use in emails, to at most 1200 pixels wide and 200 KB.
 
     Raises:
         ImageError: the image is unusable: SVG, broken, too many pixels, or too small to show.
@@ -64,7 +64,7 @@ def fit_image(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Reduce a logo for emails to a PNG at most `LOGO_PIXELS` high, keeping its transparency.
+    """Shrink a logo for use in emails, to a PNG at most `LOGO_PIXELS` high that keeps its transparency.
 
     Raises:
         ImageError: the logo is unusable: SVG, broken, too many pixels, too low to be sharp, or
@@ -87,7 +87,7 @@ def fit_logo(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
-    """Reduce an image for above the masthead, to at most 1120 pixels wide and 60 KB.
+    """Shrink an image for use above the masthead, to at most 1120 pixels wide and 60 KB.
 
     Transparent parts become white.
 
@@ -111,7 +111,7 @@ def fit_header(body: bytes, *, max_pixels: int) -> EncodedImage:
 
 
 def _read_upright_size(body: bytes) -> tuple[int, int]:
-    """Return the width and height of an image, after rotation, that `decode_image` accepted."""
+    """Return the upright width and height of an image that `decode_image` has accepted."""
     with Image.open(io.BytesIO(body), formats=READABLE_FORMATS) as image:
         is_turned = image.getexif().get(ExifTags.Base.Orientation) in range(5, 9)
         return (image.height, image.width) if is_turned else image.size
@@ -151,7 +151,7 @@ def decode_image(
     max_pixels: int,
     max_size: tuple[int, int],
 ) -> Image.Image:
-    """Return the first frame as upright RGB on white, reduced to fit in `max_size` (width, height).
+    """Return an image's first frame as upright RGB on white, shrunk to fit within `max_size` (width, height).
 
     Raises:
         ImageError: the bytes aren't an image, its type is unsupported (such as SVG), it has too
@@ -171,7 +171,7 @@ def _read_image(
     max_pixels: int,
     max_size: tuple[int, int],
 ) -> Image.Image:
-    """Return the first frame as upright RGB or RGBA, reduced to fit in `max_size` (width, height).
+    """Return an image's first frame as upright RGB or RGBA, shrunk to fit within `max_size` (width, height).
 
     Raises:
         ImageError: the bytes aren't an image, its type is unsupported (such as SVG), it has too
@@ -261,7 +261,7 @@ def _best_encoding(image: Image.Image, max_bytes: int, qualities: tuple[int, ...
 
 
 def _lossless_png(image: Image.Image) -> bytes | None:
-    """Return a drawing as lossless PNG, or None for a photograph.
+    """Return a drawing as a lossless PNG, or None for a photograph.
 
     The PNG of a photograph would be slow and never smaller.
     """

@@ -1,4 +1,4 @@
-"""Parsing of sources' documents.
+"""Parsing sources' documents.
 
 The kind of document is detected from its content, and items are returned clean.
 """

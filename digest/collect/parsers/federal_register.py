@@ -1,4 +1,4 @@
-"""Documents of the Federal Register, from its API (`/api/v1/documents.json`).
+"""Federal Register documents, from its API (`/api/v1/documents.json`).
 
 https://www.federalregister.gov/developers/documentation/api/v1. The Register's RSS feeds lack the
 date on which comments close and the "Dates" of a notice, which contain the days of meetings and the
@@ -35,7 +35,7 @@ def accepts(value: object) -> bool:
 
 
 def parse(value: dict[str, Any], kind: DocumentKind, context: ParseContext) -> ParsedDocument:
-    """Parse the documents of one response.
+    """Parse the documents in one response.
 
     Further pages contain older documents and aren't fetched.
     """

@@ -110,7 +110,7 @@ def _raw_item(entry: Any, kind: DocumentKind, feed_title: str) -> RawItem:
 
 
 def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
-    """Return the dates of an item's publication and last change, as written.
+    """Return an item's dates of publication and last change, as written.
 
     feedparser treats dc:date as the date of a change, but in RSS and RDF, it's the publication date.
     """
@@ -120,7 +120,7 @@ def _written_dates(entry: Any, kind: DocumentKind) -> tuple[str, str]:
 
 
 def _first_value(entry: Any, *names: str) -> str:
-    """Return the first nonempty text among some elements.
+    """Return the first nonempty text among the given elements.
 
     `dict.get` is used because feedparser's own method maps some names to others.
     """
@@ -134,7 +134,7 @@ def _item_link(entry: Any) -> str:
 
 
 def _linked_addresses(element: Any, relation: str) -> Iterator[str]:
-    """Yield the URLs of an item's or feed's links with a relation."""
+    """Yield the URLs of an item's or feed's links with the given relation."""
     for link in element.get("links") or ():
         if link.get("rel") == relation and link.get("href"):
             yield str(link["href"])
@@ -146,7 +146,7 @@ def _author_names(entry: Any) -> list[str]:
 
 
 def _texts(entry: Any, name: str, *keys: str) -> list[str]:
-    """Return the text of each of an item's elements with a name, from the first key that has one."""
+    """Return the first nonempty value among `keys` (or "") for each of an item's elements called `name`."""
     elements = entry.get(name) or ()
     values = (map(element.get, keys) for element in elements)
     return [str(next(filter(None, offered), "")) for offered in values]
@@ -194,7 +194,7 @@ def _first_number(element: Any, name: str) -> int | None:
 
 
 def _refresh_seconds(head: Any) -> int | None:
-    """Return the seconds between visits that the publisher asks for, or None.
+    """Return the number of seconds between visits that the publisher asks for, or None.
 
     The result is at most a day, so that no edition is missed.
     """

@@ -107,7 +107,7 @@ def parse(document: str, kind: DocumentKind, context: ParseContext) -> ParsedDoc
 
 
 def _components(document: str, name: str) -> Iterator[str]:
-    """Yield the components with a name, except those that don't end before the next one begins."""
+    """Yield the components with the given name, except those that don't end before the next one begins."""
     opening, closing, at = f"\nBEGIN:{name}\n", f"\nEND:{name}\n", 0
     while (end := document.find(closing, at)) >= 0:
         start = document.rfind(opening, at, end + 1)
@@ -230,7 +230,7 @@ def _overridden_days(
     events: list[Any],
     zone: tzinfo | None,
 ) -> dict[str, set[date]]:
-    """Return the days on which a series is replaced by separate events, by UID."""
+    """Return, by UID, the days on which separate events replace occurrences of a series."""
     days: dict[str, set[date]] = {}
     for event in events:
         instead = None if isinstance(event, RejectedEntry) else _time_value(event, "RECURRENCE-ID")

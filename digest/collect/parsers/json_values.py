@@ -43,7 +43,7 @@ def read_deadline(value: object, label: str) -> Deadline | None:
 def read_entries(
     value: object, noun: str, read_entry: Callable[[dict[str, Any]], RawItem | RejectedEntry]
 ) -> Iterator[RawItem | RejectedEntry]:
-    """Yield the parsed entries of a list, which are called `noun` in messages.
+    """Yield the parsed entries of a list. Messages refer to an entry as `noun`.
 
     Entries that aren't JSON objects are rejected.
     """

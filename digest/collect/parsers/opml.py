@@ -1,4 +1,4 @@
-"""OPML lists of feeds (http://opml.org/spec2.opml), as exported by feed readers, for adding sources."""
+"""OPML lists of feeds (http://opml.org/spec2.opml), exported from feed readers to be added as sources."""
 
 from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, RejectedEntry
 from digest.collect.parsers.markup.kind_detection import strip_feed_preamble

@@ -87,7 +87,7 @@ def explain_unreadable_page(
 
 
 def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
-    """Return the publisher in a page's JSON-LD, or the name of its site, or "" if it has neither."""
+    """A page with the data from its head. `base` is the URL that links are resolved against."""
     page = _read_page_body(body, charset)
     return text_cleanup.clean_name(page_head.read_site_name(page.meta, page.linked)) if page else ""
 
@@ -250,14 +250,14 @@ def _find_summary(
     title: str,
     paragraphs: list[str],
 ) -> tuple[str, SummaryBasis]:
-    """Return the publisher's description of an article, or else its opening, and the basis."""
+    """Return an article's summary (the publisher's description, or else the article's opening) and its basis."""
     if described := page_head.choose_description(page.meta, page.linked, title):
         return described, SummaryBasis.UNKNOWN
     return extract_lead(title, paragraphs), SummaryBasis.OPENING
 
 
 def _head_item(page: _Page) -> RawItem:
-    """Return the item described by a page's head, without text and date. The title isn't HTML yet."""
+    """Return the item described by a page's head, without its text or date. The title isn't HTML yet."""
     meta, linked = page.meta, page.linked
     own_image = meta.get("og:image") or meta.get("og:image:url")
     image = own_image or linked.image or meta.get("twitter:image")

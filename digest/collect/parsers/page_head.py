@@ -40,7 +40,7 @@ def read_meta_elements(root: Any) -> dict[str, str]:
 
 
 def read_site_name(meta: dict[str, str], linked: LinkedData) -> str:
-    """Return a page's name for its publisher, or else for its site, or "" if it has none."""
+    """Return the name that a page gives for its publisher, or else for its site, or "" if it gives neither."""
     name = linked.publisher or meta.get("og:site_name") or meta.get("application-name") or ""
     return _clean_plain_title(name)[:_MAX_SITE_CHARACTERS]
 

@@ -1,4 +1,4 @@
-"""The prose of an article's HTML: its paragraphs, without forms, tables, quotes, and the like."""
+"""Prose from an article's HTML: its paragraphs, leaving out forms, tables, quotes, and the like."""
 
 import re
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def extract_prose(markup: str) -> str:
 
 
 def strip_shortcodes(text: str) -> str:
-    """Remove leftover WordPress shortcodes from a plain text. Brackets such as "[sic]" are kept."""
+    """Remove leftover WordPress shortcodes from plain text. Brackets such as "[sic]" are kept."""
     return text_cleanup.normalize_text(_SHORTCODE.sub(" ", text))
 
 
@@ -122,7 +122,7 @@ def list_paragraphs(markup: str) -> list[str]:
 
 
 def _read_fragment(markup: str) -> Any:
-    """Return the root of a fragment without comments, or None if it's empty."""
+    """Return the root element of an HTML fragment, with comments removed, or None if the fragment is empty."""
     parser = lxml.html.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
     body = f"<html><body>{text_cleanup.escape_non_tags(markup)}</body></html>".encode("utf-8", "replace")
     try:

@@ -1,4 +1,4 @@
-"""Items as parsed, before they're cleaned, and their cleaning, which is the same for all kinds."""
+"""Parsed items before cleaning, and the cleaning that's the same for all kinds of documents."""
 
 import re
 from collections import Counter, defaultdict
@@ -105,7 +105,7 @@ def clean_document(
     context: ParseContext,
     **details: Any,
 ) -> ParsedDocument:
-    """Clean all items of a document, and list the unusable ones with their position and the reason.
+    """Clean all items of a document, and list the unusable ones with their positions and the reasons.
 
     `details` are further fields of `ParsedDocument`.
     """
@@ -269,7 +269,7 @@ def _clean_summary(raw: RawItem) -> tuple[str, SummaryBasis, str]:
 
 
 def _has_more_than_prose(described: str, content: str) -> bool:
-    """Return True if a description is the start of an article that includes text outside of paragraphs.
+    """Return True if a description is the start of an article that includes text outside paragraphs.
 
     Whitespace is ignored, because blog software joins blocks without spaces.
     """

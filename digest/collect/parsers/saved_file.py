@@ -59,7 +59,7 @@ def _read_named_links(head: str) -> dict[str, str]:
 
 
 def _place_on_site(document: ParsedDocument, site: str) -> ParsedDocument:
-    """Place an article in plain text on the publication's own site if it has a publication date.
+    """Give plain-text articles that have a publication date a URL on the publication's own site, and reject the others.
 
     Such a text has no URL, so its link is a search of the site for its title. Without a date, it's
     more likely a note about its folder than an article.

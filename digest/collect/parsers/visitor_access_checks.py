@@ -121,7 +121,7 @@ def _is_way_in(element: Any, *, is_named: bool) -> bool:
 
 
 def _count_words(body: Any, most: int) -> int:
-    """Return the number of words outside forms and page chrome, stopping soon after `most`."""
+    """Return the number of words outside forms and page chrome. Counting stops soon after `most`."""
     words, waiting = 0, [] if body is None else [body]
     while waiting and words <= most:
         element = waiting.pop()

@@ -82,7 +82,7 @@ def _take_over_pipes() -> tuple[FileIO, FileIO]:
 
 
 def _open_memory_count() -> int | None:
-    """Open the file with this process's memory size, or return None if there's none.
+    """Open the file that contains this process's memory size, or return None if there's no such file.
 
     It can't be opened after confinement.
     """
@@ -101,7 +101,7 @@ class _Document:
 
 @dataclass(slots=True)
 class _Child:
-    """A child process, its pipes, and its progress. `messages_read` counts its documents."""
+    """A child process, its pipes, and its progress. `messages_read` counts the documents given to it."""
 
     process: int
     requests: int
@@ -119,7 +119,7 @@ class _Child:
         return is_large or self.messages_read >= _DOCUMENTS_PER_CHILD
 
     def take(self, document: _Document) -> None:
-        """Start reading a document."""
+        """Give the child a document to read, and start its time limit."""
         self.document = document
         self.deadline = time.monotonic() + document.limits.wall_seconds
         self.unwritten = memoryview(pack_frame(document.number, document.message))

@@ -1,4 +1,4 @@
-"""The client of the sandbox, which is started by the first request from any thread.
+"""The sandbox's client, which starts the sandbox on the first request from any thread.
 
 For other packages, this module provides the functions of the parsers and the image codec.
 """
@@ -126,7 +126,7 @@ class BrokerProcess:
 
 
 class Sandbox:
-    """The broker of this process, which is started on first use and restarted after it has exited."""
+    """This process's broker, which is started on first use and restarted after it has exited."""
 
     def __init__(self, module: str = "digest.collect.sandbox") -> None:
         self._module = module
@@ -209,7 +209,7 @@ atexit.register(SANDBOX.stop)
 
 
 def _open_answer(answer: bytes) -> tuple[bytes, _Head, bytes]:
-    """Return the source of a reply, its head, and its body.
+    """Return the first byte of a reply, which identifies its sender, and the reply's head and body.
 
     Raises:
         DocumentRejectedError: the reply has no head, so the child that wrote it must be
@@ -294,7 +294,7 @@ class ArticlePageFindings:
 
 
 def read_article_page_in_child(body: bytes, *, charset: str | None) -> ArticlePageFindings:
-    """Return the facts stated on a page, which is parsed in a child process.
+    """Parse an article's page in a child process, and return the facts that it states.
 
     All facts are empty if the page can't be read.
     """

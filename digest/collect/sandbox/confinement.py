@@ -207,7 +207,7 @@ def list_code_folders() -> Iterator[Path]:
 
 
 def list_readable_paths(places: Iterable[Path], closed: Iterable[Path]) -> Iterator[Path]:
-    """Yield the places without the closed ones.
+    """Yield the given places without the closed ones.
 
     If a place contains a closed one, its other entries are yielded instead. A place within a closed
     one is included, because it's code that was installed there.
@@ -253,7 +253,7 @@ def confine_child() -> None:
 
 
 def probe_sandbox() -> list[str]:
-    """Attempt actions that are forbidden for a confined child, and return those that succeed.
+    """Attempt actions that a confined child must not be able to perform, and return those that succeed.
 
     The possible items are "files", "connections", and "processes".
     """

@@ -91,7 +91,7 @@ def _read_exactly(stream: RawStream, length: int) -> bytes | None:
 
 
 class FrameReader:
-    """An assembler of numbered messages from parts, for pipes that must not block."""
+    """An assembler of numbered messages from parts read from nonblocking pipes."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

@@ -1,4 +1,4 @@
-"""Import of page views for the site's own articles, from a CSV file or WordPress Popular Posts.
+"""Importing page views for the site's own articles, from a CSV file or WordPress Popular Posts.
 
 An import covers the whole week. Afterward, articles that aren't in it have no views.
 """
@@ -55,7 +55,7 @@ class ParsedReadershipReport:
 
 @dataclass(frozen=True, slots=True)
 class ReadershipImportResult:
-    """The result of a report: how many of its pages match an article, and the unusable rows.
+    """The result of importing a report: how many of its pages match an article, and the unusable rows.
 
     `error` explains why the report couldn't be read at all. In that case, the counts of the
     previous import are kept.
@@ -194,7 +194,7 @@ def _count_views(
 
 
 def _load_csv(name: str, settings: Settings, _: ContentFetcher) -> ParsedReadershipReport:
-    """Parse the CSV file at the path in the settings, which is relative to the settings file's folder."""
+    """Parse the CSV file whose path, relative to the settings file's folder, is in the settings."""
     folder = settings.origin.parent if settings.origin else Path()
     file = folder / Path(name).expanduser()
     try:
@@ -235,7 +235,7 @@ def _decode_csv(content: bytes) -> str:
 
 
 def _csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows with their line numbers, without empty rows and comments.
+    """Yield the rows with their line numbers, skipping empty rows and comments.
 
     Exports from Google Analytics begin with comments.
     """

@@ -161,7 +161,7 @@ def record_visit_failure(source: Source, failure: VisitFailure, now: datetime, j
 
 
 def list_source_problems(session: Session, now: datetime) -> list[Source]:
-    """Return the sources that need attention, those that have failed longest first.
+    """Return the sources that need attention, those that have been failing longest first.
 
     They have been failing for over a week, refuse access, or are gone.
     """

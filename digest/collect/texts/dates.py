@@ -64,7 +64,7 @@ def parse_date(text: str | None, now: datetime) -> tuple[datetime | None, DateBa
 
 
 def explain_unusable_date(moment: datetime, now: datetime) -> DateBasis | None:
-    """Return why a date can't be an article's, or None if it can.
+    """Return why a date can't be the date of an article, or None if it can.
 
     A date before 1990 or more than two days ahead can't.
     """

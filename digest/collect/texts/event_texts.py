@@ -69,7 +69,7 @@ class AnnouncedEvent:
 
 
 def is_event_title(title: str) -> bool:
-    """Return True if a title contains a kind of event, such as a workshop or a hearing."""
+    """Return True if a title names a kind of event, such as a workshop or a hearing."""
     return bool(_EVENT_NOUN.search(title))
 
 
@@ -93,7 +93,7 @@ def find_event(title: str, text: str, published: datetime | None) -> AnnouncedEv
 
 
 def _list_starts(title: str, text: str) -> Iterator[tuple[str, int]]:
-    """Yield the texts and indices at which a day may be.
+    """Yield each position where a day may be found, as a text and an index.
 
     These are the words of an event's title and the ends of announcing words.
     """

@@ -1,4 +1,4 @@
-"""Conversion of publishers' HTML to clean plain text, shortened at the end of a sentence."""
+"""Converting publishers' HTML to clean plain text, shortened at the end of a sentence."""
 
 import html
 import re
@@ -40,7 +40,7 @@ _REMAINING_MARKUP = re.compile(
 
 
 def html_to_text(markup: str) -> str:
-    """Return the words of an HTML text on one line, without scripts and styles.
+    """Return the words of an HTML text on one line, leaving out scripts and styles.
 
     Entities are decoded, even if they're escaped twice. Only the first 60,000 characters are read.
     """
@@ -263,7 +263,7 @@ _MAIL_ADDRESS = re.compile(
 
 
 def remove_email_addresses(text: str) -> str:
-    """Remove email addresses from a text, and reduce its spaces to single ones."""
+    """Remove email addresses from a text, and collapse its whitespace."""
     return " ".join(_MAIL_ADDRESS.sub(" ", text).split())
 
 

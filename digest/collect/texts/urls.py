@@ -106,7 +106,7 @@ def strip_tracking(link: str) -> str:
 
 
 def _without_parameters(link: str, is_unwanted: Callable[[str, str], bool]) -> str:
-    """Return a link without unwanted query parameters, which are tested by decoded name and value.
+    """Return a link without the query parameters whose decoded names and values satisfy `is_unwanted`.
 
     The rest isn't changed.
     """
@@ -137,7 +137,7 @@ def site_name(url: str) -> str:
 
 
 def guess_registered_domain(url: str) -> str:
-    """Guess the registered domain of a URL's host without a suffix list.
+    """Guess the registered domain of a URL's host, without using a suffix list.
 
     For example, it's "example.co.uk" for "blog.example.co.uk".
     """

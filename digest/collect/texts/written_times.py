@@ -177,7 +177,7 @@ def read_day_and_time(
     read_time: Callable[[str, int], WrittenClock | None],
     max_steps: int,
 ) -> tuple[WrittenDay, WrittenClock | None, int] | None:
-    """Return the first day from `start`, the time written before it (or None), and the day's index.
+    """Return the first day at or after `start`, the time written before it (or None), and the day's index.
 
     Only times, and text that `filler` matches, may precede the day; otherwise, the result is None.
     Each of these is a step, and the search ends after `max_steps` steps.

@@ -1,4 +1,4 @@
-"""The visits of one run.
+"""The visits to sources in one collection run.
 
 Threads fetch and parse, and the calling thread stores the results. Sources don't affect each other.
 Several runs, in one or several processes, share the due visits: each host is visited by the run
@@ -64,7 +64,7 @@ class UnknownSourceError(ApplicationError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceReport(ItemCounts):
-    """The result for one source or file, with the counts of its items.
+    """The result for one source or file, including the counts of its items.
 
     `error` says why nothing could be read, `skipped` why it wasn't tried, and `note` what was omitted.
     """
@@ -156,7 +156,7 @@ def collect_sources(
 
 
 def has_unclaimed_visits(database: Database, settings: Settings, *, now: datetime, since: datetime) -> bool:
-    """Return True if there's a due source that a run could join in visiting.
+    """Return True if a due source is waiting for a run to visit it.
 
     It must not have been visited since `since`, and no run may have claimed its host.
     """

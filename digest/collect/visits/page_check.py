@@ -138,7 +138,7 @@ def _list_known(
     pages: Mapping[str, str],
     looks: Mapping[str, "PageCheckResult"],
 ) -> dict[str, "PageCheckResult"]:
-    """Return the results by canonical URL, without pages that failed or weren't fetched."""
+    """Return the results by canonical URL, leaving out pages that failed or weren't fetched."""
     answered = {link: result for link, result in looks.items() if not result.failure}
     return {url: answered[link] for url, link in pages.items() if link in answered}
 
@@ -184,7 +184,7 @@ class PageCheckResult:
 
     @property
     def short_reason(self) -> str:
-        """The reason in short: why a visitor can't read the page, or its status, such as "404"."""
+        """A short reason: why a visitor can't read the page, or its status, such as "404"."""
         return self.barrier or str(self.status)
 
     @property

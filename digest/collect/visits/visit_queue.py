@@ -47,7 +47,7 @@ def claim_hosts(
     run: str,
     now: datetime,
 ) -> set[str]:
-    """Claim hosts for a run, and return those that it got.
+    """Claim hosts for a run, and return the hosts that it claimed.
 
     Another run may have claimed the others first.
     """
@@ -67,7 +67,7 @@ def renew_claims(session: Session, run: str, now: datetime) -> None:
 
 
 def release_host_claims(session: Session, hosts: Collection[str], run: str) -> None:
-    """Release a run's claims on some hosts."""
+    """Release a run's claims on the given hosts."""
     own = delete(SourceHostClaim).where(SourceHostClaim.owner == run)
     session.execute(own.where(SourceHostClaim.host.in_(hosts)))
 
@@ -86,7 +86,7 @@ def _find_unvisited(session: Session, targets: list[VisitTarget]) -> list[VisitT
 
 
 class VisitQueue:
-    """The visits of one run. Use it from only one thread."""
+    """The queue of one run's visits, for use from only one thread."""
 
     def __init__(self, database: Database, targets: Iterable[VisitTarget]) -> None:
         self._database = database

@@ -1,1 +1,1 @@
-"""Composition of a message's bytes from approved fragments, a subscriber's values, headers, and signatures."""
+"""Composing a message's bytes from approved fragments, a subscriber's values, headers, and signatures."""

@@ -46,7 +46,7 @@ SlotPlaces = Sequence[tuple[int, int]]  # pairs of a part's index and the slot w
 
 
 class DkimError(ApplicationError):
-    """Raised when email can't be signed.
+    """Raised when a message can't be signed.
 
     The message names the setting, the reason, and the remedy.
     """
@@ -67,7 +67,7 @@ class CanonicalMessage:
 
 
 def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> CanonicalMessage:
-    """Canonicalize a message given in parts, with slots to be filled in later (RFC 6376, section 3.4).
+    """Canonicalize a message whose slots will be filled in later (RFC 6376, section 3.4).
 
     Lines must end with CRLF. The values must pass `are_canonical_values`, so that they don't affect
     the text around them.
@@ -85,7 +85,7 @@ def canonicalize_message(parts: Sequence[bytes], slots: SlotPlaces = ()) -> Cano
 
 
 def are_canonical_values(values: Iterable[bytes]) -> bool:
-    """Return True if canonicalization doesn't change the values: printable, with only single spaces inside."""
+    """Return True if canonicalization doesn't change the values: they're printable, with only single spaces inside."""
     return all(map(_CANONICAL_VALUE.fullmatch, values))
 
 
@@ -98,7 +98,7 @@ def canonicalize_body(body: bytes) -> bytes:
 
 
 def quote_record_text(text: str) -> str:
-    """Return a TXT record's text as in a zone file: quoted strings of at most 255 characters each."""
+    """Return a TXT record's text as written in a zone file: quoted strings of at most 255 characters each."""
     return " ".join(f'"{text[at : at + _STRING_LENGTH]}"' for at in range(0, len(text), _STRING_LENGTH))
 
 
@@ -111,7 +111,7 @@ class SigningKey:
 
     @property
     def key_type(self) -> str:
-        """The type "rsa" or "ed25519", as in a= and in the DNS record."""
+        """The key type, "rsa" or "ed25519", as written in a= and in the DNS record."""
         return "rsa" if isinstance(self.private_key, RSAPrivateKey) else "ed25519"
 
     def dns_record(self) -> str:
@@ -132,7 +132,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class DkimSigner:
-    """A signer of messages for a domain, once with each key. Thread-safe."""
+    """A signer that signs a domain's messages once with each of its keys. Thread-safe."""
 
     domain: str
     keys: tuple[SigningKey, ...]
@@ -170,7 +170,7 @@ class DkimSigner:
 
 
 def load_signer(settings: Settings) -> DkimSigner | None:
-    """Return a signer with the keys from the settings.
+    """Return a signer that uses the keys in the settings.
 
     Return None if email isn't signed or the mail server signs it.
 
@@ -241,7 +241,7 @@ def _key_file_error(file: Path, reason: str, remedy: str = "") -> DkimError:
 
 
 def _canonical_fields(head: bytes) -> list[tuple[bytes, bytes]]:
-    """Return the fields of a header as (lowercase name, canonical line).
+    """Return the fields of a header as pairs of lowercase name and canonical line.
 
     See RFC 6376, section 3.4.2.
     """

@@ -61,7 +61,7 @@ def _write_lines(name: str, lines: Iterable[str]) -> bytes:
 
 
 def format_mailbox_field(name: str, display_name: str, address: str) -> bytes:
-    """Return a folded field with a display name and one address, such as From.
+    """Return a folded field, such as From, that contains a display name and one address.
 
     It also formats List-Id, with the ID as the address.
     """
@@ -69,7 +69,7 @@ def format_mailbox_field(name: str, display_name: str, address: str) -> bytes:
 
 
 def format_mailbox_value(name: str, display_name: str, address: str) -> str:
-    """Return the value of a field with a display name and one address.
+    """Return the value of a field that contains a display name and one address.
 
     It's meant for a provider that writes the field itself.
     """

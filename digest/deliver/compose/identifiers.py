@@ -1,4 +1,4 @@
-"""The IDs of a delivery, derived from its purpose and person.
+"""A delivery's IDs, derived from its purpose and person.
 
 They're opaque, and the same at every attempt.
 """
@@ -41,7 +41,7 @@ def _compute_ids(key: SecretKey, purpose: str, people: Iterable[int]) -> list[st
 
 
 def make_message_id(purpose: str, delivery_id: str, list_domain: str) -> str:
-    """Return the Message-ID (RFC 5322, section 3.6.4), which is the same at every attempt.
+    """Return the Message-ID (RFC 5322, section 3.6.4), which is the same for every attempt.
 
     Mail systems drop a second copy of a message, which limits the harm if a delivery with unknown
     status is wrongly repeated.
@@ -55,7 +55,7 @@ def find_genuine_ids(
     purpose: str,
     deliveries: Sequence[tuple[str, int | None, str]],
 ) -> frozenset[str]:
-    """Return the genuine IDs among deliveries given as (ID, person, Message-ID).
+    """Return the genuine IDs among deliveries given as tuples of ID, person, and Message-ID.
 
     An ID is a keyed hash of the purpose and person, so it's genuine only if both are as planned.
     The Message-ID must match, too, except for its domain, which changes with the settings. Older

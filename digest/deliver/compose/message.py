@@ -1,4 +1,4 @@
-"""The bytes of a message, encoded once for many subscribers and spliced for each.
+"""The bytes of a message, encoded once for many subscribers, with each subscriber's values spliced in.
 
 A template is encoded once per variant of an edition. Nothing is rendered, encoded, or searched for
 individual subscribers: the parts between the slots are joined with the subscriber's address, date,
@@ -131,7 +131,7 @@ _SLOTS = (_TO_SLOT, _MESSAGE_ID_SLOT, _DATE_SLOT, *BODY_SLOTS, _MAILED_LEAVE_SLO
 
 @dataclass(frozen=True, slots=True)
 class PlaceholderValues:
-    """The values of the slots in one subscriber's message.
+    """The slot values for one subscriber's message.
 
     `date` is the value of the Date field. `signup_text` is plain text in any script. In the text
     part, it's wrapped, starting at its column there.
@@ -194,7 +194,7 @@ def _encode_html_value(text: str) -> bytes:
 
 @dataclass(frozen=True)
 class MessageTemplate:
-    """A message without the values of a subscriber. `html` is None in a text-only message.
+    """A message without a subscriber's values. `html` is None in a text-only message.
 
     `extra_headers` are header fields that are the same for everyone. `unsubscribe_url_prefix`
     precedes the token in List-Unsubscribe ("https://news.example.org/u/"), and is empty in most
@@ -217,7 +217,7 @@ class MessageTemplate:
     def parts_and_slots(
         self,
     ) -> tuple[tuple[bytes, ...], tuple[tuple[int, int], ...]]:
-        """The parts of the message, and (index, slot) for each part to fill in."""
+        """The parts of the message, and an (index, slot) pair for each part to be filled in."""
         parts = merge_adjacent_literals([*self._head_parts(), *self._encoded_body()])
         slots = tuple((place, _SLOTS.index(p)) for place, p in enumerate(parts) if isinstance(p, Slot))
         return tuple(b"" if isinstance(p, Slot) else p for p in parts), slots
@@ -235,7 +235,7 @@ class MessageTemplate:
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
-        """Whether no line starts with a dot, so that SMTP doesn't have to double any (RFC 5321, section 4.5.2).
+        """Whether no line starts with a dot, so that SMTP doesn't have to double any dots (RFC 5321, section 4.5.2).
 
         Encoded lines never do (`encode_quoted_printable` escapes dots), nor do header fields and slot values.
         """
@@ -243,13 +243,13 @@ class MessageTemplate:
 
     @cached_property
     def signup_column(self) -> int:
-        """The column at which the sign-up text starts in the text part."""
+        """The column in the text part where the sign-up text starts."""
         offset = next((offset for offset, slot in self.text.slots if slot == SIGNUP_SLOT), 0)
         return measure_text_width(self.text.text[:offset].rpartition("\n")[2])
 
     @cached_property
     def canonical_form(self) -> dkim.CanonicalMessage:
-        """The canonical form for signing, without the values of slots."""
+        """The canonical form for signing, without the slots' values."""
         return dkim.canonicalize_message(*self.parts_and_slots)
 
     def _head_parts(self) -> list[bytes | Slot]:
@@ -312,7 +312,7 @@ def _mime_part(subtype: str, text: SlottedText) -> tuple[bytes | Slot, ...]:
 
 
 def splice_message(template: MessageTemplate, placeholders: PlaceholderValues) -> bytes:
-    """Return a subscriber's complete unsigned message (RFC 5322, section 2.1), in ASCII with CRLF.
+    """Return a subscriber's complete unsigned message (RFC 5322, section 2.1) as ASCII with CRLF line endings.
 
     Raises:
         UnicodeEncodeError: see `PlaceholderValues.encode_slot_values`.

@@ -1,4 +1,4 @@
-"""The templates of transactional emails, which have a simple layout and contain only our own text.
+"""Templates for transactional emails, which have a simple layout and contain only our own text.
 
 The HTML of each kind is rendered and inlined once per run (0.1 s), with slots for the recipient's
 values. Each email then takes 0.2 ms. Values are escaped and filled in here. Links with tokens stay
@@ -32,7 +32,7 @@ TO_STAFF = frozenset({"contact", "staff", "seal", "gone", "alarm", "alert", "dea
 
 @dataclass(frozen=True)
 class NoticeComposer:
-    """A composer of transactional emails. It caches the HTML of each kind for one run."""
+    """A composer of transactional emails that caches the HTML of each kind for one run."""
 
     settings: Settings
     frame: PublicationContext
@@ -40,7 +40,7 @@ class NoticeComposer:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "NoticeComposer":
-        """Return a composer with the templates and the publication's texts from the settings."""
+        """Return a composer that uses the settings' templates and publication texts."""
         return cls(settings, build_publication_context(settings))
 
     def compose_notice(self, kind: str, facts: Mapping[str, str]) -> MessageTemplate:
@@ -106,11 +106,11 @@ def _fact_slot(name: str) -> Slot:
 
 
 def choose_notice_language(settings: Settings, kind: str) -> SubscriberLanguage:
-    """Return the language of a transactional email: the subscribers', or English for the staff."""
+    """Return the language for a transactional email: English for the staff, or else the subscribers' language."""
     return ENGLISH if kind in TO_STAFF else settings.subscriber_language
 
 
 def _collapse_blank_lines(text: str) -> str:
-    """Reduce blank lines to one between paragraphs, and remove them at the start and end."""
+    """Reduce blank lines between paragraphs to one, and remove those at the start and end."""
     lines = "\n".join(line.rstrip() for line in text.strip().splitlines())
     return re.sub(r"\n{3,}", "\n\n", lines) + "\n"

@@ -28,7 +28,7 @@ def make_return_path(keys: KeyRing, delivery_id: str, domain: str) -> str:
 
 
 def extract_delivery_ids(keys: KeyRing, text: str) -> frozenset[str]:
-    """Return the delivery IDs in the genuine return paths in a text, such as a header's value.
+    """Return the IDs of the deliveries whose genuine return paths occur in a text, such as a header's value.
 
     The surrounding text doesn't matter, because forwarders wrap a return path in one of their own (SRS).
     """

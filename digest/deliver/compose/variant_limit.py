@@ -1,4 +1,4 @@
-"""The choice of an edition's variants: at most 64, so that each can be checked. Pure functions.
+"""The choice of an edition's variants: at most 64, so that each can be checked. All functions are pure.
 
 If subscribers chose more combinations, the most frequent ones are kept. All other subscribers get
 the variant that contains everything they chose and the fewest additional words.
@@ -13,7 +13,7 @@ MAX_VARIANTS = 64
 
 
 class VariantKey(NamedTuple):
-    """The attributes of a variant: the omitted parts, text only, and the short edition.
+    """The attributes of a variant: the omitted parts, and whether it's text-only or the short edition.
 
     An omitted section is listed together with its topics' keys
     (`digest.edition.content.fragment_names`).
@@ -30,7 +30,7 @@ class VariantKey(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The display name, such as "short text-only variant without events" or "full variant"."""
+        """The name for display, such as "short text-only variant without events" or "full variant"."""
         parts = (split_part_key(key) for key in sorted(self.outermost))
         omitted = f"without {' and '.join(topic or section for section, topic in parts)}" if self.omitted else ""
         flags = ["short" if self.is_short else "", "text-only" if self.text_only else ""]
@@ -39,14 +39,14 @@ class VariantKey(NamedTuple):
 
     @property
     def outermost(self) -> frozenset[str]:
-        """The omitted parts, without the topics of a section that's omitted completely."""
+        """The omitted parts, leaving out the topics of sections that are omitted completely."""
         return frozenset(
             key for key in self.omitted if not (split_part_key(key)[1] and split_part_key(key)[0] in self.omitted)
         )
 
     @classmethod
     def from_text(cls, stored: str) -> "VariantKey":
-        """Parse the stored form."""
+        """Parse a variant from its stored form."""
         keys, *flags = stored.split("/")
         return cls(frozenset(filter(None, keys.split("+"))), "text" in flags, "short" in flags)
 

@@ -1,4 +1,4 @@
-"""The messages of an edition: fragments selected by a subscriber's preferences, and the subscriber's values.
+"""The messages of an edition: fragments selected by a subscriber's preferences, plus the subscriber's values.
 
 Each variant is encoded once. The subscriber's values are the address, IDs, tokens, and when and
 where they signed up.
@@ -67,11 +67,11 @@ class EditionVariants:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition with breaking news."""
+        """Whether the edition is an extra one with breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed_to(self, preferences: Preferences, today: date) -> bool:
-        """Return True if a subscriber with these preferences gets the edition, apart from their frequency.
+        """Return True if a subscriber with these preferences gets the edition, disregarding their frequency.
 
         `today` determines whether their emails are paused.
         """
@@ -85,7 +85,7 @@ class EditionVariants:
         return read_word_counts(piece.name for piece in self.edition.pieces)
 
     def has_short_edition(self, omitted: frozenset[str]) -> bool:
-        """Return True if the short edition has any content for a subscriber who omitted some parts.
+        """Return True if the short edition has any content for a subscriber who omitted the given parts.
 
         Some sections appear only in the full edition. Subscribers for whom nothing would be left
         get the full edition.
@@ -129,7 +129,7 @@ class EditionVariants:
         return VariantKey(omitted, preferences.text_only, is_short)
 
     def limit_to_most_wanted(self, subscribers: Mapping[VariantKey, int]) -> "EditionVariants":
-        """Return these variants, limited to the most wanted ones.
+        """Return a copy that's limited to the variants that most subscribers want.
 
         `subscribers` is the number of subscribers who want each variant.
         """
@@ -159,7 +159,7 @@ class EditionVariants:
         )
 
     def _feedback_header(self) -> dict[str, str]:
-        """Return Feedback-ID, if it's set, as Gmail documents it: campaign, customer, kind of email, and sender ID."""
+        """Return the Feedback-ID header, if it's set, in Gmail's format: campaign, customer, email kind, sender ID."""
         kind = "breaking-news" if self.is_breaking_news else "edition"
         fields = (self.edition.name, self.edition.list_id.partition(".")[0], kind, self.feedback_sender_id)
         return {"Feedback-ID": ":".join(fields)} if self.feedback_sender_id else {}
@@ -179,7 +179,7 @@ def create_variants(edition: MailableEdition, settings: Settings) -> EditionVari
 
 
 def count_variant_subscribers(session: Session, variants: EditionVariants) -> Counter[VariantKey]:
-    """Count the subscribers by the variant they want, except for those who omitted every part."""
+    """Count subscribers by the variant they want, leaving out those who omitted every part."""
     subscribers_by_variant: Counter[VariantKey] = Counter()
     for preferences, subscribers in count_preferences(session):
         if not omits_every_part(preferences, variants.parts):
@@ -211,7 +211,7 @@ def _list_omitted_parts(
 
 
 def omits_every_part(preferences: Preferences, parts: frozenset[str]) -> bool:
-    """Return True if a subscriber omitted all parts of an edition, and so isn't owed a message."""
+    """Return True if a subscriber omitted all parts of an edition and therefore isn't owed a message."""
     return bool(parts) and parts <= list_omitted_parts(preferences, parts)
 
 
@@ -255,7 +255,7 @@ def fill_placeholders(
 
 
 def compose_sample_message(mailable: MailableEdition, edition: Edition, settings: Settings) -> bytes:
-    """Compose the full message for a made-up subscriber, for previews and checks.
+    """Compose the full message for a fictional subscriber, for use in previews and checks.
 
     Its Date is the edition's send time, so the same edition always results in the same bytes.
     """

@@ -1,1 +1,1 @@
-"""Control of sending: pausing, resuming, and canceling an edition, and pausing all sending."""
+"""Controlling sending: pausing, resuming, and canceling an edition, and pausing all sending."""

@@ -1,4 +1,4 @@
-"""The results of rechecking an edition's articles right before it's sent, stored once per edition.
+"""The results of rechecking an edition's articles right before sending, stored once per edition.
 
 A result is valid for one approval. After a new approval, the articles are checked again.
 """
@@ -30,7 +30,7 @@ class ArticleFinding:
 
 @dataclass(frozen=True, slots=True)
 class ArticleCheck:
-    """A check of all of an edition's articles.
+    """The result of checking all of an edition's articles.
 
     `pause_reason` is the reason for the pause that the check caused, if any. `told` are the URLs of the
     missing articles that editors have been told about, and `occasion` identifies the last email about them.
@@ -47,7 +47,7 @@ class ArticleCheck:
 
     @property
     def sentence(self) -> str:
-        """The result as a sentence."""
+        """The result of the check as a sentence."""
         parts = [f"{count_with_noun(self.checked_count, 'article')} checked again"]
         parts += [f"{len(self.gone)} gone"] if self.gone else []
         parts += [f"{len(self.unanswered)} without a response"] if self.unanswered else []
@@ -55,13 +55,13 @@ class ArticleCheck:
 
 
 def read_article_check(session: Session, edition: str) -> ArticleCheck | None:
-    """Return the last check of an edition, or None if there was none."""
+    """Return the last article check of an edition, or None if there was none."""
     stored = installation_hold.read_installation_value(session, _state_key(edition))
     return None if stored is None else type_adapter(ArticleCheck).validate_python(stored)
 
 
 def save_article_check(session: Session, edition: str, article_check: ArticleCheck) -> None:
-    """Store a check, replacing the previous one."""
+    """Store an article check, replacing the edition's previous one."""
     stored = type_adapter(ArticleCheck).dump_python(article_check, mode="json")
     installation_hold.write_installation_value(session, _state_key(edition), stored, now=article_check.at)
 
@@ -71,7 +71,7 @@ def _state_key(edition: str) -> str:
 
 
 def needs_article_check_before_send(session: Session, edition: Edition, *, minutes: int, now: datetime) -> bool:
-    """Return True if an approved edition needs a check before it's sent.
+    """Return True if an approved edition needs an article check before it's sent.
 
     If `minutes` is 0, no edition does.
     """
@@ -81,7 +81,7 @@ def needs_article_check_before_send(session: Session, edition: Edition, *, minut
 
 
 def lacks_current_article_check(session: Session, edition: Edition) -> bool:
-    """Return True if an approved edition hasn't been checked since its approval.
+    """Return True if an approved edition's articles haven't been checked since its approval.
 
     Breaking news must also have been checked since someone chose to send it.
     """
@@ -93,7 +93,7 @@ def lacks_current_article_check(session: Session, edition: Edition) -> bool:
 
 
 def find_due_article_checks(session: Session, *, minutes: int, now: datetime) -> list[str]:
-    """Return the names of the editions to check now.
+    """Return the names of the editions whose articles should be checked now.
 
     These are the editions about to be sent and, every ten minutes, those that a check has paused.
     """
@@ -118,7 +118,7 @@ def _is_to_be_repeated(session: Session, edition: Edition, now: datetime) -> boo
 
 
 def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) -> bool:
-    """Return True if an edition is paused because of a check."""
+    """Return True if an edition is paused because of an article check."""
     return (
         edition.paused_at is not None
         and bool(article_check.pause_reason)
@@ -134,7 +134,7 @@ def list_unreported_missing_articles(article_check: ArticleCheck) -> tuple[Artic
 def carry_over_reported_articles(
     article_check: ArticleCheck, before: ArticleCheck | None, *, stops: bool
 ) -> ArticleCheck:
-    """Return a new check that records which of its missing articles were already reported.
+    """Return a new check that records which of its missing articles have already been reported.
 
     If `stops` is true, missing articles also give it a reason to pause the edition.
     """
@@ -147,7 +147,7 @@ def carry_over_reported_articles(
 
 
 def describe_missing_articles(findings: tuple[ArticleFinding, ...]) -> str:
-    """Return a message that names the missing articles and says what to do."""
+    """Return a message that lists the missing articles and says what to do."""
     headlines = "; ".join(f"“{finding.headline}” ({finding.what})" for finding in findings[:3])
     more = f"; and {len(findings) - 3} more" if len(findings) > 3 else ""
     subject, them = ("an article", "it") if len(findings) == 1 else (f"{len(findings)} articles", "them")

@@ -1,4 +1,4 @@
-"""Corrections whose emails wait for an hour because the mail server refused one.
+"""Corrections whose emails wait for an hour because a mail server refused one of them.
 
 An edition would be paused until someone resumes it. A correction must not depend on that, because
 the error stays uncorrected until then.
@@ -37,7 +37,7 @@ class CorrectionWait:
 
 
 def read_correction_waits(session: Session) -> Mapping[str, CorrectionWait]:
-    """Return the waits by the purpose of the correction's deliveries.
+    """Return the waits, keyed by the purpose of the correction's deliveries.
 
     Waits that are over but haven't been deleted are included.
     """

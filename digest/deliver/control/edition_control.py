@@ -49,7 +49,7 @@ def pause_edition(session: Session, name: str, reason: str, *, now: datetime) ->
 
 
 def pause_automatically(session: Session, name: str, reason: str, *, now: datetime) -> bool:
-    """Pause an edition because of its deliveries' results, and record that in the audit log.
+    """Pause an edition because of its deliveries' results, and record the pause in the audit log.
 
     Return False if it's already paused.
 
@@ -104,7 +104,7 @@ def mark_edition_cancelled(session: Session, name: str) -> EditionState:
 
 
 def mark_sent_edition_as_sending(edition: Edition) -> None:
-    """Change a sent edition back to sending, because it has waiting messages again.
+    """Change a sent edition's state back to sending, because it has waiting messages again.
 
     The caller must have locked its row.
     """

@@ -1,4 +1,4 @@
-"""Pausing of all sending.
+"""Pausing all sending.
 
 While it's paused, no edition, transactional email, or request to a provider leaves the
 installation. Pausing an edition (`edition_control`) affects only that edition. This pause is for
@@ -24,7 +24,7 @@ IDENTITY_STATE_KEY = "at home"
 
 
 def read_installation_value(session: Session, key: str) -> Mapping[str, Any] | None:
-    """Return the value stored under a name, or None."""
+    """Return the value stored under a name, or None if there's none."""
     stored: Mapping[str, Any] | None = session.scalar(_select_state(), {"state_name": key})
     return stored
 
@@ -63,7 +63,7 @@ def save_pull_troubles(
     *,
     now: datetime,
 ) -> None:
-    """Store the problems found in the last pull of a provider's suppression lists, if any."""
+    """Store any problems found in the last pull of a provider's suppression lists."""
     key = _PULL_TROUBLES.format(provider)
     if troubles:
         write_installation_value(session, key, {"troubles": list(troubles)}, now=now)
@@ -72,7 +72,7 @@ def save_pull_troubles(
 
 
 def read_pull_troubles(session: Session) -> str:
-    """Return the problems found in the last pulls of providers' suppression lists, or ""."""
+    """Return the problems found in the last pull from each provider's suppression lists, or "" if there were none."""
     rows = select(StoredInstallationValue.value).where(StoredInstallationValue.name.like(_PULL_TROUBLES.format("%")))
     return "; ".join(trouble for stored in session.scalars(rows) for trouble in stored["troubles"])
 
@@ -93,7 +93,7 @@ class InstallationHold:
     may_be_copy: bool = False
 
     def __str__(self) -> str:
-        """Return sentences saying who paused sending, when, and why, and how to resume it."""
+        """Return sentences that say who paused sending, when, and why, and how to resume it."""
         paused = f"All sending has been paused by {self.actor} since {self.since:%Y-%m-%d %H:%M} UTC"
         if self.may_be_copy:
             return f"{paused}. {sentence(self.reason)} To resume sending, run 'digest resume --all'."
@@ -103,7 +103,7 @@ class InstallationHold:
 
 
 def read_current_hold(session: Session) -> InstallationHold | None:
-    """Return the current pause of all sending, or None."""
+    """Return the current pause of all sending, or None if sending isn't paused."""
     stored = read_installation_value(session, HOLD_STATE_KEY)
     return None if stored is None else parse_hold(stored)
 
@@ -139,7 +139,7 @@ def pause_all_sending(
 
 
 def pause_possible_copy(session: Session, reason: str, *, actor: str, now: datetime) -> bool:
-    """Pause all sending because the installation may be a copy, and record that in the audit log.
+    """Pause all sending because the installation may be a copy, and record the pause in the audit log.
 
     Return False if it's already paused for this reason.
     """

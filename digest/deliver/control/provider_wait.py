@@ -17,7 +17,7 @@ MAX_WAIT = timedelta(hours=1, minutes=1)  # waits are never longer than this, ev
 
 
 def note_provider_wait(session: Session, provider: str, wait_until: datetime, *, now: datetime) -> None:
-    """Store the time until which a provider won't accept messages."""
+    """Store the time before which a provider won't accept messages."""
     stored = {"provider": provider, "until": wait_until.isoformat()}
     installation_hold.write_installation_value(session, WAIT_STATE_KEY, stored, now=now)
 
@@ -27,7 +27,7 @@ def parse_provider_wait(
     provider: str,
     now: datetime,
 ) -> datetime | None:
-    """Return the stored time until which a provider won't accept messages.
+    """Return the stored time before which a provider won't accept messages.
 
     Return None if there isn't one or it has passed.
     """
@@ -38,5 +38,5 @@ def parse_provider_wait(
 
 
 def read_provider_wait(session: Session, provider: str, now: datetime) -> datetime | None:
-    """Return the time until which a provider won't accept messages, or None if it accepts them."""
+    """Return the time before which a provider won't accept messages, or None if it accepts them now."""
     return parse_provider_wait(installation_hold.read_installation_value(session, WAIT_STATE_KEY), provider, now)

@@ -1,4 +1,4 @@
-"""Recipient domains and variants that a stop rule set aside, until someone sends or drops their deliveries.
+"""Recipient domains and variants that a stop rule has set aside until someone sends or drops their deliveries.
 
 The edition's row lists them, so the send gate reads both together. A delivery that's set aside is
 parked at its domain's moment, centuries ahead (`SetAsideDomain.parked_at`), where claims don't find
@@ -28,7 +28,7 @@ _VARIANT_PREFIX = "variant:"
 
 
 def make_variant_tag(variant_text: str) -> str:
-    """Return the tag for setting aside a variant like a domain.
+    """Return the tag with which a variant can be set aside like a domain.
 
     `variant_text` is the result of `VariantKey.as_text`.
     """
@@ -36,11 +36,11 @@ def make_variant_tag(variant_text: str) -> str:
 
 
 class DomainNotSetAsideError(ApplicationError):
-    """Raised when a domain isn't set aside, or someone has already decided."""
+    """Raised when a domain isn't set aside, or when someone has already decided what to do with it."""
 
 
 class SetAsideDecision(StrEnum):
-    """A person's decision on a domain that was set aside."""
+    """A person's decision on a domain that's been set aside."""
 
     NONE = ""
     SEND = "send"  # send regardless of the domain's stop rules
@@ -49,7 +49,7 @@ class SetAsideDecision(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SetAsideDomain:
-    """A domain or variant that was set aside, identified by its tag.
+    """A domain or variant that's been set aside, identified by its tag.
 
     `returning` is true while parked deliveries wait to be made due again.
     """
@@ -73,7 +73,7 @@ class SetAsideDomain:
 
 
 def read_set_aside_domains(stored: Mapping[str, Any] | None) -> dict[str, SetAsideDomain]:
-    """Return the set-aside domains stored in an edition's row, by tag."""
+    """Return the set-aside domains stored in an edition's row, keyed by tag."""
     adapter = type_adapter(SetAsideDomain)
     return {tag: adapter.validate_python({"tag": tag, **values}) for tag, values in (stored or {}).items()}
 
@@ -88,7 +88,7 @@ def find_blocking_domain(set_aside: Mapping[str, SetAsideDomain], tags: Iterable
 
 
 def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
-    """Return the domains that wait for a decision.
+    """Return the domains that are waiting for a decision.
 
     There are none unless the edition is being sent.
     """
@@ -98,7 +98,7 @@ def list_undecided_domains(edition: Edition) -> list[SetAsideDomain]:
 
 
 def describe_set_aside_domains(domains: Collection[SetAsideDomain]) -> str:
-    """Return the start of a sentence that counts the set-aside domains, or "" if there are none."""
+    """Return the start of a sentence that gives the number of set-aside domains, or "" if there are none."""
     if not domains:
         return ""
     variants = sum(domain.variant_text is not None for domain in domains)
@@ -133,7 +133,7 @@ def set_domains_aside(
 def store_domain_decision(
     session: Session, name: str, tags: Collection[str], decision: SetAsideDecision, *, now: datetime
 ) -> list[SetAsideDomain]:
-    """Store a decision on some set-aside domains, and return those domains.
+    """Store a decision on the given set-aside domains, and return those domains.
 
     The next claims of a run apply it.
 

@@ -1,4 +1,4 @@
-"""Events, which are reports about messages after they were handed over.
+"""Events, which are reports about messages that have been handed over.
 
 See `digest.deliver.events.event_processor`.
 """

@@ -1,4 +1,4 @@
-"""A normalized delivery event, and its effects on the delivery and the person. Pure functions.
+"""A normalized delivery event, and its effects on the delivery and the person. All functions are pure.
 
 Both effects are joins: the highest value ever reported applies. Therefore, events result in the
 same state in any order, even if they're repeated.
@@ -20,7 +20,7 @@ ABOUT_MESSAGE = "message"  # `about` in the detail of a refusal that blames the 
 
 
 class EventKind(StrEnum):
-    """The kind of an event."""
+    """The kind of a delivery event."""
 
     ACCEPTED = "accepted"  # the provider accepted it and will deliver it
     DELIVERED = "delivered"  # the recipient's server accepted it
@@ -35,7 +35,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EventEffect:
-    """The effect of a kind of event. `feedback_by_cause` adds feedback that depends on the cause."""
+    """The effect of a kind of event. `feedback_by_cause` adds feedback that depends on the failure's cause."""
 
     state: DeliveryState | None = None  # state of the delivery; see `find_state_after_events`
     feedback: DeliveryFeedbackKind | None = None  # feedback about the person
@@ -62,7 +62,7 @@ _CHANGEABLE_STATES = (DeliveryState.WAITING, DeliveryState.UNCERTAIN, DeliverySt
 
 
 def find_state_after_events(state: DeliveryState, kinds: Iterable[EventKind]) -> DeliveryState:
-    """Return the state of a delivery after all events of these kinds.
+    """Return a delivery's state after events of the given kinds.
 
     States are ordered: unknown and waiting, then accepted, then refused. Evidence that the provider
     has the message changes an uncertain or waiting delivery to accepted, so that a waiting one isn't
@@ -81,7 +81,7 @@ def is_refusal(kind: EventKind) -> bool:
 
 
 def convert_event_to_feedback_kind(kind: EventKind, cause: FailureCause) -> DeliveryFeedbackKind | None:
-    """Return an event's immediate feedback about the person, or None if it has none on its own."""
+    """Return the feedback about the person that an event gives on its own, or None if it gives none."""
     consequence = EVENT_CONSEQUENCES[kind]
     return consequence.feedback or consequence.feedback_by_cause.get(cause)
 
@@ -93,7 +93,7 @@ BOUNCE_SPAN = timedelta(days=14)  # a mailbox may be full during a vacation
 
 @dataclass(frozen=True, slots=True, order=True)
 class DeliveryAttempt:
-    """The result of one message to one person. `cause` is HARD or SOFT, or NONE if it arrived."""
+    """The result of sending one message to one person. `cause` is HARD or SOFT, or NONE if the message arrived."""
 
     handed_at: datetime
     delivery_id: str

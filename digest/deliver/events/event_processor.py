@@ -1,4 +1,4 @@
-"""Processing of events.
+"""Processing events.
 
 Reports from webhooks, the bounce mailbox, and SMTP replies become `DeliveryEvent`s, which are
 passed to `process_events`. Each event counts once: it changes the state of its delivery and, if it
@@ -99,7 +99,7 @@ def _insert_new_events(
 
 @dataclass(slots=True)
 class _DeliveryReports:
-    """All that was reported about a delivery, and the reply to store for it."""
+    """Everything that was reported about a delivery, and the reply to store for it."""
 
     kinds: set[EventKind]
     reply: str
@@ -150,7 +150,7 @@ def _change_state(session: Session, delivery: str, state: DeliveryState, report:
 
 
 def list_deliveries_with_pending_events(session: Session) -> list[str]:
-    """Return up to 500 deliveries with events that arrived during a handover that has ended since."""
+    """Return up to 500 deliveries with events that arrived during a handover that's now over."""
     query = (
         select(StoredDeliveryEvent.delivery)
         .join(Delivery, Delivery.id == StoredDeliveryEvent.delivery)
@@ -162,7 +162,7 @@ def list_deliveries_with_pending_events(session: Session) -> list[str]:
 
 
 def apply_pending_events(session: Session, delivery_ids: Collection[str], *, now: datetime) -> None:
-    """Apply the pending events of deliveries, together with all other events about them."""
+    """Apply deliveries' pending events, together with all their other events."""
     concerned = StoredDeliveryEvent.delivery.in_(delivery_ids)
     rows = session.execute(
         select(StoredDeliveryEvent.delivery, StoredDeliveryEvent.kind, StoredDeliveryEvent.detail).where(concerned)
@@ -191,7 +191,7 @@ def _feedback_report(event: DeliveryEvent, deliveries: Mapping[str | None, Any])
 
 
 def _concerns_address(delivery: Any) -> bool:
-    """Return True if a delivery's events concern the stored address of its person."""
+    """Return True if a delivery's events concern its person's stored address."""
     return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 
@@ -203,7 +203,7 @@ def apply_feedback(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Apply feedback to the people it concerns.
+    """Apply feedback to the people whom it concerns.
 
     Their unsubscribes are appended to the log with a single sync. Return the number of people whom
     each kind of feedback changed, by `person <kind>`.

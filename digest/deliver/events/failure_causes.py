@@ -1,4 +1,4 @@
-"""The causes of failed deliveries, based only on reply codes, and whether the address is to blame.
+"""The causes of failed deliveries, determined only by reply codes, and whether the address is to blame.
 
 The codes come from RFC 5321, section 4.2; RFC 3463, section 3; RFC 7372, section 3; RFC 7505,
 section 4; and the registry of enhanced status codes. Free text is never parsed.
@@ -11,7 +11,7 @@ from functools import lru_cache
 
 
 class FailureCause(StrEnum):
-    """The cause of a failure, classified by its meaning for the address."""
+    """The cause of a failure, classified by what it says about the address."""
 
     NONE = ""  # none: a network error, a deferral, or a problem at the provider
     NO_MAILBOX = "no mailbox"  # the mailbox doesn't exist, so it's never emailed again

@@ -1,4 +1,4 @@
-"""Parsing of Postfix logs: the status of messages, and the time that a log covers without gaps.
+"""Parsing Postfix logs: the status of messages, and the time that a log covers without gaps.
 
 `cleanup` logs the Message-ID with the queue ID as soon as the header has arrived. `qmgr` logs the
 return path with the queue ID once Postfix has received the whole message. A delivery agent logs the
@@ -65,7 +65,7 @@ class UnreadableLogError(MailLogError):
 
 
 class PostfixQueueStage(StrEnum):
-    """The stage of a message in the queue, as reported by a line."""
+    """The stage of a message in the queue, as reported by a log line."""
 
     ENTERED = "entered"
     TAKEN = "taken"  # received completely
@@ -76,7 +76,7 @@ class PostfixQueueStage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PostfixQueueLine:
-    """A line about a message in the queue.
+    """A log line about a message in the queue.
 
     ENTERED lines have its Message-ID with the angle brackets, TAKEN lines have its return path, and
     REPORTED lines have the other fields.
@@ -92,7 +92,7 @@ class PostfixQueueLine:
 
 
 def parse_queue_line(line: bytes) -> PostfixQueueLine | None:
-    """Parse a line of the log, or return None if it doesn't report a message's stage."""
+    """Parse a log line, or return None if it doesn't report a message's stage."""
     time = _TIME.match(line)
     match = _QUEUE_LINE.match(line, time.end()) if time else None
     if match is None:
@@ -124,7 +124,7 @@ def _parse_queue_manager(queue_id: bytes, rest: bytes) -> PostfixQueueLine | Non
 
 @dataclass(frozen=True, slots=True)
 class LoggedMessage:
-    """The last status of a message that Postfix accepted.
+    """The last logged status of a message that Postfix accepted.
 
     `status` is an enhanced code (RFC 3463, section 2), or empty.
     """
@@ -155,7 +155,7 @@ def make_log_event(
 
 @dataclass(slots=True)
 class _QueuedMail:
-    """One pass of a message through the queue. A content filter causes a second one."""
+    """One pass of a message through the queue. A content filter causes a second pass."""
 
     entered_at: datetime
     reported_at: datetime
@@ -177,7 +177,7 @@ class LogCoverage:
     losses: list[datetime] = field(default_factory=list)
 
     def note_line(self, at: datetime) -> None:
-        """Record a line of any kind."""
+        """Record the time of a line of any kind."""
         start, end = self.spans[-1] if self.spans else (at, at)
         if self.spans and start <= at <= end + self.longest_silence:
             self.spans[-1] = (start, max(end, at))
@@ -185,7 +185,7 @@ class LogCoverage:
             self.spans.append((at, at))
 
     def covers_time(self, start: datetime, end: datetime) -> bool:
-        """Return True if a message accepted during this time would be in the log."""
+        """Return True if a message accepted in the given period would be in the log."""
         if any(start <= loss <= end + LOSS_REACH for loss in self.losses):
             return False
         return any(first <= start and end <= last for first, last in self.merge_spans())
@@ -264,7 +264,7 @@ def _first_time(file: Path, clock: "LogTimestampParser") -> datetime:
 
 @dataclass(slots=True)
 class LogTimestampParser:
-    """A parser of the times of lines.
+    """A parser of log lines' times.
 
     It caches the last time, because neighboring lines usually share it.
 
@@ -305,7 +305,7 @@ class LogTimestampParser:
 
 @dataclass(slots=True)
 class _LineReader:
-    """A reader that follows the wanted messages through the lines of successive files."""
+    """A reader that tracks the wanted messages through the lines of successive files."""
 
     message_ids: Collection[bytes]
     coverage: LogCoverage

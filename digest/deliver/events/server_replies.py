@@ -1,4 +1,4 @@
-"""Replies from mail servers and providers, shortened and without addresses so that they can be stored."""
+"""Replies from mail servers and providers, shortened and stripped of addresses so that they can be stored."""
 
 import re
 from urllib.parse import unquote
@@ -15,7 +15,7 @@ _QUOTED_PRINTABLE = re.compile(r"(?<=\w)=(2B|2D|2E|40|5F)(?=[^\W\d_])", re.IGNOR
 
 
 def scrub_addresses(reply: str | bytes, address: str = "") -> str:
-    """Return a reply, shortened, without email addresses or parts of the subscriber's `address`.
+    """Return a shortened reply without email addresses or parts of the subscriber's `address`.
 
     Encoded addresses are also removed. Servers often quote addresses: "550 <ada@example.org>:
     unknown", "no mailbox ada at mx.example.org", "see ?who=ada%40example%2Eorg".
@@ -53,7 +53,7 @@ def _decode_escapes(text: str) -> str:
 
 
 def _list_domain_forms(domain: str) -> set[str]:
-    """Return a domain as stored, in Unicode, and in ASCII (RFC 5891, section 4).
+    """Return the forms of a domain: as stored, in Unicode, and in ASCII (RFC 5891, section 4).
 
     The result is empty for an empty domain.
     """

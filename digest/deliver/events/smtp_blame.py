@@ -1,4 +1,4 @@
-"""The table of what SMTP replies blame and what follows from them, by codes and stage of the conversation.
+"""The table of SMTP replies, by code and stage of the conversation: whom each reply blames and what follows from it.
 
 Sources: RFC 5321, sections 3.8, 4.2.1, 4.2.2, and 4.5.4.1; RFC 3207, section 4; RFC 3463, section
 3; RFC 4954, section 6; RFC 7505, section 4; and the replies that Postfix, Exim, Exchange, Gmail,
@@ -64,13 +64,13 @@ class BlameRule:
     cause: FailureCause | None = field(default=None, kw_only=True)  # of a refusal, or None if the codes determine it
 
     def applies_to(self, stage: SmtpStage, codes: str) -> bool:
-        """Return True if the row covers a reply, given as "550 5.1.1" or "550"."""
+        """Return True if the row applies to a reply, given as "550 5.1.1" or "550"."""
         return stage in self.stages and bool(_compile_codes(self.codes).fullmatch(codes))
 
 
 @dataclass(frozen=True, slots=True)
 class ReplyAssessment:
-    """The meaning of a reply: what it blames, what follows, and what a refusal says about the address."""
+    """The meaning of a reply: whom it blames, what follows, and what a refusal says about the address."""
 
     culprit: BlamedParty
     handling: ReplyConsequence
@@ -118,7 +118,7 @@ BLAME_TABLE = (
 
 
 def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
-    """Return what a reply blames, its consequence, and the cause of a refusal.
+    """Return whom a reply blames, its consequence, and the cause of a refusal.
 
     `reply` starts with its code. Addresses may have been removed. A reply that no row covers, such
     as one without a code, comes from a server that's about to hang up, so it's retried.
@@ -127,7 +127,7 @@ def judge_reply(stage: SmtpStage, reply: str) -> ReplyAssessment:
 
 
 def find_blamed_party(cause: FailureCause, reply: str) -> BlamedParty:
-    """Return what a refusal blames, inferring its stage from the stored cause and reply.
+    """Return whom a refusal blames, inferring the SMTP stage from the stored cause and reply.
 
     Events from providers aren't replies, so their cause decides.
     """

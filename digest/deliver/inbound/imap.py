@@ -70,7 +70,7 @@ class MailboxFolder:
         return int(value) if value else None
 
     def _full_folder_name(self, name: str) -> str:
-        """Return a folder's name with the server's separator and the required prefix."""
+        """Return a folder's full name, with the server's separator and the required prefix."""
         prefix, delimiter = b"", None
         if "NAMESPACE" in self._imap.capabilities:
             match = _NAMESPACE.match(self._imap.namespace()[1][0] or b"")
@@ -83,7 +83,7 @@ class MailboxFolder:
         return prefix.decode("ascii") + name.removeprefix(prefix.decode("ascii"))
 
     def list_next_uids(self, first: int, limit: int) -> list[int]:
-        """Return up to `limit` UIDs of messages, starting at `first`, in order."""
+        """Return, in order, up to `limit` UIDs of messages, starting at `first`."""
         uids: list[int] = []
         with _translate_errors(self._server_name):
             if self.uid_next is None:
@@ -106,7 +106,7 @@ class MailboxFolder:
         return next((body for head, body in literals if b"BODY[]" in head.upper()), None)
 
     def move_or_delete(self, uid: int) -> str:
-        """Move a message to the folder set as `inbound.done`, or delete it if none is set.
+        """Move a message to the folder named by `inbound.done`, or delete it if none is set.
 
         Return "", or the reason if it failed.
         """
@@ -143,7 +143,7 @@ class MailboxFolder:
 
 @contextmanager
 def open_mailbox_folder(mailbox: BounceMailboxSettings, password: str) -> Iterator[MailboxFolder]:
-    """Connect, sign in, and open the folder for the duration of the block.
+    """Connect, sign in, and keep the folder open for the duration of the block.
 
     Raises:
         MailboxError: one of these steps failed. The folder's methods also raise it.

@@ -1,4 +1,4 @@
-"""Following of the log of the operator's Postfix, to turn the fate of accepted messages into events.
+"""Following the log of the operator's Postfix to turn the fates of accepted messages into events.
 
 The log is read in parts, each from where the last one ended. A message is recognized by its return
 path, and from then on by its queue ID. The IDs of messages still in the queue are stored in the
@@ -49,14 +49,14 @@ _JOURNAL_COMMAND = (
 
 @dataclass(frozen=True, slots=True)
 class LogPart:
-    """Lines of a log, and the position after them. For an empty journal, the position is empty."""
+    """Lines from a log, and the position after them. For an empty journal, the position is empty."""
 
     lines: tuple[bytes, ...]
     position: Mapping[str, Any]
 
 
 def read_log_part(source: str, position: Mapping[str, Any]) -> LogPart:
-    """Read what was written to a log since a position.
+    """Read what was written to a log after a position.
 
     Without a position, only find the log's end.
 
@@ -136,7 +136,7 @@ def _write_journal_line(fields: Mapping[str, Any]) -> bytes:
 
 @dataclass(slots=True)
 class _QueueWalk:
-    """The processing of lines in order.
+    """A walk through log lines in order, tracking the messages in the queue.
 
     `in_queue` has the deliveries by queue ID, initially from earlier parts. `own_senders` has them
     by return path.
@@ -149,7 +149,7 @@ class _QueueWalk:
     touched: set[str] = field(default_factory=set)  # queue IDs that were added or removed
 
     def follow(self, line: PostfixQueueLine, at: datetime) -> None:
-        """Process one line."""
+        """Process one log line."""
         queue_id = line.queue_id.decode()
         if line.step in {PostfixQueueStage.ENTERED, PostfixQueueStage.TAKEN}:
             self.in_queue.pop(queue_id, None)  # Postfix reuses short IDs
@@ -169,7 +169,7 @@ class _QueueWalk:
 def follow_mail_log(
     database: Database, keys: KeyRing, unsubscribe_log: UnsubscribeLog, source: str, *, host: str, clock: Clock
 ) -> tuple[Counter[str], bool]:
-    """Apply what was logged since the last call.
+    """Apply what has been logged since the last call.
 
     Return the counts of `process_events`, and whether there may be more. `host` distinguishes the
     logs of several machines. After an interruption, the same part is read again, and events that
@@ -211,12 +211,12 @@ def record_log_trouble(session: Session, host: str, trouble: str, *, now: dateti
 
 
 def make_log_state_key(host: str) -> str:
-    """Return the name of the state that says how far a host's log was read."""
+    """Return the name of the stored state that records how far a host's log has been read."""
     return f"mail log {host}"[:60]
 
 
 def delete_old_queue_ids(database: Database, *, now: datetime) -> int:
-    """Delete old queue IDs of messages whose end was never logged, and return the number deleted."""
+    """Delete old queue IDs of messages that the log never showed leaving the queue, and return the number deleted."""
     return database.delete_in_batches(
         QueuedMail, QueuedMail.at < now - QUEUE_RETENTION, size=event_processor.MAX_EVENTS_PER_TRANSACTION
     )
@@ -245,7 +245,7 @@ def _find_deliveries(
     keys: KeyRing,
     senders: Collection[bytes],
 ) -> dict[bytes, str]:
-    """Return the deliveries by return path.
+    """Return the deliveries, keyed by return path.
 
     A return path's MAC proves the delivery, while a Message-ID or address could be copied.
     """

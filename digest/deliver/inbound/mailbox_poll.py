@@ -1,4 +1,4 @@
-"""Polling of the bounce mailbox.
+"""Polling the bounce mailbox.
 
 Messages about our emails are stored, and then moved or deleted. All others are left unread. Because
 of this order, crashes are harmless: a message is stored before it's moved, and the position is saved
@@ -39,7 +39,7 @@ log = get_logger("inbound")
 
 @dataclass(slots=True)
 class PollResult:
-    """The result of a poll. `stuck` says why stored messages couldn't be moved.
+    """The result of a poll. `stuck` is why stored messages couldn't be moved.
 
     `answered` counts the people who asked to unsubscribe and were sent their link.
     """
@@ -69,7 +69,7 @@ class MailboxPoller:
 
 
 def poll_mailbox(poller: MailboxPoller, *, limit: int = MAX_MESSAGES) -> PollResult:
-    """Read up to `limit` messages, and save and return the result.
+    """Read up to `limit` messages, and save and return the result of the poll.
 
     Raises:
         MailboxError: the mailbox can't be read. Messages stored until then stay stored.
@@ -135,7 +135,7 @@ def _save_position(poller: MailboxPoller, position: dict[str, str | int]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class LastPoll:
-    """The result of the last poll.
+    """The result of the last mailbox poll.
 
     `troubles` is the number of polls that have failed in a row, and `trouble` is why the last one failed.
     """
@@ -155,7 +155,7 @@ def read_last_mailbox_poll(session: Session) -> LastPoll | None:
 
 
 def claim_poll_turn(database: Database, *, now: datetime) -> bool:
-    """Claim the next poll if it's due. Return True if this process got it.
+    """Claim the next poll if it's due. Return True if this process claimed it.
 
     Polls are due every minute, immediately if there were more messages, and at growing intervals
     after errors.
@@ -200,7 +200,7 @@ def _record_poll(
 
 
 def _follow_poll(last: LastPoll, result: PollResult | None, trouble: str, now: datetime) -> LastPoll:
-    """Return the record of a poll that either had a result or failed."""
+    """Return the record of a poll, given either its result or the trouble that made it fail."""
     if result is None:
         return LastPoll(now, last.troubles + 1, trouble, last.stuck)
     tried_to_move = result.stored or result.already_stored
@@ -217,7 +217,7 @@ def _log_change(previous: str, problem: str) -> None:
 def _answer_leave_request(
     session: Session, keys: KeyRing, request: UnsubscribeRequest, queue: QueueMail, *, now: datetime
 ) -> bool:
-    """Queue an email with the unsubscribe link, and return True if that was done.
+    """Queue an email with the unsubscribe link. Return True if it was queued.
 
     It isn't done if the address isn't subscribed, or was sent the link in the last week.
     """

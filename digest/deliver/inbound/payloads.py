@@ -50,7 +50,7 @@ def store_payload(
     origin: str,
     now: datetime,
 ) -> bool:
-    """Store a body durably. Return False if the same body is already stored.
+    """Store a payload's body durably. Return False if the same body is already stored.
 
     `origin` names its parser: a provider, or the bounce mailbox (`incoming_mail.REPORTED_BY`).
     """
@@ -107,7 +107,7 @@ def delete_old_payloads(database: Database, *, now: datetime) -> int:
 
 @dataclass(slots=True)
 class _EventBatch:
-    """Events that have been read but not applied yet, and the payloads that they come from."""
+    """Events that have been read but not yet applied, and the payloads that they came from."""
 
     events: list[DeliveryEvent] = field(default_factory=list)
     payload_ids: list[int] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""The canary: the first few hundred deliveries of a large edition, for whose results the others wait.
+"""The canary: the first few hundred deliveries of a large edition, whose results the others wait for.
 
 The canary is 1% of the edition (20 to 500 deliveries), picked by hashed ID, plus the deliveries of
 staff members who subscribe. They're due before all others (`CANARY_DUE_AT`), and no others are
@@ -28,7 +28,7 @@ CANARY_DUE_AT = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class CanaryPhase:
-    """A phase of sending.
+    """A phase of sending an edition that may have a canary.
 
     Deliveries due until `horizon` may be sent, but not before `wait_until`, if it's set.
     """
@@ -39,12 +39,12 @@ class CanaryPhase:
 
 
 def compute_canary_size(waiting: int) -> int:
-    """Return the canary's size for a number of waiting deliveries, or 0 if there are too few."""
+    """Return the canary's size for a given number of waiting deliveries, or 0 if there are too few."""
     return 0 if waiting < MIN_EDITION_SIZE else min(MAX_CANARY_SIZE, max(MIN_CANARY_SIZE, waiting // 100))
 
 
 def find_canary_phase(canary_subscribers: int | None, wait_until: datetime | None, now: datetime) -> CanaryPhase:
-    """Return the current phase.
+    """Return the current phase of sending.
 
     `wait_until` is the time until which the other deliveries wait for the canary's results.
     """
@@ -88,7 +88,7 @@ def _select_canary_deliveries(session: Session, keys: KeyRing, edition: Edition,
 
 
 def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
-    """Return the numbers of staff members who are also subscribers."""
+    """Return the subscriber numbers of staff members who are also subscribers."""
     members = (
         people.find_person_number(session, keys, read_address(m.email)) for m in staff.list_verified_staff(session)
     )
@@ -96,7 +96,7 @@ def _staff_subscribers(session: Session, keys: KeyRing) -> list[int]:
 
 
 def record_canary_end(session: Session, edition: str, *, now: datetime, observe_for: timedelta) -> datetime:
-    """Record that the canary was sent, and return the time until which the other deliveries wait.
+    """Record that the canary was sent, and return the time at which the wait for its results ends.
 
     For breaking news, that's at most two minutes from now.
     """

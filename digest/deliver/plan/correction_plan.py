@@ -55,7 +55,7 @@ _FRAGMENT_KINDS = {
 
 @dataclass(frozen=True)
 class CorrectedTextLocations:
-    """The places in an edition where one of a story's texts appears.
+    """The places in an edition where a certain text of a story appears.
 
     Args:
         mailable: the edition as it was sent.
@@ -70,7 +70,7 @@ class CorrectedTextLocations:
     new_text: str
 
     def is_in_variant(self, variant: VariantKey) -> bool:
-        """Return True if a variant's message contains the text, or if it isn't in any fragment."""
+        """Return True if a variant's message contains the text, or if no fragment does."""
         if self._in_subject or not self._fragments:
             return True
         left_out = list_excluded_fragments((piece.name for piece in self.mailable.pieces), variant.omitted)
@@ -101,7 +101,7 @@ class CorrectedTextLocations:
 
 
 def contains_uncorrected_text(line: str, sent: str, new_text: str) -> bool:
-    """Return True if a line contains the sent text.
+    """Return True if a line contains the text as sent.
 
     It may be complete, or truncated after the first difference from the new text.
     """
@@ -123,7 +123,7 @@ GOT_STATES = (DeliveryState.ACCEPTED, DeliveryState.UNCERTAIN)
 
 @dataclass(frozen=True, slots=True)
 class CorrectionAudience:
-    """The number of subscribers who got an edition, by whether their message contained the error.
+    """The numbers of subscribers who got an edition, by whether their messages contained the error.
 
     `accepted` and `uncertain` count the deliveries that contained it. `gone` counts the recipients
     of these who have unsubscribed or been erased since.
@@ -156,7 +156,7 @@ class CorrectionAudience:
 
 @dataclass(frozen=True, slots=True)
 class RecipientBatch:
-    """A page of subscribers: the numbers of those who get the correction, and the counts of all."""
+    """A page of subscribers: the person numbers of those who get the correction, and the counts for the whole page."""
 
     recipients: tuple[int, ...]
     counts: CorrectionAudience
@@ -183,7 +183,7 @@ def read_recipient_batches(
 
 @dataclass(frozen=True)
 class _ErrorSpread:
-    """The variants of an edition that contain the error, or probably do if the variant wasn't recorded."""
+    """The variants that contain the error. Unrecorded variants are inferred from the subscribers' preferences."""
 
     places: CorrectedTextLocations
     variants: EditionVariants

@@ -45,17 +45,17 @@ class DeliveryCounts:
 
     @property
     def handed_over(self) -> int:
-        """The number handed over, whatever the result."""
+        """The number of deliveries handed over, whatever the result."""
         return sum(self.by_state[state] for state in HANDED_OVER_STATES)
 
     @property
     def open(self) -> int:
-        """The number waiting, reserved, or being handed over."""
+        """The number of deliveries that are waiting, reserved, or being handed over."""
         return sum(self.by_state[state] for state in OPEN_STATES)
 
     @property
     def has_only_claimed_left(self) -> bool:
-        """Whether no deliveries are waiting, but runs still have some."""
+        """Whether no deliveries are waiting, but runs still have claims on some."""
         return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 
 
@@ -88,7 +88,7 @@ def make_correction_delivery_purpose(correction: Correction) -> str:
 
 
 def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
-    """Count the deliveries of a purpose by state, including those that were folded into totals."""
+    """Count the deliveries of a purpose by state, including those already folded into totals."""
     # If all states are listed, the index that starts with them can be used: a million rows take 60
     # ms instead of 300.
     mine = (Delivery.purpose == purpose, Delivery.state.in_(list(DeliveryState)))
@@ -103,7 +103,7 @@ def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:
 
 
 def count_breaking_news_recipients(session: Session, settings: Settings, now: datetime) -> BreakingNewsAudience:
-    """Count the subscribers by whether they would get breaking news now.
+    """Count subscribers by whether they would get breaking news now.
 
     If the settings don't offer breaking news, none would.
     """

@@ -1,4 +1,4 @@
-"""Recipient domains whose email is received by the same operator.
+"""Groups of recipient domains whose email is received by the same operator.
 
 Rate limits and stop rules treat them as one. `digest.app.sending.mail_servers` looks up the groups.
 An unknown domain is alone in its group.
@@ -20,7 +20,7 @@ emailsrvr.com secureserver.net kundenserver.de ovh.net gandi.net hostedemail.com
 
 
 def select_domain_group_tag(domain_tag: Any) -> ColumnElement[str | None]:
-    """Return an SQL expression for the group of the domain tag in a column.
+    """Return an SQL expression for the group that a column's domain tag belongs to.
 
     It takes a primary-key lookup per row.
     """

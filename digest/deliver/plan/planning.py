@@ -1,4 +1,4 @@
-"""Planning of an edition: one delivery per subscriber, written once.
+"""Planning an edition: one delivery per subscriber, written once.
 
 Pure functions decide whether a subscriber gets an edition, based on frequency, and when it's due,
 based on the hour that they chose.
@@ -47,7 +47,7 @@ PAUSED_REPLY = "paused"
 
 @dataclass(frozen=True, slots=True)
 class EditionRelease:
-    """The send times of an edition and of the previous one. `zone` is the publication's time zone."""
+    """The send times of an edition and of the previous edition. `zone` is the publication's time zone."""
 
     released_at: datetime
     previous_release_at: datetime | None
@@ -60,7 +60,7 @@ class EditionRelease:
 
 
 def choose_effective_release_time(release_at: datetime, now: datetime) -> datetime:
-    """Return the time from which subscribers' hours count.
+    """Return the time from which to look for subscribers' preferred hours.
 
     It's the send time, or now if it's early or more than an hour late. Shortly after the send time
     still counts as on time, so that a subscriber who chose that hour doesn't wait for a day.
@@ -69,7 +69,7 @@ def choose_effective_release_time(release_at: datetime, now: datetime) -> dateti
 
 
 def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datetime]:
-    """Return the start of a moment's month in a time zone, and that of the next month, in UTC."""
+    """Return, in UTC, the start of the month that contains a moment in a time zone, and the start of the next month."""
     first = moment.astimezone(zone).date().replace(day=1)
     next_first = (first + timedelta(days=31)).replace(day=1)
     begins, ends = (datetime.combine(day, time(), zone).astimezone(UTC) for day in (first, next_first))
@@ -77,7 +77,7 @@ def find_month_bounds(moment: datetime, zone: ZoneInfo) -> tuple[datetime, datet
 
 
 def is_wanted_by_subscriber(preferences: Preferences, release: EditionRelease, *, had_one_this_month: bool) -> bool:
-    """Return True if a subscriber gets an edition, judging by their frequency.
+    """Return True if a subscriber's frequency lets them get an edition.
 
     Monthly subscribers get the month's first edition or, if their emails are paused then, the first
     one after the pause. Biweekly ones get the first edition of every second week, counted from the
@@ -99,7 +99,7 @@ def _monday_of(day: date) -> date:
 
 
 def find_first_due_time(preferences: Preferences, start: datetime) -> datetime:
-    """Return the first moment at or after `start` (UTC) at which a subscriber's clock shows their hour.
+    """Return the first moment at or after `start` (UTC) when it's the subscriber's preferred hour in their time zone.
 
     In a gap (spring), it's the next minute that exists. If the hour occurs twice (fall), either one
     may be the first. Return `start` if no hour is set or this machine doesn't know the time zone.
@@ -119,7 +119,7 @@ def _first_hour_after(hour: int, zone: ZoneInfo, start: datetime) -> datetime:
 
 
 def _moments_showing(day: date, wall_time: time, zone: ZoneInfo) -> set[datetime]:
-    """Return the moments at which clocks in `zone` show `wall_time` on `day`.
+    """Return the moments when clocks in `zone` show `wall_time` on `day`.
 
     There's one, or two if the hour occurs twice.
     """
@@ -201,7 +201,7 @@ def plan_deliveries(
 
 @dataclass(frozen=True, slots=True)
 class _PlannedRows:
-    """The values that all rows of an edition share."""
+    """The values that all of an edition's delivery rows share."""
 
     purpose: str
     keys: KeyRing
@@ -215,7 +215,7 @@ class _PlannedRows:
     def rows_for(
         self, subscribers: Sequence[audience.MemberPreferences], served: Collection[int | None]
     ) -> list[dict[str, Any]]:
-        """Return the rows for some subscribers.
+        """Return the delivery rows for the given subscribers.
 
         Those in `served` have already gotten an edition this month.
         """
@@ -281,7 +281,7 @@ def _served_subscribers(
     purposes: Sequence[str],
     numbers: Sequence[int],
 ) -> set[int | None]:
-    """Return the subscribers among these who got one of these editions or may still get it."""
+    """Return the given subscribers who got one of the given editions or may still get one."""
     if not purposes or not numbers:
         return set()
     served = select(Delivery.person).where(Delivery.state.in_(_SERVED_STATES))
@@ -305,7 +305,7 @@ class RecipientCounts:
 
     @property
     def others_sentence(self) -> str:
-        """A sentence about the others, or "" if everyone gets the edition.
+        """A sentence about the subscribers who won't get the edition, or "" if everyone gets it.
 
         For example, "12,040 are paused, and 1 chose other sections or fewer editions."
         """
@@ -316,7 +316,7 @@ class RecipientCounts:
 
 
 def count_recipients(session: Session, edition: Edition, settings: Settings, *, now: datetime) -> RecipientCounts:
-    """Count the subscribers who will get an edition if it's planned at its send time.
+    """Count the subscribers who will get an edition, assuming that it's planned at its send time.
 
     If that has passed, it's planned now. If another edition was sent earlier in the month, monthly
     subscribers are counted as having gotten it.

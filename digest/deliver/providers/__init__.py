@@ -1,1 +1,1 @@
-"""The providers, each in its own folder, where `registry` finds it."""
+"""The providers. Each has its own folder, where `registry` finds it."""

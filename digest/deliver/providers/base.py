@@ -27,7 +27,7 @@ class HandoverStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MessageOutcome:
-    """The outcome of a message. `reply` has no addresses (`server_replies.scrub_addresses`).
+    """The outcome of a message. `reply` contains no addresses (see `server_replies.scrub_addresses`).
 
     `may_blame_message` marks a refusal that may be due to the message rather than the subscriber,
     and `blames_domain` marks one that may be due to our reputation with the recipient's domain.
@@ -73,7 +73,7 @@ class OutgoingMessage:
 
     @property
     def address(self) -> str:
-        """The only recipient."""
+        """The address of the only recipient."""
         return self.placeholders.to
 
     @property
@@ -99,7 +99,7 @@ class HandoverRecorder(Protocol):
     """
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Record that a message marked as being sent wasn't sent after all, and so can't arrive."""
+        """Record that a message marked as being sent wasn't sent after all, so it can't arrive."""
         ...
 
     def mark_sending(self, message: OutgoingMessage) -> bool:
@@ -120,7 +120,7 @@ class Provider(Protocol):
 
     @property
     def name(self) -> str:
-        """The name stored with deliveries, which is that of its `ProviderKind`."""
+        """The provider's name as stored with deliveries, which is the name of its `ProviderKind`."""
         ...
 
     @property
@@ -137,7 +137,7 @@ class Provider(Protocol):
         ...
 
     def send_batch(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages, each to its recipient, and record the progress.
+        """Hand over each message to its recipient, recording the progress.
 
         Failures are outcomes, not exceptions.
         """
@@ -163,20 +163,20 @@ class FinishedMessages:
 
 @runtime_checkable
 class StreamingProvider(Provider, Protocol):
-    """A provider that accepts more messages while handing over others.
+    """A provider that accepts more messages while it hands over others.
 
     No message has to wait for another's outcome.
     """
 
     def offer(self, messages: Sequence[OutgoingMessage], recorder: HandoverRecorder) -> None:
-        """Accept more messages.
+        """Accept more messages to hand over.
 
         Together with unfinished ones, they must not exceed the last reported `batch_size`.
         """
         ...
 
     def await_outcomes(self, wake_fd: int) -> FinishedMessages:
-        """Hand over messages until some are finished, and return those.
+        """Hand over messages until some are finished, and return them.
 
         Return none if the file descriptor `wake_fd` becomes readable first. After an exception,
         only messages that were already marked as being sent may still be sent.
@@ -220,7 +220,7 @@ class ParallelProvider:
 
 
 def list_thread_providers(provider: Provider) -> tuple[Provider, ...]:
-    """Return the providers over which a provider distributes batches, or else the provider itself.
+    """Return the providers that a provider distributes batches to, or else the provider itself.
 
     There's one per thread.
     """

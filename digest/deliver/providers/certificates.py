@@ -1,4 +1,4 @@
-"""Assessment of a server certificate's remaining validity, for the doctor."""
+"""Assessing a server certificate's remaining validity, for the doctor."""
 
 import ssl
 from collections.abc import Mapping

@@ -60,7 +60,7 @@ class DoctorFinding:
 
 @dataclass(frozen=True, slots=True)
 class ProviderWebhook:
-    """The webhook to which a provider posts events, at `/hooks/<name>`.
+    """The webhook, at `/hooks/<name>`, that a provider posts events to.
 
     `refusal_reason` takes the settings, a function that returns a header's value by name, the raw
     body, and the time. It returns why a request isn't authentic, for the log only, or "".
@@ -111,7 +111,7 @@ class SuppressionPuller(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SuppressionLists:
-    """A provider's lists of addresses to which it no longer delivers.
+    """A provider's lists of addresses that it no longer delivers to.
 
     `pull` records which lists it couldn't read (`save_pull_troubles`). `reset_positions` makes the
     next pull read the lists from the beginning.
@@ -137,7 +137,7 @@ class ErasureOutcome:
 
 @dataclass(frozen=True, slots=True)
 class ProviderErasures:
-    """The means of asking a provider to erase an address that it got from us.
+    """A way to ask a provider to erase an address that it got from us.
 
     `recipient_prefix` starts every text that `describe_recipient` returns. `open_eraser` returns a
     function that requests the erasure of an address, or None if the settings don't give access. It
@@ -151,7 +151,7 @@ class ProviderErasures:
 
 @dataclass(frozen=True, slots=True)
 class MailServerCheckResult:
-    """A mail server's name, from its response to EHLO, and the expiration of its certificate."""
+    """A mail server's name, from its response to EHLO, and its certificate's expiration date."""
 
     name: str
     valid_until: datetime | None
@@ -159,7 +159,7 @@ class MailServerCheckResult:
 
 @dataclass(frozen=True, slots=True)
 class MailServer:
-    """The server to which our email is submitted, with our own return path.
+    """The server that our email is submitted to, using our own return path.
 
     `host` returns its name from the settings. `examine` connects and signs in without handing
     anything over. It takes the TLS context and a timeout in seconds for each step, and raises an
@@ -172,7 +172,7 @@ class MailServer:
 
 @dataclass(frozen=True, slots=True)
 class ProviderAccount:
-    """The account with a provider that sends our email with the provider's return path.
+    """The account at a provider that sends our email using the provider's return path.
 
     `findings` checks the account's settings for `digest doctor --online`, given a timeout in
     seconds for each step. `is_authenticated` returns whether the provider signs and bounces for a
@@ -221,7 +221,7 @@ class ProviderKind:
 
 
 class ProviderSettingsError(ApplicationError):
-    """Raised when no provider can be opened. The message names wrong or missing settings."""
+    """Raised when no provider can be opened. The message names the settings that are wrong or missing."""
 
 
 def split_mail_url(settings: Settings) -> SplitResult:
@@ -235,7 +235,7 @@ def split_mail_url(settings: Settings) -> SplitResult:
 
 
 def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return the options after the question mark, using `defaults` for missing ones.
+    """Return the options after the URL's question mark, using `defaults` for missing ones.
 
     Raises:
         ProviderSettingsError: an option isn't among the defaults.
@@ -251,7 +251,7 @@ def read_url_options(url: SplitResult, defaults: Mapping[str, str]) -> dict[str,
 
 
 def parse_count(text: str, maximum: int, name: str) -> int:
-    """Parse the value of the option `name`, a number from 1 to `maximum`.
+    """Parse the value of the option `name`, which must be a number from 1 to `maximum`.
 
     Raises:
         ProviderSettingsError: the value isn't a number in this range.

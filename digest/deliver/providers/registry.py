@@ -1,4 +1,4 @@
-"""The list of providers, and the selection of the one in use."""
+"""The list of providers, and the choice of the one in use."""
 
 from functools import cache
 from importlib import import_module
@@ -19,7 +19,7 @@ _FOLDER = Path(__file__).parent
 
 @cache
 def load_provider_kinds() -> tuple[ProviderKind, ...]:
-    """Return all providers: those that write files, then mail servers, then services.
+    """Return all providers: first those that write files, then mail servers, then services.
 
     Each is a folder next to this module, with a module `kind` that declares it.
     """
@@ -37,7 +37,7 @@ def _load_kind(folder: str) -> ProviderKind:
 
 
 def find_provider(name: str) -> ProviderKind | None:
-    """Return the provider with a name, or None."""
+    """Return the provider with the given name, or None if there's none."""
     return next((kind for kind in load_provider_kinds() if kind.name == name), None)
 
 
@@ -120,7 +120,7 @@ def translate_recipient_description(described: str, settings: Settings, language
 
 
 def describe_address_recipients(settings: Settings, language: SubscriberLanguage = ENGLISH) -> tuple[str, ...]:
-    """Return sentences for subscribers about who gets their addresses from the provider in use."""
+    """Return sentences that tell subscribers who gets their addresses from the provider in use."""
     try:
         kind = provider_in_use(settings)
     except ProviderSettingsError:  # nothing can be sent, so no one gets any address
@@ -138,7 +138,7 @@ def find_suppression_lists(settings: Settings) -> SuppressionLists:
 
 
 def list_sender_problems(settings: Settings) -> list[str]:
-    """Return lines about the settings that prevent sending beyond this machine.
+    """Return lines about the settings that keep email from leaving this machine.
 
     These are, for example, empty settings and sample values.
     """

@@ -1,4 +1,4 @@
-"""The base class of a provider's questions in `digest setup`, and of what follows from the answers."""
+"""The base class of a provider's questions in `digest setup`, and of everything derived from the answers."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from digest.settings.values import SettingsTable
 
 @dataclass(frozen=True, slots=True)
 class SetupStep:
-    """A step for the operator: what to do and why, and the lines to enter."""
+    """A step for the operator to take: what to do and why, and the lines to enter."""
 
     title: str
     lines: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class SecretMarker:
 
 
 def check_environment_file_text(text: str) -> str:
-    """Return a text that fits between the quotes in `digest.env`.
+    """Check that a text fits between the quotes in `digest.env`, and return it.
 
     Raises:
         ValueError: the text contains quotation marks, backslashes, or unprintable characters.
@@ -43,7 +43,7 @@ SecretText = Annotated[EnvironmentFileText, SecretMarker()]
 
 
 class ProviderSetupAnswers(SettingsTable):
-    """The answers about a provider.
+    """The answers to the questions about a provider.
 
     A field is a question. Its title is the text of the question, and its name starts with the
     provider's name. Without a default, an answer is required. A field named like one of the
@@ -73,7 +73,7 @@ class ProviderSetupAnswers(SettingsTable):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the answers contained in the current settings, except for those stored in `variables`."""
+        """Return the answers contained in the current settings, except those stored in `variables`."""
         del settings
         return {}
 
@@ -84,12 +84,12 @@ class ProviderSetupAnswers(SettingsTable):
 
     @property
     def server_host(self) -> str:
-        """The mail server to which our email is submitted, or "" if it's the provider's."""
+        """The host of the mail server that our email is submitted to, or "" if it's the provider's."""
         return ""
 
     @property
     def signs_here(self) -> bool:
-        """Whether this program signs email (DKIM)."""
+        """Whether this program signs email with DKIM."""
         return False
 
     @property

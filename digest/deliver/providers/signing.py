@@ -1,4 +1,4 @@
-"""DKIM signing, for providers whose messages we sign ourselves."""
+"""DKIM signing for providers whose messages we sign ourselves."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,7 +38,7 @@ class SigningThreads:
         return begun.result() if begun else message.to_bytes(self._signer)
 
     def forget(self, message: OutgoingMessage) -> None:
-        """Discard the signature of a message that was sent or won't be."""
+        """Discard the signature of a message that was sent or won't be sent."""
         if begun := self._begun.pop(id(message), None):
             begun.cancel()
 

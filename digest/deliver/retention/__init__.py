@@ -1,1 +1,1 @@
-"""Retention limits, and the forwarding of erasures to providers."""
+"""Retention limits, and forwarding erasures to providers."""

@@ -41,7 +41,7 @@ def cache_delivery_counts(database: Database, *, now: datetime) -> int:
 
 
 def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datetime) -> None:
-    """Recount an edition if its counts are cached.
+    """Recount an edition's deliveries if its counts are cached.
 
     This way, a decision on its deliveries shows up immediately.
     """
@@ -53,7 +53,7 @@ def refresh_cached_delivery_counts(session: Session, edition: str, *, now: datet
 
 
 def load_cached_delivery_counts(session: Session) -> dict[str, DeliveryCounts]:
-    """Return the cached counts, by the edition's name."""
+    """Return the cached counts, keyed by edition name."""
     stored_counts: Mapping[str, Any] = read_installation_value(session, KEPT_COUNTS_KEY) or {}
     return {
         name: DeliveryCounts(stored["planned"], {state: stored.get(str(state), 0) for state in DeliveryState})

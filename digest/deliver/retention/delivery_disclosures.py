@@ -1,4 +1,4 @@
-"""A person's deliveries as disclosures: listed, aggregated when they're old, and anonymized by an erasure.
+"""A person's deliveries as disclosures: listed, aggregated when they're old, and anonymized by erasure.
 
 Each delivery that was handed over says who got an address, for what, when, and under which ID.
 After the retention period, deliveries become totals: by purpose for the delivery counts, and by
@@ -98,7 +98,7 @@ def _describe_delivery(purpose: str, numbers: Mapping[str, int], language: Subsc
 
 
 def describe_email_purpose(purpose: str) -> str:
-    """Return a delivery's purpose in words, which are the same for all emails of its kind."""
+    """Return a delivery's purpose in words, which are the same for all emails of one kind."""
     kind = purpose.partition(":")[0]
     return _PURPOSE_TEXTS.get(kind, f"To send you an email ({kind})")
 
@@ -118,7 +118,7 @@ def make_delivery_erasure_callback(keys: KeyRing, clock: Callable[[], datetime])
 
 
 def erase_from_deliveries(session: Session, number: int, address: Address | None) -> dict[str, int]:
-    """Detach a person's deliveries, withdraw waiting ones, and empty the details of their events.
+    """Detach a person's deliveries, withdraw waiting ones, and clear the details of their events.
 
     Return the number of sealed rows that lost their salt, by table, as `ErasureCallback` does. A
     run that's handing over a message at this moment still records its result. The address isn't
@@ -193,7 +193,7 @@ def _aggregate_page(
     settings: Settings,
     now: datetime,
 ) -> int:
-    """Count and delete the unlocked rows of a page. The next run takes the others."""
+    """Count and delete the unlocked rows of a page. The next run handles the others."""
     # Lock people first, as an erasure does: a total's foreign key locks them anyway, and the
     # opposite order could cause a deadlock.
     people = select(Person.number).where(Person.number.in_({row.person for row in page} - {None}))
@@ -238,7 +238,7 @@ def _collect_disclosures(
     rows: Iterable[Any],
     settings: Settings,
 ) -> dict[disclosures.TotalKey, list[datetime]]:
-    """Return the times of handovers by the totals shown to each subscriber, without erased people."""
+    """Return the times of handovers, grouped by the totals shown to each subscriber and leaving out erased people."""
     times: dict[disclosures.TotalKey, list[datetime]] = {}
     for row in rows:
         if row.person is not None and row.handed_at is not None:

@@ -1,4 +1,4 @@
-"""Sealing of deliveries: an edition's once it's finished, and transactional emails' every night.
+"""Sealing deliveries: an edition's once it's finished, and transactional emails' every night.
 
 Nothing is sealed while an edition is being sent. Its rows are sealed afterward, 500 per
 transaction. After an interruption, the next run continues.
@@ -57,7 +57,7 @@ def seal_edition_deliveries(
     now: datetime,
     stopping: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Seal an edition's finished deliveries, and close the edition if none are left.
+    """Seal an edition's finished deliveries, and close the edition if no others are left.
 
     Return the number of deliveries sealed. Once `stopping` returns True, this function stops, and
     the next run continues.
@@ -86,7 +86,7 @@ def unseal_deliveries(
     *,
     now: datetime,
 ) -> list[str]:
-    """Unseal deliveries to send them again, and return those that may be sent.
+    """Unseal deliveries so that they can be sent again, and return those that may be sent.
 
     The caller must have locked them. Once the edition is sent, `seal_edition_deliveries` seals them again.
     """
@@ -110,7 +110,7 @@ def _close_edition(
     unsealed: ColumnElement[bool],
     now: datetime,
 ) -> None:
-    """Record in the log that an edition has no deliveries except for the sealed ones, if that's true."""
+    """If all of an edition's deliveries are sealed, record in the disclosure log that the edition is closed."""
     purpose = make_edition_delivery_purpose(name)
     with database.read() as session:
         if session.scalar(select(Delivery.id).where(unsealed).limit(1)) is not None:

@@ -24,7 +24,7 @@ _GONE_STATES = (EditionState.SENDING, EditionState.SENT, EditionState.CANCELLED)
 
 
 def store_edition_figures(database: Database, *, now: datetime) -> int:
-    """Store the results of the last month's editions, and of older ones that weren't counted.
+    """Store the results of the last month's editions, and of older ones whose results weren't stored.
 
     Return the number of these editions.
     """

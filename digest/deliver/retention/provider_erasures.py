@@ -1,4 +1,4 @@
-"""Erasures at providers: each provider that got an erased person's address is asked to erase it, too.
+"""Erasures at providers: each provider that got an erased person's address is asked to erase it.
 
 The address is queued, encrypted, in the transaction that erases it elsewhere. A nightly job
 forwards it. Each attempt is a disclosure that no longer names a person. See
@@ -38,7 +38,7 @@ log = get_logger("erasures")
 
 @dataclass(slots=True)
 class ErasureReport:
-    """The result of a run: the erasures accepted, still waiting, and given up after 30 days."""
+    """The result of a run: the numbers of erasures accepted, still waiting, and given up after 30 days."""
 
     provider_title: str
     accepted: int = 0
@@ -79,7 +79,7 @@ def queue_provider_erasures(
 
 
 def _provider_knows_person(session: Session, provider: ProviderKind, number: int) -> bool:
-    """Return True if a provider that supports erasures ever got this person's address."""
+    """Return True if a provider that supports erasures has ever received this person's address."""
     if provider.erasures is None:
         return False
     handed = (Delivery.transport == provider.name) & Delivery.handed_at.is_not(None)
@@ -134,7 +134,7 @@ def forward_erasures(
 
 
 def list_stuck_erasure_warnings(session: Session) -> Iterator[str]:
-    """Yield a warning for each provider with erasures that it hasn't accepted in two nights."""
+    """Yield a warning for each provider with erasures that it hasn't accepted in two or more attempts."""
     for name, count, first in session.execute(_select_stuck_erasures()):
         provider = find_provider(name)
         if provider is not None and provider.erasures is not None:
@@ -158,7 +158,7 @@ def _select_stuck_erasures() -> Select[str, int, datetime]:
 def _claim_next_erasure(
     database: Database, provider: ProviderKind, recipient: str, now: datetime
 ) -> ProviderErasure | None:
-    """Claim the next due erasure, and store the time of its next attempt before this one starts."""
+    """Claim the next due erasure, storing the time of its next attempt before this one starts."""
     query = (
         select(ProviderErasure)
         .where(ProviderErasure.provider == provider.name, ProviderErasure.next_try_at <= now)

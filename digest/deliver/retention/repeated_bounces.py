@@ -1,4 +1,4 @@
-"""Nightly suppression of addresses that bounce repeatedly, based on events rather than on counters.
+"""Nightly suppression of addresses that bounce repeatedly, based on events rather than counters.
 
 Only messages old enough that providers won't report anything more about them are considered, so the
 order of events doesn't matter.
@@ -54,7 +54,7 @@ def suppress_repeated_bounces(
 
 
 def _people_with_bounces(session: Session, after: int, since: datetime) -> Sequence[int]:
-    """Return the next subscribers for whom at least two messages bounced."""
+    """Return the next subscribers who have had at least two messages bounce."""
     query = (
         select(Delivery.person)
         .join(StoredDeliveryEvent, StoredDeliveryEvent.delivery == Delivery.id)
@@ -96,7 +96,7 @@ def _delivery_attempts(rows: Iterable[Any]) -> Iterator[DeliveryAttempt]:
 
 
 def _delivery_attempt(delivery_id: str, rows: Sequence[Any]) -> DeliveryAttempt | None:
-    """Return the result of a message, or None if it's unknown or not due to the address."""
+    """Return the result of a message, or None if it's unknown or not attributable to the address."""
     at = rows[0].handed_at or min(filter(None, (row.at for row in rows)), default=None)
     cause = _judge_message(rows)
     return None if at is None or cause is None else DeliveryAttempt(at, delivery_id, cause)

@@ -66,7 +66,7 @@ class SendTask:
 
 @dataclass(frozen=True, slots=True)
 class FinishedTaskBatch:
-    """The results of a batch of tasks.
+    """The results of processing a batch of tasks.
 
     `compose_errors` maps deliveries to the outcomes of messages that couldn't be composed.
     `outcome` has those of the other messages, in order. If there was an `error`, `may_have_left`
@@ -126,7 +126,7 @@ def compose_tasks(tasks: Sequence[SendTask], slots: HandoverSlots) -> tuple[Fini
 def _compose_messages(
     tasks: Sequence[SendTask],
 ) -> tuple[list[OutgoingMessage], dict[str, MessageOutcome]]:
-    """Compose messages, and return them with the outcomes of those that couldn't be composed.
+    """Compose messages, and return them along with the outcomes of those that couldn't be composed.
 
     A damaged row or a missing key doesn't prevent the others from being composed.
     """
@@ -145,7 +145,7 @@ def _compose_messages(
 
 @dataclass(kw_only=True)
 class HandoverRun:
-    """A run over one provider, used by one thread, and the data for its next commit.
+    """A run that hands over messages through one provider, used by one thread, and the data for its next commit.
 
     `state_changes` and `refusal_events` are the results of deliveries. `withdrawn` contains the deliveries
     whose recipients may no longer receive them, and `unsent` those that were claimed but not sent.
@@ -183,7 +183,7 @@ class HandoverRun:
         self.unsent = [delivery.delivery_id for delivery in claimed]
 
     def keeps_lease(self) -> bool:
-        """Renew the lease if it isn't valid, and return True if this run still has it.
+        """Renew the lease if it isn't valid, and return True if the run still has it.
 
         If it doesn't, set `stop_reason`.
         """
@@ -204,13 +204,13 @@ class HandoverRun:
         return False
 
     def note_permitted(self, claimed: Sequence[ClaimedDelivery], tasks: Sequence[SendTask]) -> None:
-        """Record that `tasks` are being sent, and that the recipients of other claimed deliveries are excluded."""
+        """Record that `tasks` are being sent, and that the other claimed deliveries' recipients may not be emailed."""
         going = {task.delivery.delivery_id for task in tasks}
         self.unsent = []
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Record a batch's results, and return the deliveries that were neither accepted nor caused an event."""
+        """Record a batch's results, and return the deliveries that neither were accepted nor caused an event."""
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
             if result.may_have_left:
@@ -253,7 +253,7 @@ class HandoverRun:
         return change
 
     def _note_refusal(self, delivery: ClaimedDelivery, change: StateChange, now: datetime) -> bool:
-        """Record the event for a refusal in the SMTP conversation, and return True if there is one."""
+        """Record the event for a refusal during the SMTP conversation, and return True if there is one."""
         if self.lease.provider_name != retry_policy.REPORTED_BY:
             return False
         event = retry_policy.build_refusal_event(delivery.delivery_id, delivery.tries, change, now)
@@ -278,7 +278,7 @@ class HandoverRun:
             )
 
     def share_provider_wait(self, seconds: float) -> datetime:
-        """Record for all processes that the provider asked senders to wait, and return when the wait ends."""
+        """Tell all processes that the provider asked senders to wait, and return when the wait ends."""
         now = self.clock()
         wait_until = now + timedelta(seconds=seconds)
         with self.database.write() as session:
@@ -299,7 +299,7 @@ def hand_over_batches(
     permit: Callable[[Sequence[ClaimT]], Sequence[SendTask]],
     wait_for_more: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Hand over batches in this thread, until nothing is claimed or the provider asks to stop.
+    """Hand over batches in this thread until nothing is claimed or the provider asks to stop.
 
     One commit stores the results of a batch and claims the next one.
 
@@ -334,7 +334,7 @@ def hand_over_batches(
 
 
 def _explain_wait(outcome: BatchOutcome) -> str:
-    """Return why all other messages wait for the next run, or "" if they don't have to."""
+    """Return why all other messages must wait for the next run, or "" if they don't have to."""
     if outcome.is_busy:
         return "the mail server isn't accepting email for now"
     return f"the provider asked senders to wait {outcome.wait_seconds:.0f} seconds" if outcome.wait_seconds else ""

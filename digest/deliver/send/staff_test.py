@@ -66,7 +66,7 @@ class StaffTestResult:
 
 @dataclass(frozen=True, slots=True)
 class StaffTestReport:
-    """The results of a test, by staff member.
+    """The results of a test, with one for each staff member.
 
     `stopped` says why some emails weren't tried, or is empty. `serial` distinguishes the test from
     the edition's other tests.
@@ -85,13 +85,13 @@ class StaffTestReport:
 
 @dataclass(frozen=True, slots=True)
 class _StaffTestMail(ClaimedDelivery):
-    """A test email, which is composed before anything is claimed."""
+    """A test email, which is composed before it's claimed."""
 
     member: StaffMember
     message: OutgoingMessage
 
     def compose_message(self) -> OutgoingMessage:
-        """Return the message, which has already been composed."""
+        """Return the message that has already been composed."""
         return self.message
 
 
@@ -105,13 +105,13 @@ class StaffTest:
 
     @property
     def recipients(self) -> list[str]:
-        """The recipients, as they're named in the audit log."""
+        """The recipients, by their names in the audit log."""
         return [staff.staff_actor(mail.member) for mail in self.mails]
 
 
 @dataclass(kw_only=True)
 class _StaffTestRun(HandoverRun):
-    """A test with one provider; `unclaimed` are the emails still to be sent."""
+    """A test with one provider. `unclaimed` are the emails still to be sent."""
 
     purpose: str
     unclaimed: deque[_StaffTestMail]
@@ -126,7 +126,7 @@ def compose_staff_test(
     to: Sequence[str] = (),
     now: datetime,
 ) -> StaffTest:
-    """Compose an edition in its current state for all verified staff members, or for those in `to`.
+    """Compose an edition in its current state for all verified staff members, or only for those in `to`.
 
     Raises:
         UnknownEditionError: the edition doesn't exist.
@@ -184,7 +184,7 @@ def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) ->
 
 
 def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
-    """Compose the full variant.
+    """Compose the edition's full variant.
 
     An approved edition must be what was approved, as for subscribers.
     """
@@ -262,7 +262,7 @@ def _compose_mail(
 
 
 def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
-    """Store and claim the rows of the next batch, omitting former staff members."""
+    """Store and claim the rows of the next batch, leaving out former staff members."""
     if not run.may_claim(session):
         return []
     proven = {member.id for member in staff.list_verified_staff(session)}
@@ -288,7 +288,7 @@ def _claim_mails(run: _StaffTestRun, session: Session) -> list[_StaffTestMail]:
 
 
 def _make_tasks(claimed: Sequence[_StaffTestMail]) -> list[SendTask]:
-    """Return tasks for all claimed emails.
+    """Return a task for each claimed email.
 
     The claim has just checked their recipients.
     """

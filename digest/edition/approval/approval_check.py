@@ -89,7 +89,7 @@ def read_signed_content(session: Session, edition: Edition, keys: KeyRing) -> Ed
 
 
 def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str:
-    """Return the audit log's objection to a version, or "" if there's none.
+    """Return the reason that the audit log gives for rejecting a version, or "" if there's none.
 
     The log takes precedence over the state in the version's row.
     """
@@ -105,7 +105,7 @@ def _find_revocation(session: Session, approval: Approval, keys: KeyRing) -> str
 def _find_fault(
     approval: Approval, mailable: MailableEdition, edition: Edition, settings: Settings, keys: KeyRing
 ) -> tuple[str, str] | None:
-    """Return how a version differs from what was approved or from the settings, and what to do, or None."""
+    """Return how a version differs from what was approved or from the settings, and what to do about it, or None."""
     stated = approval.statement
     advice = "Revoke the approval, then approve the edition again."
     if compute_content_hash(stated) != approval.content_hash:
@@ -203,7 +203,7 @@ def reinstate_approval(
 def reinstate_matching_approval(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing, now: datetime
 ) -> bool:
-    """Reinstate the approved version that a draft has become identical to, if possible.
+    """Reinstate the approved version that a draft has come to match, if possible.
 
     `approval` is from `find_matching_approval`. Return False if a note is open, or if
     `find_reinstatable_approval` rejects the version. The caller must have locked the edition.

@@ -183,7 +183,7 @@ def read_draft_version(session: Session, edition: Edition, settings: Settings) -
 
 
 def read_mailable_edition(session: Session, edition: Edition, settings: Settings) -> MailableEdition:
-    """Return what readers get: the valid version, unverified, or else the draft."""
+    """Return the edition as readers get it: the valid version, unverified, or else the draft."""
     valid_approval = find_valid_approval(session, edition)
     return (
         read_approved_version(session, valid_approval)
@@ -193,7 +193,7 @@ def read_mailable_edition(session: Session, edition: Edition, settings: Settings
 
 
 def read_edition_with_hash(session: Session, edition: Edition, settings: Settings) -> tuple[MailableEdition, str]:
-    """Return the valid version, or else the draft, with its content hash.
+    """Return the valid version, or else the draft, and its content hash.
 
     The version isn't verified.
     """
@@ -210,7 +210,7 @@ def read_current_content_hash(session: Session, edition: Edition, settings: Sett
 
 
 def read_draft_approval_code(session: Session, edition: Edition, settings: Settings, keys: KeyRing) -> str:
-    """Return a short hexadecimal code for the draft and its last edit, to type in a terminal.
+    """Return a short hexadecimal code, to be typed in a terminal, for the draft and its last edit.
 
     The code is keyed, so that it isn't possible to search for two drafts with the same code, as it
     would be with the first digits of a content hash.
@@ -290,7 +290,7 @@ def sign_approval(
 
 
 def _check_approver(session: Session, edition: Edition, settings: Settings, actor: str) -> None:
-    """Raise ApprovalError unless an edition is ready for approval by an actor."""
+    """Raise ApprovalError unless an edition is ready to be approved by the given actor."""
     check_no_open_note(session, edition)
     approvals = list_approvals(session, edition)
     if refusal := read_authorship(session, edition, approvals, settings).rule.explain_refusal(actor):
@@ -327,7 +327,7 @@ def read_authorship(
 
 
 def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> int:
-    """Return the minimum number of further signatures that a version needs, or 0 if it's approved.
+    """Return the minimum number of additional signatures that a version needs, or 0 if it's approved.
 
     `signed` are the people who have signed it. A damaged statement requires one signature.
     """
@@ -336,7 +336,7 @@ def count_missing_signatures(stated: dict[str, Any], signed: Sequence[str]) -> i
 
 
 def check_article_window_continuity(session: Session, edition: Edition) -> None:
-    """Raise an error unless a regular edition's articles start where the previous edition's end.
+    """Raise an error unless a regular edition's article window starts where the previous edition's ends.
 
     Raises:
         ApprovalError: another edition covers its week, or there's a gap before it.
@@ -436,7 +436,7 @@ def revoke_all_approvals(
     now: datetime,
     because: str = "",
 ) -> None:
-    """Revoke all approvals of an edition, including superseded ones, so that none is ever sent.
+    """Revoke all approvals of an edition, including superseded ones, so that no version is ever sent.
 
     An approved edition becomes a draft again.
 
@@ -470,7 +470,7 @@ def list_revoked_versions(session: Session, edition: Edition) -> list[int]:
 def revoke_valid_or_waiting_approvals(
     session: Session, edition: Edition, *, actor: str, now: datetime, because: str
 ) -> None:
-    """Revoke a valid version and all before it, or else a waiting version.
+    """Revoke a valid version and all earlier ones, or else a waiting version.
 
     If there's no valid version, superseded ones are kept, because only the draft is concerned. The
     caller must have locked the edition.
@@ -498,7 +498,7 @@ _MOVED_WORDS = {"edition": "the name", "number": "the number", "release": "the s
 
 
 def list_edition_identity_changes(stated: dict[str, Any], edition: Edition) -> list[str]:
-    """Return, in words, which identifying values differ between a statement and its edition.
+    """Return, in words, the identifying values that differ between a statement and its edition.
 
     These are the name, number, and send time.
     """
@@ -512,5 +512,5 @@ def build_signature_payload(content_hash: str, version: int, actor: str, at: dat
 
 
 def sign_payload(key: SecretKey, payload: bytes) -> str:
-    """Return the signature of a payload, which is its HMAC in hex."""
+    """Return the signature of a payload: its HMAC in hex."""
     return hmac.new(key.secret, payload, hashlib.sha256).hexdigest()

@@ -12,7 +12,7 @@ STAFF_PREFIX = "staff "  # prefix of the names of staff actors
 
 
 def count_missing_approvals(needed: int, authors: Sequence[str], signed: Sequence[str]) -> int:
-    """Return the minimum number of further approvals that a version needs, or 0 if it's approved.
+    """Return the minimum number of additional approvals that a version needs, or 0 if it's approved.
 
     Args:
         needed: the number of approvals that each text, link, and image requires from people
@@ -61,7 +61,7 @@ class ApproverRule:
 
     @property
     def missing(self) -> int:
-        """The minimum number of further approvals that the version needs."""
+        """The minimum number of additional approvals that the version needs."""
         return count_missing_approvals(self.needed, self.authors, self.signed)
 
     def awaits_approval(self, author: str) -> bool:
@@ -69,7 +69,7 @@ class ApproverRule:
         return author in self.authors and count_missing_approvals(self.needed, (author,), self.signed) > 0
 
     def with_approval(self, actor: str) -> "ApproverRule":
-        """Return the rule with one more approval, by `actor`."""
+        """Return a copy of the rule with an additional approval by `actor`."""
         return replace(self, signed=(*self.signed, actor))
 
     def explain_refusal(self, actor: str) -> str:

@@ -30,7 +30,7 @@ _LOST_CHANGE = LoggedAction(_LONG_AGO, "An unknown member", SETTINGS_CHANGED, "p
 
 
 class DraftAuthorship(NamedTuple):
-    """The parts that staff wrote in an edition's current state, and the rule for approving it.
+    """The parts of an edition's current state that staff wrote, and the rule for approving it.
 
     A part is listed once per author.
     """
@@ -54,7 +54,7 @@ def read_draft_authorship(session: Session, edition: Edition, settings: Settings
 def read_approver_rule_for_authors(
     session: Session, written: Sequence[str], began_at: datetime, settings: Settings
 ) -> ApproverRule:
-    """Return the rule for approving what some people wrote, before anyone has approved it.
+    """Return the rule for approving what the given people wrote, before anyone has approved it.
 
     When deciding whether there's only one editor, colleagues count unless they were removed at
     least `REMOVED_COUNT_FOR` before `began_at`. Otherwise, an editor could remove a colleague,

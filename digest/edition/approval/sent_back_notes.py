@@ -1,4 +1,4 @@
-"""Notes with which colleagues send an edition back.
+"""Notes that colleagues attach when they send an edition back.
 
 Each note is shown in the editor until someone marks it as done.
 """
@@ -31,7 +31,7 @@ def list_open_notes(session: Session, edition: Edition) -> tuple[SentBackNote, .
 
 
 def list_all_open_notes(session: Session) -> tuple[tuple[SentBackNote, Edition], ...]:
-    """Return the open notes on all upcoming editions, each with its edition, oldest first."""
+    """Return the open notes on all upcoming editions, oldest first, each paired with its edition."""
     query = select(SentBackNote, Edition).join(Edition, Edition.id == SentBackNote.edition_id)
     open_notes = query.where(SentBackNote.done_at.is_(None), Edition.state.in_(COMING_STATES))
     return tuple((note, edition) for note, edition in session.execute(open_notes.order_by(SentBackNote.id)))

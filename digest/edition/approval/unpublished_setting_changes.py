@@ -1,4 +1,4 @@
-"""Changes to settings that subscribers see, until an edition with them has been sent."""
+"""Changes to settings that subscribers see, tracked until an edition that shows them has been sent."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -96,7 +96,7 @@ def _list_showings(session: Session, edition: Edition) -> list[_Showing]:
 
 
 def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[_Showing]) -> Iterator[LoggedAction]:
-    """Yield the changes, however old, whose words this edition has and no edition has shown since.
+    """Yield the changes, however old, whose words are in this edition but in no edition sent since the change.
 
     The rows of the log aren't verified here. The caller must do that.
     """
@@ -137,7 +137,7 @@ def _read_shown_words(content: Any) -> set[str]:
 
 
 def _list_words(change: LoggedAction, publishers: Mapping[str, str]) -> set[str]:
-    """Return the words of a change that only some editions show.
+    """Return the words of a change that only certain editions show.
 
     These are the words of sections, sources, and topics.
     """
@@ -192,7 +192,7 @@ def find_changed_settings_table(change: LoggedAction) -> str:
 
 
 def read_changed_setting_names(change: LoggedAction) -> set[str]:
-    """Return the names of the changed settings."""
+    """Return the names of the settings that a change affected."""
     return set(_read_side(change, "after"))
 
 

@@ -1,4 +1,4 @@
-"""Verification that a correction is what colleagues approved.
+"""Verification that a correction is the one that colleagues approved.
 
 Corrections are verified before they're emailed or quoted in a welcome email.
 """
@@ -16,7 +16,7 @@ from subscribers.crypto.keys import KeyRing
 
 
 def build_correction_statement(session: Session, edition: Edition, correction: Correction) -> dict[str, Any]:
-    """Return the statement of a correction: the content of its email, and what determines who gets it."""
+    """Return the statement for a correction: the content of its email, and what determines the recipients."""
     fields = ("id", "url", "section", "headline", "field", "becomes", "note", "signed")
     return {name: getattr(correction, name) for name in fields} | {
         "edition": edition.name,
@@ -45,7 +45,7 @@ def explain_invalid_approval(session: Session, edition: Edition, correction: Cor
 
 
 def _has_lost_signatures(correction: Correction, stated: dict[str, Any], keys: KeyRing) -> bool:
-    """Return True if a signature is invalid or an approved email has too few."""
+    """Return True if a correction has an invalid signature, or too few signatures for an approved email."""
     valid = list_valid_signatures(correction.signatures, compute_content_hash(stated), correction.seq, keys)
     if len(valid) < len(correction.signatures):
         return True

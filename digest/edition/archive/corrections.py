@@ -119,7 +119,7 @@ _CORRECTED_TEXT = ("edition_id", "url", "section", "field")  # these columns ide
 
 
 def format_correction_byline(correction: Correction, zone: ZoneInfo, language: SubscriberLanguage) -> str:
-    """Return the date and name shown under a correction: "November 23, 2026, Dana Reyes"."""
+    """Return the date and name to show under a correction: "November 23, 2026, Dana Reyes"."""
     day = language.full_date(correction.at.astimezone(zone))
     return language.pgettext("the date and the name under a text", "%(day)s, %(name)s", day=day, name=correction.signed)
 
@@ -154,7 +154,7 @@ def load_correction_blocks(
 def make_correction_block(
     session: Session, correction: Correction, edition: Edition, base_url: str, day: date, language: SubscriberLanguage
 ) -> LabeledBlock:
-    """Return the block in which the edition released on `day` announces a correction to `edition`.
+    """Return the block that announces a correction to `edition` in the edition released on `day`.
 
     The block quotes the text as sent, never another editor's correction, so its only author is the
     correction's author.

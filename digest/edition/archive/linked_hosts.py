@@ -74,7 +74,7 @@ def _list_links(
     content: EditionContent,
     articles: Collection[str],
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield each place in an edition with the URLs in its texts.
+    """Yield each place in an edition, paired with the URLs in its texts.
 
     Stories' links to hosts other than those of the articles are included.
     """
@@ -116,7 +116,7 @@ def _find_article_hosts(session: Session, edition: Edition) -> frozenset[str]:
 
 
 def _find_past_hosts(session: Session, edition: Edition, hosts: Collection[str]) -> frozenset[str]:
-    """Return those of `hosts` that earlier editions linked to.
+    """Return the `hosts` that earlier editions have linked to.
 
     Editions imported from another system count, too.
     """

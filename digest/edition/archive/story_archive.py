@@ -1,4 +1,4 @@
-"""The public archive of stories, with a search by words and lists by topic.
+"""The public story archive, which can be searched by words and browsed by topic.
 
 Words are stemmed as English on both databases (FTS5's porter, PostgreSQL's `english`). All of them
 are required, in any order. Matches are ranked among the newest `MAX_RANKED`, so that a common word
@@ -50,7 +50,7 @@ _POSTGRESQL_MATCHES = text(
 
 @dataclass(frozen=True, slots=True)
 class ArchiveMatch:
-    """A public story, with the name and number of its edition."""
+    """A public story, and the name and number of its edition."""
 
     story: ArchivedStory
     edition: str
@@ -80,7 +80,7 @@ class ArchiveTopic:
 
 @dataclass(frozen=True, slots=True)
 class StoryQuery:
-    """A search. Empty criteria don't apply.
+    """Search criteria. Empty criteria don't apply.
 
     All `words` must occur. `topic` is a topic's slug, and `year` is in UTC.
     """
@@ -97,13 +97,13 @@ def make_topic_slug(topic: str) -> str:
 
 
 def split_search_query(typed: str) -> tuple[str, ...]:
-    """Return the words of a typed query, without operators, and at most `MAX_QUERY_WORDS`."""
+    """Return at most `MAX_QUERY_WORDS` words of a typed query, without operators."""
     folded = unicodedata.normalize("NFC", typed[:MAX_QUERY_LENGTH])
     return tuple(word for word in _NOT_A_WORD.split(folded) if word)[:MAX_QUERY_WORDS]
 
 
 def archive_edition_stories(session: Session, edition: Edition, corrections: Iterable[Correction] = ()) -> None:
-    """Store the stories of a regular edition as its page shows them, replacing those stored before."""
+    """Store a regular edition's stories as its page shows them, replacing those stored earlier."""
     if edition.is_breaking_news:
         return
     session.execute(delete(ArchivedStory).where(ArchivedStory.edition_id == edition.id))
@@ -114,7 +114,7 @@ def archive_edition_stories(session: Session, edition: Edition, corrections: Ite
 def build_archive_rows(
     edition: Edition, sections: Iterable[EditionSection], corrections: Sequence[Correction]
 ) -> list[dict[str, Any]]:
-    """Return the archive's rows for the stories of an edition, with corrections applied."""
+    """Return the archive rows for an edition's stories, with corrections applied."""
     entries = [entry for section in sections for entry in section.entries]
     return [_row_values(edition, n, correct_entry(entry, corrections)) for n, entry in enumerate(entries)]
 

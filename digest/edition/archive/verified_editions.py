@@ -1,4 +1,4 @@
-"""Verified content of sent editions for public pages: only what was approved, as in the emails.
+"""Verified content of sent editions for public pages, which show only what was approved, as in the emails.
 
 Each statement is verified once per process, by its hash, and each content is parsed once, so that
 pages stay fast.
@@ -74,7 +74,7 @@ def _verify_statements(
     session: Session,
     hashes: Mapping[int, str],
 ) -> dict[int, dict[str, Any]]:
-    """Return the signed statements by approval ID. `hashes` are the statements' hashes."""
+    """Return the signed statements by approval ID, given the statements' hashes."""
     keys = find_keys_of_session(session)
     unknown = [approval_id for approval_id, content_hash in hashes.items() if (keys, content_hash) not in _statements]
     if len(_statements) + len(unknown) > _MAX_STATEMENTS:
@@ -90,7 +90,7 @@ def _verify_statements(
 def read_verified_fragments(
     session: Session, versions: Sequence[VerifiedVersion], *kinds: str
 ) -> dict[int, tuple[RenderedFragment, ...]]:
-    """Return fragments of some kinds by edition ID.
+    """Return the fragments of the given kinds by edition ID.
 
     Fragments that differ from the approved ones are omitted, and an error is logged.
     """
@@ -111,7 +111,7 @@ def read_verified_fragments(
 
 
 def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]) -> dict[int, EditionContent]:
-    """Return the content of editions by edition ID.
+    """Return the content of each edition by edition ID.
 
     Content that differs from what was approved is omitted, and an error is logged.
     """
@@ -131,7 +131,7 @@ def read_verified_contents(session: Session, versions: Sequence[VerifiedVersion]
 
 
 def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose public pages aren't what was approved.
+    """Return the names of editions whose public pages don't match what was approved.
 
     The caches are cleared first.
     """
@@ -147,7 +147,7 @@ def find_altered_editions(session: Session, editions: Sequence[Edition]) -> list
 
 
 def find_editions_with_altered_stories(session: Session, editions: Sequence[Edition]) -> list[str]:
-    """Return the names of editions whose stories in the search index aren't the approved, corrected ones."""
+    """Return the names of editions whose stories in the search index don't match the approved, corrected stories."""
     contents = read_verified_contents(session, find_verified_versions(session, editions))
     changed = []
     for edition in editions:

@@ -20,7 +20,7 @@ from digest.store.models import Edition, EditionState, ReleaseScheduleChange
 
 
 def load_calendar(session: Session, file: SettingsFileContent) -> ReleaseCalendar:
-    """Return the calendar, which is the settings' schedule with the editors' changes."""
+    """Return the calendar: the schedule in the settings, with the editors' changes applied."""
     rows = session.scalars(select(ReleaseScheduleChange).order_by(ReleaseScheduleChange.id))
     names = [field.name for field in fields(CalendarChange)]
     changes = (CalendarChange(*(getattr(row, name) for name in names)) for row in rows)
@@ -47,7 +47,7 @@ def find_deadline(session: Session, file: SettingsFileContent, edition: Edition)
 
 
 def name_planned_edition(calendar: ReleaseCalendar, release: PlannedRelease, taken_names: Collection[str]) -> str:
-    """Return the name of a release's edition.
+    """Return the name of the edition planned for a release.
 
     An extra edition leaves the week's plain name to the scheduled one.
     """
@@ -77,7 +77,7 @@ def store_calendar_change(
     actor: str,
     now: datetime,
 ) -> ReleaseScheduleChange | None:
-    """Store that a release in the calendar, or a new extra one, is moved to `release_at` or skipped.
+    """Record that a release in the calendar, or a new extra one, is moved to `release_at` or skipped.
 
     Returns:
         The row, or None if the release is as scheduled again, in which case the row is removed.
@@ -118,7 +118,7 @@ def shelve_draft(edition: Edition, change: ReleaseScheduleChange) -> None:
 
 
 def restore_shelved_draft(session: Session, calendar: ReleaseCalendar, release: PlannedRelease) -> Edition | None:
-    """Restore the draft that was shelved with a release, and return it, or None if there's none."""
+    """Restore and return the draft that was shelved with a release, or return None if there's none."""
     row = _find_row(session, calendar, release)
     edition = session.get(Edition, row.set_aside) if row and row.set_aside else None
     if row is not None:

@@ -1,4 +1,4 @@
-"""Time windows and names of editions. Pure functions."""
+"""Time windows and names of editions. All functions are pure."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

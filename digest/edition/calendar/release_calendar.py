@@ -58,7 +58,7 @@ class PlannedRelease:
 
     @property
     def is_extra(self) -> bool:
-        """Whether editors added the release, so that it isn't in the schedule."""
+        """Whether editors added the release to those in the schedule."""
         return self.regular_at is None
 
     @property
@@ -69,14 +69,14 @@ class PlannedRelease:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseCalendar:
-    """The scheduled releases in a time zone, with the editors' changes."""
+    """The scheduled releases in a time zone, with the editors' changes applied."""
 
     rule: ScheduleRule
     zone: ZoneInfo
     changes: tuple[CalendarChange, ...] = ()
 
     def iterate_releases(self, after: datetime) -> Iterator[PlannedRelease]:
-        """Yield all releases after a time, including skipped ones, in order and without end."""
+        """Yield all releases after a time, including skipped ones, in order. The iterator never ends."""
         if self.rule.period:
             yield from (PlannedRelease(at, at) for at in self.rule.iterate_times(after, self.zone))
             return
@@ -117,7 +117,7 @@ class ReleaseCalendar:
         return next((release for release in releases if not release.is_skipped), releases[-1])
 
     def latest_release(self, moment: datetime) -> PlannedRelease | None:
-        """Return the last unskipped release at or before a time, or None if there was none for two months."""
+        """Return the last unskipped release in the two months up to a given time, or None if there was none."""
         if self.rule.period:
             at = self.rule.latest_time(moment, self.zone)
             return PlannedRelease(at, at)
@@ -126,16 +126,16 @@ class ReleaseCalendar:
         return max(live, key=attrgetter("release_at"), default=None)
 
     def releases_between(self, after: datetime, before: datetime) -> list[PlannedRelease]:
-        """Return the releases between two times (exclusive), including skipped ones."""
+        """Return the releases strictly between two times, including skipped ones."""
         return list(takewhile(lambda release: release.release_at < before, self.iterate_releases(after)))
 
     def find_release(self, release_at: datetime) -> PlannedRelease | None:
-        """Return the release at a given time, skipped or not, or None."""
+        """Return the release at a given time, skipped or not, or None if there's none."""
         following = next(self.iterate_releases(release_at - timedelta(microseconds=1)))
         return following if following.release_at == release_at else None
 
     def find_releases_on(self, day: date, now: datetime) -> tuple[PlannedRelease, ...]:
-        """Return the upcoming releases that are, or were scheduled, on a local day.
+        """Return the upcoming releases that take place, or were scheduled to, on a given local day.
 
         Skipped releases are included.
         """
@@ -184,7 +184,7 @@ class StepRules:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseSteps:
-    """The steps before a release in UTC: drafts, reminders to editors, and the approval deadline.
+    """The times, in UTC, of the steps before a release: drafts, reminders to editors, and the approval deadline.
 
     `drafts` is empty if drafts are made several times a day.
     """
@@ -245,7 +245,7 @@ def _draft_distances(calendar: ReleaseCalendar, release: PlannedRelease, rule: S
 
 
 def _hours_before(calendar: ReleaseCalendar, release: PlannedRelease, hours: float) -> datetime:
-    """Return the time that's some hours before the usual time on the day of the release.
+    """Return the time that's `hours` before the usual time on the day of the release.
 
     This way, an 8 p.m. deadline stays at 8 p.m. if the release is moved.
     """
@@ -260,7 +260,7 @@ def list_calendar_job_times(
     rules: StepRules,
     now: datetime,
 ) -> dict[str, list[datetime]]:
-    """Return the times within two weeks of now at which each job of the calendar is due, by job name.
+    """Return, by job name, the times in the next two weeks when each calendar job is due.
 
     An unapproved edition's fate is decided at the deadline and again at the release.
     """
@@ -287,7 +287,7 @@ def _list_near_steps(
 def find_latest_step(
     calendar: ReleaseCalendar, rules: StepRules, now: datetime, job: str
 ) -> tuple[PlannedRelease, datetime] | None:
-    """Return the release for which a calendar job was last due, and when.
+    """Return the release that a calendar job was last due for, and when it was due.
 
     `job` is "remind" or "deadline", which is due at the deadline and again at the release. Return
     None if the job wasn't due in the two weeks before `now`.
@@ -339,7 +339,7 @@ NO_SINGLE_SEND_TIME = (
 def explain_unusable_time(
     calendar: ReleaseCalendar, at: datetime, *, moved_release: PlannedRelease | None, now: datetime
 ) -> tuple[str, ...]:
-    """Explain why an edition can't be sent at a time, and what to do, or return () if it can.
+    """Explain why an edition can't be sent at a given time, and what to do, or return () if it can.
 
     `moved_release` is the release that would be moved to this time, or None for an extra one.
     """

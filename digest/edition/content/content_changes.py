@@ -1,4 +1,4 @@
-"""Differences between two versions of an edition. Pure functions.
+"""Differences between two versions of an edition. All functions are pure.
 
 Items may be kept, dropped, moved, added, or rewritten.
 """
@@ -34,7 +34,7 @@ DROPPED_KINDS = frozenset({ChangeKind.DROPPED, ChangeKind.MERGED, ChangeKind.UND
 
 @dataclass(frozen=True, slots=True)
 class ItemPlace:
-    """A story's section and its number there, counted from 1.
+    """A story's section, and its position there, counting from 1.
 
     `url` identifies the story, and is empty if it has none.
     """
@@ -73,7 +73,7 @@ class ContentComparison:
     unchanged_count: int
 
     def count(self, kind: ChangeKind) -> int:
-        """Return the number of changes of a kind."""
+        """Return the number of changes of the given kind."""
         return sum(change.kind is kind for change in self.changes)
 
 
@@ -104,7 +104,7 @@ _Items = Mapping[tuple[str, int], _Item]  # keys are the URL and the index among
 
 
 def _list_items(content: EditionContent) -> _Items:
-    """Return the stories of an edition in order, by URL and index among those with the same URL."""
+    """Return the stories of an edition in order, keyed by URL and by index among those with the same URL."""
     items: dict[tuple[str, int], _Item] = {}
     for section in content.sections:
         for number, entry in enumerate(section.entries, 1):
@@ -134,7 +134,7 @@ def _share_page(was: SectionEntry, now: SectionEntry) -> bool:
 
 
 def _compare_stories(old: _Items, new: _Items) -> tuple[list[ContentChange], int]:
-    """Return the changes, in the new order with dropped stories last, and the number of unchanged stories."""
+    """Return the changes in the new order, followed by dropped stories, and the number of unchanged stories."""
     moved_keys = _find_moved(old, new)
     lost = [_describe_lost(item, new) for key, item in old.items() if key not in new]
     changes: list[ContentChange] = []
@@ -177,7 +177,7 @@ def _list_rewritten(
     before: ItemPlace | None = None,
     after: ItemPlace | None = None,
 ) -> Iterator[ContentChange]:
-    """Yield the fields of a value that have changed."""
+    """Yield a change for each field that differs between two values."""
     for name in fields:
         old, new = str(getattr(was, name)), str(getattr(now, name))
         if old != new:
@@ -205,7 +205,7 @@ def _find_moved(old: _Items, new: _Items) -> set[tuple[str, int]]:
 
 
 def _find_longest_rise(numbers: Sequence[int]) -> set[int]:
-    """Return the indices of a longest increasing subsequence of distinct numbers (patience sorting)."""
+    """Return the indices of a longest increasing subsequence of distinct numbers, found by patience sorting."""
     tops: list[int] = []
     top_indices: list[int] = []
     previous: list[int | None] = []
@@ -234,7 +234,7 @@ def _compare_entries(was: _Item, now: _Item) -> list[ContentChange]:
 
 
 def _list_relinked(was: _Item, now: _Item) -> Iterator[ContentChange]:
-    """Yield the changes to the linked page, the other publishers, and the related articles."""
+    """Yield the changes to a story's linked page, other publishers, and related articles."""
     if was.entry.url != now.entry.url:
         old, new = (": ".join(filter(None, (item.entry.source, item.entry.url))) for item in (was, now))
         yield ContentChange(ChangeKind.REWRITTEN, "link", old, new, was.place, now.place)

@@ -1,4 +1,4 @@
-"""A sent edition's content with its corrections. Pure functions.
+"""A sent edition's content with its corrections. All functions are pure.
 
 This content is used everywhere except on the edition's own page, which shows both texts. A
 correction applies to the text of its story wherever that appears, and to the subject and preheader
@@ -43,7 +43,7 @@ def correct_line(line: str, corrections: Iterable[Correction]) -> str:
 
 
 def correct_repeated_text(line: str, was: str, new_text: str) -> str:
-    """Return a line with the text that it quotes corrected.
+    """Return a line in which a quotation of `was` is replaced with `new_text`.
 
     The quote may be whole, or truncated with an ellipsis after the first difference. A line that
     doesn't quote the text isn't changed.
@@ -76,7 +76,7 @@ def correct_content(content: EditionContent, corrections: Sequence[Correction]) 
 def correct_for_email(
     content: EditionContent, corrections: Iterable[Correction], proven: Collection[Correction], now: datetime
 ) -> EditionContent:
-    """Return an edition's content at a given time, for an email that mentions its stories.
+    """Return an edition's content as of a given time, for an email that mentions its stories.
 
     It includes the corrections in `proven` whose emails had been approved by then. Stories with
     other corrections to their headlines are omitted: the headline is known to be wrong, but only

@@ -65,7 +65,7 @@ class EditionLink:
 
 @dataclass(frozen=True, slots=True)
 class EarlierAppearance:
-    """The place of a continued story in an earlier edition, and a sentence about the news since then."""
+    """A continued story's place in an earlier edition, and a sentence about the news since then."""
 
     edition: str  # 2026-W46
     number: int
@@ -88,7 +88,7 @@ class EntryDate:
 
 @dataclass(frozen=True, slots=True)
 class SectionEntry:
-    """An entry of a section. None of its fields are HTML.
+    """An entry in a section. None of its fields are HTML.
 
     Which fields are used depends on the kind of section.
     """
@@ -120,7 +120,7 @@ class SectionEntry:
 
     @property
     def source_and_date(self) -> str:
-        """The source and date, as far as known: "CISA, Nov 18"."""
+        """The source and date, or whichever of them is known: "CISA, Nov 18"."""
         return ", ".join(filter(None, (self.source, self.date)))
 
     @property
@@ -132,7 +132,7 @@ class SectionEntry:
 
 @dataclass(frozen=True, slots=True)
 class RankedLine:
-    """A story of a ranking that appears in another section.
+    """A story in a ranking that appears in another section.
 
     `rank` counts from 1, and `section` is the title of the other section.
     """
@@ -182,7 +182,7 @@ class LabeledBlock:
     picture: EditionImage | None = None
 
     def runs_on(self, day: date) -> bool:
-        """Return True if the block runs in an edition released on a day in the publication's time zone."""
+        """Return True if the block runs in an edition released on the given day in the publication's time zone."""
         return (self.first_day or day) <= day <= (self.last_day or day)
 
     def is_over(self, day: date) -> bool:
@@ -191,7 +191,7 @@ class LabeledBlock:
 
 
 class BlockWithAuthors(NamedTuple):
-    """A block that an edition starts with, and its authors as in the audit log.
+    """A block that an edition starts with, and its authors as named in the audit log.
 
     The sponsor's block has no authors.
     """
@@ -218,17 +218,17 @@ class EditionContent:
 
     @property
     def linked_articles(self) -> dict[str, str]:
-        """The headlines of all linked articles by URL (`map_article_headlines`)."""
+        """The headlines of all linked articles, by URL, from `map_article_headlines`."""
         return map_article_headlines(self.sections)
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON values for storage."""
+        """Return the content as a JSON value for storage."""
         plain: dict[str, Any] = type_adapter(EditionContent).dump_python(self, mode="json")
         return plain
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "EditionContent":
-        """Return the content from its JSON values; the inverse of `as_json`."""
+        """Create the content from a JSON value returned by `as_json`."""
         return type_adapter(EditionContent).validate_python(data)
 
 
@@ -239,7 +239,7 @@ def parse_sections(data: dict[str, Any]) -> tuple[EditionSection, ...]:
 
 @dataclass(frozen=True, slots=True)
 class RenderedFragment:
-    """A rendered fragment.
+    """A rendered fragment of an edition.
 
     `kind` is html, text, web, page, short, or short-text. `body` is the text without the slots.
     """
@@ -251,7 +251,7 @@ class RenderedFragment:
 
     @property
     def slotted(self) -> SlottedText:
-        """The text with its slots."""
+        """The fragment's text with its slots."""
         return SlottedText(self.body, self.slots)
 
 

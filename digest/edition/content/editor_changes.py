@@ -1,4 +1,4 @@
-"""Counts of editors' changes to a draft, by story. Pure functions.
+"""Counts of editors' changes to a draft, by story. All functions are pure.
 
 The approved content is compared with the proposal.
 """
@@ -14,7 +14,7 @@ from digest.edition.content.edition_content import EditionContent, SectionEntry
 
 @dataclass(frozen=True, slots=True)
 class EditorChangeCounts:
-    """The number of a draft's stories by what editors did to them.
+    """The number of a draft's stories, by what editors did with them.
 
     Each proposed story was kept (neither moved nor rewritten), dropped, moved, rewritten, or both
     moved and rewritten.
@@ -33,12 +33,12 @@ class EditorChangeCounts:
         return round(100 * self.kept / self.proposed) if self.proposed else None
 
     def as_json(self) -> dict[str, int]:
-        """Return the JSON values for storage."""
+        """Return the counts as a JSON value for storage."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, int]) -> "EditorChangeCounts":
-        """Return the counts from their JSON values."""
+        """Create the counts from a JSON value returned by `as_json`."""
         return cls(**data)
 
 

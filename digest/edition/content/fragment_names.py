@@ -1,4 +1,4 @@
-"""The names of an edition's fragments, which say which parts of the edition a fragment belongs to.
+"""The names of an edition's fragments, which encode the parts of the edition that a fragment belongs to.
 
 `section:events` is a section. `section:events.date-1` belongs to that section but is in a different
 place. `section:events+opportunities.dates` belongs to several sections, and is kept if one of them
@@ -41,7 +41,7 @@ WORDS_PER_MINUTE = 238
 
 
 def section_fragment_name(keys: Iterable[str], part: str = "") -> str:
-    """Return the name of a fragment that belongs to the parts with some keys.
+    """Return the name of a fragment that belongs to the parts with the given keys.
 
     `part` distinguishes it from other fragments of these parts.
     """
@@ -77,12 +77,12 @@ def is_alternative_fragment(name: str) -> bool:
 
 
 def count_minutes(words: int) -> int:
-    """Return the number of minutes needed to read some words, rounded and at least 1."""
+    """Return the number of minutes needed to read `words` words, rounded, but at least 1."""
     return max(1, round(words / WORDS_PER_MINUTE))
 
 
 def read_word_counts(names: Iterable[str]) -> dict[str, int]:
-    """Return the number of words in each part, as stated by fragment names, by the part's key."""
+    """Return the number of words in each part, as encoded in fragment names, by the part's key."""
     numbers = ((name, _read_number(name, "words")) for name in names)
     return {key: number for name, number in numbers if number for key in list_fragment_keys(name)}
 
@@ -110,7 +110,7 @@ def are_omitted(
 
 
 def list_excluded_fragments(names: Iterable[str], omitted_parts: Collection[str]) -> frozenset[str]:
-    """Return the names of the fragments that an email without some parts doesn't contain.
+    """Return the names of the fragments that are left out of an email without the given parts.
 
     These belong only to omitted parts, or are versions of a line that aren't used. `names` are the
     names of all of an edition's fragments, in reading order.

@@ -23,7 +23,7 @@ _WEB_LINK = re.compile(r"https?://", re.IGNORECASE)
 def join_fragments(
     fragments: Collection[RenderedFragment], kind: FragmentKind, omitted_parts: Collection[str] = frozenset()
 ) -> SlottedText:
-    """Join an edition's fragments of one kind in order, without the omitted parts.
+    """Join an edition's fragments of one kind in order, leaving out the omitted parts.
 
     `fragments` are of all kinds. The web copy consists of the "html" fragments, replaced by the
     "web" fragment of the same name where there is one.
@@ -56,14 +56,14 @@ class MailableEdition:
     pieces: tuple[RenderedFragment, ...]
 
     def join(self, kind: FragmentKind, omitted_parts: Collection[str] = frozenset()) -> SlottedText:
-        """Join the fragments of one kind in order, without the omitted parts.
+        """Join the fragments of one kind in order, leaving out the omitted parts.
 
         See `join_fragments`.
         """
         return join_fragments(self.pieces, kind, omitted_parts)
 
     def find_preheader(self, omitted_parts: Collection[str]) -> str:
-        """Return the preheader for an email that omits some parts."""
+        """Return the preheader for an email that omits the given parts."""
         left_out = list_excluded_fragments((piece.name for piece in self.pieces), omitted_parts)
         html = (piece for piece in self.pieces if piece.kind == "html")
         versions = (piece for piece in html if piece.name.endswith(PREHEADER_PART))
@@ -83,7 +83,7 @@ def list_story_links(mailable: MailableEdition) -> tuple[str, ...]:
 
 
 def build_mailable_draft(edition: Edition, pieces: Iterable[RenderedFragment], settings: Settings) -> MailableEdition:
-    """Return an edition with the current values of its row, its fragments, and the settings."""
+    """Build a mailable edition from the current values of an edition's row, its fragments, and the settings."""
     sender = settings.file.sender
     return MailableEdition(
         name=edition.name,

@@ -55,12 +55,12 @@ class SlottedText:
             yield self.text[start:]
 
     def fill(self, values: Mapping[Slot, str]) -> str:
-        """Return the text with a value in each slot."""
+        """Return the text with each slot filled with its value."""
         filled = (values[part] if isinstance(part, Slot) else part for part in self.parts())
         return "".join(filled)
 
     def fill_some(self, values: Mapping[Slot, str]) -> "SlottedText":
-        """Return the text with the slots in `values` filled and the others kept."""
+        """Return the text with the slots in `values` filled and the other slots kept."""
 
         def fill_part(part: str | Slot) -> str | Slot:
             return values.get(part, part) if isinstance(part, Slot) else part
@@ -69,15 +69,15 @@ class SlottedText:
 
 
 def join_slotted_texts(texts: Iterable[SlottedText]) -> SlottedText:
-    """Return the texts joined into one, with their slots."""
+    """Join texts into one, keeping their slots."""
     return SlottedText.from_parts(chain.from_iterable(text.parts() for text in texts))
 
 
 def pack_slots(slots: SlotPositions) -> list[list[Any]]:
-    """Return the offset and name of each slot. Slots are stored and hashed in this form."""
+    """Return the offset and name of each slot, the form in which slots are stored and hashed."""
     return [[offset, slot.name] for offset, slot in slots]
 
 
 def unpack_slots(packed: Iterable[tuple[int, str]]) -> SlotPositions:
-    """Return slots from their stored form."""
+    """Return slots, with their offsets, from the form that `pack_slots` returns."""
     return tuple((offset, Slot(name)) for offset, name in packed)

@@ -14,7 +14,7 @@ MAX_AHEAD = timedelta(days=300)  # later deadlines need the year, which the line
 
 
 def find_stated_deadlines(entry: SectionEntry, lead: CandidateArticle, release_at: datetime) -> tuple[Deadline, ...]:
-    """Return the upcoming deadlines that an entry's texts state, and an event's own, soonest first.
+    """Return the upcoming deadlines stated in an entry's texts, and an event's own deadline, soonest first.
 
     They must be after the release, but not by more than `MAX_AHEAD`. If the entry is a call with a
     deadline, only earlier ones count. `release_at` is in the publication's time zone.
@@ -40,7 +40,7 @@ def find_implied_deadlines(entry: SectionEntry, lead: CandidateArticle, release_
 
 
 def states_deadline(entry: SectionEntry, day: date) -> bool:
-    """Return True if an entry's texts state a deadline on a day, by date or weekday."""
+    """Return True if an entry's texts state the given day as a deadline, by date or weekday."""
     shortly_before = datetime.combine(day, time(), UTC) - timedelta(days=1)
     texts = _join_texts(entry)
     deadlines = (*find_deadlines(texts, shortly_before), *find_weekday_deadlines(texts, shortly_before))

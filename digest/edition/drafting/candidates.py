@@ -1,4 +1,4 @@
-"""Loading of the input for selection: candidates, and the content of earlier editions."""
+"""Loading the input for selection: candidates, and the content of earlier editions."""
 
 import re
 from collections import defaultdict
@@ -46,7 +46,7 @@ MAX_EARLIER_ARTICLES = 2000
 
 
 def load_candidates(session: Session, window: EditionWindow, release_at: datetime) -> tuple[CandidateArticle, ...]:
-    """Return the candidates for an edition.
+    """Return the candidate articles for an edition.
 
     These are the articles in its window, the events and opportunities to announce at its release,
     and the stories kept for it.
@@ -72,7 +72,7 @@ def load_candidates(session: Session, window: EditionWindow, release_at: datetim
 
 
 def _read_candidates(session: Session, rows: Iterable[Row[Article, Source]]) -> list[CandidateArticle]:
-    """Return the candidates for articles' rows.
+    """Build candidates from articles' rows.
 
     An article withdrawn by its own site counts as withdrawn for all sources. If only a publisher's
     host is known, the publisher gets the name of the news source on that host.
@@ -95,7 +95,7 @@ def _map_hosts_to_publishers(session: Session) -> dict[str, str]:
 
 
 def _announces_event(candidate: CandidateArticle, release_at: datetime, listed: Iterable[CandidateArticle]) -> bool:
-    """Return True if official or own news announces a future event, which readers look for by date.
+    """Return True if an official source's or our own news announces a future event, which readers look for by date.
 
     Return False if a calendar lists the event, so that it isn't announced twice.
     """
@@ -126,7 +126,7 @@ def _urls_seen_before(session: Session, window: EditionWindow, release_at: datet
 
 
 def _map_kept_urls(session: Session, release_at: datetime) -> dict[str, str]:
-    """Return the URLs of articles that the previous edition's editors kept, each with that edition's name."""
+    """Return the URLs of articles that the previous edition's editors kept, mapped to that edition's name."""
     last = session.scalar(select_editions_before(release_at).order_by(Edition.release_at.desc()).limit(1))
     if last is None:
         return {}
@@ -141,7 +141,7 @@ def _sort_candidates(candidates: Iterable[CandidateArticle]) -> tuple[CandidateA
 
 
 def build_candidate(article: Article, source: Source) -> CandidateArticle:
-    """Return the candidate for an article's row."""
+    """Build a candidate from an article's row."""
     return CandidateArticle(
         url=article.url,
         link=article.link,
@@ -196,7 +196,7 @@ def _stated_deadline(article: Article) -> Deadline | None:
 def load_previous_editions(
     session: Session, window: EditionWindow, release_at: datetime, edition_count: int
 ) -> PreviousEditions:
-    """Return the stories of the last editions before a release, and older articles for "related".
+    """Return the stories of the last editions before a release, and older articles that may be offered as related.
 
     `edition_count` is the number of editions.
     """

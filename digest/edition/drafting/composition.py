@@ -1,4 +1,4 @@
-"""Composition of an edition from a stored proposal and its edits.
+"""Composing an edition from a stored proposal and its edits.
 
 The edits are applied, and the content is written, sanitized, and rendered. Composing only reads the
 templates. The functions at the end store the result.
@@ -72,7 +72,7 @@ def build_proposed_content(
 def build_edited_content(
     proposal: ProposalWithLateStories, edits: Sequence[Edit], identity: EditionIdentity, settings: Settings
 ) -> EditionContent:
-    """Return the content of an edition with some of its edits. Its subject isn't rendered."""
+    """Return the content of an edition with the given edits applied. Its subject isn't rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
     return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
@@ -96,7 +96,7 @@ def save_edition_content(edition: Edition, composed: ComposedEdition) -> None:
 
 
 def compose_stored_draft(session: Session, edition: Edition, settings: Settings) -> ComposedEdition | None:
-    """Return a draft rendered from its stored proposal and edits, or None without a genuine proposal."""
+    """Return a draft rendered from its stored proposal and edits, or None if there's no genuine proposal."""
     proposal = load_proposal(session, edition)
     identity = EditionIdentity.of_edition(edition)
     return compose_edition(proposal, load_edits(session, edition), identity, settings) if proposal else None
@@ -109,7 +109,7 @@ def matches_composition(
     *,
     pieces: tuple[RenderedFragment, ...] | None = None,
 ) -> bool:
-    """Return True if a stored draft is byte for byte what its proposal, edits, and settings produce.
+    """Return True if a stored draft is, byte for byte, what its proposal, edits, and settings produce.
 
     If `pieces` are given, they're compared instead of the stored fragments. If `composed` is None,
     return False.

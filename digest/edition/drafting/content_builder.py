@@ -1,4 +1,4 @@
-"""Writing of an edition's content from its arrangement.
+"""Writing an edition's content from its arrangement.
 
 The functions are pure, so equal arrangements result in equal editions.
 """
@@ -32,7 +32,7 @@ BREAKING_NEWS_SPAN = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class EditionIdentity:
-    """An edition's name, number, and send time, and the start of its week."""
+    """An edition's name, number, send time, and the start of its week."""
 
     name: str
     number: int
@@ -41,13 +41,13 @@ class EditionIdentity:
 
     @classmethod
     def of_edition(cls, edition: Edition) -> "EditionIdentity":
-        """Return the identity in an edition's row."""
+        """Return the identity stored in an edition's row."""
         opens_at = None if edition.is_breaking_news else edition.opens_at
         return cls(edition.name, edition.number, edition.release_at, opens_at)
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether it's an extra edition with breaking news."""
+        """Whether the edition is an extra one with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
@@ -108,7 +108,7 @@ def build_content(
 def _rank_section(
     section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
 ) -> content.EditionSection:
-    """Return a ranking with lines for the stories in other sections that were read more than its last story."""
+    """Return a ranking that includes lines for stories in other sections that were read more than its last story."""
     if SECTION_KINDS[section.kind].look != "ranking":
         return section
     ranked = [
@@ -154,7 +154,7 @@ def _list_supporting(entry: content.SectionEntry, story: ArrangedStory) -> conte
 
 
 def _write_over(entry: content.SectionEntry, story: ArrangedStory, kind: SectionKind) -> content.SectionEntry:
-    """Return an entry with the editors' texts.
+    """Return an entry with the editors' texts in place of the originals.
 
     The reason for its place is used only where it's shown.
     """

@@ -1,4 +1,4 @@
-"""Drafting of an edition from a window's articles: propose, check pages, fetch images, compose, store.
+"""Drafting an edition from a window's articles: propose, check pages, fetch images, compose, and store.
 
 Write transactions contain no network access or rendering. Drafting the same slot again replaces the
 draft until an editor has changed it. From then on, the draft keeps its proposal and cutoff, and new
@@ -93,7 +93,7 @@ class DraftResult:
 
 @dataclass(frozen=True, slots=True)
 class _EditedDraft:
-    """An edited draft: its edits, and the proposal that they apply to, with its cutoff.
+    """An edited draft: its edits, the proposal that they apply to, and its cutoff.
 
     The proposal and the cutoff are None if there's no genuine proposal.
     """
@@ -105,7 +105,7 @@ class _EditedDraft:
 
 @dataclass(frozen=True, slots=True)
 class _DraftPlan:
-    """The decisions made before selection.
+    """The decisions about a draft that are made before its stories are selected.
 
     `replaced_id` is the ID of the draft to replace or extend.
     """
@@ -137,7 +137,7 @@ class PreparedDraft:
 
 
 def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Select, arrange, and render the edition of the next send time after `now`, without storing it.
+    """Select, arrange, and render the edition for the next send time after `now`, without storing it.
 
     Raises:
         DraftError: the edition is approved, being sent, or sent.
@@ -154,7 +154,7 @@ def prepare_draft(database: Database, fetcher: ContentFetcher, settings: Setting
 
 
 def renew_draft(database: Database, draft: PreparedDraft, settings: Settings, *, now: datetime) -> PreparedDraft:
-    """Return a prepared draft with the changes that editors have made since.
+    """Return a prepared draft that includes the changes that editors have made since it was prepared.
 
     Nothing is fetched or grouped again.
     """
@@ -174,7 +174,7 @@ def _compose_draft(
 
 
 def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> DraftResult:
-    """Store a prepared draft, replacing any unedited draft of its slot.
+    """Store a prepared draft, replacing any unedited draft in its slot.
 
     An edited draft only gets the new stories in its tray.
 
@@ -204,7 +204,7 @@ def store_draft(session: Session, draft: PreparedDraft, *, now: datetime) -> Dra
 def _propose_with_rechecks(
     database: Database, fetcher: ContentFetcher, settings: Settings, plan: _DraftPlan, now: datetime
 ) -> Proposal:
-    """Propose an edition, check its leads' pages, and propose again without those that are gone.
+    """Propose an edition, check its leads' pages, and propose again without the leads whose pages are gone.
 
     Pages that an earlier draft found gone or superseded are checked first, because they may be
     available again.
@@ -331,7 +331,7 @@ def _explain_refusal(existing: Edition, zone: ZoneInfo) -> tuple[str, str]:
 def name_edition_of_release(
     session: Session, calendar: ReleaseCalendar, release: PlannedRelease, existing: Edition | None
 ) -> str:
-    """Return the name of a release's edition.
+    """Return the name of the edition for a release.
 
     A draft keeps its name unless it moves to another week.
     """
@@ -372,7 +372,7 @@ def _store_edition(session: Session, draft: PreparedDraft, now: datetime) -> Edi
 
 
 def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
-    """Return a query for the edition that a draft replaces: the one of its slot, or else the one in the plan."""
+    """Return a query for the edition that a draft replaces: the one in its slot, or else the one in the plan."""
     slot = edition_queries.make_release_slot_key(plan.identity.release_at)
     is_of_slot, is_replaced = Edition.slot == slot, Edition.id == plan.replaced_id
     query = select(Edition).where(is_of_slot | is_replaced)
@@ -407,7 +407,7 @@ _SETTINGS_BLOCK = f"{BLOCK_PREFIX}{SPONSOR_BLOCK_ID}"
 
 
 def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day: date) -> tuple[BlockWithAuthors, ...]:
-    """Return the blocks of earlier regular editions that may still run at a release.
+    """Return the blocks from earlier regular editions that may still run at a release.
 
     Blocks whose last day is over are omitted. `day` is the release day in the publication's time zone.
     """
@@ -440,7 +440,7 @@ def load_blocks_of_earlier_editions(session: Session, release_at: datetime, day:
 
 
 def _read_correctors(session: Session, ids: Iterable[str]) -> dict[str, tuple[str]]:
-    """Return the authors of the genuine corrections among blocks, by block ID."""
+    """Return the authors of the genuine corrections that blocks announce, by block ID."""
     texts = (name.removeprefix(CORRECTION_BLOCK_PREFIX) for name in ids if name.startswith(CORRECTION_BLOCK_PREFIX))
     numbers = [int(text) for text in texts if text.isdecimal()]
     rows = session.scalars(select(Correction).where(Correction.id.in_(numbers)))

@@ -1,4 +1,4 @@
-"""Preparation of an edition's images, which are found or fetched, cropped for email, and stored."""
+"""Preparing an edition's images, which are found or fetched, cropped for email, and stored."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime

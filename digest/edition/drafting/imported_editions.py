@@ -1,4 +1,4 @@
-"""Editions from before this installation existed, stored to find repeats and continued stories."""
+"""Editions from before this installation existed, stored so that repeats and continued stories can be found."""
 
 from dataclasses import asdict
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The arrangement of an edition: where its stories are once valid edits are applied to the proposal.
+"""The arrangement of an edition: where its stories are after valid edits have been applied to the proposal.
 
 Applying edits is pure and total: equal inputs result in equal arrangements, and no edit makes it
 fail. An edit whose target is gone has no effect, and its outcome says why.
@@ -32,7 +32,7 @@ _CHOSEN_IMAGE = "chosen:"  # prefix of the name, in place of the URL, of an imag
 
 @dataclass(frozen=True, slots=True)
 class ArrangedStory:
-    """A story in the edition.
+    """A story as arranged in the edition.
 
     Its entry is built from `placed`. Editors' `texts` (by `StoryField`) replace its own. `original`
     is the story as proposed, except that edits may have changed its articles. `edits` has the
@@ -57,12 +57,12 @@ class ArrangedStory:
 
     @property
     def supporting_urls(self) -> tuple[str, ...]:
-        """The canonical URLs of all articles of its supporting stories."""
+        """The canonical URLs of all articles in the story's supporting stories."""
         return tuple(article.url for under in self.supporting for article in under.original.story.members)
 
     @property
     def original_summary(self) -> StorySummary:
-        """The full-length summary of the story without edits."""
+        """The full-length summary of the story as it was before any edits."""
         return choose_summary(self.original.story)
 
 
@@ -82,7 +82,7 @@ class RemovedStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it's kept for the next edition."""
+        """Whether the story is kept for the next edition."""
         return self.edit.keeps_for_next
 
 
@@ -129,14 +129,14 @@ class Arrangement:
     incomplete_reason: str = ""
 
     def name_target(self, target: str) -> str:
-        """Return the URL of the lead of the story that contains the article `target`.
+        """Return the URL of the lead article in the story that contains the article `target`.
 
         Other targets are returned unchanged.
         """
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
-        """Return a labeled block, or None. Blocks that don't run in this edition are included."""
+        """Return the labeled block with an ID, or None. Blocks that don't run in this edition are included."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
 
@@ -147,7 +147,7 @@ class Arrangement:
         return [edit for edit in at_work if not edit.is_undo]
 
     def find_story(self, url: str) -> ArrangedStory | None:
-        """Return the story or supporting story with an article, or None if there's none."""
+        """Return the story or supporting story that contains an article, or None if there's none."""
         name = self.name_target(url)
         return next((story for story in self.list_stories() if story.url == name), None)
 
@@ -196,7 +196,7 @@ def arrange_edition(
 
 
 class EditionFold:
-    """An edition's proposal with the edits that were applied to it so far."""
+    """An edition's proposal with the edits applied to it so far."""
 
     def __init__(self, proposal: ProposalWithLateStories, file: SettingsFileContent) -> None:
         """Start with the proposal, without any edits."""
@@ -206,12 +206,12 @@ class EditionFold:
         self._outcomes: list[EditOutcome] = []
 
     def is_continued_by(self, edits: Sequence[Edit]) -> bool:
-        """Return True if `edits` consist of those already applied, followed by edits that aren't undos."""
+        """Return True if `edits` are the edits already applied, followed by edits that aren't undos."""
         later = edits[len(self.edits) :]
         return tuple(edits[: len(self.edits)]) == self.edits and not any(edit.is_undo for edit in later)
 
     def apply_edits(self, edits: Sequence[Edit]) -> None:
-        """Apply those of `edits` that haven't been applied yet.
+        """Apply the given edits, except those that have already been applied.
 
         `edits` must continue this fold (see `is_continued_by`).
         """
@@ -242,7 +242,7 @@ class EditionFold:
 
 
 def _list_given_blocks(proposal: ProposalWithLateStories, file: SettingsFileContent) -> list[LabeledBlock]:
-    """Return the blocks before the first edit: the sponsor's from the settings, and earlier editions'."""
+    """Return the blocks that exist before the first edit: the sponsor's, from the settings, and earlier editions'."""
     blocks = list(proposal.blocks)
     if (paid := file.sponsor) and not proposal.is_breaking_news:
         words = (paid.headline, paid.name, paid.text, paid.url)
@@ -311,7 +311,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
 
 
 def _arrange_story(story: BoardStory, pictures: dict[str, ImageCrops]) -> ArrangedStory:
-    """Return a story of the board as an arranged story.
+    """Convert a story on the board to an arranged story.
 
     If an editor changed its image, the image is added to `pictures`.
     """

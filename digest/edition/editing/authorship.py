@@ -1,4 +1,4 @@
-"""Authors of an edition's parts: every text, link, and image by editors. Pure functions.
+"""The authors of an edition's parts: every text, link, and image by editors. All functions are pure.
 
 The authors of a part are all those who wrote it, up to the edit whose words are shown. Edits that
 were undone later count, too, because the next author's form may have contained their words. Saving
@@ -52,7 +52,7 @@ class _Writing:
 
 
 def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
-    """Return the parts of an edition that editors wrote, once for each author."""
+    """Return the parts of an edition that editors wrote, repeated for each author."""
     return tuple(sorted(set(_PartFinder(arrangement).list_parts())))
 
 
@@ -65,7 +65,7 @@ def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
 
 
 class _PartFinder:
-    """Finder of the authors of an arrangement's parts."""
+    """A finder of the authors of an arrangement's parts."""
 
     def __init__(self, arrangement: "Arrangement") -> None:
         self._arrangement = arrangement
@@ -128,7 +128,7 @@ def _headline_of(story: "ArrangedStory") -> str:
 
 
 def _find_authors(writings: Sequence[_Writing]) -> tuple[str, ...]:
-    """Return the authors of the text shown in a place.
+    """Return the authors of the text displayed in a place.
 
     These are all the authors up to the last edit in effect that wrote something new.
     """
@@ -186,7 +186,7 @@ _WORD_READERS: Mapping[str, Callable[[Edit], tuple[str, str]]] = {
 
 
 class _PlaceNames:
-    """A mapping of articles that were ever in the same story to a common name.
+    """A mapping from articles that were ever in the same story to a common name.
 
     This way, merges and splits don't lose authors.
     """

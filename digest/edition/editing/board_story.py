@@ -1,4 +1,4 @@
-"""A story on the board: its place, and editors' decisions about it so far."""
+"""A story on the board: its place, and the editors' decisions about it so far."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -97,7 +97,7 @@ class BoardStory:
 
     @property
     def left_out(self) -> LeftOutStory:
-        """The story as a left-out story.
+        """The story in the form of a left-out story.
 
         It's the proposal's own object unless the story's articles or the reason have changed.
         """
@@ -108,7 +108,7 @@ class BoardStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether it's kept for the next edition."""
+        """Whether the story is kept for the next edition."""
         return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property
@@ -151,7 +151,7 @@ class BoardStory:
         self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def take_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
-        """Remove the texts that belong to some articles, and return them for another story."""
+        """Remove the texts that belong to the given articles, and return them for use in another story."""
         urls = {name for article in articles for name in (article.url, article.link)}
         own_texts = [replace(text, depth=0) for text in self.texts if text.url in urls]
         self.texts = [text for text in self.texts if text.url not in urls]
@@ -226,7 +226,7 @@ def apply_image_edit(story: BoardStory, edit: Edit) -> str:
 
 
 def apply_topic_edit(story: BoardStory, edit: Edit) -> str:
-    """Set a story's topic, or restore the original if the edit has no topic. Return ""."""
+    """Set a story's topic, or restore the original topic if the edit has none. Return ""."""
     story.topic = edit.text("topic") or None
     return ""
 

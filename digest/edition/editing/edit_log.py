@@ -1,4 +1,4 @@
-"""The stored edits of an edition, which are append-only, and its stored proposal."""
+"""An edition's stored edits, which are append-only, and its stored proposal."""
 
 import threading
 from collections import OrderedDict
@@ -23,7 +23,7 @@ def load_edits(
     *,
     after: int = 0,
 ) -> tuple[Edit, ...]:
-    """Return an edition's edits in order, including undone ones, up to a missing or forged one.
+    """Return an edition's edits in order, including undone ones, up to the first missing or forged one.
 
     Edits after such a gap aren't returned, because they may repeat the missing author's text. If
     `after` is given, start with the edit after that number.
@@ -61,7 +61,7 @@ class ProposalCache:
         self._lock = threading.Lock()
 
     def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
-        """Return the proposal with a hash, or None, and mark it as the most recently used."""
+        """Return the proposal with a hash, marking it as the most recently used, or return None if it isn't cached."""
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
             if proposal is not None:

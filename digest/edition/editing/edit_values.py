@@ -33,7 +33,7 @@ def decode_image_crops(value: object) -> ImageCrops:
 
 
 def describe_added_article(article: CandidateArticle) -> dict[str, Any]:
-    """Return an article as a value in an edit that adds it. The edit's target is its URL."""
+    """Return an article as the value of an edit that adds it. The edit's target is the article's URL."""
     plain: dict[str, Any] = _ARTICLE.dump_python(article, mode="json", exclude={"url"})
     return plain
 

@@ -1,4 +1,4 @@
-"""Edits: append-only actions by editors on an edition, and which of them are in effect.
+"""Edits (append-only actions by editors on an edition), and which of them are in effect.
 
 An edit identifies a story by the URL of one of its articles, and applies to whichever story
 contains that article at the time. Edits are never deleted: an undo is an edit that refers to
@@ -75,7 +75,7 @@ class EditDraft:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All targets of the edit. A bulk action has several stories."""
+        """All targets of the edit. A bulk action targets several stories."""
         return (self.target, *read_texts(self.value, "others"))
 
 
@@ -96,12 +96,12 @@ class Edit:
 
     @property
     def keeps_for_next(self) -> bool:
-        """Whether it removes stories to offer them for the next edition."""
+        """Whether the edit removes stories and offers them for the next edition."""
         return self.flag("kept", default=False)
 
     @property
     def is_undo(self) -> bool:
-        """Whether it only undoes other edits."""
+        """Whether the edit does nothing but undo other edits."""
         return self.kind in {EditKind.UNDO, EditKind.REVERT}
 
     def text(self, name: str) -> str:
@@ -125,7 +125,7 @@ class Edit:
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """All targets of the edit. A bulk action has several stories."""
+        """All targets of the edit. A bulk action targets several stories."""
         return (self.target, *self.texts("others"))
 
 
@@ -184,7 +184,7 @@ def find_previous_text(
 
 
 def find_topic_overrides(edits: Sequence[Edit]) -> dict[str, str]:
-    """Return the topics that editors chose, for new proposals, by the article URL in each edit."""
+    """Return the topics that editors chose, for use in new proposals, by the article URL in each edit."""
     topics = (edit for edit in list_active_edits(edits) if edit.kind == EditKind.TOPIC)
     chosen = {edit.target: edit.text("topic") for edit in topics}
     return {url: topic for url, topic in chosen.items() if topic}
@@ -291,7 +291,7 @@ def find_edit_conflict(
     based_on: int,
     resolve: Callable[[str], str],
 ) -> EditConflict | None:
-    """Return the conflict with a later edit that changed the same part as `draft`.
+    """Return the conflict between `draft` and a later edit that changed the same part.
 
     Args:
         draft: the new edit.
@@ -319,7 +319,7 @@ def find_edit_conflict(
 
 
 def _changed_edits(edit: Edit, edits: Sequence[Edit]) -> list[Edit]:
-    """Return the edits whose effect an edit changes: itself, or those that it undoes."""
+    """Return the edits whose effect an edit changes: the edit itself, or those that it undoes."""
     if not edit.is_undo or edit.undoes is None:
         return [edit]
     first = edit.undoes

@@ -22,7 +22,7 @@ from digest.select.stories import build_story_with_lead
 
 @dataclass(frozen=True, slots=True)
 class LateStory:
-    """A story that came after the first edit.
+    """A story that arrived after the first edit.
 
     `joins` is the URL of an article in the existing story that it belongs to, or empty.
     """
@@ -34,7 +34,7 @@ class LateStory:
 
 @dataclass(frozen=True, slots=True)
 class ProposalWithLateStories:
-    """A proposal, and the stories that came after the first edit.
+    """A proposal, and the stories that arrived after the first edit.
 
     `pictures` is keyed by a candidate's `image`.
     """
@@ -92,7 +92,7 @@ _GROWN_PROPOSAL = TypeAdapter(ProposalWithLateStories)
 
 @dataclass(frozen=True, slots=True)
 class PackedProposal:
-    """A proposal in stored form.
+    """A proposal in its stored form.
 
     `hash` is the SHA-256 of its JSON in hex, and `body` is the JSON compressed by zlib.
     """

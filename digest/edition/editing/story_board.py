@@ -93,7 +93,7 @@ class StoryBoard:
             self._canonical_urls.setdefault(article.link, article.url)
 
     def find_story(self, url: str) -> BoardStory | None:
-        """Return the story with an article, given the article's canonical URL or link, or None."""
+        """Return the story that contains the article with a given canonical URL or link, or None."""
         canonical = self._canonical_urls.get(url, "")
         return self._by_url.get(url) or self._by_url.get(canonical)
 
@@ -102,16 +102,16 @@ class StoryBoard:
         return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
-        """Return the distinct stories that contain any of some articles, in the order of the articles."""
+        """Return the distinct stories that contain any of the given articles, in the order of the articles."""
         stories = dict.fromkeys(map(self.find_story, urls))
         return [story for story in stories if story]
 
     def list_in_state(self, state: StoryState) -> list[BoardStory]:
-        """Return the stories in a state."""
+        """Return the stories that are in a given state."""
         return [story for story in self.stories if story.state is state]
 
     def apply_edit(self, edit: Edit) -> str:
-        """Apply an edit that's in effect. Return why it has no effect, or ""."""
+        """Apply an edit that's in effect. Return why it changes nothing, or "" if it changes something."""
         if change := _STORY_CHANGES.get(edit.kind):
             reason = self._change_story(partial(change, self), edit)
         elif write := WRITTEN_CHANGES.get(edit.kind):
@@ -124,7 +124,7 @@ class StoryBoard:
         return reason
 
     def _change_story(self, change: Callable[[BoardStory, Edit], str], edit: Edit) -> str:
-        """Change the story that an edit targets, and record the edit with it."""
+        """Change the story that an edit targets, and record the edit in the story."""
         story = self.find_story(edit.target)
         if story is None:
             return _NO_STORY
@@ -134,7 +134,7 @@ class StoryBoard:
         return reason
 
     def _settle_stories(self) -> None:
-        """Move pinned stories back to their positions after others have moved, and group those that are by topic."""
+        """Move pinned stories back to their positions after other stories have moved, and group those that are by topic."""
         for key, stories in self.sections.items():
             pinned = [(story.pinned_at, story) for story in stories if story.pinned_at is not None]
             settled = [story for story in stories if story.pinned_at is None]
@@ -235,7 +235,7 @@ class StoryBoard:
         return ""
 
     def pin_story(self, story: BoardStory, edit: Edit) -> str:
-        """Pin a placed story to a position in its section, or unpin it.
+        """Pin a placed story at a position in its section, or unpin it.
 
         The position defaults to the current one.
         """
@@ -249,7 +249,7 @@ class StoryBoard:
         return ""
 
     def support_story(self, edit: Edit) -> str:
-        """Put stories under another one, together with their own supporting stories."""
+        """Put stories under another story, together with their own supporting stories."""
         stories, main = self._find_stories(edit.targets), self.find_story(edit.text("main"))
         if not stories or main is None:
             return _NO_STORY
@@ -334,7 +334,7 @@ class StoryBoard:
         return ""
 
     def merge_stories(self, story: BoardStory, edit: Edit) -> str:
-        """Move all articles of other stories into a story. The other stories are removed."""
+        """Move all articles of other stories into a story, and remove those stories."""
         others = [other for other in self._find_stories(edit.texts("others")) if other is not story]
         if not others:
             return "there's no other story to merge with"

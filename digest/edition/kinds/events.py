@@ -58,7 +58,7 @@ class EventSection(SectionKind):
         return ""
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return an entry with the event's time, place, deadline, and a short summary."""
+        """Return an entry with the event's time, place, and deadline, and a short summary."""
         event = placed.scored.lead
         about = (event.place or "", _write_open_deadline(event, context), shorten_text(event.summary, SUMMARY_WORDS))
         when = _write_event_date(event, load_deadline_zone(event.event_zone) or context.zone, context.language)
@@ -94,7 +94,7 @@ def _write_event_date(event: CandidateArticle, zone: tzinfo, language: Subscribe
 
 
 def _write_open_deadline(event: CandidateArticle, context: EntryContext) -> str:
-    """Return an event's deadline, such as "Comments due: Monday, November 30".
+    """Return an event's deadline, if it's still ahead, such as "Comments due: Monday, November 30".
 
     Return "" if the event has no deadline, or if it has passed.
     """

@@ -1,4 +1,4 @@
-"""Featured: the week's best stories, with variety. The first one leads the edition."""
+"""Featured: the week's best stories, chosen for variety. The first one leads the edition."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -13,7 +13,7 @@ from subscribers.subscriber_language import mark_message
 
 @register_section_kind
 class FeaturedSection(SectionKind):
-    """The pinned stories, then those that add most.
+    """The pinned stories, followed by those that add the most.
 
     In each step, the story with the highest score less its similarity to those chosen is added
     (maximal marginal relevance).
@@ -38,7 +38,7 @@ class FeaturedSection(SectionKind):
             unpinned.remove(best)
 
     def explain_unchosen(self, section: SectionSettings) -> str:
-        """Explain that a story was passed over for variety."""
+        """Explain that a story was passed over for the sake of variety."""
         return f"it made way for other stories, for variety, in {section.title}"
 
     def build_entries(self, placed: Sequence[PlacedStory], context: EntryContext) -> Iterable[SectionEntry]:
@@ -50,7 +50,7 @@ class FeaturedSection(SectionKind):
 def _list_pools(
     filler: SectionFiller, section: SectionSettings, pool: Sequence[ScoredStory]
 ) -> Iterator[Iterator[ScoredStory]]:
-    """Yield pools of eligible stories, to be tried in order.
+    """Yield pools of eligible stories in the order in which to try them.
 
     They are the stories on our topics that have room, then those on any of our topics, then all
     stories. Stories are checked one by one, because few of them are needed.

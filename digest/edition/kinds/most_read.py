@@ -41,7 +41,7 @@ class MostReadSection(SectionKind):
         return sorted(read, key=make_reading_order_key)
 
     def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
-        """Return the operator's note, or else a line with the week that was counted."""
+        """Return the operator's note, or else a line that states which week was counted."""
         day = language.short_month_day(release_at)
         return section.note or language.gettext("Week ending %(day)s", day=day)
 

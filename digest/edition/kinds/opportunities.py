@@ -101,7 +101,7 @@ class OpportunitySection(SectionKind):
         return replace(build_brief_entry(placed, SUMMARY_WORDS), date=context.format_day(call), when=when)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the summary, with its publisher if that's another one, or else the source."""
+        """Return the summary and its publisher if it's a different one, or else the source."""
         lines = tuple(filter(None, (entry.summary, format_summary_credit(entry, language))))
         return lines or super().secondary_lines(entry, language)
 

@@ -1,4 +1,4 @@
-"""Products: makers' announcements, by score."""
+"""Products: announcements by their makers, sorted by score."""
 
 from dataclasses import replace
 
@@ -27,6 +27,6 @@ class ProductSection(SectionKind):
         return replace(build_brief_entry(placed, SUMMARY_WORDS), details=(article.credit or article.publisher,))
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:
-        """Return the product's maker, and the publisher of the summary if that's another one."""
+        """Return the product's maker, and the summary's publisher if it's a different one."""
         lines = (*super().secondary_lines(entry, language), format_summary_credit(entry, language))
         return tuple(filter(None, lines))

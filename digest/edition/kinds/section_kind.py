@@ -23,7 +23,7 @@ SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
 
 
 class SectionKind(SectionSelectionRules):
-    """A kind of section. It's stateless, so one instance serves all sections of the kind."""
+    """A kind of section. It's stateless, so one instance serves all sections of its kind."""
 
     pick_order: ClassVar[int]  # kinds with lower values choose stories first
     contents: ClassVar[str]  # message that describes the section to subscribers
@@ -39,7 +39,7 @@ class SectionKind(SectionSelectionRules):
         return self.look == "topics"
 
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
-        """Return the condition for articles to load from its sources.
+        """Return the condition for articles to load from this kind's sources.
 
         By default, these are the articles of a window and those that arrived late for it.
         """

@@ -1,4 +1,4 @@
-"""Building of entries: the headline, reason, summary, image, and news of a continued story."""
+"""Building entries: the headline, reason, summary, image, and news of a continued story."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ NOTHING_MORE = mark_message("this report is new.")
 
 @dataclass(frozen=True, slots=True)
 class EntryContext:
-    """The context of an edition's entries.
+    """The context in which an edition's entries are built.
 
     `pictures` is keyed by a candidate's `image`. `opens_at` is the start of the edition's week.
     """
@@ -43,12 +43,12 @@ class EntryContext:
         return self.language.short_month_day(article.dated_at.astimezone(self.zone)) if article.has_date else ""
 
     def link_report(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article whose text is the publisher's name."""
+        """Return a link to an article, with the publisher's name as its text."""
         url, day = strip_tracking(article.link), self.format_day(article)
         return EditionLink(article.publisher, url, day, article.title, article.primary)
 
     def link_related(self, article: CandidateArticle) -> EditionLink:
-        """Return a link to an article whose text is its headline."""
+        """Return a link to an article, with its headline as the text."""
         return EditionLink(article.title, strip_tracking(article.link), self.format_day(article))
 
     def find_image(self, article: CandidateArticle) -> ImageCrops | None:
@@ -128,7 +128,7 @@ def build_image_row_entry(placed: PlacedStory, context: EntryContext, max_words:
 
 
 def build_summary_entry(placed: PlacedStory, context: EntryContext, max_words: int = ROW_WORDS) -> SectionEntry:
-    """Return an entry with a story's headline, topic, source, date, summary, and the reason for its place."""
+    """Return an entry with a story's headline, topic, source, date, summary, and the reason for its placement."""
     entry = build_brief_entry(placed, max_words)
     return replace(
         build_headline_entry(placed, context),
@@ -139,7 +139,7 @@ def build_summary_entry(placed: PlacedStory, context: EntryContext, max_words: i
 
 
 def build_lead_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry:
-    """Return the lead's entry, with a large image, the reason why it leads, and related articles."""
+    """Return the lead's entry, with a large image, the reason that it leads, and related articles."""
     cuts = context.find_image(placed.scored.lead)
     return replace(
         build_image_row_entry(placed, context, LEAD_WORDS),
@@ -150,7 +150,7 @@ def build_lead_entry(placed: PlacedStory, context: EntryContext) -> SectionEntry
 
 
 def format_source_lines(entry: SectionEntry, source: str, language: SubscriberLanguage) -> tuple[str, ...]:
-    """Return a line with an entry's source, and with the publisher of the news if that's another one.
+    """Return a line with an entry's source, and with the news's publisher if it's a different one.
 
     If neither is known, return ().
     """
@@ -160,13 +160,13 @@ def format_source_lines(entry: SectionEntry, source: str, language: SubscriberLa
 
 
 def format_summary_credit(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Return a credit for the summary if it's from a publisher other than the linked one, or ""."""
+    """Return a credit for a summary that isn't by the linked page's publisher, or "" if it is."""
     lender = entry.summary_lender
     return language.gettext("Summary from %(publisher)s", publisher=lender) if lender else ""
 
 
 def find_other_credit(article: CandidateArticle) -> str:
-    """Return the publisher that an article credits for its news, if it isn't the article's own, or ""."""
+    """Return the publisher that an article credits for its news, or "" if that's the article's own publisher."""
     credit = article.credit or ""
     return "" if credit.casefold() == article.publisher.casefold() else credit
 
@@ -230,7 +230,7 @@ def spell_number(number: int, language: SubscriberLanguage) -> str:
 
 
 def phrase_placement_reason(scored: ScoredStory, language: SubscriberLanguage, *, is_chosen: bool = False) -> str:
-    """Return a clause explaining why a story has its place, or "" if there's no reason.
+    """Return a clause explaining a story's placement, or "" if there's no reason to give.
 
     The reason may be editors' choices (`is_chosen` is whether an editor added the story), an
     official action, coverage, readership, or else the story's rank on its topic.

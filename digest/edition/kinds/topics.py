@@ -47,7 +47,7 @@ class TopicSection(SectionKind):
         return super().may_take(section, scored) and bool(scored.topic)
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
-        """Return an entry with a headline, source, date, and summary, and the reason for its place."""
+        """Return an entry with a headline, source, date, and summary, and the reason for its placement."""
         return build_summary_entry(placed, context)
 
     def secondary_lines(self, entry: SectionEntry, language: SubscriberLanguage) -> tuple[str, ...]:

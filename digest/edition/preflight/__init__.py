@@ -1,4 +1,4 @@
-"""Preflight: rules for the final bytes of a message and for the edition's content.
+"""Preflight: rules for a message's final bytes and for the edition's content.
 
 Every rule has a name, a level, and a section in `docs/preflight.md`. An edition with an error can't
 be approved.

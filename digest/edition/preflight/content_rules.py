@@ -218,7 +218,7 @@ def check_older_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _list_linked_entries(examined: PreflightInput) -> list[tuple[str, SectionEntry, str]]:
-    """Return each entry that has a URL, with its section's title and its canonical URL."""
+    """Return the entries that have a URL, each with its section's title and its canonical URL."""
     return [
         (section.title, entry, _canonical_or_raw(entry.url))
         for section in examined.content.sections

@@ -59,7 +59,7 @@ def check_contrast(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def find_dark_declarations(examined: PreflightInput) -> "dict[_Element, dict[str, str]]":
-    """Return the CSS declarations for dark mode, by element. Elements without any are omitted."""
+    """Return the CSS declarations for dark mode, by element. Elements that have none are omitted."""
     declarations: dict[_Element, dict[str, str]] = {}
     styles = examined.tree.iter("style")
     sheets = "\n".join(str(style.text or "") for style in styles)

@@ -172,7 +172,7 @@ def check_one_click(examined: PreflightInput) -> Iterator[PreflightFinding]:
 
 
 def _check_unsubscribe_address(urls: Sequence[str], web_urls: Sequence[str]) -> Iterator[PreflightFinding]:
-    """Yield a finding unless the only other URI, if any, is an address that identifies the subscriber."""
+    """Yield a finding unless the only other URI, if any, is an email address that identifies the subscriber."""
     others = [url for url in urls if url not in web_urls]
     if not others:
         return

@@ -1,4 +1,4 @@
-"""The rule for the first visible sentence, which Apple's and Gmail's summaries show instead of the preheader."""
+"""The rule for the first visible sentence, which Apple's and Gmail's summaries display instead of the preheader."""
 
 import re
 from collections.abc import Iterator
@@ -110,7 +110,7 @@ def _is_hidden(element: "_Element") -> bool:
 
 
 def _is_issue_line(words: tuple[str, ...], examined: PreflightInput) -> bool:
-    """Return True if a line has only the number and date, as in a masthead.
+    """Return True if a line contains only the issue's number and date, as in a masthead.
 
     Breaking news has words in place of a number.
     """

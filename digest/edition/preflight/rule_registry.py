@@ -1,4 +1,4 @@
-"""Preflight rules: registering them, their input, and running them."""
+"""Preflight rules: registering them, describing their input, and running them."""
 
 import email
 import email.policy
@@ -59,7 +59,7 @@ class PreflightFinding:
 
     @property
     def sentence(self) -> str:
-        """The message, followed by the remedy if there is one."""
+        """The message, followed by the remedy, if there is one."""
         return f"{self.message} {self.remedy}".strip()
 
     @property
@@ -136,7 +136,7 @@ class PreflightInput:
 
     @property
     def links_may_stay_here(self) -> bool:
-        """Whether links to this machine are sufficient, because the emails don't leave it either."""
+        """Whether links to this machine are acceptable because the emails don't leave it either."""
         return self.is_written_to_files and is_local_url(self.base)
 
     @cached_property
@@ -259,7 +259,7 @@ _examined_last: deque[tuple[PreflightInput, tuple[PreflightFinding, ...]]] = deq
 
 
 def run_preflight_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
-    """Return the findings of all rules, errors first, and those that editors can fix before others.
+    """Return the findings of all rules: errors first, and findings that editors can fix before the others.
 
     Rules depend only on the input, so equal inputs are examined only once, unless links are checked online.
     """
@@ -281,10 +281,10 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
 
 
 def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Return a finding that prevents approval. The rule's name is added when rules are run."""
+    """Return a finding that prevents approval. The rule's name is added when the rules are run."""
     return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
 
 
 def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
-    """Return a finding that's only shown. The rule's name is added when rules are run."""
+    """Return a finding that doesn't prevent approval. The rule's name is added when the rules are run."""
     return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)

@@ -1,1 +1,1 @@
-"""Rendering of an edition, done once, to finished fragments of an email."""
+"""Rendering an edition, once, as finished fragments of an email."""

@@ -1,4 +1,4 @@
-"""IDs of elements that the web copy and the web edition link to."""
+"""IDs of the elements that the web copy and the web edition link to."""
 
 import hashlib
 

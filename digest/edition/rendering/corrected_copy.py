@@ -1,4 +1,4 @@
-"""The web copy of an edition with its corrections.
+"""The web copy of an edition, with its corrections.
 
 The approved text is struck through but legible.
 
@@ -34,7 +34,7 @@ class DisplayedCorrection:
 
 
 def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage) -> str:
-    """Return a web copy with its corrections, in chronological order."""
+    """Return a web copy with its corrections inserted in chronological order."""
     if not corrections:
         return html
     # only needed for corrections, and takes half a second to import
@@ -52,7 +52,7 @@ def insert_corrections(html: str, corrections: Sequence[DisplayedCorrection], la
 def insert_fragment_corrections(
     html: str, corrections: Sequence[DisplayedCorrection], language: SubscriberLanguage, *, with_notes: bool
 ) -> str:
-    """Return a fragment of a web edition with its corrections.
+    """Return a fragment of a web edition with its corrections inserted.
 
     The list of corrections is at the top of the fragment's page. If `with_notes` is false, as in a
     table of contents, the old text is struck through but the reason is omitted.
@@ -89,7 +89,7 @@ def _strike(
     language: SubscriberLanguage,
     note_attributes: dict[str, str] | None,
 ) -> None:
-    """Strike an element's text through, and put the new text next to it.
+    """Strike through an element's text, and put the new text next to it.
 
     If `note_attributes` is given, also put a note after the element's block.
     """

@@ -1,4 +1,4 @@
-"""CSS inlining, once per edition, and minification of the page.
+"""CSS inlining, done once per edition, and minification of the page.
 
 Premailer inlines the styles, with settings that preserve dark mode and media queries. By default,
 it would strip `!important` and fetch linked style sheets from the network. A second pass would
@@ -100,7 +100,7 @@ def _list_matching_rules(
     css: str,
     index: int,
 ) -> tuple[list[Any], list[Any]]:
-    """Return the rules of `_parse_style_sheet`, except for those with classes that aren't in the page.
+    """Return the rules from `_parse_style_sheet`, except those for classes that aren't on the page.
 
     Premailer would search the page for each of them.
     """
@@ -138,7 +138,7 @@ def _drop_unused_classes(root: "_Element") -> None:
 
 
 def _drop_misplaced_attributes(root: "_Element") -> None:
-    """Remove attributes added by Premailer that HTML doesn't define for an element, such as a link's `valign`."""
+    """Remove attributes, added by Premailer, that HTML doesn't define for the element, such as a link's `valign`."""
     for element in root.iter():
         if isinstance(element.tag, str):
             for name in ("valign", "bgcolor"):

@@ -1,4 +1,4 @@
-"""Rendering of an edition to fragments: HTML, text, and the differences of the web copy.
+"""Rendering an edition as fragments: HTML, text, and the web copy's differences.
 
 The complete HTML page is rendered and inlined once, including the parts that are only for the email
 or the web copy. Then the two versions are separated and cut into fragments at comments that the
@@ -78,17 +78,17 @@ class PublicationContext:
 
     @property
     def start(self) -> str:
-        """The side on which lines start."""
+        """The side where lines start."""
         return "right" if self.direction == "rtl" else "left"
 
     @property
     def end(self) -> str:
-        """The side on which lines end."""
+        """The side where lines end."""
         return "left" if self.direction == "rtl" else "right"
 
     @property
     def has_tall_masthead(self) -> bool:
-        """Whether the masthead fills so much of a phone's first screen that the intro comes later."""
+        """Whether the masthead fills so much of a phone's first screen that the intro has to come later."""
         return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
 
     @property
@@ -104,12 +104,12 @@ class PublicationContext:
 
     @property
     def write_to(self) -> str:
-        """The mailto URL of the reply address (RFC 6068, section 2), for readers of a forwarded email."""
+        """The mailto URL of the reply address (RFC 6068, section 2), for people who read a forwarded email."""
         return f"mailto:{quote(self.reply_to, safe='@')}"
 
 
 def build_publication_context(settings: Settings) -> PublicationContext:
-    """Return the shared content of editions, from the settings."""
+    """Build the content that all editions share from the settings."""
     publication, sender = settings.file.publication, settings.file.sender
     return PublicationContext(
         name=publication.name,
@@ -227,7 +227,7 @@ def _template_context(content: EditionContent, frame: PublicationContext, marks:
 
 
 def _cutting_marks(kind: FragmentKind) -> dict[str, Callable[[str], str]]:
-    """Return the functions with which a template writes the comments for cutting.
+    """Return the functions that templates use to write the comments at which pages are cut.
 
     The comments are Markup, because they must not be escaped.
     """
@@ -265,7 +265,7 @@ def _blocks_by_section(content: EditionContent) -> dict[str, list[LabeledBlock]]
 
 
 def _keep_only(target: RenderingTarget, rendered: str, mark: str = _HTML_TARGET_MARK) -> str:
-    """Return a rendered page with only the parts for everyone and for `target`."""
+    """Return a rendered page with only the parts meant for everyone or for `target`."""
     kept_parts = _TARGET_PARTS[target]
     for part in ("mail", "web", "full", "short"):
         begin, end = mark.format(part), mark.format(f"/{part}")

@@ -1,4 +1,4 @@
-"""The subset of Markdown in intros: *emphasis*, **strong emphasis**, and [links](https://…).
+"""The subset of Markdown allowed in intros: *emphasis*, **strong emphasis**, and [links](https://…).
 
 Everything else is plain text.
 """

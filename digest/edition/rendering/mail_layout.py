@@ -46,12 +46,12 @@ class DatedEntry:
 
     @property
     def is_stated_in_text(self) -> bool:
-        """Whether it's a deadline in a story's texts rather than the story's own date."""
+        """Whether the date is a deadline in a story's texts rather than the story's own date."""
         return self.fragment.endswith("-due")
 
     @property
     def reminder_fragment(self) -> str:
-        """The name of the fragment for its reminder on the first screen."""
+        """The name of the fragment with the date's reminder on the first screen."""
         return section_fragment_name(list_fragment_keys(self.fragment), "or-next")
 
 
@@ -69,12 +69,12 @@ class UpcomingDates:
 
     @property
     def fragments(self) -> frozenset[str]:
-        """The names of its entries' fragments."""
+        """The names of the fragments of these dates."""
         return frozenset(dated.fragment for dated in self.entries)
 
     @property
     def heads(self) -> dict[str, "UpcomingDates"]:
-        """The fragments of the title's versions, each with the dates that an email needs for that title."""
+        """The fragments for the title's versions, each mapped to the dates that an email must contain to use it."""
         pairs = (pair for pair in combinations(self.entries, 2) if _is_mixed(pair))
         heads: dict[str, UpcomingDates] = {}
         for entries in (*pairs, *((dated,) for dated in self.entries)):
@@ -126,7 +126,7 @@ class TopicStories:
 
 @dataclass(frozen=True, slots=True)
 class RemainingSection:
-    """A section without the entries that are placed earlier in the email.
+    """The rest of a section after some of its entries have been placed earlier in the email.
 
     The leading section may have none left. If some of the section's dates are among the upcoming
     dates, `after` is the last day listed there, and the section's remaining dates are later.
@@ -143,14 +143,14 @@ class RemainingSection:
 
     @property
     def topics(self) -> tuple[TopicStories, ...]:
-        """Its stories by topic, each with its own fragment, if it lists topics."""
+        """The section's stories by topic, each topic with its own fragment, if the section lists topics."""
         groups = _group_by_part(self.section).items()
         named = ((section_fragment_name([key], "topic"), entries) for key, entries in groups)
         return tuple(TopicStories(name, entries[0].kicker, entries) for name, entries in named)
 
     @property
     def end_fragment(self) -> str:
-        """The name of the fragment at the end of its list of topics."""
+        """The name of the fragment at the end of the section's list of topics."""
         return f"{self.fragment}.end"
 
 
@@ -182,7 +182,7 @@ def list_edition_part_titles(content: EditionContent) -> dict[str, str]:
 
 
 def list_headlines(sections: Sequence[EditionSection]) -> list[tuple[str, SectionEntry]]:
-    """Return all entries, each with the key of its part, starting with the leading section's."""
+    """Return all entries, starting with the leading section's, each with the key of its part."""
     leading_first = sorted(sections, key=lambda section: not SECTION_KINDS[section.kind].leads_edition)
     return [(find_part_key(section, entry), entry) for section in leading_first for entry in section.entries]
 
@@ -202,7 +202,7 @@ def _name_date_fragment(section: EditionSection, entry: SectionEntry, place: int
 
 @dataclass(frozen=True, slots=True)
 class ShortEditionStoryList:
-    """The short edition's list after the lead and the dates, with a line for each of the next stories.
+    """The short edition's list of the next stories, one line each, after the lead and the dates.
 
     The list has more lines than an email uses, because the lines of omitted parts make room for others.
     """
@@ -226,7 +226,7 @@ class MailLayout:
     starts_with_lead: bool = False  # True if there's no intro and no other headline to list first
 
     def is_lead(self, dated: DatedEntry) -> bool:
-        """Return True if a date is the lead story's."""
+        """Return True if a date belongs to the lead story."""
         return self.lead is not None and _is_same_story(self.lead.entry, dated.entry)
 
     @property
@@ -255,7 +255,7 @@ class MailLayout:
 
 
 def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:
-    """Return the approximate number of lines that a headline takes at `width` characters per line."""
+    """Return the approximate number of lines that a headline takes up at `width` characters per line."""
     return math.ceil(len(headline) / width)
 
 
@@ -298,7 +298,7 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
 
 
 def _choose_short_rest(sections: Iterable[RemainingSection]) -> ShortEditionStoryList | None:
-    """Return the next stories in order, without entries that aren't news or are too far down.
+    """Return the next stories in order, except those that aren't news or are too far down.
 
     The first ten fill an email that has no omitted parts.
     """
@@ -374,7 +374,7 @@ def list_dated_entries(sections: Iterable[EditionSection]) -> Iterator[DatedEntr
 
 
 def _date_order(dated: DatedEntry) -> tuple[date, float]:
-    """Return the sort key of a date. Equal times stay in reading order."""
+    """Return the sort key of a dated entry. Entries with equal times stay in reading order."""
     moment = dated.when.moment
     seconds = moment.timestamp() if moment else math.inf
     return (dated.when.day, seconds)

@@ -1,4 +1,4 @@
-"""Splitting of a text into paragraphs.
+"""Splitting a text into paragraphs.
 
 It's separate from markup so that sending doesn't import the parser.
 """

@@ -1,4 +1,4 @@
-"""The lines of an email that concern all of its content: the preheader and the reading time.
+"""The lines of an email that depend on all of its content: the preheader and the reading time.
 
 They fit any choice of parts. Each version of a preheader is a separate fragment. The reading time
 is based on the number of words in each part (`fragment_names`).
@@ -53,7 +53,7 @@ def list_preheaders(content: EditionContent, language: SubscriberLanguage, other
 
 
 def _name_preheader_fragment(content: EditionContent, language: SubscriberLanguage) -> str:
-    """Return the fragment name of an edition's own preheader, based on the parts that it mentions."""
+    """Return the fragment name of an edition's own preheader, which encodes the parts that the preheader mentions."""
     others, deadline = list_headlines(content.sections)[1:], find_next_deadline(content.sections)
     headlines = [entry.headline for _, entry in others]
     if content.preheader != compose_preheader(headlines, deadline.when if deadline else None, language):
@@ -100,7 +100,7 @@ def _join_sentences(first: str, second: str, language: SubscriberLanguage) -> st
 
 
 def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> int:
-    """Return the minutes needed to read an edition, rounded and at least 1.
+    """Return the number of minutes needed to read an edition, rounded, but at least 1.
 
     Everything between the masthead and the footer counts, including sources and dates, except for
     the names of other publishers that reported a story.
@@ -109,7 +109,7 @@ def count_reading_minutes(intro: str, sections: Sections, blocks: Iterable[Label
 
 
 def count_short_minutes(layout: MailLayout) -> int:
-    """Return the minutes needed to read the whole short edition: the lead, the dates, and its lines."""
+    """Return the number of minutes needed to read the whole short edition: the lead, the dates, and its lines."""
     entries = [layout.lead.entry] if layout.lead else []
     entries += [dated.entry for dated in layout.dates.entries] if layout.dates else []
     words = _count(*(text for entry in entries for text in _list_entry_texts(entry)))
@@ -121,14 +121,14 @@ def count_short_minutes(layout: MailLayout) -> int:
 
 
 def write_word_counts(content: EditionContent) -> Iterator[RenderedFragment]:
-    """Yield a fragment for each part of an edition, and one for the rest, named after its word count."""
+    """Yield a fragment named after its word count for each part of an edition, and one for everything else."""
     for key, words in _count_words(content.intro, content.sections, content.blocks).items():
         part = f"words-{words}"
         yield RenderedFragment("words", section_fragment_name([key], part) if key else part, "")
 
 
 def _count_words(intro: str, sections: Sections, blocks: Iterable[LabeledBlock]) -> Counter[str]:
-    """Return the number of words by part key. The key of text in all emails is ""."""
+    """Return the number of words by part key. Text that's in all emails has the key ""."""
     block_texts = (text for block in blocks for text in (block.name, block.headline, block.text))
     words = Counter({"": _count(intro, *block_texts)})
     for section in sections:
@@ -143,7 +143,7 @@ def _count(*texts: str) -> int:
 
 
 def _list_entry_texts(entry: SectionEntry) -> Iterator[str]:
-    """Yield the texts of an entry that readers see."""
+    """Yield those texts of an entry that readers see."""
     yield from (entry.kicker, entry.headline, entry.summary, entry.source, entry.date)
     yield from (entry.note, entry.why, *entry.details)
     if entry.when:

@@ -1,4 +1,4 @@
-"""Sanitizing of an edition's texts before they're rendered.
+"""Sanitizing an edition's texts before they're rendered.
 
 The texts come from feeds, and templates escape them. This module handles what escaping can't: URLs
 that a browser would execute, and characters that hide, reorder, or break lines.
@@ -59,7 +59,7 @@ def _sanitize_value(value: Any) -> Any:
 
 
 def sanitize_text(text: str) -> str:
-    """Return a text on one line, without control characters and characters that reorder text."""
+    """Return a text on one line, without control characters or characters that reorder text."""
     if not _UNCLEAN.search(text):
         return text
     text = _BIDI_CONTROLS.sub("", text)

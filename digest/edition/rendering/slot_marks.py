@@ -1,4 +1,4 @@
-"""The marks with which templates write slots into a page that's rendered as a string.
+"""The marks that stand for slots while a page is rendered from templates as a string.
 
 Each mark contains a random nonce, which is used for one rendering and never stored. No text in the page
 can contain the nonce, however the text is escaped, so each mark in the output was written by a template.
@@ -16,7 +16,7 @@ _CUT_DIGITS = 12  # enough to recognize the rest of a mark that a template trunc
 
 
 class SlotMarks:
-    """The marks used for one rendering."""
+    """The marks that stand for slots in one rendering."""
 
     def __init__(self) -> None:
         self._nonce = f"{secrets.randbelow(10**_NONCE_DIGITS):0{_NONCE_DIGITS}}"
@@ -29,12 +29,12 @@ class SlotMarks:
         return f"{self._nonce}{self._slots.index(slot):02}"
 
     def write(self, slotted: SlottedText) -> str:
-        """Return a text with a mark in each slot."""
+        """Return a text with each slot replaced by its mark."""
         marks = {slot: self.mark(slot) for _, slot in slotted.slots}
         return slotted.fill(marks)
 
     def split(self, rendered: str) -> SlottedText:
-        """Separate a rendered text from its marks.
+        """Split a rendered text at its marks.
 
         Raises:
             RenderingError: a template truncated a mark.
@@ -54,5 +54,5 @@ class SlotMarks:
         return slotted
 
     def occurs_in(self, texts: Iterable[str]) -> bool:
-        """Return True if any of the texts contains the nonce."""
+        """Return True if any of the texts contains the marks' nonce."""
         return any(self._nonce in text for text in texts)

@@ -1,4 +1,4 @@
-"""The places where slots are allowed.
+"""The places in a message where slots are allowed.
 
 A slot may be in the path of a complete link to this site. The sign-up slot may be in a line without
 URLs. Operators can write their own templates, in which a slot elsewhere could send a subscriber's
@@ -63,6 +63,6 @@ def _list_link_slots(link: SlottedText, base: str) -> Iterator[Slot]:
 
 
 def _list_line_slots(line: SlottedText) -> Iterator[Slot]:
-    """Yield the sign-up slots of a line, unless the line contains a URL."""
+    """Yield a line's slots for the sign-up source, unless the line contains a URL."""
     if "://" not in line.text:
         yield from (slot for _, slot in line.slots if slot == SIGNUP_SLOT)

@@ -1,4 +1,4 @@
-"""Jinja2 filters for the email templates, for typography and image sizes."""
+"""Jinja2 filters for the email templates, mainly for typography and image sizes."""
 
 import re
 import unicodedata
@@ -41,7 +41,7 @@ def keep_last_words_together(text: str, max_letters: int = 20) -> str:
 
 
 def keep_on_one_line(text: str) -> str:
-    """Return a short text, such as a date, with nonbreaking spaces.
+    """Return a short text, such as a date, with its spaces replaced by nonbreaking ones.
 
     A text of more than 20 characters isn't changed.
     """
@@ -60,13 +60,13 @@ def text_direction(text: str) -> str | None:
 
 
 def dir_attribute(text: str, page_direction: str) -> Markup:
-    """Return a ` dir` attribute for a text whose direction isn't the page's, or an empty string."""
+    """Return a ` dir` attribute if a text's direction differs from the page's, or an empty string if it doesn't."""
     own = text_direction(text)
     return Markup(f' dir="{own}"') if own and own != page_direction else Markup("")  # noqa: S704 - one of two constants
 
 
 def fit_image(picture: EditionImage, width: int, height: int) -> tuple[int, int]:
-    """Return the size of an image that fits in a box, in CSS pixels.
+    """Return the size, in CSS pixels, at which an image fits in a box.
 
     The image keeps its aspect ratio, and is never enlarged.
     """
@@ -86,7 +86,7 @@ def list_lines_below_headline(entry: SectionEntry, section_kind: str, language: 
 
 
 def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
-    """Return the topic, source, and date of a story as a line of the text part."""
+    """Return a story's topic, source, and date as a line for the text part."""
     parts = [
         entry.kicker,
         entry.source_and_date,
@@ -98,7 +98,7 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
 
 
 def intro_opening(intro: str) -> str:
-    """Return an intro's first sentences for the email. The web edition has the whole intro."""
+    """Return the first sentences of an intro, for use in emails. The web edition has the whole intro."""
     paragraphs = split_paragraphs(intro)
     return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
 
@@ -114,12 +114,12 @@ NAMED_SOURCES = 2  # number of other reports to name; if only one more is left, 
 
 
 def limit_listed_sources(also: tuple[EditionLink, ...]) -> tuple[EditionLink, ...]:
-    """Return the sources that the email names: two, or all three if there are three."""
+    """Return the sources to name in the email: the first two, or all three if there are exactly three."""
     return also if len(also) <= NAMED_SOURCES + 1 else also[:NAMED_SOURCES]
 
 
 def keep_hour_on_one_line(text: str) -> str:
-    """Put nonbreaking spaces into times, such as "5 p.m. ET"."""
+    """Put nonbreaking spaces into times of day, such as "5 p.m. ET"."""
     return _HOUR.sub(lambda match: match[0].replace(" ", NO_BREAK), text)
 
 
@@ -135,7 +135,7 @@ def tie_dates(text: str, language: SubscriberLanguage, glue: str = NO_BREAK) -> 
 
 @lru_cache(maxsize=4)
 def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return patterns that match a month before a day, and a day before a month.
+    """Return two patterns: one for a month followed by a day, and one for a day followed by a month.
 
     They match up to the space between the two.
     """
@@ -164,7 +164,7 @@ def group_by_topic(
 
 
 def minify_css(css: str, page_direction: str) -> Markup:
-    """Return one of our style sheets without comments and blank lines.
+    """Return one of our style sheets without comments or blank lines.
 
     For right-to-left pages, it's mirrored.
     """
@@ -177,7 +177,7 @@ def minify_css(css: str, page_direction: str) -> Markup:
 
 
 def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., Any]]:
-    """Return the filters for the email templates in the subscribers' language."""
+    """Return the email templates' filters for the subscribers' language."""
     return {
         "anchor": sources_anchor,
         "bound": keep_on_one_line,

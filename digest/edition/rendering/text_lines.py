@@ -44,7 +44,7 @@ def measure_text_width(text: str) -> int:
 
 
 def _split_ideographs(word: str) -> list[str]:
-    """Split a word between its wide letters, which are written without spaces.
+    """Split a word between its wide letters, because scripts with wide letters put no spaces between words.
 
     It's never split before a mark or punctuation.
     """

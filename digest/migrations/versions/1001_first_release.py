@@ -1,4 +1,4 @@
-"""The complete schema of the first release, for SQLite and PostgreSQL.
+"""The complete schema of the first release, for both SQLite and PostgreSQL.
 
 It doesn't refer to any model, because it must stay the same when the models change. Later changes
 are separate migrations.

@@ -1,1 +1,1 @@
-"""The suppression list as a file of hashes, which is exported, read, and adopted."""
+"""The suppression list as a file of hashes, which can be exported, read, and adopted."""

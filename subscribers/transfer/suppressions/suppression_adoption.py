@@ -67,7 +67,7 @@ class AdoptionReport:
     adopted_at: datetime | None = None  # if the file was adopted before
 
     def as_json(self) -> dict[str, Any]:
-        """Return the counts as plain JSON."""
+        """Return the counts as a JSON value."""
         numbers = {name: getattr(self, name) for name in ("entries", "present", "own", "unusable", "consented")}
         return numbers | {"added": dict(self.added), "removed": dict(self.removed)}
 
@@ -147,7 +147,7 @@ def adopt_suppressions(
 
 
 def review_imported_people(context: ImportContext, batch: int, *, started_at: datetime, now: datetime) -> None:
-    """Check the people of an import against the files adopted since it began.
+    """Check an import's people against the files adopted since the import began.
 
     Its rows may have been checked before then.
 
@@ -167,7 +167,7 @@ def _insert_entries(session: Session, entries: Sequence[SuppressedHash]) -> None
 
 
 def _survey(context: ImportContext, file: BinaryIO) -> tuple[SuppressionFileHeader, int]:
-    """Read a whole file, which checks that it's complete, and return its header and the amount of work."""
+    """Read a whole file, checking that it's complete, and return its header and the amount of work."""
     file.seek(0)
     header = read_header(file)
     entries = sum(1 for _ in read_entries(file))
@@ -186,7 +186,7 @@ def _read_chunks(file: BinaryIO, *, skip: int = 0) -> Iterator[list[SuppressedHa
 def _open_adoption(
     session: Session, context: ImportContext, header: SuppressionFileHeader, now: datetime
 ) -> SuppressionAdoption:
-    """Return the row of an adoption, creating it the first time.
+    """Return an adoption's row, creating it the first time.
 
     From then on, the keys of the file are in effect.
 
@@ -216,7 +216,7 @@ def _open_adoption(
 
 
 def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionReport, **changes: Any) -> None:
-    """Store the progress of an adoption.
+    """Store an adoption's progress.
 
     Raises:
         SuppressionFileError: another process has made more progress.
@@ -232,7 +232,7 @@ def _advance(session: Session, adoption: SuppressionAdoption, report: AdoptionRe
 
 
 def _collect_departed(context: ImportContext, header: SuppressionFileHeader) -> "_PrivateEntries":
-    """Return the people who left here, as in an export, with those of our own keys that are also in the file."""
+    """Return the people who left here, as in an export, hashed with those of our own keys that the file also uses."""
     departed = _PrivateEntries()
     in_file = {key.id for each in header.key_sets for key in each.suppression}
     for key in context.keys.of_kind("suppression"):
@@ -249,7 +249,7 @@ def _list_new_entries(
     report: AdoptionReport,
     now: datetime,
 ) -> list[SuppressedHash]:
-    """Return the entries (at most 1,000) that add something, marked as adopted, and count all of them."""
+    """Return the entries (at most 1,000) that add something, marked as adopted, and count all entries."""
     usable = {key.id for each in header.key_sets for key in each.suppression}
     hashes = [entry.hash for entry in entries]
     query = select(Suppression).where(build_any_hash_condition(session, Suppression.hash, hashes))
@@ -279,7 +279,7 @@ def _is_known(dated_causes: Iterable[tuple[str, datetime]], entry: SuppressedHas
 
 
 def _says_as_much(reason: str, at: datetime, entry: SuppressedHash) -> bool:
-    """Return True if a row here is at least as grave and recent as an entry.
+    """Return True if a row here is at least as grave and as recent as an entry in the file.
 
     A later confirmation by the owner ends the entry, and a later permission by an admin outweighs any entry.
     """
@@ -294,7 +294,7 @@ def _review_page(
     now: datetime,
     adoption: SuppressionAdoption | None = None,
 ) -> None:
-    """Unsubscribe or suppress the people of a page who are suppressed by adopted hashes."""
+    """Unsubscribe or suppress the people on a page whom adopted hashes suppress."""
     with context.database.read() as session:
         hashes = suppression.hash_addresses(session, context.keys, [address for _, address in page])
         rows = suppression.list_suppression_rows(session, [each.suppressions for each in hashes])
@@ -319,7 +319,7 @@ def _review_person(
     report: AdoptionReport,
     now: datetime,
 ) -> PendingUnsubscribeLogEntry | None:
-    """Apply the row that's in effect for a person's address, and return the entry for the unsubscribe log, or None."""
+    """Apply the row in effect for a person's address, and return the entry for the unsubscribe log, or None."""
     person, existing = ledger.lock_person(session, number), _load_existing(session, hashes)
     match = _find_adopted_cause(suppression.list_suppression_rows(session, [hashes.suppressions])[0])
     if person is None or person.state not in _LISTED_STATES or existing is None or existing.number != number:
@@ -340,7 +340,7 @@ def _review_person(
 
 
 def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | None:
-    """Return the cause for an address and the latest date in any file, or None if the cause isn't from a file.
+    """Return an address's cause and the latest date in any file, or None if the cause isn't from a file.
 
     Consent has to be later than the date.
     """
@@ -353,7 +353,7 @@ def _find_adopted_cause(rows: Sequence[Suppression]) -> tuple[str, datetime] | N
 def _list_future_rows(
     session: Session, private: "_PrivateEntries", addresses: Sequence[suppression.SuppressionHashes]
 ) -> list[list[Suppression]]:
-    """Return the rows that addresses would have if the entries of a dry run were adopted."""
+    """Return the rows that addresses would have if a dry run's entries were adopted."""
     by_address = suppression.list_suppression_rows(session, addresses)
     positions = {pair: position for position, pairs in enumerate(addresses) for pair in pairs}
     for row in private.list_rows([address_hash for address_hash, _ in positions]):
@@ -364,7 +364,7 @@ def _list_future_rows(
 
 
 def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | None:
-    """Return the person with an address, or None if there isn't one anymore."""
+    """Return the person with an address, or None if there's none anymore."""
     existing = import_store.find_existing_people(session, [hashes]).get(hashes.lookup)
     if existing is None:
         return None
@@ -373,7 +373,7 @@ def _load_existing(session: Session, hashes: AddressHashes) -> ExistingPerson | 
 
 
 def _count_decision(report: AdoptionReport, existing: ExistingPerson, reason: str, at: datetime) -> bool:
-    """Count whether a person on the list is removed, and return the decision.
+    """Count a person on the list by whether they're removed, and return True if they are.
 
     Their own later consent keeps them on it, except after a complaint.
     """
@@ -414,7 +414,7 @@ class _PrivateEntries:
         self._connection.execute("COMMIT")
 
     def list_rows(self, hashes: Sequence[str]) -> list[Suppression]:
-        """Return the entries for some hashes as rows that aren't in a session."""
+        """Return the entries for the given hashes as rows that aren't attached to a session."""
         query = "SELECT key, hash, reason, at FROM entry WHERE hash IN (SELECT value FROM json_each(?))"
         rows = self._connection.execute(query, [json.dumps(hashes)])
         return [

@@ -1,4 +1,4 @@
-"""Export of the suppression list without addresses: all hashes in effect, with cause and date, and their keys."""
+"""Exporting the suppression list without addresses: all hashes in effect, with their causes, dates, and keys."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +53,7 @@ def export_suppressions(
 
 
 def _list_suppressed(database: PeopleDatabase, keys: KeyRing) -> Iterator[SuppressedHash]:
-    """Yield the suppressions that are in effect, by hash.
+    """Yield the suppressions in effect, ordered by hash.
 
     Those that were lifted by an admin are included, so that the next installation can also let the
     owner sign up.
@@ -104,7 +104,7 @@ def stream_addresses(
     after: int = 0,
     batch: int | None = None,
 ) -> Iterator[list[tuple[int, Address]]]:
-    """Yield pages of people in these states (and this import), by number, with their addresses.
+    """Yield pages of people in these states (and in this import, if given), by number, with their addresses.
 
     People whose address is deleted or damaged are omitted. A page may be empty.
     """
@@ -123,7 +123,7 @@ def stream_addresses(
 
 
 def list_departure_hashes(database: PeopleDatabase, key: SecretKey) -> Iterator[SuppressedHash]:
-    """Yield the people who left, by their hash in the unsubscribe log with a key.
+    """Yield the people who left, represented by their hashes in the unsubscribe log made with a key.
 
     No address is needed for that.
     """

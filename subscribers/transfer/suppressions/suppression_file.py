@@ -1,4 +1,4 @@
-"""Suppression files: hashes of addresses that must not be emailed, with their keys.
+"""Suppression files: hashes of addresses that must not be emailed, and their keys.
 
 The whole file is encrypted by the callers. The first line is a JSON object with format, version,
 ID, and keys. Each other line is a JSON array of key ID, hash, cause, and date.
@@ -27,7 +27,7 @@ _FILE_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class SuppressionFileError(RefusalError):
-    """Raised if a file isn't a suppression file or can't be used.
+    """Raised when a file isn't a suppression file or can't be used.
 
     The message says why, without quoting it.
     """
@@ -42,7 +42,7 @@ class SuppressedHash(NamedTuple):
     at: datetime
 
     def as_line(self) -> bytes:
-        """Return the entry as a line of the file."""
+        """Return the entry as a line of a file."""
         return _format_line([self.key_id, self.hash, self.reason, format_ledger_time(self.at)])
 
 
@@ -67,7 +67,7 @@ class SuppressionFileHeader:
         return cls(secrets.token_hex(16), key_sets)
 
     def as_line(self) -> bytes:
-        """Return the header as the first line of the file."""
+        """Return the header as the first line of a file."""
         fields = {"format": FORMAT, "version": VERSION, "id": self.file_id}
         return _format_line(fields | {"keys": [each.as_json() for each in self.key_sets]})
 
@@ -103,7 +103,7 @@ def _parse_header(fields: Any) -> SuppressionFileHeader:
 
 
 def read_entries(file: BinaryIO) -> Iterator[SuppressedHash]:
-    """Yield the entries after the header, without holding them all in memory.
+    """Yield the entries after the header without holding them all in memory.
 
     Raises:
         SuppressionFileError: an entry is damaged, or there are too many.

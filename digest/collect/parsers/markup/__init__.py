@@ -1,1 +1,1 @@
-"""Parsing of markup: character sets, XML, JSON-LD, and plain text."""
+"""Parsing markup: character sets, XML, JSON-LD, and plain text."""

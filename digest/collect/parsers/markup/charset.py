@@ -1,4 +1,4 @@
-"""Detection of a document's character encoding, regardless of what it declares."""
+"""Detecting a document's character encoding, regardless of the encoding that it declares."""
 
 import codecs
 import re

@@ -14,7 +14,7 @@ _ARTICLE_TYPES = ("Article", "BlogPosting", "Report", "Posting", "Advisory")
 
 @dataclass(frozen=True, slots=True)
 class LinkedData:
-    """The fields of a page's JSON-LD that we use. Missing ones are empty."""
+    """The fields that we use from a page's JSON-LD. Missing ones are empty."""
 
     is_article: bool = False
     is_event: bool = False

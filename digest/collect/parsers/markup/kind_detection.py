@@ -1,4 +1,4 @@
-"""Detection of a document's kind from its first characters, never from its URL."""
+"""Detecting a document's kind from its first characters, never from its URL."""
 
 import re
 
@@ -64,7 +64,7 @@ def strip_feed_preamble(text: str) -> str:
 
 
 def _find_wrapped_feed(text: str) -> re.Match[str] | None:
-    """Return the match of a feed within an HTML page, as some templates and proxies serve it."""
+    """Return the match for a feed that a template or proxy has wrapped in an HTML page, or None."""
     root = _ROOT_ELEMENT.match(text, find_root_offset(text))
     if not root or root[1].lower() != "html":
         return None

@@ -1,4 +1,4 @@
-"""Articles in plain text that includes a site's header and footer, and lead sentences of articles."""
+"""Extraction of articles from plain text that includes a site's header and footer, and of articles' lead sentences."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -43,7 +43,7 @@ class PlainTextArticle:
 
 
 def extract_article(document: str) -> PlainTextArticle | None:
-    """Return the article in plain text, or None if there's none.
+    """Return the article found in a plain-text document, or None if there's none.
 
     1. The body begins with the first line of 18 words or more that ends like a sentence.
     2. It ends before the first line of a site's footer ("Share", "Related articles", "About

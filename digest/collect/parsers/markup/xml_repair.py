@@ -1,4 +1,4 @@
-"""Repair of invalid XML for strict parsers.
+"""Repairing invalid XML for strict parsers.
 
 Declared entities and external resources are never loaded.
 """
@@ -191,7 +191,7 @@ def _surplus_children(parent: etree._Element) -> Iterator[etree._Element]:
 
 
 def _item_bounds(text: str, item_pattern: str) -> tuple[list[int], list[int]]:
-    """Return the indices at which items begin and those at which they end."""
+    """Return the indices where items begin and those where they end."""
     opens = [match.start() for match in re.finditer(rf"<(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})(?=[\s>])", text)]
     closes = [match.end() for match in re.finditer(rf"</(?:[\w.-]{{1,40}}:)?(?i:{item_pattern})\s*>", text)]
     return opens, closes
@@ -233,7 +233,7 @@ def _repair_item(piece: str, declared: str) -> str:
 
 
 def _wrap_in_cdata(piece: str, name: str) -> str:
-    """Wrap the content between the first opening and last closing tag of a name in CDATA.
+    """Wrap the content between the first `<name>` and the last `</name>` in CDATA.
 
     Content without markup isn't changed.
     """

@@ -1,1 +1,1 @@
-"""The bounce mailbox, read over IMAP."""
+"""The bounce mailbox, which is read over IMAP."""

@@ -1,4 +1,4 @@
-"""Parsing of a message in the bounce mailbox into the event that it reports. Pure functions.
+"""Parsing a message in the bounce mailbox into the event that it reports. All functions are pure.
 
 The result may also be the reason why the message is ignored. A message counts only if it proves
 that it concerns one of ours, with that message's return path and its MAC (`return_path`) or, for a
@@ -60,7 +60,7 @@ _QSBMF_COPY = re.compile(rb"^--- Below this line is a copy of the message\.", re
 
 @dataclass(frozen=True, slots=True)
 class MailReportResult:
-    """The result that a report states.
+    """The result stated in a report.
 
     `status` contains codes, and `reason` text without addresses.
     """
@@ -147,7 +147,7 @@ def _returned_fields(part: MimePart) -> HeaderFields:
 
 
 def _delivery_verdict(groups: Iterable[HeaderFields], returned_fields: HeaderFields) -> MailReportResult | None:
-    """Return the mildest verdict among those on a report's recipients."""
+    """Return the mildest of the verdicts on a report's recipients."""
     verdicts = [v for group in groups if (v := _recipient_verdict(group, returned_fields))]
     return min(verdicts, key=_harshness, default=None)
 
@@ -184,7 +184,7 @@ def _failure_cause(code: str, statuses: frozenset[str], *, forwarded: bool) -> F
 
 
 def _recipient_address(value: str) -> str:
-    """Return the case-folded address in `rfc822; ada@example.org` (RFC 3464, section 2.3.1)."""
+    """Return the case-folded address from a value such as `rfc822; ada@example.org` (RFC 3464, section 2.3.1)."""
     return value.rpartition(";")[2].strip().strip("<>").casefold()
 
 
@@ -198,7 +198,7 @@ _LEAVE_LINK = re.compile(rf"/u/([A-Za-z0-9_-]{{{link_tokens.TOKEN_LENGTH}}})(?![
 
 
 class IgnoreReason(StrEnum):
-    """Reasons to ignore a message."""
+    """The reason to ignore a message."""
 
     FOREIGN = "foreign"  # it isn't about a message of ours
     UNPROVEN = "unproven"  # a report without one of our return paths
@@ -234,7 +234,7 @@ class MailboxEvent:
 def read_incoming_mail(
     raw: bytes, *, keys: KeyRing, received_at: datetime
 ) -> MailboxEvent | UnsubscribeRequest | IgnoreReason:
-    """Return what a message reports, or its sender's request to unsubscribe, or why it's ignored."""
+    """Return the event that a message reports, or its sender's unsubscribe request, or the reason to ignore it."""
     mail = mime.parse_mime(raw)
     report = parse_report(mail)
     if report is None and (people := _find_unsubscribing_people(keys, mail)):
@@ -264,7 +264,7 @@ def _judge_report(
 
 
 def _return_path_candidates(mail: mime.MimePart, report: MailSystemReport | None) -> Iterator[str]:
-    """Yield the texts that may contain a return path: the message's recipients, then what it quotes.
+    """Yield the texts that may contain a return path: the message's recipients, then the text that it quotes.
 
     `Original-Envelope-Id` isn't sufficient on its own, because it has no MAC.
     """
@@ -280,7 +280,7 @@ def _recipient_texts(mail: mime.MimePart) -> Iterator[str]:
 
 
 def _find_unsubscribing_people(keys: KeyRing, mail: mime.MimePart) -> frozenset[int]:
-    """Return the people whose unsubscribe addresses are in the first field that contains any."""
+    """Return the people whose unsubscribe addresses are in the first field that contains any such address."""
     people = (unsubscribe_address.find_unsubscribing_people(keys, text) for text in _recipient_texts(mail))
     return next(filter(None, people), frozenset())
 
@@ -300,7 +300,7 @@ def _request_event(people: frozenset[int], times: tuple[datetime, datetime]) -> 
 
 
 def _first_named_deliveries(keys: KeyRing, candidates: Iterator[str]) -> frozenset[str]:
-    """Return the deliveries named in the first text that has a valid return path."""
+    """Return the deliveries named in the first text that contains a valid return path."""
     deliveries = (return_path.extract_delivery_ids(keys, text) for text in candidates)
     return next(filter(None, deliveries), frozenset())
 
@@ -351,7 +351,7 @@ def _mailbox_event(
 
 
 def _event_times(mail: mime.MimePart, received_at: datetime) -> tuple[datetime, datetime]:
-    """Return when the message reached the mailbox, which is never in the future, and `received_at`.
+    """Return the time when the message reached the mailbox, which is never in the future, and `received_at`.
 
     The topmost Received field was written by the mailbox's server.
     """

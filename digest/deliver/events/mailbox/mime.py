@@ -1,4 +1,4 @@
-"""Bounded parsing of a message's fields and parts. Pure functions, which accept any input.
+"""Bounded parsing of a message's fields and parts. All functions are pure and accept any input.
 
 Python's parser fails on deeply nested parts. A report's parts are all on one level (RFC 6522,
 section 3), so only the first parts of one level are read, in linear time.
@@ -38,11 +38,11 @@ class HeaderFields:
                 self._values.setdefault(match[1].lower(), []).append(match[2].strip())
 
     def all(self, name: str) -> list[str]:
-        """Return the values of all fields with a name."""
+        """Return the values of all fields with the given name."""
         return self._values.get(name, [])
 
     def first(self, name: str) -> str:
-        """Return the value of the topmost field with a name, or "" if there isn't one."""
+        """Return the value of the topmost field with the given name, or "" if there isn't one."""
         return next(iter(self.all(name)), "")
 
     def __contains__(self, name: str) -> bool:
@@ -68,7 +68,7 @@ class MimePart:
         return self._content_type.get_content_type()
 
     def parameter(self, name: str) -> str:
-        """Return a parameter of the media type, or "" if it's missing or unusually encoded."""
+        """Return a parameter of the media type, or "" if it's missing or encoded in an unusual way."""
         value = self._content_type.get_param(name, "")
         return value if isinstance(value, str) else ""
 
@@ -103,7 +103,7 @@ class MimePart:
 
 
 def parse_header_addresses(values: Iterable[str]) -> list[str]:
-    """Return the addresses in field values, or an empty list if they can't be parsed."""
+    """Return the addresses in the given field values, or an empty list if they can't be parsed."""
     try:
         return [address for _, address in getaddresses([value[:_MAX_ADDRESS_LENGTH] for value in values])]
     except RecursionError:  # nested comments exceed the recursion limit of Python's parser

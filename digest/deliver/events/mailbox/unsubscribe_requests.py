@@ -51,13 +51,13 @@ _MACHINE_FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class UnsubscribeRequest:
-    """A request to unsubscribe, from an address that may be forged."""
+    """A request to unsubscribe, from a sender address that may be forged."""
 
     sender: Address
 
 
 def is_automatic_message(fields: HeaderFields) -> bool:
-    """Return True if an email is automatic or doesn't want a reply.
+    """Return True if an email was sent automatically or doesn't want a reply.
 
     See RFC 3834, sections 2 and 5, and RFC 5321, section 4.5.5.
     """
@@ -86,7 +86,7 @@ def read_unsubscribe_request(mail: MimePart) -> UnsubscribeRequest | None:
 
 
 def asks_to_unsubscribe(line: str) -> bool:
-    """Return True if a line asks to unsubscribe, in English, German, French, or Spanish."""
+    """Return True if a line asks to unsubscribe in English, German, French, or Spanish."""
     decomposed = unicodedata.normalize("NFKD", line[:_MAX_LINE_LENGTH].casefold())
     letters = "".join(c for c in decomposed if not unicodedata.combining(c))
     words = set(_WORD.findall(letters))

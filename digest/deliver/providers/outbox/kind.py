@@ -23,7 +23,7 @@ _WRITTEN = MessageOutcome(HandoverStatus.ACCEPTED)
 
 
 class OutboxProvider:
-    """A provider that writes .eml files which only the owner can read.
+    """A provider that writes .eml files that only their owner can read.
 
     They're named `<folder>/edition/<delivery>.eml`, `<folder>/notice/…`, or `<folder>/test/…`.
     """
@@ -58,7 +58,7 @@ class OutboxProvider:
         return BatchOutcome((*map(_describe_written, messages[:written]), *not_tried), stop_reason)
 
     def _write_file(self, message: OutgoingMessage, recorder: HandoverRecorder) -> bool:
-        """Write a file atomically, which counts as acceptance. Return True if it was written."""
+        """Write a file atomically, which counts as acceptance. Return True if the file was written."""
         folder = self._folder / message.outbox_folder
         for path in (self._folder, folder):
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +78,7 @@ class OutboxProvider:
         return True
 
     def close(self) -> None:
-        """Do nothing, because nothing is open."""
+        """Do nothing, because there's nothing to close."""
 
 
 def _describe_written(message: OutgoingMessage) -> MessageOutcome:

@@ -1,4 +1,4 @@
-"""The SendGrid account: checks of its settings, and erasing an address from it.
+"""The SendGrid account: checking its settings, and erasing an address from it.
 
 The checks cover the key's permissions, open and click tracking, and the authenticated domains.
 Erasing an address removes it from the suppression lists and from all other data.

@@ -105,7 +105,7 @@ class SendGridApi:
         return SendGridResponse(response.status_code, text, body=response.body)
 
     def _rate_limit_wait(self, exc: HTTPError) -> float:
-        """Return how many seconds a 429 asks us to wait, or 0 for other statuses."""
+        """Return how many seconds a 429 response asks us to wait, or 0 for other statuses."""
         if exc.status_code != 429:
             return 0.0
         wait = _read_wait(exc.headers.get("X-RateLimit-Reset", ""), exc.headers.get("Retry-After", ""), self._clock())
@@ -113,7 +113,7 @@ class SendGridApi:
 
 
 def _read_wait(reset: str, after: str, now: float) -> float:
-    """Return how many seconds a 429's headers ask us to wait, without a limit.
+    """Return how many seconds a 429 response's headers ask us to wait, without a limit.
 
     `now` is a Unix time in seconds.
     """
@@ -153,7 +153,7 @@ def read_api_account(settings: Settings) -> tuple[str, str]:
 
 
 def open_api(settings: Settings) -> SendGridApi:
-    """Open the API for the account in the settings. See `read_api_account` for possible errors."""
+    """Open the API of the account in the settings. See `read_api_account` for possible errors."""
     return SendGridApi(*read_api_account(settings))
 
 
@@ -190,7 +190,7 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """A handler that refuses redirects.
+    """Return None, which makes urllib raise an error for the redirect.
 
     They would send the key to a different server and turn a POST into a GET.
     """
@@ -208,7 +208,7 @@ class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
 
 
 class _BoundedResponseHandler(urllib.request.BaseHandler):
-    """A handler that reads every response completely.
+    """A handler that reads every response body into memory.
 
     The response is limited to `MAX_RESPONSE_BYTES` and four times the timeout.
     """
@@ -217,7 +217,7 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
     handler_order = 100
 
     def http_response(self, request: Any, response: Any) -> Any:
-        """Return a response whose body has been read into memory."""
+        """Return a response after reading its body into memory."""
         deadline = time.monotonic() + 4 * (request.timeout or STEP_TIMEOUT)
         body = bytearray()
         while chunk := response.read1(65536):
@@ -237,14 +237,14 @@ class _BoundedResponseHandler(urllib.request.BaseHandler):
 
 
 def _announced(body: bytes, announce: Callable[[], bool]) -> Iterator[bytes]:
-    """Yield a body once it's announced, which is after its headers were sent (see `http.client`)."""
+    """Announce a body after its headers have been sent, and then yield it (see `http.client`)."""
     if not announce():
         raise OSError("the request's body wasn't sent")
     yield body
 
 
 class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the package is untyped
-    """The package's client, with our own opener."""
+    """The package's client, using our own opener."""
 
     announce_body: Callable[[], bool]
 
@@ -268,7 +268,7 @@ class _StrictClient(python_http_client.Client):  # type: ignore[misc]  # the pac
 
 
 class _DebugLogFilter(logging.Filter):
-    """A filter for the package's DEBUG records, which contain the key and payload.
+    """A filter that drops the package's DEBUG records, which contain the key and payload.
 
     It drops them, whatever the log level.
     """

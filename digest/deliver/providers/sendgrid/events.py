@@ -1,4 +1,4 @@
-"""Normalization of SendGrid's events.
+"""Normalizing SendGrid's events.
 
 Pure functions take a request's raw body, and return events without raising errors. Events are
 objects in a JSON array, with our custom argument `delivery_id` among their keys. Each contains the
@@ -48,7 +48,7 @@ def explain_webhook_refusal(
     timestamp: str | None,
     now: datetime,
 ) -> str:
-    """Return why a request is refused, for the log only, or "" if one of `keys` signed it recently."""
+    """Return why a request is refused, for the log only, or "" if it was signed recently with one of `keys`."""
     if not keys:
         return "no key is configured"
     if not signature or not timestamp:
@@ -170,14 +170,14 @@ def parse_item_codes(item: Mapping[str, Any]) -> tuple[str, frozenset[str]]:
 
 
 def _drop_cause(reason: str) -> FailureCause:
-    """Return the cause in a drop's reason, which starts with a phrase for one of SendGrid's lists."""
+    """Return the cause stated in the reason for a drop, which starts with a phrase for one of SendGrid's lists."""
     text = reason.strip().lower()
     causes = (cause for phrase, cause in _CAUSE_OF_DROP_REASON.items() if _is_phrase(text, phrase))
     return next(causes, FailureCause.NONE)
 
 
 def _is_phrase(reason: str, phrase: str) -> bool:
-    """Return True if a reason is exactly this phrase. "Invalid SMTPAPI header" isn't "Invalid"."""
+    """Return True if a reason is exactly the given phrase. "Invalid SMTPAPI header" isn't "Invalid"."""
     return reason == phrase or reason.startswith((f"{phrase}:", f"{phrase}."))
 
 
@@ -215,7 +215,7 @@ def _event_fingerprint(item: Mapping[str, Any], name: str) -> str:
 
 
 def parse_timestamp(value: Any, received_at: datetime) -> datetime:
-    """Return a time given in seconds since the epoch.
+    """Parse a time given in seconds since the epoch.
 
     If it's invalid or in the future, return the time of receipt.
     """

@@ -1,4 +1,4 @@
-"""Sending through SendGrid in batches, with one personalization per person. Only a 202 is success.
+"""Sending through SendGrid in batches, with one personalization per person. Only a 202 response is success.
 
 The official package would put a list of recipients into a single message. `api` works around its
 other pitfalls.
@@ -74,7 +74,7 @@ class SendGridProvider:
         """Do nothing, because the package opens a connection for each request."""
 
     def _send_request(self, batch: list[OutgoingMessage], recorder: HandoverRecorder) -> BatchOutcome:
-        """Hand over messages that have the same template.
+        """Hand over messages that share a template.
 
         See `_interpret_response` for the outcomes.
         """
@@ -102,7 +102,7 @@ class SendGridProvider:
     def _send_in_halves(
         self, batch: list[OutgoingMessage], response: SendGridResponse, recorder: HandoverRecorder
     ) -> BatchOutcome:
-        """Find the bad entry by bisecting the batch, and send the good ones in the process."""
+        """Find the bad entry by bisecting the batch, which also sends the good ones."""
         if len(batch) == 1:
             reply = f"{response.status} {scrub_addresses(response.text, batch[0].address)}"
             return BatchOutcome((MessageOutcome(HandoverStatus.REFUSED, reply, may_blame_message=True),))
@@ -149,7 +149,7 @@ def _interpret_response(response: SendGridResponse, count: int) -> BatchOutcome:
 
 
 def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
-    """Return the request body for messages that have the same template.
+    """Return the request body for messages that share a template.
 
     It has a personalization for each message.
     """
@@ -177,7 +177,7 @@ def build_request_body(batch: Sequence[OutgoingMessage]) -> dict[str, Any]:
 
 
 def _choose_marks(batch: Sequence[OutgoingMessage]) -> SlotMarks:
-    """Return marks that don't occur in any text or value in a request, because SendGrid searches for them."""
+    """Return marks that don't occur in any text or value of a request, because SendGrid replaces every occurrence."""
     template = batch[0].template
     texts = [template.subject, template.sender_name, *(text.text for text in template.body_texts)]
     texts += {message.placeholders.signup_text for message in batch}
@@ -202,7 +202,7 @@ def _personalization(message: OutgoingMessage, substitutions: Mapping[str, str])
 
 
 def _shared_headers(template: MessageTemplate) -> dict[str, str]:
-    """Return the header fields that all messages share.
+    """Return the header fields that are the same in all messages.
 
     SendGrid sets To, From, Subject, Reply-To, and Content-*.
     """
@@ -215,7 +215,7 @@ def _shared_headers(template: MessageTemplate) -> dict[str, str]:
 
 
 def _may_concern_one_subscriber(response: SendGridResponse) -> bool:
-    """Return True if a 400 may be due to a single entry: it names a personalization, or no field."""
+    """Return True if a 400 response may be due to a single entry: it names a personalization, or no field at all."""
     return not response.error_fields or any(
         f is None or f.startswith("personalizations") for f in response.error_fields
     )

@@ -1,4 +1,4 @@
-"""Nightly pull of SendGrid's suppression lists, whose entries are applied to subscribers.
+"""Nightly pulls of SendGrid's suppression lists, whose entries are applied to subscribers.
 
 The lists contain what events didn't report. Entries only ever remove people; deleting an entry
 doesn't bring anyone back. See docs/decisions/0019-the-provider.md.
@@ -34,7 +34,7 @@ MAX_ADDRESS_LENGTH = 254  # see RFC 5321, section 4.5.3.1.3
 
 @dataclass(frozen=True, slots=True)
 class SuppressionEntry:
-    """An entry of a list.
+    """An entry in a list.
 
     `feedback` is None if it says nothing against the address. `detail` doesn't contain an address.
     """
@@ -108,7 +108,7 @@ _ACCOUNT_FAILURES = frozenset({401, 429})  # requests for other lists would also
 
 @dataclass(frozen=True, slots=True)
 class ListPosition:
-    """The reading position in a list. Times are in seconds since the epoch.
+    """The position reached in reading a list. Times are in seconds since the epoch.
 
     Everything until `through` has been read. During a reading, when `until` is set, so have the
     first `offset` entries between `since` and `until`.
@@ -121,21 +121,21 @@ class ListPosition:
 
     @property
     def page_query(self) -> dict[str, int]:
-        """The query for the next page.
+        """The query parameters for the next page.
 
         The end is fixed during a reading, so that new entries don't shift the pages.
         """
         return {"start_time": self.since, "end_time": self.until, "limit": PAGE_SIZE, "offset": self.offset}
 
     def begin_reading(self, now: datetime) -> "ListPosition":
-        """Return the position at which a new reading starts, or this one if a reading was interrupted."""
+        """Return the position at which to start a new reading, or this one if a reading was interrupted."""
         if self.until:
             return self
         since = max(0, self.through - int(OVERLAP.total_seconds()))
         return ListPosition(self.through, since, int(now.timestamp()))
 
     def follow_page(self, page: SuppressionPage) -> "ListPosition":
-        """Return the position after a page.
+        """Return the position after reading a page.
 
         After an empty page, everything until the fixed end has been read.
         """
@@ -144,7 +144,7 @@ class ListPosition:
 
 @dataclass(slots=True)
 class _PullRun:
-    """A run over the lists, with its remaining limits."""
+    """A run over the lists, and what remains of its limits."""
 
     database: Database
     keys: KeyRing
@@ -190,12 +190,12 @@ def pull_suppressions(
 
 
 def reset_list_positions(session: Session) -> None:
-    """Delete the positions in the lists, so that the next pull reads all of them completely."""
+    """Delete the stored list positions, so that the next pull reads all lists completely."""
     installation_hold.delete_installation_value(session, POSITIONS_STATE_KEY)
 
 
 def _pull_list(run: _PullRun, name: str) -> SendGridResponse | None:
-    """Read a list to its end, page by page. Return the response if a request failed."""
+    """Read a list to its end, page by page. If a request fails, return its response."""
     with run.database.read() as session:
         position = _list_positions(session).get(name, ListPosition()).begin_reading(run.now)
     previous_body = b""

@@ -1,4 +1,4 @@
-"""An `smtplib` connection with PIPELINING (RFC 2920, section 3) and DSN (RFC 3461, section 4), if offered.
+"""An `smtplib` connection that uses PIPELINING (RFC 2920, section 3) and DSN (RFC 3461, section 4) if offered.
 
 Steps that wait for the server are generators. They yield what they're waiting for, so that one
 thread can serve many connections.
@@ -55,7 +55,7 @@ SmtpSteps = Generator[SocketWait, None, T]
 
 
 def run_steps(steps: SmtpSteps[T]) -> T:
-    """Run all steps, waiting after each, and return their result."""
+    """Run all steps, waiting after each one, and return their result."""
     while True:
         try:
             wait = next(steps)
@@ -72,7 +72,7 @@ _ADDRESS = re.compile(r"[!-;=?-~]+@[!-;=?-~]+")  # no spaces, angle brackets, or
 
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
-    """The seconds that a server may take, from the last write to the complete reply."""
+    """The number of seconds that a server may take, from the last write to the complete reply."""
 
     connect: float = CONNECT_TIMEOUT
     command: float = COMMAND_TIMEOUT
@@ -80,13 +80,13 @@ class SmtpTimeouts:
 
     @property
     def max_per_message(self) -> float:
-        """The maximum time for one message, over two connections of which the first fails."""
+        """The maximum time for one message, which may take two connections if the first one fails."""
         return 2 * (self.connect + 3 * self.command) + self.final
 
 
 @dataclass(frozen=True, slots=True)
 class SmtpServer:
-    """The server to which email is submitted.
+    """The server that email is submitted to.
 
     `tls_mode` is "starttls", "implicit" (RFC 8314, section 3.3), or "off" (loopback only).
     `settings_place` says where DIGEST_MAIL_URL is set, for error messages.
@@ -105,7 +105,7 @@ class SmtpServer:
 
 @dataclass(frozen=True, slots=True)
 class SmtpEnvelope:
-    """The sender, the recipient, and the ID to be quoted by delivery reports."""
+    """The sender, the recipient, and the ID for delivery reports to quote."""
 
     sender: str
     recipient: str
@@ -127,12 +127,12 @@ class SmtpReply:
 
     @property
     def is_expected(self) -> bool:
-        """Whether the next step may follow."""
+        """Whether the reply allows the next step."""
         return self.code in _EXPECTED_CODES[self.command]
 
 
 class SmtpConnection(smtplib.SMTP):
-    """An SMTP connection that one thread can serve along with others.
+    """An SMTP connection that shares its thread with other connections.
 
     A socket's timeout restarts with every byte, so a server that trickles its reply could block us
     forever. Here, the time counts from the last write to the end of the reply. Once the connection
@@ -180,7 +180,7 @@ class SmtpConnection(smtplib.SMTP):
         return code
 
     def _take_usual_replies(self) -> SmtpSteps[SmtpReply | None]:
-        """Return DATA's 354 if all three replies have arrived as single lines without a refusal.
+        """Return the 354 reply to DATA if all three replies have arrived as single lines without a refusal.
 
         Otherwise, keep the replies to be read one by one.
         """
@@ -210,7 +210,7 @@ class SmtpConnection(smtplib.SMTP):
         return refusals[0] if refusals else replies[-1]
 
     def _abort_empty_data(self, replies: list[SmtpReply]) -> SmtpSteps[None]:
-        """End a transaction whose DATA the server accepted in spite of a refusal.
+        """End a transaction whose DATA the server accepted despite a refusal.
 
         This takes a lone dot (RFC 2920, section 3.1). If the server accepted the recipient after
         rejecting the sender, the dot would deliver an empty message, so hang up instead.
@@ -225,7 +225,7 @@ class SmtpConnection(smtplib.SMTP):
         self.close()  # makes the next command fail
 
     def set_reply_timeout(self, seconds: float) -> None:
-        """Set the timeout of all following steps. It counts from the last write."""
+        """Set the timeout of all following steps, counted from the last write."""
         self._reply_timeout = seconds
 
     def stop_blocking(self) -> None:
@@ -238,7 +238,7 @@ class SmtpConnection(smtplib.SMTP):
         self._is_open = True
 
     def send(self, s: bytes | str) -> None:  # type: ignore[override]  # typeshed says ReadableBuffer | str
-        """Write data, and remember the time, from which the server's time to reply counts.
+        """Write data and note the time, because the server's time to reply counts from then.
 
         Raises:
             smtplib.SMTPServerDisconnected: the connection is closed or broke, or the server
@@ -378,7 +378,7 @@ class SmtpConnection(smtplib.SMTP):
                 yield self._wait_for(select.POLLIN, deadline)
 
     def _wait_for(self, event: int, deadline: float) -> SocketWait:
-        """Return a wait until the socket is readable or writable, or has failed.
+        """Return a wait that ends when the socket is readable or writable, or has failed.
 
         Raises:
             TimeoutError: the deadline has passed.
@@ -449,5 +449,5 @@ def connect_smtp(server: SmtpServer, context: ssl.SSLContext | None) -> SmtpConn
 
 @cache
 def _greeting_name() -> str:
-    """Return the name for EHLO, which smtplib would look up in DNS for every connection."""
+    """Return the name for EHLO, which smtplib would otherwise look up in DNS for every connection."""
     return str(smtplib.SMTP().local_hostname)

@@ -33,7 +33,7 @@ def _open(settings: Settings) -> Provider:
 
 
 def _read_server(settings: Settings) -> tuple[SmtpServer, int]:
-    """Return the server from the settings, and the number of connections to it."""
+    """Return the server from the settings, and the number of connections to open."""
     url = kind.split_mail_url(settings)
     options = kind.read_url_options(url, {"starttls": "required", "messages": "100", "ca": "", "connections": "1"})
     if not url.hostname:
@@ -154,7 +154,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def propose(cls, key: str, answers: Mapping[str, Any]) -> Any:
-        """Propose no user, the usual port, and the key of an OpenDKIM on this machine."""
+        """Propose no user, the usual port, and the OpenDKIM key on this machine."""
         port = 25 if is_loopback(str(answers.get("smtp_host", ""))) else DEFAULT_PORTS["smtp"]
         if key == "smtp_dkim_record":
             return find_opendkim_record() or NO_USER
@@ -162,7 +162,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @classmethod
     def read_settings(cls, settings: Settings) -> dict[str, Any]:
-        """Return the server and login in the URL, and the key with which the server signs."""
+        """Return the server and login from the URL, and the key that the server signs with."""
         url, record = kind.split_mail_url(settings), settings.file.relay.dkim_record
         return {
             **({"smtp_dkim_record": record} if record else {}),
@@ -187,7 +187,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
     @property
     def relay_dkim_record(self) -> str:
-        """The DNS name of the key with which a server on this machine signs, or "" if it doesn't sign."""
+        """The DNS name of the key that a server on this machine signs with, or "" if it doesn't sign."""
         return self.smtp_dkim_record if is_loopback(self.smtp_host) else ""
 
     @property
@@ -211,7 +211,7 @@ class SmtpSetupAnswers(ProviderSetupAnswers):
 
 
 def find_opendkim_record(file: Path = OPENDKIM_FILE) -> str:
-    """Return the DNS name of the only OpenDKIM key on this machine, or "" if OpenDKIM's settings don't say."""
+    """Return the DNS name of the only OpenDKIM key on this machine, or "" if OpenDKIM's settings don't determine it."""
     try:
         lines = map(str.split, file.read_text("utf-8").splitlines())
         options = {words[0].lower(): words[1] for words in lines if len(words) == 2}

@@ -45,7 +45,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """A message to hand over, and the deadline for starting."""
+    """A message to hand over, and the deadline for starting to do so."""
 
     message: OutgoingMessage
     recorder: HandoverRecorder
@@ -84,7 +84,7 @@ class ConnectionLimit:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the server doesn't accept any connection."""
+        """Whether the server doesn't accept any connections."""
         return not self.taken
 
     def note_refusal(self, others: int) -> float:
@@ -146,7 +146,7 @@ class SmtpProvider:
 
     @property
     def batch_size(self) -> int:
-        """One message for each connection that the server accepts, and some more while it's fast."""
+        """One message for each connection that the server accepts, plus some more while it's fast."""
         return self.connection_count + self._ahead
 
     @property
@@ -176,7 +176,7 @@ class SmtpProvider:
         self._queue.extend(_Offer(message, recorder, expires_at) for message in messages)
 
     def await_outcomes(self, wake_fd: int | None = None) -> FinishedMessages:
-        """Serve all connections until some messages have outcomes, and return those.
+        """Serve all connections until some messages have outcomes, and return them.
 
         Return none if the file descriptor `wake_fd` becomes readable first.
         """
@@ -275,7 +275,7 @@ class SmtpProvider:
             self._poll.register(wait.file, wait.event)
 
     def _end_transfer(self, transfer: _Transfer, outcome: MessageOutcome) -> None:
-        """Record the outcome of a message, and what it says about the connections."""
+        """Record the outcome of a message, and what it reveals about the connections."""
         assert transfer.message is not None
         self._finish(transfer.message, outcome)
         if outcome.may_blame_message and self._is_streaming:
@@ -320,7 +320,7 @@ class SmtpProvider:
         self._return_queued()
 
     def _return_queued(self) -> None:
-        """Return the queued messages."""
+        """Move the queued messages to those that are returned unsent."""
         self._returned += [offer.message for offer in self._queue]
         self._queue.clear()
 
@@ -382,7 +382,7 @@ class SmtpProvider:
 
 
 def choose_messages_ahead(connections: int, seconds: float) -> int:
-    """Return how many messages may be queued for the connections.
+    """Return how many messages to queue ahead for the connections.
 
     `seconds` is the recent time per message.
     """

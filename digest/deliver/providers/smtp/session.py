@@ -44,7 +44,7 @@ QUIT_TIMEOUT = 5.0  # seconds; a reply to QUIT isn't worth waiting for longer
 
 
 class SmtpSessionError(ApplicationError):
-    """Raised when the server doesn't accept more messages. The text is for the operator.
+    """Raised when the server doesn't accept any more messages. The text is for the operator.
 
     If `this_connection_only` is true, the server may accept them over a different connection: there
     are too many, or this one broke. If `is_busy` is true, it may accept them in a few seconds.
@@ -72,7 +72,7 @@ class SmtpConnector:
 
     @cached_property
     def _tls_context(self) -> ssl.SSLContext | None:
-        """The TLS context, cached because loading the authorities takes longer than sending a message."""
+        """The TLS context, cached because loading the certificate authorities takes longer than sending a message."""
         if self.server.tls_mode == "off":
             return None
         return self._trusted or ssl.create_default_context(cafile=self.server.ca_file)
@@ -106,7 +106,7 @@ class SmtpConnector:
             raise self._explain_failure(exc) from None
 
     def _explain_failure(self, error: OSError) -> SmtpSessionError:
-        """Return the error for a failed connection, according to its cause."""
+        """Return an error that explains a failed connection, according to its cause."""
         match error:
             case smtplib.SMTPAuthenticationError():
                 reply = f"{error.smtp_code} {scrub_addresses(error.smtp_error)}"
@@ -175,7 +175,7 @@ class SmtpConnector:
             attempt.abandon()
 
     def examine(self) -> MailServerCheckResult:
-        """Connect, encrypt, sign in, and say QUIT, without handing anything over.
+        """Connect, encrypt, sign in, and say QUIT, without handing over anything.
 
         Raises:
             SmtpSessionError: one of these steps failed.
@@ -193,7 +193,7 @@ class SmtpConnector:
 
 
 class _ConnectionAttempt:
-    """A connection that's being opened by a thread.
+    """A thread's attempt to open a connection.
 
     The file `is_over` becomes readable when the attempt succeeds or fails.
     """
@@ -218,7 +218,7 @@ class _ConnectionAttempt:
                 self._connection.close()
 
     def take_connection(self) -> SmtpConnection:
-        """Return the connection of a finished attempt, or raise its error."""
+        """Return the connection that a finished attempt opened, or raise its error."""
         if self._error is not None:
             raise self._error
         assert self._connection is not None, "it is over"
@@ -226,7 +226,7 @@ class _ConnectionAttempt:
         return connection
 
     def abandon(self) -> None:
-        """Close a connection that won't be used, now or once it's open."""
+        """Close a connection that won't be used, now or as soon as it's open."""
         os.close(self.is_over)
         with self._lock:
             self._is_abandoned = True
@@ -246,7 +246,7 @@ class SmtpSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether the session is connected, as far as known."""
+        """Whether the session is connected, as far as we know."""
         return self._connection is not None
 
     def send_message(self, message: OutgoingMessage, recorder: HandoverRecorder) -> SmtpSteps[MessageOutcome]:
@@ -376,14 +376,14 @@ class SmtpSession:
         self.hang_up()
 
     def hang_up(self) -> None:
-        """Close the connection immediately. Within a message, QUIT would become a part of it."""
+        """Close the connection immediately. In the middle of a message, QUIT would become part of it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
 
 def _make_outcome(stage: SmtpStage, reply: str) -> MessageOutcome:
-    """Return the outcome of a message that a reply refuses, temporarily or permanently."""
+    """Return the outcome of a message that a reply refuses, whether temporarily or permanently."""
     verdict = judge_reply(stage, reply)
     if verdict.handling in {ReplyConsequence.RETRY, ReplyConsequence.SLOW_DOWN}:
         slows_domain = verdict.handling is ReplyConsequence.SLOW_DOWN

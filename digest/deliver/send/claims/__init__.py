@@ -1,1 +1,1 @@
-"""Claims: the deliveries that a run has claimed, and their progress."""
+"""Claims: the deliveries that a run has claimed, and its progress with them."""

@@ -22,7 +22,7 @@ MAX_CLAIM_BUFFER_SECONDS = 5.0
 
 @dataclass(slots=True)
 class ClaimBuffer:
-    """A run's claims that no worker has yet, earliest first.
+    """The claims of a run that no worker has yet, earliest first.
 
     Consent is checked before a delivery goes to a worker.
     """
@@ -37,7 +37,7 @@ class ClaimBuffer:
 
     @property
     def ids(self) -> list[str]:
-        """The IDs of its deliveries."""
+        """The IDs of the deliveries in the buffer."""
         return [delivery.delivery_id for delivery in self.deliveries]
 
     def choose_deliveries_to_begin(
@@ -59,7 +59,7 @@ class ClaimBuffer:
         self.filled_at, self.attempted_then = now, attempted
 
     def put_back(self, deliveries: Iterable[ClaimedEditionDelivery]) -> None:
-        """Put untried deliveries, which are marked as being handed over, back at the front."""
+        """Put untried deliveries, which are marked as being handed over, back at the front of the buffer."""
         returned = list(deliveries)
         self.deliveries.extendleft(reversed(returned))
         self.begun += len(returned)
@@ -69,7 +69,7 @@ class ClaimBuffer:
         return tuple(islice(self.deliveries, count))
 
     def remove(self, count: int) -> None:
-        """Remove the next deliveries, which have gone to a worker or may no longer be sent."""
+        """Remove the next deliveries, which a worker has taken or which may no longer be sent."""
         for _ in range(count):
             self.deliveries.popleft()
         self.begun = max(0, self.begun - count)
@@ -85,7 +85,7 @@ class ClaimBuffer:
         return min(MAX_CLAIM_BUFFER, int((attempted - self.attempted_then) / seconds * CLAIM_BUFFER_SECONDS))
 
     def is_stale(self, now: datetime) -> bool:
-        """Return True if its deliveries have waited too long, or the clock was set back."""
+        """Return True if the deliveries have waited too long, or if the clock was set back."""
         if not self.deliveries or self.filled_at is None:
             return False
         return not 0 <= (now - self.filled_at).total_seconds() < MAX_CLAIM_BUFFER_SECONDS

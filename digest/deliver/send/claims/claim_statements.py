@@ -1,4 +1,4 @@
-"""The precompiled SQL statements with which `delivery_claims` claims deliveries and records results."""
+"""The precompiled SQL statements that `delivery_claims` uses to claim deliveries and record results."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -70,7 +70,7 @@ SELECT_SPREAD = _SELECT_CLAIMS.where(_is_waiting).order_by(
 
 
 class UpdateById:
-    """An UPDATE by ID.
+    """An UPDATE of rows by ID.
 
     It runs row by row on SQLite, and as one statement for all rows with the same values on
     PostgreSQL, where each statement takes planning time on cores that the sending process also needs.
@@ -105,7 +105,7 @@ _FIRST_HANDED_BEFORE = func.nullif(_columns.first_handed_at, _columns.handed_at)
 
 
 def is_in_state(*states: DeliveryState) -> ColumnElement[bool]:
-    """Return a condition on the state of rows found by ID that doesn't use an index.
+    """Return a condition on the state of rows found by ID, written so that it doesn't use an index.
 
     With the index, PostgreSQL would read all outdated rows that ever had one of these states, for
     as long as an old snapshot exists.

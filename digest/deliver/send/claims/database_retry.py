@@ -1,4 +1,4 @@
-"""Retrying during a database outage, which pauses a send without ending it."""
+"""Retrying during a database outage, so that it pauses a send without ending it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ log = get_logger("sending")
 
 @dataclass(slots=True)
 class DatabaseRetry:
-    """A runner that repeats steps while the database is unavailable.
+    """A runner that repeats steps for as long as the database is unavailable.
 
     `sleep` waits for a number of seconds. `stopping` returns True if the process is about to end.
     `discard_connections` discards other connections to the database. `commit_in_doubt` is set by a failure,
@@ -58,7 +58,7 @@ class DatabaseRetry:
 
 
 def _is_unavailable(exc: DBAPIError | OSError) -> bool:
-    """Return True if waiting may help.
+    """Return True if waiting may make an error go away.
 
     It may if there's no connection, a long-held lock, or a full disk, including that of the
     unsubscribe log.
@@ -67,6 +67,6 @@ def _is_unavailable(exc: DBAPIError | OSError) -> bool:
 
 
 def _failure_summary(exc: DBAPIError | OSError) -> str:
-    """Return the type and first line of an error, which contain no row values (`hide_parameters`)."""
+    """Return the type and first line of an error. They contain no row values (`hide_parameters`)."""
     text = str(exc.orig) if isinstance(exc, DBAPIError) else exc.strerror
     return f"{type(exc).__name__}: {(text or '').strip().partition(chr(10))[0][:100]}"

@@ -1,4 +1,4 @@
-"""Recovery of claims from dead and silent runs.
+"""Recovering the claims of dead and silent runs.
 
 A dead run's file says what happened to its messages. If a run is silent (`run_lease`), its reserved
 deliveries go back to waiting, and those being handed over become uncertain. If its file is on a different
@@ -49,7 +49,7 @@ log = get_logger("sending")
 
 
 class RunVerdict(Enum):
-    """The state of a run, as far as others can tell."""
+    """The state of a run, as far as other runs can tell."""
 
     ALIVE = auto()
     # The run may not hand over anything more. Its file may still say what happened to its messages.
@@ -58,7 +58,7 @@ class RunVerdict(Enum):
 
 
 def judge_run(silence: float, lease: float, *, is_dead: bool, at_home: bool) -> RunVerdict:
-    """Return the state of a run that hasn't renewed its lease for `silence` seconds.
+    """Return the state of a run that hasn't renewed its lease in `silence` seconds.
 
     `silence` is negative if the clock was set back. `lease` is in seconds, too. `is_dead` is
     whether its process is known to have ended. `at_home` is whether its file would be among ours
@@ -77,7 +77,7 @@ def recover_dead_and_silent_runs(database: Database, settings: Settings, keys: K
 
 
 def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, now: datetime) -> None:
-    """Record the outcomes in dead runs' files, and let unsent messages wait again. Idempotent."""
+    """Record the outcomes in dead runs' files, and return unsent messages to waiting. Idempotent."""
     unsubscribe_log = UnsubscribeLog(settings.left_log, keys)
     for dead_run in take_dead_runs(settings.runs_folder, read_database_instance_id(database)):
         with database.write() as session:
@@ -91,7 +91,7 @@ def recover_dead_runs(database: Database, settings: Settings, keys: KeyRing, *, 
 
 
 def _lock_claimed(session: Session, dead_run: DeadRun) -> Sequence[Any]:
-    """Lock a dead run's deliveries that have no recorded result, including those with an expired lease."""
+    """Lock a dead run's deliveries that have no recorded result, including those whose lease has expired."""
     unrecorded = Delivery.state.in_((*CLAIMED_STATES, DeliveryState.UNCERTAIN))
     columns = (
         *(Delivery.id, Delivery.purpose, Delivery.state, Delivery.tries, Delivery.due_at),
@@ -109,7 +109,7 @@ def _record_outcomes(
     unsubscribe_log: UnsubscribeLog,
     now: datetime,
 ) -> Counter[str]:
-    """Record the outcomes of a dead run, and count them by status."""
+    """Record the outcomes of a dead run's deliveries, and count them by status."""
     results, changes, events, unsent = Counter[str](), [], [], []
     for row in rows:
         # A reserved delivery hasn't started, so its slot is from an earlier attempt.
@@ -138,7 +138,7 @@ def _record_outcomes(
 
 
 def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
-    """Return the purposes of a dead run's last messages.
+    """Return the purposes of the last messages of a dead run.
 
     Some may be waiting again because of a result that the run recorded.
     """
@@ -147,7 +147,7 @@ def _list_purposes(session: Session, dead_run: DeadRun) -> set[str]:
 
 
 def _reopen_editions(session: Session, purposes: Collection[str]) -> list[str]:
-    """Change sent editions with waiting deliveries back to sending.
+    """Change the state of sent editions that have waiting deliveries back to sending.
 
     Return the names of those that were canceled.
     """
@@ -188,7 +188,7 @@ def list_silent_runs(
 
 
 def _take_claims(database: Database, lease: Any, verdict: RunVerdict) -> None:
-    """Revoke a silent run's claims if its lease is unchanged.
+    """Revoke a silent run's claims if its lease hasn't changed.
 
     Rows locked by others are left for the next time.
     """

@@ -66,13 +66,13 @@ class LeaseTerms:
 
     @classmethod
     def for_provider(cls, provider: Provider, owner: str) -> "LeaseTerms":
-        """Return the terms for the run `owner` with `provider`."""
+        """Return the terms for the run `owner`, which uses `provider`."""
         return cls(owner, provider.name, timedelta(seconds=provider.batch_timeout) + LEASE_MARGIN)
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimedDelivery:
-    """A delivery as it was when it was claimed. `tries` counts the earlier attempts.
+    """A delivery as of the time it was claimed. `tries` counts the earlier attempts.
 
     `first_handed_at` becomes the Date of its message. It's `claimed_at`, or the time of the first
     claim whose message was sent. `domain_tag` is the tag of the recipient domain's group.
@@ -113,7 +113,7 @@ class ClaimCursor:
 
     @property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of `IS_AFTER_CURSOR`."""
+        """The parameters for `IS_AFTER_CURSOR`."""
         return {"after_time": self.after[0], "after_person": self.after[1]}
 
     def return_if_due(self, now: datetime) -> bool:
@@ -127,11 +127,11 @@ class ClaimCursor:
         return is_due
 
     def return_to_start(self, now: datetime) -> None:
-        """Continue from the start."""
+        """Start over from the beginning of the order."""
         self.after, self.returned_at = _START, now
 
     def advance(self, rows: Sequence[Any]) -> None:
-        """Continue after the last of the due rows.
+        """Move the position to the last of the due rows.
 
         If there were none, continue after the furthest position so far.
         """
@@ -274,7 +274,7 @@ def take_leases(
     *,
     now: datetime,
 ) -> None:
-    """Claim waiting deliveries that this transaction has locked, for the lease's duration."""
+    """Claim waiting deliveries that this transaction has locked, for the duration of the lease."""
     terms = _lease_terms(lease, now)
     _update_waiting_rows(session, TAKE_LEASE, [(id_, terms) for id_ in delivery_ids])
 
@@ -287,7 +287,7 @@ def _lease_terms(lease: LeaseTerms, now: datetime) -> dict[str, Any]:
 
 
 def mark_handing_over(session: Session, lease: LeaseTerms, epoch: int, deliveries: Sequence[ClaimedDelivery]) -> bool:
-    """Mark reserved deliveries as being handed over if the run keeps its lease. Idempotent.
+    """Mark reserved deliveries as being handed over if the run still has its lease. Idempotent.
 
     Return True if all of them are marked. Deliveries may have been taken from the run because it
     was silent for too long.
@@ -313,7 +313,7 @@ def _take_reader_leases(
     *,
     now: datetime,
 ) -> None:
-    """Claim deliveries of an edition like `take_leases`, and store each subscriber's variant."""
+    """Claim deliveries of an edition as `take_leases` does, and store each subscriber's variant."""
     if not going:
         return
     ids, texts = [delivery.delivery_id for delivery in going], _list_variant_texts(going, variants)
@@ -359,7 +359,7 @@ def end_unneeded_deliveries(
 
 
 def end_tampered_deliveries(session: Session, delivery_ids: Iterable[str]) -> None:
-    """End waiting deliveries whose rows were tampered with.
+    """End waiting deliveries whose rows have been tampered with.
 
     This transaction must have locked them.
     """
@@ -407,7 +407,7 @@ def undo_claims(
     *,
     withdrawn: bool,
 ) -> None:
-    """Undo claims of unsent messages, because the person just unsubscribed or sending stopped."""
+    """Undo the claims of unsent messages, because the person just unsubscribed or sending has stopped."""
     if delivery_ids:
         values = {"owner_name": owner, "new_state": DeliveryState.WITHDRAWN if withdrawn else DeliveryState.WAITING}
         UNDO_CLAIM.update_rows(session, [(id_, values) for id_ in delivery_ids])
@@ -424,6 +424,6 @@ def undo_stray_claims(session: Session, purpose: str, owner: str, in_flight: Col
 
 
 def find_next_due_time(session: Session, purpose: str) -> datetime | None:
-    """Return when the next waiting delivery is due, or None if none are waiting."""
+    """Return when the next waiting delivery of a purpose is due, or None if none are waiting."""
     waiting = (IS_WAITING, Delivery.purpose == purpose)
     return session.scalar(select(func.min(Delivery.next_try_at)).where(*waiting))

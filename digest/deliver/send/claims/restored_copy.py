@@ -27,7 +27,7 @@ class RestoreGap:
     restored_at: datetime
 
     def build_uncertain_values(self) -> dict[str, Any]:
-        """Return the column values of a delivery that may have been sent in this period."""
+        """Return the column values for a delivery that may have been sent in this period."""
         return {
             "state": DeliveryState.UNCERTAIN,
             "handed_at": self.made_at,
@@ -68,7 +68,7 @@ def mark_open_deliveries_uncertain(session: Session, gap: RestoreGap) -> dict[st
 
 
 def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dict[str, Any]:
-    """Return column values for deliveries being planned of an email made at `made_at`.
+    """Return the column values for newly planned deliveries of an email made at `made_at`.
 
     They're empty unless the database was restored after that. If it was, the installation may have
     planned and sent the email before it was lost. Deliveries have the same IDs whenever they're
@@ -80,7 +80,7 @@ def build_uncertain_delivery_columns(session: Session, made_at: datetime) -> dic
 
 
 def build_known_handover_condition(session: Session) -> ColumnElement[bool]:
-    """Return the condition that a delivery was last handed over after the last restore, so its result is known.
+    """Return the condition that a delivery was last handed over after the last restore, so that its result is known.
 
     A handover recorded in the backup doesn't count, even if the clock was set back afterward and
     the restore seems to be older.

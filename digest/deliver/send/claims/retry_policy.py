@@ -1,4 +1,4 @@
-"""Pure decisions about a delivery's next state and its retries, and the event for a final refusal."""
+"""Pure functions that decide a delivery's next state and its retries, and the event for a final refusal."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -41,7 +41,7 @@ class StateChange:
 def decide_state_change(
     outcome: MessageOutcome, *, delivery_id: str, tries: int, due_at: datetime, first_tried_at: datetime, now: datetime
 ) -> StateChange:
-    """Return the state change that follows from an attempt to send a delivery.
+    """Return the state change that results from an attempt to send a delivery.
 
     `tries` is the number of earlier attempts. A delivery expires some time after its first attempt
     or its due time, whichever is later: a rate limit may delay the first attempt for days, and a
@@ -76,7 +76,7 @@ def end_without_retry(change: StateChange) -> StateChange:
 def decide_admin_warning_state_change(
     change: StateChange, outcome: MessageOutcome, *, delivery_id: str, tries: int, now: datetime
 ) -> StateChange:
-    """Return the state change of a warning to an admin, which only a missing mailbox can end.
+    """Return the state change for a warning to an admin. Only a missing mailbox ends its retries.
 
     Other refusals are retried, because the settings may have caused them. If a warning wasn't tried
     because the server accepts nothing from its sender, it's postponed so that others can go first.

@@ -33,7 +33,7 @@ log = get_logger("sending")
 
 
 class LeaseKeeper:
-    """Keeps the lease of one run, for a number of seconds after each renewal."""
+    """A keeper of one run's lease, which is valid for a number of seconds after each renewal."""
 
     epoch = 1
 
@@ -47,7 +47,7 @@ class LeaseKeeper:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the run may hand anything over.
+        """Whether the run may hand over anything.
 
         It's checked before each batch and before each message is completed.
         """
@@ -62,7 +62,7 @@ class LeaseKeeper:
             self.renew()
 
     def begin(self) -> None:
-        """Store the lease. Idempotent."""
+        """Store the lease for the first time. Idempotent."""
         began = time.clock_gettime(time.CLOCK_BOOTTIME)
         with self._database.write() as session:
             row = {
@@ -96,7 +96,7 @@ class LeaseKeeper:
             session.execute(delete(RunLease).where(RunLease.owner == self.owner, ~claims.exists()))
 
     def renew_until(self, is_over: threading.Event) -> None:
-        """Renew the lease at intervals until `is_over` is set; run in a separate thread."""
+        """Renew the lease at intervals until `is_over` is set. Run this method in a separate thread."""
         while not is_over.wait(self._seconds / BEATS_PER_LEASE):
             # The run itself waits if the database is unavailable.
             with suppress(DBAPIError, OSError):
@@ -130,7 +130,7 @@ def keep_lease(
 
 
 def make_run_folder_id(settings: Settings) -> str:
-    """Return a string that identifies this installation's folder of run files across machines."""
+    """Return a string that uniquely identifies this installation's folder of run files, even across machines."""
     return f"{socket.gethostname()}:{settings.runs_folder.absolute()}"
 
 

@@ -46,7 +46,7 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class DeadRun:
-    """The content of an ended run's file: the outcomes of the messages it was handing over, by delivery ID.
+    """The content of an ended run's file: the outcomes of the messages that it was handing over, by delivery ID.
 
     If a claimed delivery isn't included, it wasn't passed to a provider.
     """
@@ -83,7 +83,7 @@ class HandoverSlots:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the provider may be sending messages."""
+        """Whether the provider may be sending any of the messages."""
         return bool(self._state_offsets)
 
     def begin_batch(self, delivery_ids: Sequence[str]) -> None:
@@ -98,7 +98,7 @@ class HandoverSlots:
             self._state_offsets[delivery_id] = state_offset
 
     def end_batch(self, delivery_ids: Iterable[str]) -> None:
-        """Record that the provider has finished with deliveries, so that none of them will be sent anymore."""
+        """Record that the provider is finished with deliveries, so none of them will be sent anymore."""
         self._ended += [self._state_offsets.pop(delivery_id) - _STATE_OFFSET for delivery_id in delivery_ids]
 
     def free_ended(self) -> None:
@@ -111,11 +111,11 @@ class HandoverSlots:
         return self._buffer[self._state_offsets[delivery_id]] != _BEGUN
 
     def mark_unsent(self, message: OutgoingMessage) -> None:
-        """Mark a message as not sent in this attempt."""
+        """Mark a message as not sent during this attempt."""
         self._buffer[self._state_offsets[message.delivery_id]] = _BEGUN
 
     def mark_sending(self, message: OutgoingMessage) -> bool:
-        """Mark a message as being sent and return True, or return False if the run no longer has its lease."""
+        """Mark a message as being sent and return True, or return False if the run has lost its lease."""
         self._buffer[self._state_offsets[message.delivery_id]] = _DOT
         if self.may_send():  # checked after marking, so that nothing happens between the check and the dot
             return True
@@ -159,7 +159,7 @@ class RunFile:
 
     @classmethod
     def in_memory(cls, slot_count: int) -> "RunFile":
-        """Return a run file with slots only in memory.
+        """Return a run file whose slots are only in memory.
 
         If the process is killed, the deliveries it was handing over become uncertain.
         """
@@ -189,7 +189,7 @@ class RunFile:
 
 @contextmanager
 def open_run_file(folder: Path, database_number: str, slot_count: int) -> Iterator[RunFile]:
-    """Open a run file with a number of slots, and delete it at the end of the block.
+    """Create a run file with slots, and delete it at the end of the block.
 
     After an error, the file is left to the process that gets its lock (`take_dead_runs`). If the
     file can't be created, for example because the disk is full, the slots are only in memory.
@@ -234,7 +234,7 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
 
 
 def list_abandoned_run_files(folder: Path) -> list[Path]:
-    """Return the files of ended runs, which no process has locked, without changing them."""
+    """Return the files of ended runs, which no process has locked, leaving them unchanged."""
     return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
 
 

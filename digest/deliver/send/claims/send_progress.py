@@ -19,7 +19,7 @@ KEPT_MINUTES = 60  # number of minutes with handovers whose counts are kept
 
 @dataclass(frozen=True, slots=True)
 class MinuteCount:
-    """The number of an edition's messages that were processed in the minute starting at `at` (UTC)."""
+    """The number of an edition's messages processed in the minute starting at `at` (UTC)."""
 
     at: datetime
     messages: int
@@ -52,7 +52,7 @@ class SendProgress:
         return not (self.running or self.wait_reason or (self.resumes_at and self.resumes_at > now))
 
     def is_overdue(self, now: datetime) -> bool:
-        """Return True if the next run has been due for so long that nothing seems to start it."""
+        """Return True if the next run is so long overdue that nothing seems to be starting it."""
         return self.starts_soon(now) and now - self.reported_at > STALE_AFTER
 
     @property
@@ -62,11 +62,11 @@ class SendProgress:
         return self.attempted / seconds if seconds > 0 else 0.0
 
     def is_running(self, now: datetime) -> bool:
-        """Return True if the run is still running, as far as known."""
+        """Return True if the run is still running, as far as we know."""
         return self.running and now - self.reported_at <= STALE_AFTER
 
     def time_left(self, waiting: int) -> timedelta | None:
-        """Return how long `waiting` messages take at the average rate, or None if the rate is unknown or 0."""
+        """Return how long sending `waiting` messages takes at the average rate, or None if the rate is unknown or 0."""
         return timedelta(seconds=waiting / self.per_second) if self.per_second else None
 
 
@@ -98,7 +98,7 @@ def _format_duration(span: timedelta) -> str:
 
 @dataclass(slots=True)
 class ProgressWriter:
-    """A writer of one run's progress."""
+    """A writer of one run's progress reports."""
 
     edition: str
     started_at: datetime
@@ -106,7 +106,7 @@ class ProgressWriter:
     counted: int = 0  # number of this run's messages that are counted in a minute
 
     def is_due(self, now: datetime) -> bool:
-        """Return True if it's time to store the progress, which includes when the clock was set back."""
+        """Return True if it's time to store the progress or the clock was set back."""
         return self.last_written_at is None or not self.last_written_at <= now < self.last_written_at + WRITE_INTERVAL
 
     def write_progress(
@@ -121,7 +121,7 @@ class ProgressWriter:
         wait_reason: str = "",
         resumes_at: datetime | None = None,
     ) -> None:
-        """Store the progress in the caller's transaction.
+        """Store the progress within the caller's transaction.
 
         If the commit fails, some messages are missing from the minutes. `failed` is whether the run
         ended because something is wrong.
@@ -165,7 +165,7 @@ def read_progress(session: Session, edition: str) -> SendProgress | None:
 
 
 def forget_wait_reason(session: Session, edition: str, *, now: datetime) -> None:
-    """Delete the reason why an edition's last run ended.
+    """Delete the reason that an edition's last run ended.
 
     Sending was resumed, and the next run starts soon.
     """
@@ -181,7 +181,7 @@ def add_to_minute_counts(
     messages: int,
     now: datetime,
 ) -> tuple[MinuteCount, ...]:
-    """Add messages to the minute of `now`, keeping the last KEPT_MINUTES minutes that have messages."""
+    """Add messages to the count for the minute of `now`, keeping the last KEPT_MINUTES minutes that have messages."""
     counts = {minute.at: minute.messages for minute in minutes}
     if messages:
         at = now.replace(second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""The rate limiter of a run, which compares the limits in the settings with what the whole installation has sent.
+"""The rate limiter of a run, which checks what the whole installation has sent against the limits in the settings.
 
 If the settings contain no limits, nothing is counted, and no database queries are needed.
 """
@@ -42,7 +42,7 @@ _TICK = timedelta(milliseconds=1)  # the unit of stored times, which are counted
 
 @dataclass(slots=True)
 class RateLimiter:
-    """Decides how many messages a run may hand over now. Not thread-safe."""
+    """A limiter of the number of messages that a run may hand over now. Not thread-safe."""
 
     limits: UsageLimitSettings
     domain_limits: DomainLimits
@@ -51,7 +51,7 @@ class RateLimiter:
 
     @classmethod
     def from_settings(cls, database: Database, limits: UsageLimitSettings, keys: KeyRing) -> "RateLimiter":
-        """Return a rate limiter with the limits in the settings.
+        """Return a rate limiter that enforces the limits in the settings.
 
         Domains that share mail servers share the sum of their limits.
         """
@@ -69,7 +69,7 @@ class RateLimiter:
 
     @property
     def has_limits(self) -> bool:
-        """Whether messages have to be counted."""
+        """Whether there are any limits, so that messages have to be counted."""
         return bool(self.limits.send_per_second or self._is_counted_by_minute)
 
     @property
@@ -117,7 +117,7 @@ class RateLimiter:
         return SendAllowance(min(requested, allowance.messages), allowance.available_at, allowance.reason)
 
     def count_messages(self, session: Session, messages: int, now: datetime) -> datetime | None:
-        """Count messages in the transaction that claims them, and return when more may be sent.
+        """Count messages within the transaction that claims them, and return when more may be sent.
 
         Return None if more may be sent now.
         """
@@ -136,7 +136,7 @@ class RateLimiter:
         return None if available else ready_at
 
     def count_urgent_messages(self, session: Session, messages: int, now: datetime) -> None:
-        """Count messages exempt from the limits, in the transaction that claims them.
+        """Count messages that are exempt from the limits, within the transaction that claims them.
 
         They make other messages wait longer.
         """
@@ -176,7 +176,7 @@ class DomainLimitClaim:
     _is_begun: bool = False
 
     def take_turn(self, domain_tag: str | None, *, fresh: bool) -> datetime | None:
-        """Count a message that may be sent now and return None, or return the time until which it's postponed."""
+        """Count a message that may be sent now and return None, or return when the postponed message may be sent."""
         if not self._is_begun and domain_tag in self.limits.by_domain:
             self.limits.begin_claim(_lock_ready_times(self.session, self.limits.by_domain), self.now)
             self._is_begun = True
@@ -189,7 +189,7 @@ class DomainLimitClaim:
 
 
 def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
-    """Return the messages counted under the limit per second."""
+    """Return the messages counted against the limit per second."""
     query = select(SendSpacingState.ready_at, SendSpacingState.recent).where(
         SendSpacingState.name == _WHOLE_INSTALLATION
     )
@@ -200,7 +200,7 @@ def _read_usage(session: Session, *, lock: bool = False) -> RateUsage:
 
 
 def _lock_usage(session: Session) -> RateUsage:
-    """Lock and return the messages counted under the limit per second.
+    """Lock and return the messages counted against the limit per second.
 
     Other processes wait until this transaction ends.
     """
@@ -218,7 +218,7 @@ def _save_usage(session: Session, usage: RateUsage) -> None:
 
 
 def _lock_ready_times(session: Session, names: Collection[str]) -> dict[str, datetime]:
-    """Lock these limits, and return when each allows more messages.
+    """Lock the given limits, and return when each allows more messages.
 
     Other processes wait until this transaction ends.
     """

@@ -1,4 +1,4 @@
-"""Pure decisions about how fast messages may be sent, from counts per minute, the time, and servers' replies.
+"""Pure functions that decide how fast messages may be sent, from counts per minute, the time, and servers' replies.
 
 Limits apply to the whole installation and to sliding windows, so an hour is any 60 minutes, and a
 day is any 24 hours. A minute's count stays in the window until the whole minute has left it. A
@@ -41,7 +41,7 @@ _MAX_COUNTED_DOMAINS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A limit of `max_messages` in any window of `span`, with a `description` in words."""
+    """A limit of `max_messages` in any window of length `span`, with a `description` in words."""
 
     max_messages: int
     span: timedelta
@@ -80,7 +80,7 @@ def list_current_rate_limits(
 def count_sending_days(
     limits: UsageLimitSettings, messages: int, first_handover_at: datetime | None, now: datetime
 ) -> int:
-    """Return how many days it takes to send `messages` from now, given the warm-up and the hourly limit.
+    """Return how many days it takes to send `messages`, starting now, given the warm-up and the hourly limit.
 
     One means within a day. Other messages, including those sent in the last 24 hours, aren't counted.
     """
@@ -130,7 +130,7 @@ def _allowance_under_limit(
 
 @dataclass(frozen=True, slots=True)
 class SpacedRate:
-    """A rate of up to `max_burst` messages at once, each followed by an `interval` before the next one may be sent.
+    """A rate of up to `max_burst` messages at once, in which each message delays the following ones by an `interval`.
 
     Delays of a process are made up for, up to `tolerance`. In any window, all messages but the last
     burst have been paid for within the window and the tolerance before it (GCRA, ITU-T I.371).
@@ -142,7 +142,7 @@ class SpacedRate:
 
     @classmethod
     def from_limit(cls, max_messages: float, span: timedelta) -> "SpacedRate":
-        """Return the rate with at most `max_messages`, rounded up, in any window of `span`."""
+        """Return the rate that allows at most `max_messages`, rounded up, in any window of length `span`."""
         burst = max(1, int(max_messages / _SPACED_SHARE))
         # A slow rate loses little because of delays.
         tolerance = span / _SPACED_SHARE * min(1, max_messages / _SPACED_SHARE)
@@ -173,7 +173,7 @@ class RateUsage:
 
 @dataclass(frozen=True, slots=True)
 class RollingWindowRate:
-    """A rate of at most `max_messages` in any window of `span`, spread over it, and nearly as high on average.
+    """A rate of at most `max_messages` in any window of length `span`, spread over it, and nearly as high on average.
 
     Messages are spaced with a tolerance (GCRA, ITU-T I.371), so that a process's delays are made up
     for. By itself, that would allow 50% more messages in a window, so the messages in the window are
@@ -185,7 +185,7 @@ class RollingWindowRate:
 
     @classmethod
     def from_limit(cls, per_second: float) -> "RollingWindowRate":
-        """Return the rate with at most `per_second` messages, rounded up, in any second."""
+        """Return the rate that allows at most `per_second` messages, rounded up, in any second."""
         most = max(1, math.ceil(per_second))
         return cls(most, SECOND * (most / per_second))
 
@@ -196,7 +196,7 @@ class RollingWindowRate:
 
     @property
     def max_burst(self) -> int:
-        """The number of messages that may be sent at once if there are no delays to make up for."""
+        """The number of messages that may be sent at once when there's no delay to catch up on."""
         return max(1, self.max_messages // _MAX_BURST_SHARE)
 
     def compute_allowance(self, usage: RateUsage, now: datetime) -> tuple[int, datetime]:
@@ -217,7 +217,7 @@ class RollingWindowRate:
         return min(free, max(self.max_burst, (now - paid_until) // self.interval + 1)), now
 
     def add_messages(self, usage: RateUsage, messages: int, now: datetime) -> RateUsage:
-        """Return the usage after sending `messages` more messages."""
+        """Return the usage after `messages` more messages have been sent."""
         paid_until = self._paid_until(usage, now) + self.interval * messages
         recent, slot = self._count_inside(usage, now), self.span / _SLOTS_PER_SPAN
         if recent and (recent[-1][0] - _NEVER) // slot == (now - _NEVER) // slot:
@@ -230,7 +230,7 @@ class RollingWindowRate:
         return self.span + METERED_JITTER
 
     def _paid_until(self, usage: RateUsage, now: datetime) -> datetime:
-        """Return when everything is paid for, limited by the catch-up and by what a correct clock would allow."""
+        """Return when all sent messages' intervals end, within the bounds of the catch-up and of a correct clock."""
         latest = now + self.interval * self.max_burst + MAX_CLOCK_SKEW
         return max(usage.paid_until if usage.paid_until <= latest else _NEVER, now - self.span / _MAX_CATCH_UP_SHARE)
 
@@ -240,7 +240,7 @@ class RollingWindowRate:
 
 @dataclass(slots=True)
 class _DomainLimit:
-    """The number of messages that a domain may receive per minute and in this claim, and the end of its queue."""
+    """A domain's limit: how many messages it may receive per minute and in this claim, and when its queue ends."""
 
     allowed_per_minute: float
     cap_per_minute: float | None  # from the settings, or None
@@ -255,18 +255,18 @@ class _DomainLimit:
 
     @property
     def rate(self) -> SpacedRate:
-        """The current rate."""
+        """The domain's current rate."""
         return SpacedRate.from_limit(self.allowed_per_minute, MINUTE)
 
     def begin_claim(self, ready_at: datetime, now: datetime) -> None:
-        """Begin a claim, given the time stored in the shared row."""
+        """Begin a claim with the time stored in the shared row."""
         self.paid_until = self.rate.paid_until(ready_at, now)
         self.messages_left = self.rate.available_messages(self.paid_until, now)
         self.ready_at = max(now, self.paid_until)
         self.messages_taken = self.postponed_again = 0
 
     def take_turn(self, now: datetime, *, fresh: bool) -> datetime | None:
-        """Return None if a message may be sent now, or the time of its turn.
+        """Return None if a message may be sent now, or else the time of its turn.
 
         A fresh message doesn't overtake others.
         """
@@ -285,7 +285,7 @@ class _DomainLimit:
         return place
 
     def recover_allowance(self, now: datetime) -> bool:
-        """Double the allowance for each interval without a refusal.
+        """Double the allowance for each interval that passed without a refusal.
 
         Return True if the domain is no longer limited.
         """
@@ -300,7 +300,7 @@ class _DomainLimit:
 
 @dataclass(slots=True)
 class DomainLimits:
-    """The limited domains, by tag: those with a cap, and those whose servers asked for fewer messages.
+    """The limited domains, by tag: those that have a cap, and those whose servers asked for fewer messages.
 
     An object contains the rates and queues of one run. The times until which messages are paid for
     are shared by all processes.
@@ -336,7 +336,7 @@ class DomainLimits:
         *,
         fresh: bool,
     ) -> datetime | None:
-        """Count a message that may be sent now and return None, or return the time until which it's postponed.
+        """Count a message that may be sent now and return None, or return when the postponed message may be sent.
 
         `fresh` means that the message has never been postponed.
         """
@@ -354,7 +354,7 @@ class DomainLimits:
         return None
 
     def slow_down_domain(self, domain_tag: str | None, now: datetime) -> bool:
-        """Halve a domain's allowance at its servers' request, and return True if it was halved.
+        """Halve a domain's allowance at the request of its servers, and return True if it was halved.
 
         That's done at most once a minute.
         """

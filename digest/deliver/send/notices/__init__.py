@@ -1,1 +1,1 @@
-"""Transactional emails: queuing, wording, and sending."""
+"""Transactional emails: queuing, wording, and sending them."""

@@ -1,4 +1,4 @@
-"""Sending of corrections, which go to many people.
+"""Sending corrections, which go to many people.
 
 They're sent at the rate of editions, and stopped if the message is refused. A refusal after the
 message was sent may be due to the message, so its delivery waits. If the server refuses too many,
@@ -59,7 +59,7 @@ log = get_logger("notices")
 
 @dataclass(kw_only=True)
 class _CorrectionRun(NoticeRun):
-    """A run over the corrections that are due."""
+    """A run over the corrections that are due to be sent."""
 
     resumes_at: datetime | None = None  # when the rate limits allow more
     cursor: ClaimCursor = field(default_factory=ClaimCursor)
@@ -68,12 +68,12 @@ class _CorrectionRun(NoticeRun):
 
     @property
     def was_just_accepted(self) -> bool:
-        """Whether the server accepted a message of the last batch, and its correction isn't waiting."""
+        """Whether the server accepted a message in the last batch, and its correction isn't waiting."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 
     def suspect_correction(self, session: Session, purpose: str) -> MessageSuspicion:
-        """Record which correction is claimed now, and return the evidence about its message."""
+        """Record which correction is being claimed, and return the evidence about its message."""
         self.correction = purpose
         if purpose not in self.suspicions:
             accepted = count_deliveries(session, purpose)[DeliveryState.ACCEPTED]
@@ -81,7 +81,7 @@ class _CorrectionRun(NoticeRun):
         return self.suspicions[purpose]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Record a batch's results, and make a correction wait if its message is refused."""
+        """Record a batch's results, and make a correction wait if its message was refused."""
         suspicion = self.suspicions.get(self.correction)
         if suspicion is None:
             return super().note_result(result)
@@ -138,7 +138,7 @@ def send_due_corrections(
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Counter[HandoverStatus]:
-    """Hand over all due corrections at the rate of editions, and count the results by status.
+    """Hand over all due corrections at the rate used for editions, and count the results by status.
 
     While the rate limits allow nothing, wait with `sleep`, which may return early. Return soon
     after `stopping` returns True.
@@ -202,7 +202,7 @@ def _claim_corrections(
 def _without_postponed(
     run: _CorrectionRun, session: Session, rows: Sequence[Any], domains_at_fault: Collection[str], now: datetime
 ) -> list[Any]:
-    """Return the rows to send now, and postpone the others because of their domain's limit or refusals."""
+    """Return the rows to send now, and postpone those whose domain has reached its limit or is refusing messages."""
     domain_claim = DomainLimitClaim(session, run.rate_limiter.domain_limits, now)
 
     def find_turn(row: Any) -> datetime | None:
@@ -218,7 +218,7 @@ def _without_postponed(
 
 
 def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> bool:
-    """Wait up to a minute until the rate limits allow more, and return True if more should be claimed."""
+    """Wait up to a minute for the rate limits to allow more, and return True if more should be claimed."""
     if run.stop_reason or run.resumes_at is None:
         return False
     seconds = min(run.resumes_at - run.clock(), MAX_LIMIT_WAIT).total_seconds()
@@ -228,7 +228,7 @@ def _wait_for_limits(run: _CorrectionRun, sleep: Callable[[float], object]) -> b
 
 
 def _delete_recorded_notices(run: _CorrectionRun, session: Session) -> None:
-    """Delete the queued content of the deliveries that ended in the last batch, without searching all waiting ones."""
+    """Delete the queued content of deliveries that ended in the last batch, without searching all waiting ones."""
     kept = {DeliveryState.WAITING, DeliveryState.UNCERTAIN}
     ended = [id_ for id_, change in run.state_changes if change.state not in kept]
     if ended := [*ended, *run.withdrawn]:

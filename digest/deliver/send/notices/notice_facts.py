@@ -1,4 +1,4 @@
-"""The content of a transactional email, decrypted and put into words."""
+"""The content of a transactional email, decrypted and expressed in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class ClaimedNotice(ClaimedDelivery):
 def build_template_facts(
     database: Database, settings: Settings, keys: KeyRing, notice: ClaimedNotice
 ) -> dict[str, str]:
-    """Return the content of a transactional email in words.
+    """Return the content of a transactional email, expressed in words.
 
     It's the same at every attempt, so that the message is, too.
     """
@@ -94,7 +94,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
 
 
 def _choice_facts(database: Database, settings: Settings, notice: ClaimedNotice) -> dict[str, str]:
-    """Describe the preferences chosen until the email was due.
+    """Describe the preferences chosen up to the time when the email was due.
 
     Later changes are described in the next email.
     """
@@ -116,7 +116,7 @@ def _edition_facts(
     keys: KeyRing,
     notice: ClaimedNotice,
 ) -> dict[str, str]:
-    """Describe the next edition and the best articles of the latest one, at the time when the email was due.
+    """Describe the next edition, and the latest edition's best articles, as of the time when the email was due.
 
     A retry therefore has the same content. Only signed content is quoted, so a latest edition
     without valid signatures isn't mentioned.

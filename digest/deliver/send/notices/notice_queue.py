@@ -1,4 +1,4 @@
-"""Queuing of transactional emails.
+"""Queuing transactional emails.
 
 A delivery and its content are stored in the transaction that causes the email.
 """
@@ -32,7 +32,7 @@ NoticeRows = tuple[dict[str, Any], dict[str, Any]]
 
 
 def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], datetime]) -> QueueMail:
-    """Return the function that subscriber pages and forms call to queue an email in their transaction."""
+    """Return the function that subscriber pages and forms call to queue an email within their transaction."""
 
     def queue_notice(session: Session, request: MailRequest) -> None:
         rows = _prepare_notice(keys, settings, request, clock())
@@ -45,7 +45,7 @@ def make_notice_queue(keys: KeyRing, settings: Settings, clock: Callable[[], dat
 def prepare_notices(
     keys: KeyRing, settings: Settings, requests: Sequence[MailRequest], now: datetime
 ) -> list[NoticeRows]:
-    """Encrypt transactional emails to people, as rows for `insert_notices`.
+    """Encrypt transactional emails to people, and return them as rows for `insert_notices`.
 
     This isn't done in a write transaction.
     """
@@ -72,7 +72,7 @@ def _prepare_notice(keys: KeyRing, settings: Settings, request: MailRequest, now
 
 
 def insert_notices(session: Session, rows: Sequence[NoticeRows], **columns: Any) -> int:
-    """Queue up to 1,000 transactional emails that have no delivery yet, and return their number.
+    """Queue up to 1,000 transactional emails that don't have a delivery yet, and return their number.
 
     This is idempotent. `columns` are delivery values that replace the defaults.
     """
@@ -98,7 +98,7 @@ def _insert_rows(
 
 
 def count_retried_admin_warnings(session: Session) -> int:
-    """Return the number of waiting warnings to admins that were tried at least twice."""
+    """Return the number of waiting warnings to admins that have been tried at least twice."""
     tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
     query = (
         select(func.count()).select_from(QueuedNoticeEmail).join(Delivery, Delivery.id == QueuedNoticeEmail.delivery)

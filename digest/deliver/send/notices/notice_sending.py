@@ -1,4 +1,4 @@
-"""Sending of transactional emails, whose deliveries have purposes such as `confirm:…` and `welcome:…`.
+"""Sending transactional emails, whose deliveries have purposes such as `confirm:…` and `welcome:…`.
 
 `notice_queue` stores a delivery in the transaction that causes the email, and `send_due_notices`
 hands over the due ones (`handover`). An email's content, such as a token, is stored encrypted and
@@ -220,7 +220,7 @@ def claim_notice_rows(
     rows: Sequence[Any],
     now: datetime,
 ) -> list[ClaimedNotice]:
-    """Claim rows of `select_due_notices`, and end those that were tampered with or may no longer be sent."""
+    """Claim rows from `select_due_notices`, and end those that were tampered with or may no longer be sent."""
     opened = {row.id: _decrypt_notice(run, row, now) for row in rows}
     claims.end_tampered_deliveries(session, [id_ for id_, notice in opened.items() if notice is None])
     notices = [notice for notice in opened.values() if notice is not None]
@@ -240,13 +240,13 @@ def _has_dead_link(session: Session, notice: ClaimedNotice) -> bool:
 
 
 def _is_link_for(session: Session, notice: ClaimedNotice, address: str) -> bool:
-    """Return True if an email's link was made for the person's current address, or if it has no link."""
+    """Return True if an email's link was made for the person's current address, or if the email has no link."""
     token = notice.facts.get("token") if notice.person is not None else None
     return token is None or one_time_tokens.is_token_made_for(session, token, address)
 
 
 def select_due_notices(now: datetime) -> Any:
-    """Return the query that selects due emails with their content and locks them."""
+    """Return the query that selects and locks due emails with their content."""
     identifiers = (Delivery.id, Delivery.purpose, Delivery.person, Delivery.message_id)
     times = (Delivery.due_at, Delivery.next_try_at, Delivery.first_handed_at)
     tag = select_domain_group_tag(Delivery.domain_tag).label("domain_tag")
@@ -305,7 +305,7 @@ def _decrypt_notice(run: NoticeRun, row: Any, now: datetime) -> ClaimedNotice | 
 
 
 def recheck_recipients(run: NoticeRun, notices: Sequence[ClaimedNotice]) -> list[SendTask]:
-    """Check again, right before the handover, who may receive these emails, and return the remaining tasks."""
+    """Check again, right before the handover, who may be emailed, and return the tasks that remain."""
     with run.database.read() as session:
         permitted = _permitted_addresses(run, session, notices, run.clock())
         going = [
@@ -361,7 +361,7 @@ def _compose_message(run: NoticeRun, notice: ClaimedNotice, address: str) -> Out
 
 
 def _choose_sender(settings: Settings, notice: ClaimedNotice) -> SenderSettings:
-    """Return an email's sender.
+    """Return the sender to use for an email.
 
     Warnings alternate between the sender before the action and the current one. The server may
     accept only one of them, because the change may have broken or fixed the sender.

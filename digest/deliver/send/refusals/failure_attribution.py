@@ -1,4 +1,4 @@
-"""A pure decision about whether refusals are due to certain recipient domains or to the edition.
+"""A pure decision about whether refusals are due to particular recipient domains or to the edition.
 
 If a single domain accounts for the refusals, it's set aside, and sending to others continues. If
 several do, the sender is the more likely cause, so everything is paused.
@@ -18,7 +18,7 @@ class FailureCount(Protocol):
     """A count of failures, such as an `int`."""
 
     def __add__(self, other: Self, /) -> Self:
-        """Return the sum with another domain's failures."""
+        """Return the sum of these failures and another domain's."""
         ...
 
     def __int__(self) -> int:
@@ -31,7 +31,7 @@ F = TypeVar("F", bound=FailureCount)
 
 @dataclass(frozen=True, slots=True)
 class FailureAttribution:
-    """The domains at fault, by tag with the reason, and why everything should be paused, or ""."""
+    """The domains at fault, by tag, mapped to the reasons, and why everything should be paused, or ""."""
 
     domains: dict[str, str] = field(default_factory=dict)
     pause_reason: str = ""

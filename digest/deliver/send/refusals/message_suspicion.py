@@ -1,4 +1,4 @@
-"""Detection of whether a mail server refuses the message, or a variant of it, rather than individual subscribers.
+"""Detecting whether a mail server refuses the message, or a variant of it, rather than individual subscribers.
 
 A refusal after the message was sent may be due to either, so its delivery waits and is retried.
 Until a message of the edition is accepted, probes are sent: first to a few subscribers at other
@@ -32,7 +32,7 @@ _Judged = tuple[SendTask, MessageOutcome]
 
 @dataclass(slots=True)
 class MessageSuspicion:
-    """A run's evidence about whether its message is at fault.
+    """A run's evidence about whether its message is to blame for refusals.
 
     Probes are sent if `suspect_reply` is set and nothing was accepted.
     """
@@ -61,12 +61,12 @@ class MessageSuspicion:
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the message is at fault."""
+        """Whether the message is known to be at fault."""
         return self.probes_refused >= 2 * PROBE_SIZE and not self.was_accepted
 
     @property
     def avoided_domains(self) -> set[str | None]:
-        """The domains that the next probe avoids."""
+        """The domains for the next probe to avoid."""
         return set() if self.probes_refused >= PROBE_SIZE else self.suspect_domains
 
     @property
@@ -78,7 +78,7 @@ class MessageSuspicion:
         )
 
     def judge_batch(self, batch: FinishedTaskBatch) -> FinishedTaskBatch:
-        """Add a batch's outcomes to the evidence, and return the batch with undecided refusals as deferrals."""
+        """Add a batch's outcomes to the evidence, and return the batch with undecided refusals changed to deferrals."""
         outcomes = batch.outcome.outcomes
         self.was_accepted |= any(outcome.result is HandoverStatus.ACCEPTED for outcome in outcomes)
         outcomes_by_message = list(zip(batch.handed_over, outcomes, strict=True)) if outcomes else []
@@ -116,7 +116,7 @@ class MessageSuspicion:
         self.suspect_domains |= {task.delivery.domain_tag for task, _ in suspects}
 
     def _judge_variants(self) -> None:
-        """Record the variants with too many refusals, and set `pause_reason` unless others can continue."""
+        """Record the variants with too many refusals, and set `pause_reason` unless other variants can continue."""
         reasons = {
             variant: why
             for variant, window in self._accepted_by_variant.items()
@@ -136,7 +136,7 @@ class MessageSuspicion:
             )
 
     def _judge_domains(self) -> None:
-        """Record the domains at fault, and set `pause_reason` if there are several, or none in particular."""
+        """Record the domains at fault, and set `pause_reason` if there are several, or if it's none in particular."""
         for tag, window in self._accepted_by_domain.items():
             if why := self._explain_refusals(window.count(False), len(window)):
                 self.domains_at_fault.setdefault(tag, why)

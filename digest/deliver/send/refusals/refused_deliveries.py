@@ -1,4 +1,4 @@
-"""An edition's refused deliveries: the reasons, the domains, whether someone has to be told, and resending.
+"""An edition's refused deliveries: the reasons, the domains, whether someone should be told, and resending.
 
 An expired delivery counts as refused, because each attempt was. A mailbox provider is identified by
 its domain's or domain group's tag, never by an address.
@@ -73,7 +73,7 @@ _SEPARATOR = "\n"  # between an event's texts, which are single lines
 
 
 class RefusalReason(StrEnum):
-    """The reason for a refusal: the party it blames, or what it says about the address."""
+    """The reason for a refusal: whom it blames, or what it says about the address."""
 
     MESSAGE = "message"
     RELAY = "relay"
@@ -159,17 +159,17 @@ class RefusalGroup:
 
     @cached_property
     def reason(self) -> RefusalReason:
-        """The reason why the provider refused these messages, from `cause` and the codes in `reply`."""
+        """The reason that the provider refused these messages, from `cause` and the codes in `reply`."""
         return find_refusal_reason(self.cause, self.reply)
 
     @property
     def key(self) -> str:
-        """The displayed name of all groups with this reason and provider, such as `reputation-1a2b3c4d5e6f`."""
+        """The displayed name, such as `reputation-1a2b3c4d5e6f`, of all groups with this reason and provider."""
         return f"{self.reason}-{self.tag[:12]}"
 
     @property
     def is_reply_of_cause(self) -> bool:
-        """Whether the reply's codes don't indicate a different cause."""
+        """Whether the reply's codes are consistent with the cause."""
         own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
         return own_cause in {None, FailureCause.NONE, self.cause}
 
@@ -230,7 +230,7 @@ class _AlikeRefusals:
 
 @lru_cache(maxsize=16_384)  # enough for a large list with many refusals, where most replies contain an ID
 def _read_refusal(decision: str, reply: str) -> tuple[FailureCause, str, tuple[Any, ...]]:
-    """Return a refusal's cause, its reply, and a key that's the same for similar replies.
+    """Return a refusal's cause, its reply, and a key that's the same for all similar replies.
 
     The key consists of the reply's codes and the words that don't vary.
     """
@@ -246,7 +246,7 @@ def _drop_varying_words(reply: str) -> str:
 
 
 def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElement[bool]:
-    """Return the condition that refusals are by the provider in a group's key.
+    """Return the condition that refusals are by the provider identified in a group's key.
 
     For other choices, the condition is true.
     """
@@ -255,7 +255,7 @@ def _is_of_provider(provider_tag: ColumnElement[Any], chosen: str) -> ColumnElem
 
 
 def _select_refused(session: Session, edition: str, people: Collection[int] | None = None) -> Subquery:
-    """Return a query for an edition's refusals, with the details of each one's last event that has a cause.
+    """Return a query for an edition's refusals, each with the details of its last event that has a cause.
 
     These are the event's cause, status, and reason, and are empty without such an event. After a
     restore, the refusals from before it have no recipients, because the messages may have been sent
@@ -287,7 +287,7 @@ def _join_event_texts() -> ColumnElement[str]:
 
 
 def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
-    """Merge groups of the same provider and reason, and return them sorted by size, largest first.
+    """Merge groups that share a provider and reason, and return them, largest first.
 
     Each gets the most common cause, and the most common reply with that cause.
     """
@@ -308,7 +308,7 @@ def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
 
 
 def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _Groups:
-    """Return the groups with the key that most messages have."""
+    """Return the groups whose key is the one that most messages have."""
     counts: Counter[str] = Counter()
     keys = [key(group) for group in groups]
     for group, name in zip(groups, keys, strict=True):
@@ -318,12 +318,12 @@ def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _G
 
 
 def is_notable(refusals: int, tried: int) -> bool:
-    """Return True if someone has to be told about this many refusals. Pure."""
+    """Return True if someone should be told about a number of refusals. Pure."""
     return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
 
 
 def store_notable_refusal_count(session: Session, edition: Edition, counts: DeliveryCounts) -> None:
-    """Store how many refusals of a sent edition have to be acknowledged.
+    """Store how many of a sent edition's refusals have to be acknowledged.
 
     The caller must have locked the edition's row.
     """
@@ -331,7 +331,7 @@ def store_notable_refusal_count(session: Session, edition: Edition, counts: Deli
 
 
 def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryCounts) -> int:
-    """Return the number of an edition's refusals that have to be acknowledged, or 0 if few are unacknowledged."""
+    """Return the number of an edition's refusals that have to be acknowledged, or 0 if only a few haven't been."""
     expired, acknowledged = counts[DeliveryState.EXPIRED], edition.acknowledged_refusals
     tried = counts.handed_over + expired
     # Most editions end here, without any deliveries being read.
@@ -342,7 +342,7 @@ def count_notable_refusals(session: Session, edition: Edition, counts: DeliveryC
 
 
 def recount_refusals_of_sent_editions(database: Database, *, now: datetime) -> None:
-    """Recount the refusals of recently sent editions, because bounces arrive later."""
+    """Recount the refusals of recently sent editions, because some bounces arrive later."""
     lately = (Edition.state == EditionState.SENT, Edition.sent_at > now - REVIEWED_FOR)
     with database.read() as session:
         changed = [
@@ -393,7 +393,7 @@ def iterate_refused(
 def find_refused_page(
     session: Session, edition: str, chosen: str, *, below: int | None, limit: int
 ) -> list[RefusedDelivery]:
-    """Return refused deliveries whose group is `chosen` (see `is_chosen`), by descending subscriber number.
+    """Return refused deliveries whose group is among `chosen` (see `is_chosen`), by descending subscriber number.
 
     Only as many as needed are classified, after they're filtered by the provider in the key.
     """
@@ -425,7 +425,7 @@ def requeue_refused_deliveries(
     *,
     now: datetime,
 ) -> list[str]:
-    """Make up to 500 refused deliveries of an edition due again, and return the IDs of those that were changed.
+    """Make up to 500 of an edition's refused deliveries due again, and return the IDs of those that were changed.
 
     Consent is checked as for all messages. Events about the first attempt no longer count, and an
     acknowledgment only applies to the refusals it was given for.
@@ -461,7 +461,7 @@ def requeue_refused_deliveries(
 def find_small_provider_names(
     session: Session, keys: KeyRing, edition: str, groups: Iterable[RefusalGroup], known_tags: Collection[str]
 ) -> dict[str, str]:
-    """Return names for the providers of `groups` that aren't in `known_tags`, by tag, for admins.
+    """Return names, for admins to see, of the providers of `groups` that aren't in `known_tags`, by tag.
 
     A provider is named by its domain with the most refused subscribers, if there are at least ten of
     them. Only keyed tags are stored, so the name is taken from the address of one of those subscribers.
@@ -488,6 +488,6 @@ def find_small_provider_names(
 
 
 def map_tags_to_domain_names(keys: KeyRing, further_domains: Iterable[str]) -> dict[str, str]:
-    """Return the names, by tag, of domains that are known without subscribers' addresses."""
+    """Return the names, by tag, of domains that are known independently of subscribers' addresses."""
     domains = (*LARGE_PROVIDERS, *MAIL_OPERATORS.split(), *further_domains)
     return {make_domain_tag(keys, Address("x", domain)): domain for domain in domains}

@@ -1,4 +1,4 @@
-"""The stop rules that pause sending: complaints, dead addresses, policy refusals, and large changes of the list.
+"""The stop rules that pause sending: complaints, dead addresses, policy refusals, and large changes in the list.
 
 Counts are decisive for small lists, and shares for large ones: three complaints are too many from
 200 subscribers, but not from 20,000. Gmail doesn't report individual complaints, so a count of zero
@@ -47,14 +47,14 @@ log = get_logger("sending")
 
 @dataclass(frozen=True, slots=True)
 class FailureCounts:
-    """The number of an edition's failed deliveries, by kind of failure."""
+    """The numbers of an edition's failed deliveries, by kind of failure."""
 
     complaints: int = 0
     dead_addresses: int = 0  # the mailbox doesn't exist, or probably doesn't
     policy_refusals: int = 0  # because of our reputation or authentication
 
     def __add__(self, other: "FailureCounts") -> "FailureCounts":
-        """Return the sum with another domain's failures."""
+        """Return the sum of these failures and another domain's."""
         return FailureCounts(
             self.complaints + other.complaints,
             self.dead_addresses + other.dead_addresses,
@@ -68,20 +68,20 @@ class FailureCounts:
 
 @dataclass(slots=True)
 class HandedOverCounts:
-    """A lower bound of the number of an edition's sent messages, in total and by domain tag."""
+    """Lower bounds on the number of an edition's sent messages, in total and by domain tag."""
 
     total: int = 0
     by_domain: Counter[str | None] = field(default_factory=Counter)
 
     def add_message(self, tag: str | None) -> None:
-        """Count a message that was sent."""
+        """Count a message as sent."""
         self.total += 1
         if tag in self.by_domain or len(self.by_domain) < MAX_COUNTED_DOMAINS:
             self.by_domain[tag] += 1
 
 
 def count_failures(session: Session, purpose: str, since: datetime) -> FailureCounts:
-    """Return the number of failures of a purpose's deliveries, by kind, that were reported after `since`."""
+    """Return the numbers of failures of a purpose's deliveries reported after `since`, by kind."""
     return sum_failures(count_failures_by_domain_group(session, purpose, since).values())
 
 
@@ -91,7 +91,7 @@ def sum_failures(counts: Iterable[FailureCounts]) -> FailureCounts:
 
 
 def count_failures_by_domain_group(session: Session, purpose: str, since: datetime) -> dict[str | None, FailureCounts]:
-    """Return the failures of a purpose's deliveries that were reported after `since`, by domain tag.
+    """Return the failures of a purpose's deliveries reported after `since`, by domain tag.
 
     Refusals that blame the message count against its variant (`message_suspicion`).
     """
@@ -129,7 +129,7 @@ def _count_kind(row: Any) -> FailureCounts:
 def find_stop(
     session: Session, edition: Edition, alerts: AlertSettings, handed_over: HandedOverCounts
 ) -> FailureAttribution:
-    """Return which domains to set aside, and why to pause an edition.
+    """Return which domains to set aside, and the reason to pause an edition, if any.
 
     The decision is based on the failures since it was last resumed. `handed_over` is the minimum
     sent so far. It's replaced by an exact count only if that could change the decision.
@@ -172,7 +172,7 @@ def _count_exactly(
     tags: Iterable[str | None],
     handed_over: HandedOverCounts,
 ) -> None:
-    """Raise the counts to the number of messages handed over by all processes, in total and to these domains."""
+    """Raise the counts, both in total and for these domains, to the number of messages handed over by all processes."""
     tag = select_domain_group_tag(Delivery.domain_tag)
     handed_over_deliveries = (Delivery.purpose == purpose, Delivery.state.in_(HANDED_OVER_STATES))
     counted = select(tag.label("tag"), func.count().label("many")).group_by("tag")
@@ -199,14 +199,14 @@ def _others_get_it(
 
 
 def pause_and_log(database: Database, edition: str, reason: str, *, now: datetime) -> None:
-    """Pause an edition with log and audit entries, unless it's already paused or finished."""
+    """Pause an edition, adding log and audit entries, unless it's already paused or finished."""
     with suppress(edition_control.EditionControlError), database.write() as session:
         if edition_control.pause_automatically(session, edition, reason, now=now):
             log.error("sending paused", edition=edition, why=reason)
 
 
 def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, now: datetime) -> None:
-    """Set domains aside, and pause the edition if several are at fault, with log and audit entries."""
+    """Set domains aside, and pause the edition if several are at fault, adding log and audit entries."""
     if stop.domains:
         with database.write() as session:
             for tag in set_aside_domains.set_domains_aside(session, edition, stop.domains, now=now):
@@ -218,7 +218,7 @@ def apply_stop(database: Database, edition: str, stop: FailureAttribution, *, no
 
 
 def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime) -> None:
-    """Apply the stop rules to all editions being sent, even if there's no run, such as after the canary."""
+    """Apply the stop rules to all editions being sent, even those without a run, such as after the canary."""
     sending = select(Edition).where(Edition.state == EditionState.SENDING, Edition.paused_at.is_(None))
     with database.read() as session:
         editions = list(session.scalars(sending))
@@ -233,7 +233,7 @@ def apply_stop_rules(database: Database, alerts: AlertSettings, *, now: datetime
 
 
 def _read_counts(session: Session, edition: str) -> HandedOverCounts:
-    """Return the counts from the previous check, so that a large list isn't recounted for each failure."""
+    """Return the counts from the previous check, so that a large list isn't recounted after every failure."""
     stored = installation_hold.read_installation_value(session, _counts_key(edition)) or {}
     progress = read_progress(session, edition)
     total = max(stored.get("total", 0), progress.attempted if progress else 0)
@@ -253,7 +253,7 @@ def _counts_key(edition: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class StopRuleLevel:
-    """The level of a stop rule, which is triggered once `count` reaches both its number and its share of messages."""
+    """The level of a stop rule, which is triggered once `count` reaches both a number and a share of messages."""
 
     name: str  # policy refusals | complaints | dead addresses
     count: int
@@ -270,7 +270,7 @@ class StopRuleLevel:
 def measure_stop_rule_levels(
     failures: FailureCounts, handed_over: int, alerts: AlertSettings
 ) -> tuple[StopRuleLevel, ...]:
-    """Return the level of each stop rule, the most informative one first."""
+    """Return the level of each stop rule, most informative first."""
     return (
         StopRuleLevel(
             "policy refusals",
@@ -287,7 +287,7 @@ def measure_stop_rule_levels(
 
 
 def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: AlertSettings) -> str:
-    """Return a sentence that says why failures should pause sending, or "" if they shouldn't."""
+    """Return a sentence explaining why failures should pause sending, or "" if they shouldn't."""
     triggered = next(
         (reading for reading in measure_stop_rule_levels(failures, handed_over, alerts) if reading.is_triggered), None
     )
@@ -303,7 +303,7 @@ def choose_pause_reason(failures: FailureCounts, handed_over: int, alerts: Alert
 
 
 def describe_list_change(planned_before: int | None, planned: int, alerts: AlertSettings) -> str:
-    """Return a sentence about the change of the list since the previous edition if it's too large, or ""."""
+    """Return a sentence saying that the list changed too much since the previous edition, or "" if it didn't."""
     if planned_before is None or not alerts.list_drift:
         return ""
     change = abs(planned - planned_before)

@@ -1,4 +1,4 @@
-"""Sending of an edition, from approved to sent.
+"""Sending an edition, from approved to sent.
 
 It can be resumed at every step. `send_loop` hands over the messages.
 """
@@ -66,7 +66,7 @@ class SendError(ApplicationError):
 
 @dataclass(frozen=True, slots=True)
 class SendReport:
-    """The report of a run.
+    """A report on a run.
 
     `refusals` counts a sent edition's refusals that have to be acknowledged. `stop_reason` says
     what went wrong or who stopped the run, and `wait_reason` why the remaining messages are waiting
@@ -91,12 +91,12 @@ class SendReport:
 
     @property
     def is_finishing_elsewhere(self) -> bool:
-        """Whether another process is handing over the last messages, so that this run is over."""
+        """Whether another process is handing over the last messages, which means that this run is over."""
         return self.delivery_counts.has_only_claimed_left
 
     @property
     def awaits_decision(self) -> bool:
-        """Whether all waiting emails are to domains that were set aside."""
+        """Whether all waiting emails are addressed to domains that have been set aside."""
         return self.next_due_at is not None and self.next_due_at >= set_aside_domains.PARKED_FROM
 
 
@@ -113,7 +113,7 @@ def run_edition(
     sleep: Callable[[float], object] = time.sleep,
     stopping: Callable[[], bool] = lambda: False,
 ) -> SendReport:
-    """Send an approved edition, or continue sending it.
+    """Send an approved edition, or continue sending one.
 
     1. Verify that the valid version is what was approved, and mark the edition as being sent.
     2. Plan one delivery for each subscriber (once), choose the canary, and check that the list
@@ -230,7 +230,7 @@ def _begin_sending(
 
 
 def _require_order(edition: Edition, settings: Settings) -> None:
-    """Raise an error if breaking news wasn't ordered to be sent or isn't offered."""
+    """Raise an error if breaking news wasn't ordered to be sent or isn't offered to subscribers."""
     if not settings.file.preferences.offers_breaking_news:
         raise SendError(
             f"{edition.name} can't be sent because breaking news is turned off.",
@@ -259,7 +259,7 @@ def _plan_edition(
 def _prepare_first_send(
     database: Database, name: str, keys: KeyRing, settings: Settings, *, now: datetime, feedback_expected: bool
 ) -> None:
-    """Choose the canary and check that the list is plausible, before anything is sent.
+    """Before anything is sent, choose the canary, and check that the size of the list is plausible.
 
     `feedback_expected` says whether the provider reports events.
     """
@@ -312,7 +312,7 @@ def _finish_run(run: SendRun) -> SendReport:
 
 
 def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: datetime) -> str:
-    """Log and record in the audit log that the counts don't add up, and return a sentence about it.
+    """Log, and record in the audit log, that the counts don't add up, and return a sentence about it.
 
     No run can fix this.
     """
@@ -327,7 +327,7 @@ def _report_imbalance(session: Session, name: str, counts: DeliveryCounts, now: 
 
 
 def _reopen_if_open(run: SendRun) -> None:
-    """Change a sent edition back to sending if it has waiting messages.
+    """Change a sent edition's state back to sending if it has waiting messages.
 
     A run suspended past the end of its lease may continue after another run closed the edition, and
     some of its claims may have to be retried.

@@ -110,7 +110,7 @@ def explain_blocked_send(
     *,
     called: str = "",
 ) -> str:
-    """Return why an edition can't be sent now, or "".
+    """Return why an edition can't be sent now, or "" if it can.
 
     `stored_hold` is the stored pause or None. `called` replaces the name in the sentence, but not
     in the command.

@@ -56,7 +56,7 @@ log = get_logger("sending")
 
 
 def run_send_loop(run: SendRun) -> None:
-    """Hand over due deliveries until there are none or the run has to stop.
+    """Hand over due deliveries until none are left or the run has to stop.
 
     The results are counted in `HandoverRun.results`.
     """
@@ -70,7 +70,7 @@ def run_send_loop(run: SendRun) -> None:
 
 
 def _run_round(run: SendRun, workers: WorkerPool) -> bool:
-    """Record results, assign due deliveries, and wait for a worker; return False at the end."""
+    """Record results, assign due deliveries, and wait for a worker. Return False when the run is over."""
     _check_stop_rules(run)
     looked_at = run.clock()
     if run.is_over or run.seconds_paused or run.reserve_is_outdated or run.reserve.is_stale(looked_at):
@@ -101,7 +101,7 @@ def _run_round(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return True if results have to be recorded and deliveries claimed now.
+    """Return True if it's time to record results and claim deliveries.
 
     That can wait while the buffer has tasks for all idle workers.
     """
@@ -113,7 +113,7 @@ def _is_commit_due(run: SendRun, workers: WorkerPool) -> bool:
 
 
 def _is_refill_due(run: SendRun, workers: WorkerPool) -> bool:
-    """Return True if deliveries should be claimed while all workers are busy.
+    """Return True if it's time to claim deliveries while all workers are busy.
 
     The next idle worker then doesn't have to wait for a commit.
     """
@@ -155,7 +155,7 @@ def _apply_stop(run: SendRun, stop: FailureAttribution) -> None:
 
 
 def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
-    """Record the latest results, reserve deliveries, and mark those to send next, in one durable commit.
+    """Record the latest results, reserve deliveries, and mark those to send next, all in one durable commit.
 
     This is idempotent.
     """
@@ -181,7 +181,7 @@ def _record_and_claim(run: SendRun, workers: WorkerPool) -> None:
 
 
 def _free_capacity(run: SendRun, workers: WorkerPool) -> int:
-    """Return how many deliveries to claim now, for the idle workers and for the buffer."""
+    """Return how many deliveries to claim now, for both the idle workers and the buffer."""
     if not run.is_over and run.database_retry.stopping():
         run.stop_reason = "it was stopped. Send again to finish."
     may_reserve = run.may_reserve and workers.idle_capacity <= MAX_CLAIM_BUFFER
@@ -290,7 +290,7 @@ def _pause_until_allowed(run: SendRun, allowance: SendAllowance) -> None:
 
 
 def _pause_for(run: SendRun, seconds: float) -> None:
-    """Hand over nothing for at least this long."""
+    """Hand over nothing for at least the given number of seconds."""
     until = run.clock() + timedelta(seconds=seconds)
     run.paused_until = max(until, run.paused_until or until)
 
@@ -330,7 +330,7 @@ def _make_tasks(
 
 
 def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: MessageTemplate) -> OutgoingMessage:
-    """Compose a subscriber's message; called in the worker's thread."""
+    """Compose a subscriber's message. This function is called in the worker's thread."""
     settings = run.settings.file
     return OutgoingMessage(
         delivery_id=delivery.delivery_id,
@@ -349,7 +349,7 @@ def _compose_message(run: SendRun, delivery: ClaimedEditionDelivery, template: M
 
 
 def _process_results(run: SendRun, workers: WorkerPool, results: Sequence[WorkerResult]) -> None:
-    """Record the results of tasks, and react to those that affect the whole run."""
+    """Record the results of tasks, and react to results that affect the whole run."""
     for result in results:
         _note_result(run, result)
         if result.batch.error is None:
@@ -382,7 +382,7 @@ def _note_result(run: SendRun, result: WorkerResult) -> None:
 
 
 def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, outcome: BatchOutcome) -> None:
-    """Stop, pause, or continue, depending on a worker's outcome."""
+    """Stop, pause, or continue the run, depending on a worker's outcome."""
     # A server that accepted messages of this run will accept more. It may be limiting new
     # connections or restarting.
     is_busy = outcome.is_busy and bool(run.attempted or not outcome.stop_reason)
@@ -409,7 +409,7 @@ def _react_to_outcome(run: SendRun, workers: WorkerPool, worker: SendWorker, out
 
 
 def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") -> None:
-    """Pause because every connection lost its reply or the server is busy, and send a probe afterward.
+    """Pause because every connection lost its reply or the server is busy, and then send a probe.
 
     Stop after several probes.
     """
@@ -430,7 +430,7 @@ def _pause_then_probe(run: SendRun, workers: WorkerPool, stop_reason: str = "") 
 
 
 def _finish_after_error(run: SendRun, workers: WorkerPool) -> None:
-    """Let the busy workers finish after an error or interruption, and record their results."""
+    """Let busy workers finish after an error or interruption, and record their results."""
     while workers.tasks_in_flight:
         for result in workers.wait_for_results():
             _note_result(run, result)

@@ -1,4 +1,4 @@
-"""The state of one run of an edition, used and changed by `send_loop`."""
+"""The state of one run of an edition, which `send_loop` uses and changes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -61,7 +61,7 @@ class SendRun(HandoverRun):
 
     @property
     def has_unwritten_results(self) -> bool:
-        """Whether there are results for the next commit."""
+        """Whether there are results to be stored by the next commit."""
         return bool(self.state_changes or self.withdrawn or self.unsent)
 
     @property
@@ -71,12 +71,12 @@ class SendRun(HandoverRun):
 
     @property
     def attempted(self) -> int:
-        """The number of messages that this run processed."""
+        """The number of messages that this run has processed."""
         return self.results.total() - self.results[HandoverStatus.NOT_TRIED]
 
     @property
     def seconds_paused(self) -> float:
-        """The remaining seconds of a pause, or 0.
+        """The remaining seconds of a pause, or 0 if there's none.
 
         If the clock is set back, the pause ends.
         """
@@ -85,7 +85,7 @@ class SendRun(HandoverRun):
 
     @property
     def may_reserve(self) -> bool:
-        """Whether to claim more than the workers can take.
+        """Whether to claim more deliveries than the workers can take.
 
         That isn't done under a limit or while probes are being sent.
         """
@@ -100,11 +100,11 @@ class SendRun(HandoverRun):
         self.reserve.begun += begun
 
     def return_tasks(self, tasks: Iterable[SendTask]) -> None:
-        """Record that tasks weren't tried, and can be sent without another claim."""
+        """Record that tasks weren't attempted and can be sent without another claim."""
         self.reserve.put_back(cast("ClaimedEditionDelivery", task.delivery) for task in tasks)
 
     def release_reserve(self) -> None:
-        """Return the reserved deliveries to waiting with the next commit."""
+        """Return the reserved deliveries to the waiting state with the next commit."""
         self.unsent += self.reserve.ids
         self.reserve.remove(len(self.reserve))
         self.reserve_is_outdated = False

@@ -1,4 +1,4 @@
-"""Send workers: threads that hand over messages, while the calling thread assigns tasks and stores the results.
+"""Send workers: threads that hand over messages while the calling thread assigns tasks and stores the results.
 
 Workers decrypt addresses, compose and sign messages, and talk to servers; they never use the database.
 """
@@ -20,14 +20,14 @@ HANDOUT_SIZE = 25  # tasks assigned to a streaming worker at once
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """The outcome of some of a worker's tasks."""
+    """The outcome of some of the tasks assigned to a worker."""
 
     worker: "SendWorker"
     batch: FinishedTaskBatch
 
 
 class SendWorker:
-    """A thread with one provider, which takes a batch after finishing the previous one."""
+    """A thread with one provider, which takes a batch once it has finished the previous one."""
 
     is_streaming = False
 
@@ -50,11 +50,11 @@ class SendWorker:
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks that it can take now."""
+        """The number of tasks that the worker can take now."""
         return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Assign tasks to the worker, not more than it can take.
+        """Assign the worker tasks, but no more than it can take.
 
         Their slots must have begun.
         """
@@ -62,12 +62,12 @@ class SendWorker:
         self._queue_tasks(tasks)
 
     def note_result(self, batch: FinishedTaskBatch) -> None:
-        """Record that it has finished some tasks."""
+        """Record that the worker has finished some tasks."""
         self.task_count -= len(batch.tasks)
         self.batch_size = self._provider.batch_size
 
     def dismiss(self) -> None:
-        """End the thread, now or once it has finished its tasks."""
+        """End the thread, either now or once it has finished its tasks."""
         self._queue_tasks(None)
         if not self.task_count:
             self._thread.join()  # from now on, another thread may use its provider
@@ -84,7 +84,7 @@ class SendWorker:
 
 
 class StreamingWorker(SendWorker):
-    """A thread with a provider that accepts more messages while handing over others."""
+    """A thread with a provider that accepts more messages while it hands over others."""
 
     is_streaming = True
 
@@ -101,7 +101,7 @@ class StreamingWorker(SendWorker):
 
     @property
     def free_capacity(self) -> int:
-        """The number of tasks that it can take now, in addition to its current ones."""
+        """The number of additional tasks that the worker can take now."""
         return 0 if self.is_suspended else max(0, self.batch_size - self.task_count)
 
     def _queue_tasks(self, tasks: Sequence[SendTask] | None) -> None:
@@ -125,7 +125,7 @@ class StreamingWorker(SendWorker):
         return [self._tasks.pop(message.delivery_id) for message in messages]
 
     def _take_step(self) -> bool:
-        """Report the tasks that the provider has finished, or pass on assigned tasks.
+        """Report the tasks that the provider has finished, or pass on tasks that have been assigned.
 
         Return True if the worker is dismissed.
         """
@@ -150,15 +150,15 @@ class StreamingWorker(SendWorker):
 
 
 def count_run_file_slots(provider: Provider) -> int:
-    """Return how many slots a run with this provider needs for claims without recorded results."""
+    """Return how many slots a run with this provider needs for claims that have no recorded results."""
     return sum(each.batch_size for each in list_thread_providers(provider)) + MAX_CLAIM_BUFFER
 
 
 class WorkerPool:
-    """The workers of one run, used by one thread. Close it at the end."""
+    """The workers of one run, used by one thread. Close the pool at the end."""
 
     def __init__(self, providers: Sequence[Provider], run_file: RunFile) -> None:
-        """Start one worker for each provider, with slots in the run's file."""
+        """Start one worker for each provider, giving it slots in the run's file."""
         self._results: SimpleQueue[WorkerResult] = SimpleQueue()
         self._slots = run_file.take_slots()
         self._workers = [self._start_worker(provider) for provider in providers]
@@ -177,7 +177,7 @@ class WorkerPool:
 
     @property
     def idle_capacity(self) -> int:
-        """The number of tasks that the workers can take once their results are committed."""
+        """The number of tasks that the workers can take once their results have been committed."""
         return sum(worker.free_capacity for worker in self._workers)
 
     @property
@@ -198,7 +198,7 @@ class WorkerPool:
                 worker.assign_tasks(share)
 
     def wait_for_results(self, seconds: float | None = None) -> list[WorkerResult]:
-        """Wait for a result, or for a number of seconds, and return all available results."""
+        """Wait until there's a result or a number of seconds have passed, and return all available results."""
         results: list[WorkerResult] = []
         with suppress(Empty):
             results.append(self._results.get(timeout=seconds))
@@ -212,7 +212,7 @@ class WorkerPool:
         return results
 
     def note_commit(self) -> None:
-        """Record that all returned results are committed."""
+        """Record that all returned results have been committed."""
         self._slots.free_ended()
 
     def resume_workers(self) -> None:
@@ -221,6 +221,6 @@ class WorkerPool:
             worker.is_suspended = False
 
     def close(self) -> None:
-        """End all workers, busy ones once they have finished."""
+        """End all workers. Busy ones end once they've finished."""
         for worker in self._workers:
             worker.dismiss()

@@ -1,1 +1,1 @@
-"""Deliveries with unknown status, resolved by a log or an admin's decision."""
+"""Deliveries whose status is unknown, which a log or an admin's decision can resolve."""

@@ -36,7 +36,7 @@ _OVER_SMTP = ("smtp", "")
 
 
 class LogVerdict(StrEnum):
-    """The conclusion from a log about an uncertain delivery."""
+    """A log's verdict on an uncertain delivery."""
 
     DELIVERED = "delivered"
     IN_QUEUE = "accepted, but still in transit when the log ends"
@@ -50,7 +50,7 @@ _VERDICT_BY_KIND = {EventKind.DELIVERED: LogVerdict.DELIVERED, EventKind.BOUNCED
 
 @dataclass(frozen=True, slots=True)
 class UncertainHandover:
-    """An uncertain delivery, and the time in which it may have been handed over."""
+    """An uncertain delivery, and the period in which it may have been handed over."""
 
     delivery_id: str
     message_id: str
@@ -83,7 +83,7 @@ def examine_mail_log(
     longest_silence: timedelta,
     now: datetime,
 ) -> LogEvidence:
-    """Search a Postfix log for an edition's uncertain deliveries.
+    """Search a Postfix log for evidence about an edition's uncertain deliveries.
 
     See `read_postfix_log` for the arguments.
 
@@ -139,7 +139,7 @@ def _spans_of_doubts(
 
 
 def _enclose_doubts(doubtful: Sequence[UncertainHandover]) -> tuple[datetime, datetime]:
-    """Return the start and end of the time in which the deliveries may have been handed over."""
+    """Return the start and end of the period in which any of the deliveries may have been handed over."""
     return min(delivery.start for delivery in doubtful), max(delivery.end for delivery in doubtful)
 
 
@@ -192,7 +192,7 @@ def _load_witnesses(
     edition: str,
     doubtful: Sequence[UncertainHandover],
 ) -> dict[str, datetime]:
-    """Return a sample of deliveries that the server accepted in the same period.
+    """Return a sample of deliveries that the server accepted during the same period.
 
     Their IDs are hashes, so the sample is random.
     """

@@ -1,4 +1,4 @@
-"""Resolution of uncertain deliveries by an admin's decision: accepted, to be sent again, or lost.
+"""Resolving uncertain deliveries by an admin's decision: accepted, to be sent again, or lost.
 
 A delivery is uncertain if it was handed over and no answer was received. Events resolve most of
 them (`events.event_processor`), and a mail server's log resolves many others (`log_evidence`). For
@@ -42,11 +42,11 @@ NOTICES = "notices"
 
 
 class InvalidResolutionError(RefusalError):
-    """Raised when an uncertain delivery can't be resolved in this way."""
+    """Raised when an uncertain delivery can't be resolved as requested."""
 
 
 class UncertainResolution(StrEnum):
-    """An admin's decision about an uncertain delivery, as it's named in the audit log."""
+    """An admin's decision about an uncertain delivery. Values are the names used in the audit log."""
 
     ACCEPTED = "taken as accepted"
     SEND_AGAIN = "sent again"
@@ -106,7 +106,7 @@ _IS_KEPT = Delivery.id.in_(select(QueuedNoticeEmail.delivery).where(QueuedNotice
 
 
 def _belongs_to(name: str) -> ColumnElement[bool]:
-    """Return the condition for an edition's deliveries, or for others as ranges of the state and purpose index."""
+    """Return the condition for an edition's deliveries, or for all others as ranges in the state and purpose index."""
     if name != NOTICES:
         return is_delivery_of_edition(name)
     # The semicolon is the character after the colon.
@@ -116,7 +116,7 @@ def _belongs_to(name: str) -> ColumnElement[bool]:
 def _find_silent_times(
     session: Session, purpose: str, uncertain: Sequence[UncertainDelivery], now: datetime
 ) -> set[tuple[str, datetime | None]]:
-    """Return the times and providers of handovers for which a lack of reports is significant.
+    """Return the times and providers of handovers about which a lack of reports is significant.
 
     Events about handovers before a restore may have been lost with the installation.
     """
@@ -147,7 +147,7 @@ def _has_reported_neighbors(session: Session, purpose: str, provider: str, hande
 
 
 def build_resolution_values(resolution: UncertainResolution, due_at: datetime, now: datetime) -> dict[str, Any]:
-    """Return the new column values of an uncertain delivery that's resolved in this way. Pure.
+    """Return the new column values for an uncertain delivery that's resolved in the given way. Pure.
 
     A message to be sent again becomes due now. Otherwise, a deferral would end it immediately,
     because its time is counted from the due time. If it isn't due yet, as may be the case in a
@@ -165,7 +165,7 @@ def build_resolution_values(resolution: UncertainResolution, due_at: datetime, n
 def resolve_uncertain(
     session: Session, name: str, delivery_ids: Sequence[str], resolution: UncertainResolution, *, now: datetime
 ) -> list[str]:
-    """Resolve up to 1,000 deliveries of an edition or of `NOTICES`, and return the IDs of those resolved.
+    """Resolve up to 1,000 uncertain deliveries of an edition or of `NOTICES`, and return the IDs of those resolved.
 
     Only deliveries that are still uncertain are resolved. If messages are to be sent again, a sent
     edition counts as being sent until they're finished, and consent is checked as for all messages.
