@@ -143,7 +143,7 @@ def stored_content(install: Installation) -> EditionContent:
         return EditionContent.from_json(session.scalars(select(Edition)).one().content)
 
 
-def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(one_install: Installation) -> None:
+def test_a_removed_storys_place_stays_empty_and_an_undo_restores_the_story(one_install: Installation) -> None:
     file = ROOMY.file.model_copy(
         update={"sections": [s.model_copy(update={"most": 3}) for s in ROOMY.file.sections[:1]]}
     )
@@ -151,9 +151,7 @@ def test_the_next_story_comes_up_for_a_dropped_one_and_goes_again_with_the_undo(
     drafted(small, NOW)
     before = headlines(small)
     editing.drop_stories(small, form(), url_of(before[0]))
-    after = headlines(small)
-    assert after[:2] == before[1:]
-    assert len(after) == 3
+    assert headlines(small) == before[1:]
     edit_history.undo_own_last_edit(small, form())
     assert headlines(small) == before
 

@@ -130,7 +130,7 @@ def find_by_address(page: Page, desk: Desk) -> None:
     write_by_keyboard(page.get_by_label("Email", exact=True), ADA_ADDRESS)
     press_by_keyboard(page.get_by_role("button", name="Find subscriber", exact=True))
     expect(page.get_by_role("heading", level=1)).to_have_text(f"Subscriber {desk.world.ada}")
-    expect(page.get_by_role("row", name="p.m. No. 147")).to_contain_text("Status unknown")
+    expect(page.get_by_role("row", name="p.m. ET No. 147")).to_contain_text("Status unknown")
     expect(page.get_by_text("Record verified (1 event)")).to_be_visible()
     press_by_keyboard(page.get_by_role("link", name="Show address…"))
     choose_by_keyboard(page.get_by_label("Other", exact=True))
@@ -220,14 +220,14 @@ ACTIONS = {
     "ann (staff 1) started a dry run of an import": "import tried",
     "ann (staff 1) imported a list: import 1": "list imported",
     "ann (staff 1) downloaded an import’s skipped rows": "rejected rows taken",
-    "ann (staff 1) searched subscriber addresses “The subscriber asked”": "addresses searched",
-    "ann (staff 1) viewed subscriber 2’s address “The subscriber asked”": "subscriber address shown",
+    "ann (staff 1) searched subscriber addresses. “The subscriber asked”": "addresses searched",
+    "ann (staff 1) viewed subscriber 2’s address. “The subscriber asked”": "subscriber address shown",
     "ann (staff 1) looked up subscriber 1 by address": "subscriber looked up",
-    "ann (staff 1) viewed subscriber 1’s address “wrote a letter”": "subscriber address shown",
+    "ann (staff 1) viewed subscriber 1’s address. “wrote a letter”": "subscriber address shown",
     "ann (staff 1) emailed subscriber 1 a link to their data": "data link mailed",
-    "ann (staff 1) erased subscriber 1 “asked by letter”": "subscriber erased",
-    "ann (staff 1) exported the subscriber list “moving house”": "list exported",
-    "ann (staff 1) marked emails of 2026-W47 with unknown status as arrived “the server's log has it”": "uncertain taken as accepted",
+    "ann (staff 1) erased subscriber 1. “asked by letter”": "subscriber erased",
+    "ann (staff 1) exported the subscriber list. “moving house”": "list exported",
+    "ann (staff 1) marked emails of edition 2026-W47 with unknown status as arrived. “the server's log has it”": "uncertain taken as accepted",
     "ann (staff 1) added the source": "source added",
     "ann (staff 1) changed settings: schedule": "settings changed",
     "ann (staff 1) added Sam Okafor": "staff added",

@@ -268,7 +268,7 @@ def invite_by_keyboard(admin: Page, address: str) -> None:
     write_by_keyboard(admin.get_by_label("Name"), name)
     choose_by_keyboard(admin.get_by_label("Editor", exact=True))
     press_by_keyboard(button(admin, "Send invitation"))
-    expect(admin.get_by_role("row", name=name)).to_contain_text("Invited")
+    expect(admin.get_by_role("row", name=name)).to_contain_text("Not accepted")
 
 
 def come_by_passkey(newsroom: Newsroom, kim: Page) -> None:

@@ -32,7 +32,7 @@ UNSEEN: dict[str, tuple[str, ...]] = {
     ),
     "a colour, a rule of times, a language, a zone, a key or the name of a kept file, and nothing else is taken": (
         *(f"settings branding: {name}" for name in ("accent", "accent_dark", "label", "label_dark", "tint", "tint_dark", "background", "logo", "logo_dark", "header")),
-        *("settings schedule: collect", "settings backup: at", "settings publication: language", "settings publication: timezone"),
+        *("admin.submit_preferences: zone", "settings schedule: collect", "settings backup: at", "settings publication: language", "settings publication: timezone"),
         "settings sections: #.key",
     ),
     "a password or a code, which nothing shows": (
@@ -118,7 +118,6 @@ UNMET = frozenset(
         "admin.undo_import",  # no import is finished in this week
         "sending.suppress_refused",  # nor is a mailbox full
         *("signup.save_first_preferences", "subscribers.stop_address_change", "subscribers.turn_off_breaking_news"),
-        "approvals.update_draft_to_current_settings",
         "breaking_news.send_now",
         "auth.confirm_identity_by_password",  # a password alone
         "desk.email_address_verification_link",  # of members whose address isn't verified

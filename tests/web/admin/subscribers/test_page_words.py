@@ -31,10 +31,6 @@ def test_every_value_has_its_words(world: Any, name: str, words: str, kind: type
     assert set(getattr(words_of(world, name), words)) == set(kind)
 
 
-def test_every_state_but_the_list_itself_is_counted(world: Any) -> None:
-    assert set(words_of(world, "subscriber_words").count_words) == set(PersonState) - {PersonState.SUBSCRIBED}
-
-
 def test_every_row_has_an_outcome_and_rows_that_were_vouched_for_have_their_own(world: Any) -> None:
     words = words_of(world, "import_words")
     assert set(words.outcome_words) == {*RowOutcome, "vouched for"}
