@@ -6,7 +6,7 @@ to a subscriber's data therefore can't take over the subscription.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -26,7 +26,7 @@ from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.signup import rate_limits
 from subscribers.signup.rate_limits import STRANGER_MAIL_KINDS, SignupLimits
 from subscribers.store import one_time_tokens, people
-from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
+from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, OneTimePurpose, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 
@@ -158,14 +158,24 @@ def may_correct_address(session: Session, person: Person) -> bool:
 
     The person must be subscribed, or have been subscribed until a bounce.
     """
-    if person.ciphertext is None or person.state is not PersonState.SUPPRESSED:
-        return person.ciphertext is not None and person.state is PersonState.SUBSCRIBED
-    ending = ledger.find_last_event(session, person.number, {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED})
-    before = ledger.find_last_event(
-        session, person.number, ledger.GRANT_KINDS | {ConsentKind.WITHDRAWN, ConsentKind.EXPIRED}
-    )
-    is_bounced = ending is not None and json.loads(ending.body).get("reason") == "bounced"
-    return is_bounced and before is not None and before.kind in ledger.GRANT_KINDS
+    return person.number in find_correctable_people(session, [person])
+
+
+def find_correctable_people(session: Session, candidates: Collection[Person]) -> set[int]:
+    """Return the numbers of the people whose address an admin may correct (`may_correct_address`)."""
+    with_address = [person for person in candidates if person.ciphertext is not None]
+    suppressed = [person.number for person in with_address if person.state is PersonState.SUPPRESSED]
+    endings = {ConsentKind.SUPPRESSED, ConsentKind.COMPLAINED}
+    kinds = endings | ledger.GRANT_KINDS | {ConsentKind.WITHDRAWN, ConsentKind.EXPIRED}
+    query = select(ConsentEvent).where(ConsentEvent.person.in_(suppressed), ConsentEvent.kind.in_(kinds))
+    last_endings: dict[int, ConsentEvent] = {}
+    last_others: dict[int, ConsentEvent] = {}
+    for event in session.scalars(query.order_by(ConsentEvent.person, ConsentEvent.seq)) if suppressed else ():
+        (last_endings if event.kind in endings else last_others)[event.person] = event
+    bounced = {number for number, event in last_endings.items() if json.loads(event.body).get("reason") == "bounced"}
+    granted = {number for number, event in last_others.items() if event.kind in ledger.GRANT_KINDS}
+    subscribed = {person.number for person in with_address if person.state is PersonState.SUBSCRIBED}
+    return subscribed | bounced & granted
 
 
 def _begin_change(

@@ -40,7 +40,7 @@ from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import OPEN_STATES, STOP_RULE_EVENTS, Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from subscribers.consent.subscriber_list import ListedSubscriber, load_subscribers
-from subscribers.lifecycle.address_change import may_correct_address
+from subscribers.lifecycle.address_change import find_correctable_people
 from subscribers.store.models import Person
 
 SHOW_DELIVERIES = Action("deliveries shown")
@@ -417,10 +417,14 @@ def _load_recipients(
     purpose = make_edition_delivery_purpose(name)
     theirs = select(Delivery).where(Delivery.purpose == purpose, Delivery.person.in_(numbers))
     deliveries = {row.person: row for row in session.scalars(theirs)}
+    subscribers = load_subscribers(session, numbers)
+    bounced_numbers = [subscriber.number for subscriber in subscribers if subscriber.is_bounce]
+    bounced_people = session.scalars(select(Person).where(Person.number.in_(bounced_numbers))).all()
+    correctable = find_correctable_people(session, bounced_people)
     recipients = []
-    for subscriber in load_subscribers(session, numbers):
+    for subscriber in subscribers:
         row = deliveries[subscriber.number]
         reply = words.get(subscriber.number) or quote_refusal(row.reply)
-        may_correct = subscriber.is_bounce and may_correct_address(session, session.get_one(Person, subscriber.number))
+        may_correct = subscriber.number in correctable
         recipients.append(DeliveryRecipient(subscriber, row.state, row.handed_at, reply, may_correct))
     return tuple(recipients)

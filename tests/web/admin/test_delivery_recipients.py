@@ -238,6 +238,33 @@ def test_both_ways_of_finding_a_page_agree(both: Any, monkeypatch: pytest.Monkey
         assert found[0] == found[1], result
 
 
+def test_many_bounced_recipients_take_as_many_queries_as_one(both: Any) -> None:
+    add_refusals(both)
+    with both.database.read() as session:
+        people = session.scalars(select(Delivery.person).where(Delivery.reply.in_((BLOCKED, GONE)))).all()
+    counts = []
+    for bounced in (people[:1], people[1:]):
+        with both.database.write() as session:
+            for person in bounced:
+                said = DeliveryFeedbackReport(person, DeliveryFeedbackKind.BOUNCED, NOW, "test", {})
+                assert apply_feedback_to_person(session, both.install.keys, said, now=NOW)[0]
+        statements: list[str] = []
+
+        def note_statement(
+            _connection: Any, _cursor: Any, statement: str, *_: Any, noted: list[str] = statements
+        ) -> None:
+            noted.append(statement)
+
+        event.listen(both.database.engine, "before_cursor_execute", note_statement)
+        view = delivery_views.view_delivery_recipients(
+            both.install, ADMIN, NAME, result="refused", group="", below=None, now=NOW
+        )
+        event.remove(both.database.engine, "before_cursor_execute", note_statement)
+        counts.append((sum(one.may_correct_address for one in view.recipients), len(statements)))
+    assert [correctable for correctable, _ in counts] == [1, len(people)]
+    assert counts[0][1] == counts[1][1]
+
+
 @pytest.mark.chromium
 def test_an_admin_goes_from_a_count_to_the_people_and_suppresses_them(browser: Browser, world: Any) -> None:
     add_refusals(world)
