@@ -36,7 +36,7 @@ LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this many times as long as they took
 RECIPIENTS_KEPT_SECONDS = 10.0  # because they change with the edition and the settings
 # A page doesn't wait for a count that takes longer than this, if there's an earlier one.
-SLOW_COUNT_SECONDS = 0.02
+SLOW_COUNT_SECONDS = 0.2
 MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer than this
 Counted = TypeVar("Counted")
 
@@ -99,7 +99,8 @@ def get_or_count(
 
     It's cached for at most `keep_for` seconds. Counting therefore takes at most 1% of the time.
     Fast counts aren't cached. Counting a million people by state takes 0.1 s, so it's repeated
-    every 10 s. If a count expired within the last minute, it's still returned while a thread counts again.
+    every 10 s. If a slow count expired within the last minute, it's still returned while a thread
+    counts again.
     """
 
     def count_anew() -> CachedCount:
@@ -107,8 +108,8 @@ def get_or_count(
         with database.read() as session:
             result = count(session)
         took = monotonic() - began
-        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > SLOW_COUNT_SECONDS else -math.inf
-        return CachedCount(result, expires, expires + MAX_OVERDUE_SECONDS)
+        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
+        return CachedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
 
     counts = _kept_counts.setdefault(database.engine, CachedCounts())
     result: Counted = counts.get(counted_name, count_anew, now=monotonic()).result  # type: ignore[assignment]  # the name identifies the type

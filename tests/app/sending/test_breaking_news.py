@@ -418,8 +418,8 @@ def test_the_pages_count_as_the_plan_does(install_on_both: Installation) -> None
 
 @pytest.mark.takes_turns
 def test_a_slow_count_is_shown_while_it_is_counted_again(install_on_both: Installation) -> None:
-    # Counting takes 0.1 seconds, which a page shouldn't wait for; the fifth page comes too late for the second count.
-    times = iter([0.0, 0.0, 0.1, 9.0, 11.0, 12.0, 12.1, 20.0, 83.0, 90.0, 90.1])
+    # Counting takes 2 seconds, so it would be kept for minutes; the fourth page comes too late for the second count.
+    times = iter([0.0, 0.0, 2.0, 9.0, 11.0, 12.0, 14.0, 20.0, 83.0, 90.0, 92.0])
     results, may_count = iter([1, 2, 3]), threading.Event()
 
     def count_now(_: Session) -> int:
