@@ -81,7 +81,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
-        "That one depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
+        "The standard text depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
     )
 
 

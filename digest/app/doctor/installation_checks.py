@@ -315,7 +315,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "clock",
-    "Synchronize the clock: timedatectl set-ntp true. If it's right now, it was ahead when the action was recorded, and "
+    "Synchronize the clock: timedatectl set-ntp true. If it's already correct, it was ahead when the action was recorded, and "
     "there's nothing else to do.",
 )
 def check_clock(examined: ExaminedInstallation) -> DoctorFindings:

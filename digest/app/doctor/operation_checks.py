@@ -154,7 +154,7 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. Acknowledge an edition's with 'digest refused EDITION'. People can request other emails again.",
+    "Find out what changed the database. The emails weren't sent. Acknowledge an edition's emails with 'digest refused EDITION'. People can request other emails again.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """Deliveries in the last 30 days match the people and purposes they were planned for."""
