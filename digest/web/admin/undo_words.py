@@ -7,7 +7,6 @@ from werkzeug.routing import Rule
 NOTHING = ""  # for what only reads, or deletes or changes nothing that anyone would want back
 _FOR_GOOD = "You can’t undo this."
 _MAIL = "You can’t undo this, because emails can’t be recalled."
-_SHOWN = "You can’t undo this: subscribers can see that their address was shown."
 _FILE = "You can’t undo this, but you can upload the file again."
 _SETTINGS = "You can undo this: the earlier values stay under “Recent changes.”"
 _CHANGED = "You can undo this by changing it back."
@@ -69,12 +68,12 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "admin.resolve_deliveries_by_mail_log": _FOR_GOOD,
     "admin.resolve_uncertain_deliveries": _FOR_GOOD,
     "admin.resolve_uncertain_notices": _FOR_GOOD,
-    "admin.reveal_found_addresses": _SHOWN,
+    "admin.reveal_found_addresses": _FOR_GOOD,
     "admin.run_suppression_step": {"try": NOTHING, "commit": _FOR_GOOD},
     "admin.run_upload_step": {"try": NOTHING, "commit": "You can undo the import for seven days."},
     "admin.send_alert_test": NOTHING,
-    "admin.show_address": _SHOWN,
-    "admin.show_recipient_addresses": _SHOWN,
+    "admin.show_address": "You can’t undo this: subscribers can see that their address was shown.",
+    "admin.show_recipient_addresses": _FOR_GOOD,
     "admin.start_health_check": NOTHING,
     "admin.stop_search": NOTHING,
     "admin.stop_suppression_step": NOTHING,
