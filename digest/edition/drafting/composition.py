@@ -31,6 +31,7 @@ from digest.edition.rendering.sanitizer import sanitize_content
 from digest.select.selection_types import ScoredStory
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
+from subscribers.store.models import table_of
 
 REMOVED_REASON = "an editor removed it"
 NOT_AS_COMPOSED = "doesn't match its stories, edits, and settings. The settings or the program changed since it was drafted, or it was changed outside this program."
@@ -166,13 +167,14 @@ def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | No
     to the next edition unless they're placed. Stories that `compared_with` also leaves out have the
     same row there and are skipped; they're most of a week's stories.
     """
-    common = set(map(id, compared_with.left_out)) if compared_with else set()
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    excluded = [(out.scored, out.reason) for out in arrangement.left_out if id(out) not in common]
+    left_out = dict(zip(map(id, arrangement.left_out), arrangement.left_out, strict=True))
+    own = left_out.keys() - map(id, compared_with.left_out) if compared_with else left_out
+    excluded = [(left_out[key].scored, left_out[key].reason) for key in own]
     excluded += [
         (shelved.scored, KEPT_REASON if shelved.is_kept else REMOVED_REASON) for shelved in arrangement.removed
     ]
@@ -194,13 +196,17 @@ def update_story_rows(session: Session, edition: Edition, *, before: Arrangement
     old, new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
-    if removed_urls := changed & old.keys():
-        own = delete(EditionStory).where(EditionStory.edition_id == edition.id)
-        session.execute(own.where(EditionStory.url.in_(sorted(removed_urls))))
+    if removed_urls := sorted(changed & old.keys()):
+        table = table_of(EditionStory)
+        own = delete(table).where(table.c.edition_id == edition.id, table.c.url.in_(removed_urls))
+        # Most moved stories stay in the edition, and the index leads to its few placed ones.
+        placed_count = session.connection().execute(own.where(table.c.section.is_not(None))).rowcount
+        if placed_count < len(removed_urls):
+            session.execute(own)
     came = sorted(changed & new.keys())
     _insert_story_rows(session, edition, (new[url] for url in came))
 
 
 def _insert_story_rows(session: Session, edition: Edition, rows: Iterable[StoryRow]) -> None:
     if values := [{"edition_id": edition.id, **row.as_values()} for row in rows]:
-        session.execute(insert(EditionStory), values)
+        session.execute(insert(table_of(EditionStory)), values)
