@@ -50,8 +50,13 @@ def find_story_urls(arrangement: Arrangement, anchors: Collection[str]) -> dict[
 
     Unknown anchors are omitted.
     """
-    by_anchor = {story_anchor(url): url for url in arrangement.story_names}
-    return {anchor: by_anchor[anchor] for anchor in anchors if anchor in by_anchor}
+    wanted, urls = set(anchors), dict[str, str]()
+    for url in arrangement.story_names:
+        if (anchor := story_anchor(url)) in wanted:
+            urls[anchor] = url
+            if len(urls) == len(wanted):
+                break
+    return urls
 
 
 class PoolRow(NamedTuple):
@@ -215,11 +220,15 @@ def list_manual_sections(sections: Iterable[SectionSettings]) -> list[SectionSet
 
 def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
     """Return a story that isn't in a section because it was left out, is in the tray, or was removed."""
-    name = arrangement.name_target(url)
-    listed = [out.scored for out in arrangement.left_out]
-    listed += [new.scored for new in arrangement.tray]
-    listed += [removed.scored for removed in arrangement.removed]
-    return next((scored for scored in listed if scored.story.lead.url == name), None)
+    name = arrangement.story_names.get(url)
+    if name is None:
+        return None
+    listed = chain(
+        (out.scored for out in arrangement.left_out),
+        (new.scored for new in arrangement.tray),
+        (removed.scored for removed in arrangement.removed),
+    )
+    return next((scored for scored in listed if scored.url == name), None)
 
 
 def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
