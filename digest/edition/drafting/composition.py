@@ -58,7 +58,7 @@ def compose_edition(
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
     """Return the rendered edition for an arrangement."""
     frame, templates = build_publication_context(settings), create_mail_environment(settings)
-    content = _build_sanitized_content(arrangement, identity, settings)
+    content = build_arranged_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_sanitized_edition(content, frame, templates))
 
@@ -75,10 +75,11 @@ def build_edited_content(
 ) -> EditionContent:
     """Return the content of an edition with the given edits applied. Its subject isn't rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
-    return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
+    return build_arranged_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
-def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+def build_arranged_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    """Return the content for an arrangement. Its subject isn't rendered."""
     # Content is sanitized before it's stored, so that it's the same when it's read.
     return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 

@@ -149,7 +149,8 @@ class StoryBoard:
                 settled.insert(position, story)
             if self._is_grouped_by_topic(key):
                 topics = [story.topic_slug for story in settled]
-                settled.sort(key=lambda story: topics.index(story.topic_slug))
+                order = sorted(range(len(settled)), key=lambda place: topics.index(topics[place]))
+                settled = [settled[place] for place in order]
             stories[:] = settled
 
     def _is_grouped_by_topic(self, section: str) -> bool:
