@@ -173,9 +173,13 @@ def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | No
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    left_out = dict(zip(map(id, arrangement.left_out), arrangement.left_out, strict=True))
-    own = left_out.keys() - map(id, compared_with.left_out) if compared_with else left_out
-    excluded = [(left_out[key].scored, left_out[key].reason) for key in own]
+    left_out = arrangement.left_out
+    if compared_with and left_out == compared_with.left_out:  # as after a move; the tuples have the same objects
+        left_out = ()
+    elif compared_with:
+        common = set(map(id, compared_with.left_out))
+        left_out = tuple(out for out in left_out if id(out) not in common)
+    excluded = [(out.scored, out.reason) for out in left_out]
     excluded += [
         (shelved.scored, KEPT_REASON if shelved.is_kept else REMOVED_REASON) for shelved in arrangement.removed
     ]
