@@ -56,7 +56,7 @@ from subscribers.address import read_address
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.garbage_collection import freeze_long_lived_objects
 
-MAX_P99_MS, MAX_PREVIEW_MS, MAX_ACTION_CPU_MS = 300.0, 150.0, 60.0  # milliseconds
+MAX_P99_MS, MAX_PREVIEW_CPU_MS, MAX_ACTION_CPU_MS = 300.0, 100.0, 60.0  # milliseconds
 MAX_PAGE_BYTES = 150_000
 MAX_SEARCH_SECONDS = 10.0
 FIRST_LOOKS = 10
@@ -493,8 +493,8 @@ def add_results(
     sheet.add_result(
         f"from an edit to the mail's preview {where}",
         f"p50 {preview.quantile(50):.0f}, p99 {preview.quantile(99):.0f} ms ({preview.cpu:.0f} ms of CPU)",
-        f"p50 < {MAX_PREVIEW_MS:.0f} ms",
-        bar_met=preview.quantile(50) < MAX_PREVIEW_MS,
+        f"<= {MAX_PREVIEW_CPU_MS:.0f} ms of CPU",
+        bar_met=preview.cpu <= MAX_PREVIEW_CPU_MS,
     )
 
 

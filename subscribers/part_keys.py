@@ -5,12 +5,14 @@ These are sections (`events`) and topics (`topics:energy`).
 
 import hashlib
 import re
+from functools import lru_cache
 
 _NOT_A_WORD = re.compile(r"\W+")
 # Longer keys would exceed the column for fragment names.
 _PLAIN_KEY = re.compile(r"[a-z0-9-]{1,24}")
 
 
+@lru_cache(maxsize=1024)  # each edit groups an edition's stories by topic
 def make_topic_slug(topic: str) -> str:
     """Return a topic's key in preferences and fragments.
 

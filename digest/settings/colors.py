@@ -2,6 +2,7 @@
 
 import colorsys
 from collections.abc import Iterable
+from functools import lru_cache
 
 READABLE_CONTRAST = 4.5  # of text on its background (WCAG 2.2, 1.4.3)
 VISIBLE_CONTRAST = 3.0  # of a logo or the border of a field on its background (WCAG 2.2, 1.4.11)
@@ -15,6 +16,7 @@ def relative_luminance(color: str) -> float:
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
+@lru_cache(maxsize=1024)  # each color in a style sheet asks for it
 def contrast_ratio(text_color: str, background_color: str) -> float:
     """Return the contrast ratio of two colors, from 1 to 21 (WCAG 2.2)."""
     high, low = sorted((relative_luminance(text_color), relative_luminance(background_color)), reverse=True)

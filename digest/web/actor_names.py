@@ -22,7 +22,14 @@ def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:
 
 
 def replace_edit_authors_with_names(arrangement: Arrangement, names: Mapping[str, str]) -> Arrangement:
-    """Return an arrangement whose edits, even those of removed stories, have display names instead of actors."""
+    """Return an arrangement in which the edits that pages show have display names instead of actors.
+
+    These are the edits that removed stories, and those that wrote the current texts of stories.
+    """
+    shown_seqs = {seq for story in arrangement.list_stories() for seq in story.text_edits.values()}
     removed = tuple(replace(story, edit=name_edit_author(story.edit, names)) for story in arrangement.removed)
-    outcomes = tuple(replace(outcome, edit=name_edit_author(outcome.edit, names)) for outcome in arrangement.outcomes)
+    outcomes = tuple(
+        replace(outcome, edit=name_edit_author(outcome.edit, names)) if outcome.edit.seq in shown_seqs else outcome
+        for outcome in arrangement.outcomes
+    )
     return replace(arrangement, removed=removed, outcomes=outcomes)

@@ -104,9 +104,19 @@ def is_genuine_row(session: Session, row: KeyedSealModel) -> bool:
 
     An invalid one is logged.
     """
-    genuine = _matches(find_keys_of_session(session), type(row), _values_of(row), row.seal)
+    return has_genuine_values(find_keys_of_session(session), type(row), _values_of(row), row.seal, row_id=row.id)
+
+
+def has_genuine_values(
+    keys: KeyRing, model: type[KeyedSealModel], values: _Values, seal: str, *, row_id: int | None
+) -> bool:
+    """Return True if a seal is valid for the values of a model's sealed columns.
+
+    An invalid one is logged.
+    """
+    genuine = _matches(keys, model, values, seal)
     if not genuine:
-        log.error("a row without a valid seal was ignored", table=row.__tablename__, row=row.id)
+        log.error("a row without a valid seal was ignored", table=model.__tablename__, row=row_id)
     return genuine
 
 

@@ -103,9 +103,14 @@ def test_a_second_rendering_parses_no_declaration_anew(full_content: EditionCont
     assert set(cache) == held
 
 
-def test_each_element_has_the_style_that_premailer_alone_gives_it() -> None:
-    css = """td{padding:0} .a{color:red} .a.b{color:blue} p.a{margin:0} .c{color:lime} .none{top:0} .a .none{left:0} [lang=en]{right:0}
-    [title$=".png"]{bottom:0} p:first-child{width:auto} .a>.c{border:0} .A{height:auto} #x.none{z-index:1} *{float:none}"""
+ANY_RULES = """td{padding:0} .a{color:red} .a.b{color:blue} p.a{margin:0} .c{color:lime} .none{top:0} .a .none{left:0} [lang=en]{right:0}
+[title$=".png"]{bottom:0} p:first-child{width:auto} .a>.c{border:0} .A{height:auto} #x.none{z-index:1} *{float:none}"""
+SIMPLE_RULES = """td{padding:0} html{top:1px} body{margin:0} .a{color:red} .a.b{color:blue} p.a{margin:0} .none{top:0} .A{height:auto}
+.c{color:lime;text-align:center;background-color:#abc} u{border:0}"""
+
+
+@pytest.mark.parametrize("css", [ANY_RULES, SIMPLE_RULES])
+def test_each_element_has_the_style_that_premailer_alone_gives_it(css: str) -> None:
     body = """<body><p class="a">1<i class="c">2</i></p><p class="a
     b" lang="en">3</p><b class="A" title="x.png">4</b><u id="x">5</u></body>"""
     kept = '<style data-premailer="ignore">.kept{color:#111}</style>'

@@ -14,7 +14,13 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.app.editing.editing_state import EditingState, EditRefusedError, apply_edits_to_proposal, read_editing_state
+from digest.app.editing.editing_state import (
+    EditingState,
+    EditRefusedError,
+    apply_edits_to_proposal,
+    find_editing_state,
+    read_editing_state,
+)
 from digest.edition.approval.approval_check import reinstate_matching_approval
 from digest.edition.approval.approved_versions import (
     find_matching_approval,
@@ -24,7 +30,6 @@ from digest.edition.approval.approved_versions import (
 from digest.edition.drafting.composition import (
     ComposedEdition,
     compose_arrangement,
-    compose_stored_draft,
     matches_composition,
     replace_story_rows,
     save_edition_content,
@@ -162,7 +167,9 @@ def is_draft_behind_settings(installation: Installation, name: str) -> bool:
         edition = find_edition(session, name)
         if edition.state not in UNAPPROVED_STATES:
             return False
-        return not matches_composition(session, edition, compose_stored_draft(session, edition, installation.settings))
+        state = find_editing_state(installation, edition)
+        composed = compose_arrangement(state.arrangement, state.identity, installation.settings) if state else None
+        return not matches_composition(session, edition, composed)
 
 
 def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -14,7 +14,7 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
-from digest.edition.drafting.composition import build_edited_content
+from digest.edition.drafting.composition import build_arranged_content, build_edited_content
 from digest.edition.editing.arrangement import EditionFold
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
@@ -140,9 +140,9 @@ class EditionHistory:
         return self.regrouped[last].find_articles(edit.target)
 
 
-def build_first_draft_content(state: EditingState, settings: Settings) -> EditionContent:
+def build_first_draft_content(installation: Installation, state: EditingState) -> EditionContent:
     """Return an edition's content as it was first drafted, without any edits."""
-    return build_edited_content(state.proposal, (), state.identity, settings)
+    return build_arranged_content(state.arrange_at(installation, 0), state.identity, installation.settings)
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:

@@ -108,6 +108,7 @@ def find_deadlines(text: str, published: datetime | None) -> tuple[Deadline, ...
     return tuple(sorted(by_day.values(), key=lambda deadline: deadline.day))
 
 
+@lru_cache(maxsize=512)
 def find_weekday_deadlines(text: str, published: datetime) -> tuple[Deadline, ...]:
     """Return the deadlines given only as a weekday.
 

@@ -31,6 +31,7 @@ from digest.edition.rendering.sanitizer import sanitize_content
 from digest.select.selection_types import ScoredStory
 from digest.settings import Settings
 from digest.store.models import Edition, EditionState, EditionStory
+from subscribers.store.models import table_of
 
 REMOVED_REASON = "an editor removed it"
 NOT_AS_COMPOSED = "doesn't match its stories, edits, and settings. The settings or the program changed since it was drafted, or it was changed outside this program."
@@ -57,7 +58,7 @@ def compose_edition(
 def compose_arrangement(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> ComposedEdition:
     """Return the rendered edition for an arrangement."""
     frame, templates = build_publication_context(settings), create_mail_environment(settings)
-    content = _build_sanitized_content(arrangement, identity, settings)
+    content = build_arranged_content(arrangement, identity, settings)
     content = replace(content, subject=render_subject(content, frame, templates))
     return ComposedEdition(arrangement, content, render_sanitized_edition(content, frame, templates))
 
@@ -74,10 +75,11 @@ def build_edited_content(
 ) -> EditionContent:
     """Return the content of an edition with the given edits applied. Its subject isn't rendered."""
     release_day = identity.release_at.astimezone(settings.file.publication.zone).date()
-    return _build_sanitized_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
+    return build_arranged_content(arrange_edition(proposal, edits, settings.file, release_day), identity, settings)
 
 
-def _build_sanitized_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+def build_arranged_content(arrangement: Arrangement, identity: EditionIdentity, settings: Settings) -> EditionContent:
+    """Return the content for an arrangement. Its subject isn't rendered."""
     # Content is sanitized before it's stored, so that it's the same when it's read.
     return sanitize_content(build_content(arrangement, identity, settings.file, settings.subscriber_language))
 
@@ -166,13 +168,18 @@ def list_story_rows(arrangement: Arrangement, *, compared_with: Arrangement | No
     to the next edition unless they're placed. Stories that `compared_with` also leaves out have the
     same row there and are skipped; they're most of a week's stories.
     """
-    common = set(map(id, compared_with.left_out)) if compared_with else set()
     rows = [
         StoryRow(story.original, key, position, "", story.supporting_urls)
         for key, stories in arrangement.sections.items()
         for position, story in enumerate(stories)
     ]
-    excluded = [(out.scored, out.reason) for out in arrangement.left_out if id(out) not in common]
+    left_out = arrangement.left_out
+    if compared_with and left_out == compared_with.left_out:  # as after a move; the tuples have the same objects
+        left_out = ()
+    elif compared_with:
+        common = set(map(id, compared_with.left_out))
+        left_out = tuple(out for out in left_out if id(out) not in common)
+    excluded = [(out.scored, out.reason) for out in left_out]
     excluded += [
         (shelved.scored, KEPT_REASON if shelved.is_kept else REMOVED_REASON) for shelved in arrangement.removed
     ]
@@ -194,13 +201,17 @@ def update_story_rows(session: Session, edition: Edition, *, before: Arrangement
     old, new = list_story_rows(before, compared_with=after), list_story_rows(after, compared_with=before)
     urls = old.keys() | new.keys()
     changed = {url for url in urls if old.get(url) != new.get(url)}
-    if removed_urls := changed & old.keys():
-        own = delete(EditionStory).where(EditionStory.edition_id == edition.id)
-        session.execute(own.where(EditionStory.url.in_(sorted(removed_urls))))
+    if removed_urls := sorted(changed & old.keys()):
+        table = table_of(EditionStory)
+        own = delete(table).where(table.c.edition_id == edition.id, table.c.url.in_(removed_urls))
+        # Most moved stories stay in the edition, and the index leads to its few placed ones.
+        placed_count = session.connection().execute(own.where(table.c.section.is_not(None))).rowcount
+        if placed_count < len(removed_urls):
+            session.execute(own)
     came = sorted(changed & new.keys())
     _insert_story_rows(session, edition, (new[url] for url in came))
 
 
 def _insert_story_rows(session: Session, edition: Edition, rows: Iterable[StoryRow]) -> None:
     if values := [{"edition_id": edition.id, **row.as_values()} for row in rows]:
-        session.execute(insert(EditionStory), values)
+        session.execute(insert(table_of(EditionStory)), values)

@@ -57,6 +57,7 @@ from digest.store.engine import Database
 from digest.store.models import Edition, EditionEdit, EditionState, RenderedEditionFragment
 from subscribers.errors import ApplicationError
 from subscribers.store.keyed_row_seals import is_genuine_row
+from subscribers.store.models import table_of
 
 # Rounds of page checks per draft: the leads of the first proposal, then their replacements.
 MAX_RECHECK_ROUNDS = 3
@@ -380,10 +381,9 @@ def _select_replaced(plan: _DraftPlan) -> Select[Edition]:
 
 
 def replace_fragments(session: Session, edition: Edition, fragments: Iterable[RenderedFragment]) -> None:
-    """Replace an edition's stored fragments, keeping the order."""
-    session.execute(delete(RenderedEditionFragment).where(RenderedEditionFragment.edition_id == edition.id))
-    rows = [
-        {
+    """Replace an edition's stored fragments, keeping the order. Unchanged ones aren't written again."""
+    rows = {
+        (fragment.kind, fragment.name): {
             "edition_id": edition.id,
             "kind": fragment.kind,
             "name": fragment.name,
@@ -393,9 +393,27 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
             "hash": hash_fragment(fragment.body, fragment.slots),
         }
         for position, fragment in enumerate(fragments)
-    ]
+    }
+    table, outdated = table_of(RenderedEditionFragment), []
+    columns = (
+        table.c.edition_id,
+        table.c.kind,
+        table.c.name,
+        table.c.position,
+        table.c.body,
+        table.c.slots,
+        table.c.hash,
+    )
+    for row_id, *stored in session.execute(select(table.c.id, *columns).where(table.c.edition_id == edition.id)):
+        place = stored[1], stored[2]
+        if place in rows and list(rows[place].values()) == stored:
+            del rows[place]
+        else:
+            outdated.append(row_id)
+    if outdated:
+        session.execute(delete(table).where(table.c.id.in_(outdated)))
     if rows:
-        session.execute(insert(RenderedEditionFragment), rows)
+        session.execute(insert(table), list(rows.values()))
 
 
 # --- blocks of earlier editions --------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A story on the board: its place, and the editors' decisions about it so far."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +12,6 @@ from digest.edition.content.edition_content import ImageCrops, LabeledBlock
 from digest.edition.editing.edit_values import decode_image_crops, is_web_address
 from digest.edition.editing.edits import BLOCK_PREFIX, Edit, EditionField, EditKind, StoryField
 from digest.select.selection_types import CandidateArticle, LeftOutStory, ScoredStory, Story
-from digest.select.stories import build_story_with_lead
 from subscribers.part_keys import make_topic_slug
 
 
@@ -145,10 +144,6 @@ class BoardStory:
         if self.removal:
             self.removal = replace(self.removal, edit=edit)
             self.edits.append(edit.seq)
-
-    def set_articles(self, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
-        """Replace the story's articles, including its lead."""
-        self.scored = replace(self.scored, story=build_story_with_lead(lead, others))
 
     def take_texts(self, articles: Iterable[CandidateArticle]) -> list[StoryText]:
         """Remove the texts that belong to the given articles, and return them for use in another story."""

@@ -1,17 +1,21 @@
 """An edition's stored edits, which are append-only, and its stored proposal."""
 
+import json
 import threading
 from collections import OrderedDict
-from dataclasses import asdict
+from dataclasses import asdict, fields
+from datetime import datetime
+from functools import lru_cache
 
-from sqlalchemy import delete, select
+from sqlalchemy import Text, cast, delete, select
 from sqlalchemy.orm import Session
 
 from digest.edition.editing.edits import Edit
 from digest.edition.editing.stored_proposal import PackedProposal, ProposalWithLateStories, unpack_proposal
 from digest.store.models import Edition, EditionEdit, EditionProposal
+from subscribers.crypto.keys import KeyRing
 from subscribers.garbage_collection import freeze_long_lived_objects
-from subscribers.store.keyed_row_seals import is_genuine_row, keep_if_genuine, seal_row_as_is
+from subscribers.store.keyed_row_seals import find_keys_of_session, has_genuine_values, keep_if_genuine, seal_row_as_is
 
 MAX_CACHED_PROPOSALS = 4  # number per process; a week of 5,000 articles takes about 30 MB
 LARGE_PROPOSAL = 1_000  # number of left-out stories
@@ -30,12 +34,52 @@ def load_edits(
     """
     own = EditionEdit.edition_id == edition.id, EditionEdit.seq > after
     edits = []
-    for number, row in enumerate(session.scalars(select(EditionEdit).where(*own).order_by(EditionEdit.seq)), after + 1):
-        if row.seq != number or not is_genuine_row(session, row):
+    rows = session.execute(select(*_EDIT_COLUMNS).where(*own).order_by(EditionEdit.seq))
+    for number, row in enumerate(rows, after + 1):
+        try:
+            edit = _read_genuine_edit(find_keys_of_session(session), *row)
+        except _ForgedEditError:
             break
-        act = (row.kind, row.target, row.value, row.undoes)
-        edits.append(Edit(number, row.at, row.actor, *act))
+        if edit.seq != number:
+            break
+        edits.append(edit)
     return tuple(edits)
+
+
+class _ForgedEditError(Exception):
+    """Raised when the row of an edit isn't genuine."""
+
+
+_EDIT_COLUMNS = (
+    EditionEdit.id,
+    *(getattr(EditionEdit, name) for name in EditionEdit.__sealed__ if name != "value"),
+    cast(EditionEdit.value, Text),
+    EditionEdit.seal,
+)
+
+
+# Each page and action reads all edits of its edition. The key is the whole row with its seal, so an edit is checked
+# once, and equal edits are one object, which makes comparing them fast.
+@lru_cache(maxsize=4096)
+def _read_genuine_edit(
+    keys: KeyRing,
+    row_id: int,
+    edition_id: int,
+    seq: int,
+    at: datetime,
+    actor: str,
+    kind: str,
+    target: str,
+    undoes: int | None,
+    value_json: str,
+    seal: str,
+) -> Edit:
+    """Return the edit in a row, or raise `_ForgedEditError`, which isn't cached."""
+    edit = Edit(seq, at, actor, kind, target, json.loads(value_json), undoes)
+    values = {"edition_id": edition_id, **{each.name: getattr(edit, each.name) for each in fields(edit)}}
+    if not has_genuine_values(keys, EditionEdit, values, seal, row_id=row_id):
+        raise _ForgedEditError
+    return edit
 
 
 def append_edit(session: Session, edition: Edition, edit: Edit) -> int:

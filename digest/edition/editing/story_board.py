@@ -24,7 +24,7 @@ from digest.edition.editing.edits import EDITION_TARGET, Edit, EditKind
 from digest.edition.editing.stored_proposal import ProposalWithLateStories
 from digest.edition.kinds import SECTION_KINDS
 from digest.select.section_filler import is_topic_full
-from digest.select.selection_types import ScoredStory, Story
+from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
 from digest.select.story_links import StoryGroupingDecision
 from digest.settings import SectionSettings
@@ -56,6 +56,7 @@ class StoryBoard:
         self._reserves = proposal.proposal.reserves
         self._by_url: dict[str, BoardStory] = {}
         self._canonical_urls: dict[str, str] = {}  # by link, as published
+        self._story_names: dict[str, str] = {}  # the URL of a story's lead, by the URL of each of its articles
         self._place_proposal(proposal)
 
     def _place_proposal(self, proposal: ProposalWithLateStories) -> None:
@@ -91,6 +92,12 @@ class StoryBoard:
         for article in story.story.members:
             self._by_url[article.url] = story
             self._canonical_urls.setdefault(article.link, article.url)
+            self._story_names[article.url] = story.lead.url
+
+    def _set_articles(self, story: BoardStory, lead: CandidateArticle, others: Sequence[CandidateArticle]) -> None:
+        """Replace a story's articles, including its lead."""
+        story.scored = replace(story.scored, story=build_story_with_lead(lead, others))
+        self._index_articles(story)
 
     def find_story(self, url: str) -> BoardStory | None:
         """Return the story that contains the article with a given canonical URL or link, or None."""
@@ -99,7 +106,7 @@ class StoryBoard:
 
     def name_stories(self) -> dict[str, str]:
         """Map each article's URL to the URL of its story's lead."""
-        return {url: story.scored.story.lead.url for url, story in self._by_url.items()}
+        return dict(self._story_names)
 
     def _find_stories(self, urls: Iterable[str]) -> list[BoardStory]:
         """Return the distinct stories that contain any of the given articles, in the order of the articles."""
@@ -142,7 +149,8 @@ class StoryBoard:
                 settled.insert(position, story)
             if self._is_grouped_by_topic(key):
                 topics = [story.topic_slug for story in settled]
-                settled.sort(key=lambda story: topics.index(story.topic_slug))
+                order = sorted(range(len(settled)), key=lambda place: topics.index(topics[place]))
+                settled = [settled[place] for place in order]
             stories[:] = settled
 
     def _is_grouped_by_topic(self, section: str) -> bool:
@@ -329,7 +337,7 @@ class StoryBoard:
             return "the article isn't in the story"
         members = story.story.members
         lead = next(article for article in members if url in {article.url, article.link})
-        story.set_articles(lead, [article for article in members if article is not lead])
+        self._set_articles(story, lead, [article for article in members if article is not lead])
         story.edits.append(edit.seq)
         return ""
 
@@ -360,10 +368,9 @@ class StoryBoard:
             self._put_under(supporting, story.main or story)
         self.stories.remove(other)
         first, *members = story.story.members
-        story.set_articles(first, [*members, *other.story.members])
+        self._set_articles(story, first, [*members, *other.story.members])
         story.texts += [replace(t, depth=t.depth + 1) for t in other.texts]
         story.edits += other.edits
-        self._index_articles(story)
 
     def keep_apart(self, edit: Edit) -> str:
         """Record that other stories aren't the same news as a story. The stories don't change."""
@@ -402,7 +409,7 @@ class StoryBoard:
                     edits=[edit.seq],
                 )
             )
-        story.set_articles(remaining[0], remaining[1:])
+        self._set_articles(story, remaining[0], remaining[1:])
         return ""
 
     def add_story(self, edit: Edit) -> str:

@@ -8,6 +8,7 @@ remove what the first one preserved, so a page is inlined exactly once, from its
 import logging
 import os
 import re
+from copy import deepcopy
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 KEPT_STYLE_ATTRIBUTE = 'data-premailer="ignore"'
 _CLASS_IN_CSS = re.compile(r"\.([a-z][\w-]*)")
 _PLAIN_SELECTOR = re.compile(r"[\w.> -]+")  # matches only elements with all the classes in the selector
+_SIMPLE_SELECTOR = re.compile(r"\w*(?:\.[\w-]+)*")  # matches an element wherever it is in a page
+_STYLED_ATTRIBUTES = frozenset({"class", "style", "align", "valign", "bgcolor"})
 # Elements in which whitespace between children is insignificant.
 _SPACE_INSENSITIVE_TAGS = frozenset({"table", "tbody", "tr", "head", "html"})
 _CELLS = frozenset({"td", "th", "tr"})
@@ -55,16 +58,65 @@ def inline_css(page: SlottedText) -> SlottedText:
 
     root = etree.fromstring(html.strip(), etree.HTMLParser())
     # Without this check, Premailer would parse each image's style.
-    premailer = _create_premailer(root, align_floating_images="float" in html.lower())
-    classes = {name for value in root.xpath("//@class") for name in value.split()}
-    premailer._parse_style_rules = partial(_list_matching_rules, classes)  # noqa: SLF001 - see there
-    premailer.transform(pretty_print=False)
+    align_floating_images = "float" in html.lower()
+    if _has_only_simple_selectors(root):
+        _inline_styles_by_sample(root, align_floating_images=align_floating_images)
+    else:
+        _inline_styles(root, align_floating_images=align_floating_images)
     _drop_unused_classes(root)
     _drop_misplaced_attributes(root)
     _minify_page(root)
     _mask_angles(root)
     out: bytes = etree.tostring(root.getroottree(), method="html", encoding="utf-8")
     return marks.split(out.decode("utf-8").replace(_ANGLE_STAND_IN, "&lt;"))
+
+
+def _inline_styles(root: "_Element", *, align_floating_images: bool) -> None:
+    """Move a page's style sheet into style attributes."""
+    premailer = _create_premailer(root, align_floating_images=align_floating_images)
+    classes = {name for value in root.xpath("//@class") for name in value.split()}
+    premailer._parse_style_rules = partial(_list_matching_rules, classes)  # noqa: SLF001 - see there
+    premailer.transform(pretty_print=False)
+
+
+def _has_only_simple_selectors(root: "_Element") -> bool:
+    """Return True if each rule of a page's style sheets depends only on an element's name and classes."""
+    if root.find("head") is None or root.find("body//style") is not None:
+        return False
+    sheets = [style.text or "" for style in root.iter("style") if "data-premailer" not in style.attrib]
+    selectors = (rule[1] for css in sheets for rule in _parse_style_sheet(css, 0)[0])
+    return all(map(_SIMPLE_SELECTOR.fullmatch, selectors))
+
+
+def _inline_styles_by_sample(root: "_Element", *, align_floating_images: bool) -> None:
+    """Move a page's style sheet into style attributes, for simple selectors only.
+
+    Premailer searches the page for each rule. It gets a page with one element of each kind, whose
+    styles are then copied to all others.
+    """
+    from lxml import etree
+
+    head, body = root.find("head"), root.find("body")
+    sample = etree.Element("html", _pick_styled_attributes(root))
+    sample.append(deepcopy(head))
+    sample_body = etree.SubElement(sample, "body", _pick_styled_attributes(body))
+    samples: dict[tuple[object, ...], _Element] = {}
+    styled_elements = [(root, sample), (body, sample_body)]
+    for element in body.iterdescendants(etree.Element):
+        attributes = _pick_styled_attributes(element)
+        kind = (element.tag, *sorted(attributes.items()))
+        if kind not in samples:
+            samples[kind] = etree.SubElement(sample_body, element.tag, attributes)
+        styled_elements.append((element, samples[kind]))
+    _inline_styles(sample, align_floating_images=align_floating_images)
+    root.replace(head, sample[0])
+    for element, styled in styled_elements:
+        element.attrib.update(styled.attrib)
+
+
+def _pick_styled_attributes(element: "_Element") -> dict[str, str]:
+    """Return the attributes that simple selectors or Premailer may read or write."""
+    return {name: value for name, value in element.attrib.items() if name in _STYLED_ATTRIBUTES}
 
 
 def _mask_angles(root: "_Element") -> None:

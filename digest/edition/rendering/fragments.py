@@ -270,9 +270,18 @@ def _keep_only(target: RenderingTarget, rendered: str, mark: str = _HTML_TARGET_
     for part in ("mail", "web", "full", "short"):
         begin, end = mark.format(part), mark.format(f"/{part}")
         if part not in kept_parts:
-            rendered = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", "", rendered, flags=re.DOTALL)
+            rendered = _remove_enclosed(rendered, begin, end)
         rendered = rendered.replace(begin, "").replace(end, "")
     return rendered
+
+
+def _remove_enclosed(text: str, begin: str, end: str) -> str:
+    """Remove everything from each `begin` to the next `end`."""
+    kept, start = [], 0
+    while (first := text.find(begin, start)) >= 0 and (last := text.find(end, first)) >= 0:
+        kept.append(text[start:first])
+        start = last + len(end)
+    return "".join((*kept, text[start:]))
 
 
 def _cut_fragments(rendered: str, kind: FragmentKind) -> Iterator[RenderedFragment]:

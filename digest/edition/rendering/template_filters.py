@@ -24,6 +24,7 @@ from digest.edition.rendering.text_lines import wrap_text
 from subscribers.subscriber_language import SubscriberLanguage
 
 _HOUR = re.compile(r"(?:\b\d{1,2}(?::\d\d)? [ap]\.m\.|\bnoon)(?: [A-Z][A-Z0-9:+-]*)?")
+_SPACE_BEFORE_DAY = re.compile(r" (?=\d{1,2}\b)")
 NO_BREAK = "\N{NO-BREAK SPACE}"
 _TEXT_GLUE = "\x1f"  # the unit separator, which can't occur in an edition's texts
 
@@ -128,20 +129,21 @@ def tie_dates(text: str, language: SubscriberLanguage, glue: str = NO_BREAK) -> 
 
     Examples are "November 30" and "30 novembre".
     """
-    for pattern in _compile_dates(language):
-        text = pattern.sub(rf"\1{glue}", text)
-    return text
+    months, day_and_month = _list_month_names(language)
+
+    def tie(space: re.Match[str]) -> str:
+        return glue if text.endswith(months, 0, space.start()) else " "
+
+    # A month can precede few of the spaces, and looking for one of its names everywhere takes ten times as long.
+    return day_and_month.sub(rf"\1{glue}", _SPACE_BEFORE_DAY.sub(tie, text))
 
 
 @lru_cache(maxsize=4)
-def _compile_dates(language: SubscriberLanguage) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    """Return two patterns: one for a month followed by a day, and one for a day followed by a month.
-
-    They match up to the space between the two.
-    """
+def _list_month_names(language: SubscriberLanguage) -> tuple[tuple[str, ...], re.Pattern[str]]:
+    """Return the names and abbreviations of months, and a pattern for a day up to the space before a month."""
     names = sorted({name.rstrip(".") for name in (*language.month_names, "Sept")}, key=len, reverse=True)
-    months = "|".join(map(re.escape, names))
-    return re.compile(rf"((?:{months})\.?) (?=\d{{1,2}}\b)"), re.compile(rf"(\d) (?=(?:{months})\b)")
+    before_month = re.compile(rf"(\d) (?=(?:{'|'.join(map(re.escape, names))})\b)")
+    return tuple(f"{name}{period}" for name in names for period in ("", ".")), before_month
 
 
 @lru_cache(maxsize=1024, typed=True)  # an edit changes few of an edition's texts

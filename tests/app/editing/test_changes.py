@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from digest.app.editing import changes as editing
 from digest.app.editing import edit_history, editing_state
@@ -18,7 +18,8 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import SelectionSettings
 from digest.store.engine import Database
-from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory
+from digest.store.models import AuditEntry, Edition, EditionEdit, EditionState, EditionStory, RenderedEditionFragment
+from subscribers.store.models import table_of
 from tests.actors import EDITOR
 from tests.deliver.stored_editions import ALL_TABLES, store_rows_once
 from tests.edition.drafting.test_drafts import WEEKLY, add, approve_now, bodies, drafted
@@ -136,6 +137,37 @@ def test_what_is_stored_is_what_a_replay_gives(install: Installation) -> None:
     assert replayed.content.subject == "What a week"
     assert replayed.content.sections[0].entries[0].headline == "Tunnel, of course"
     assert replayed.content == stored_content(install)
+
+
+def test_an_edit_writes_only_the_fragments_that_changed_and_those_that_were_damaged(install: Installation) -> None:
+    _, _, third, *_ = (url_of(title) for title in headlines(install))
+    before = fragment_ids(install)
+    with install.database.write() as session:
+        damaged = session.get_one(RenderedEditionFragment, before["text", "foot"])
+        damaged.body = "not as rendered"
+    editing.set_story_text(install, form(), third, StoryField.HEADLINE, "A third headline")
+    after = fragment_ids(install)
+    written = {place for place, row_id in after.items() if before.get(place) != row_id}
+    assert ("text", "foot") in written
+    assert ("html", "foot") not in written
+    assert 1 < len(written) < len(after) / 2
+    assert bodies(install.database) == [
+        (f.kind, f.name, f.body) for f in editing_state.render_edition_preview(install, "current").fragments
+    ]
+
+
+def fragment_ids(install: Installation) -> dict[tuple[str, str], int]:
+    with install.database.read() as session:
+        return {(row.kind, row.name): row.id for row in session.scalars(select(RenderedEditionFragment))}
+
+
+def test_an_edit_that_was_read_before_is_ignored_once_its_row_is_forged(install: Installation) -> None:
+    first, *_ = (url_of(title) for title in headlines(install))
+    editing.set_story_text(install, form(), first, StoryField.HEADLINE, "Tunnel")
+    assert len(editing_state.read_editing_state(install, "current").edits) == 1
+    with install.database.write() as session:
+        session.execute(update(table_of(EditionEdit)).values(value={"field": "headline", "text": "Forged"}))
+    assert not editing_state.read_editing_state(install, "current").edits
 
 
 def stored_content(install: Installation) -> EditionContent:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from heapq import nsmallest
 from itertools import chain
 from types import MappingProxyType
 from typing import NamedTuple
@@ -50,8 +51,13 @@ def find_story_urls(arrangement: Arrangement, anchors: Collection[str]) -> dict[
 
     Unknown anchors are omitted.
     """
-    by_anchor = {story_anchor(url): url for url in arrangement.story_names}
-    return {anchor: by_anchor[anchor] for anchor in anchors if anchor in by_anchor}
+    wanted, urls = set(anchors), dict[str, str]()
+    for url in arrangement.story_names:
+        if (anchor := story_anchor(url)) in wanted:
+            urls[anchor] = url
+            if len(urls) == len(wanted):
+                break
+    return urls
 
 
 class PoolRow(NamedTuple):
@@ -215,11 +221,15 @@ def list_manual_sections(sections: Iterable[SectionSettings]) -> list[SectionSet
 
 def find_listed_story(arrangement: Arrangement, url: str) -> ScoredStory | None:
     """Return a story that isn't in a section because it was left out, is in the tray, or was removed."""
-    name = arrangement.name_target(url)
-    listed = [out.scored for out in arrangement.left_out]
-    listed += [new.scored for new in arrangement.tray]
-    listed += [removed.scored for removed in arrangement.removed]
-    return next((scored for scored in listed if scored.story.lead.url == name), None)
+    name = arrangement.story_names.get(url)
+    if name is None:
+        return None
+    listed = chain(
+        (out.scored for out in arrangement.left_out),
+        (new.scored for new in arrangement.tray),
+        (removed.scored for removed in arrangement.removed),
+    )
+    return next((scored for scored in listed if scored.url == name), None)
 
 
 def map_unplaced_titles(arrangement: Arrangement) -> dict[str, str]:
@@ -241,7 +251,10 @@ def build_story_pool_page(
     Only the rows of that page have all their values.
     """
     rows = list(_list_pool(arrangement, sections))
-    hits = [row for row in rows if _fits_query(row, query)] if query.topic or query.words else rows
+    patterns = _compile_words(query.words)
+    hits = [row for row in rows if _has_words(row, patterns)] if patterns else rows
+    if query.topic:
+        hits = [row for row in hits if row.scored.topic == query.topic]
     unplaced = [row for row in hits if not row.place]
     kinds = {
         "all": hits,
@@ -294,25 +307,41 @@ def list_story_choices(
     so are removed ones unless they're searched for. If `placed_only` is set, stories that aren't in
     a section are omitted, too.
     """
-    searched = set(words.casefold().split())
-    own_words, choices, counts = set[str](), [], Counter[str]()
-    for row in _list_pool(arrangement, sections):
-        row_anchor = row.anchor or story_anchor(row.scored.story.lead.url)
-        row_words = set(_LONG_WORD.findall(row.headline.casefold()))
-        counts.update(row_words)
-        if row_anchor == anchor:
-            own_words = row_words
-        elif row.anchor == row.place_anchor and (row.place if placed_only else words or not row.is_removed):
-            choices.append((row_anchor, row, row_words))
-    fitting = [choice for choice in choices if _fits_query(choice[1], PoolQuery(words=words))]
-    fitting.sort(key=lambda choice: -sum(1 / counts[word] for word in own_words & choice[2]))
-    fitting.sort(key=lambda choice: -len(searched & set(_WORD.findall(choice[1].headline.casefold()))))
-    return [_make_choice(row_anchor, row) for row_anchor, row, _ in fitting[:MAX_POOL_STORIES]]
+    rows = list(_list_pool(arrangement, sections))
+    own = next((row for row in rows if _find_anchor(row) == anchor), None)
+    own_words = frozenset(_LONG_WORD.findall(own.headline.casefold())) if own else frozenset[str]()
+    shared_words = [_find_shared_words(row.headline.casefold(), own_words) for row in rows]
+    counts, searched = Counter(chain.from_iterable(shared_words)), set(words.casefold().split())
+
+    def rank(choice: tuple[PoolRow, Collection[str]]) -> tuple[int, float]:
+        row, shared = choice
+        found = searched & set(_WORD.findall(row.headline.casefold())) if searched else ()
+        return -len(found), -sum(1 / counts[word] for word in shared)
+
+    patterns = _compile_words(words)
+    fitting = (
+        (row, shared)
+        for row, shared in zip(rows, shared_words, strict=True)
+        if row is not own
+        and row.anchor == row.place_anchor
+        and (row.place if placed_only else words or not row.is_removed)
+        and (not patterns or _has_words(row, patterns))
+    )
+    return [_make_choice(row) for row, _ in nsmallest(MAX_POOL_STORIES, fitting, key=rank)]
 
 
-def _make_choice(anchor: str, row: PoolRow) -> StoryChoice:
-    lead = row.scored.story.lead
-    return StoryChoice(anchor, row.place, row.headline, lead.publisher, lead.dated_at)
+def _find_shared_words(text: str, words: frozenset[str]) -> Collection[str]:
+    # Most texts don't contain any of the words, which is checked first because it's faster.
+    return words.intersection(_LONG_WORD.findall(text)) if any(word in text for word in words) else ()
+
+
+def _find_anchor(row: PoolRow) -> str:
+    return row.anchor or story_anchor(row.scored.url)
+
+
+def _make_choice(row: PoolRow) -> StoryChoice:
+    lead = row.scored.lead
+    return StoryChoice(_find_anchor(row), row.place, row.headline, lead.publisher, lead.dated_at)
 
 
 def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) -> Iterator[PoolRow]:
@@ -346,17 +375,16 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
     yield from list_late_story_rows(arrangement)
 
 
-def _fits_query(row: PoolRow, query: PoolQuery) -> bool:
-    if query.topic and row.scored.topic != query.topic:
-        return False
-    if not query.words:
-        return True
-    story = row.scored.story
-    titles = (article.title for article in story.members)
-    text = " ".join(chain(row.texts.values(), titles, story.publishers)).casefold()
-    words = query.words.casefold().split()
+def _compile_words(words: str) -> list[tuple[str, re.Pattern[str]]]:
+    """Return the words of a search, each with a pattern that matches it at the start of a word."""
+    return [(word, re.compile(rf"(?<!\w){re.escape(word)}")) for word in words.casefold().split()]
+
+
+def _has_words(row: PoolRow, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> bool:
+    parts = (part for article in row.scored.story.members for part in (article.title, article.publisher))
+    text = " ".join((*row.texts.values(), *parts)).casefold()
     # Most texts don't contain the words at all, which is checked first because it's faster.
-    return all(word in text for word in words) and all(re.search(rf"(?<!\w){re.escape(word)}", text) for word in words)
+    return all(word in text for word, _ in patterns) and all(pattern.search(text) for _, pattern in patterns)
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:
