@@ -530,8 +530,9 @@ def test_a_sole_admin_is_told_why_the_email_comes_to_them_and_the_page_says_so(f
     )
     submit(admin, "sender", reply_to="elsewhere@example.com")
     (email,) = sent_emails(filed)
-    assert "No other admin had a verified address before this change, so you get this email about your own." in text_of(
-        email
+    assert (
+        "No other admin had a verified address before this change, so you’re getting this email about your own change."
+        in text_of(email)
     )
     assert "reset their sign-in" not in text_of(email)
 
