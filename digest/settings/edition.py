@@ -109,7 +109,7 @@ class SourceSettings(values.SettingsTable):
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Emails can have images that are your `own`, `licensed`, or `credited` to a US agency.",
-        "For `credited`, the credit must name an agency or the publisher as the maker. Seals and logos are never emailed.",
+        "For `credited`, the credit must name an agency or the publisher as the maker. Article images that show a seal or logo are never emailed.",
     )
     paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to your topics.")

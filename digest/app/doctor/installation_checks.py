@@ -44,7 +44,7 @@ from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError, read_whole_lines
 from subscribers.crypto.keys import RESTORE_RECOVERY_COPY
-from subscribers.english_text import count_with_noun
+from subscribers.english_text import count_with_noun, join_words
 from subscribers.errors import ApplicationError
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentEvent, Person, PersonState
@@ -264,7 +264,7 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
     if doors := probe_child_sandbox():
         yield report_warning(
-            f"The processes that parse documents can access {' and '.join(doors)} on this system. A document that "
+            f"The processes that parse documents can access {join_words(doors)} on this system. A document that "
             "exploits a parser bug could read the keys."
         )
     else:

@@ -131,7 +131,7 @@ def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "public-editions",
-    f"Find out what changed the database. To show changed pages again, restore an older backup: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
+    f"Find out what changed the database. To publish the approved pages again, restore a backup from before the change: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
     """Public pages and the search show the approved text."""
@@ -448,7 +448,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
         )
 
 
-@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which read and remove the file.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve'. Either one reads and removes the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed process left a run file behind."""
     settings = examined.settings
