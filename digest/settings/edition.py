@@ -122,7 +122,7 @@ class SourceSettings(values.SettingsTable):
     license: values.SingleLine = file_only_setting("", "A note for editors.", max_length=200)
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
-        "The last day when its URL worked, such as 2026-08-09.",
+        "The last day its URL worked, such as 2026-08-09.",
         "`digest doctor --online` shows it if the source fails.",
     )
 

@@ -426,7 +426,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve them under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
+    "Resolve the messages under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -453,7 +453,7 @@ def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed process left a run file behind."""
     settings = examined.settings
     for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
-        yield report_warning(f"A run ended unexpectedly and left behind {file}.")
+        yield report_warning(f"A run ended unexpectedly and left {file} behind.")
 
 
 @doctor_check(
