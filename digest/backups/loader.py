@@ -97,7 +97,7 @@ def create_schema_and_insert_rows(
             raise archive.BackupError(
                 f"{reader.path}: the rows don't match the schema ({manifest.revision}): {name} differs in "
                 f"the columns {', '.join(sorted(unlike))}. The database's schema number was wrong when the "
-                "backup was made. Restore a different backup."
+                "backup was made. Restore from a different backup."
             )
     for name, part in manifest.tables.items():
         insert = build_insert_statement(connection, name, part.columns)

@@ -87,7 +87,7 @@ def print_sign_in_link(context: CommandContext, address: Address) -> None:
 @email_argument
 @pass_command_context
 def reset_member_sign_in(context: CommandContext, address: Address) -> None:
-    """Delete the passkeys, password, app, and codes of EMAIL, sign them out, and print a sign-in link."""
+    """Delete the passkeys, password, app, and recovery codes of EMAIL, sign them out, and print a sign-in link."""
     with prefix_refusals("Not reset"):
         member = context.act(staff_actions.reset_staff_sign_in, address, now=context.now())
         link = context.act(make_sign_in_link, address.mailbox, now=context.now())

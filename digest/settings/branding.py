@@ -193,7 +193,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Logo",
         "A stored image. Leave empty to show the publication's name.",
-        "[`digest media add`](commands.md#digest-media-add) stores one.",
+        "Store an image with [`digest media add`](commands.md#digest-media-add).",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
     logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)

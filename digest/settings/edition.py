@@ -109,7 +109,7 @@ class SourceSettings(values.SettingsTable):
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
         "Emails can have images that are your `own`, `licensed`, or `credited` to a US agency.",
-        "For `credited`, the credit must name an agency or the publisher as the maker. Seals and logos are never emailed.",
+        "For `credited`, the credit must name an agency or the publisher as the maker. Article images that show a seal or logo are never emailed.",
     )
     paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to your topics.")
@@ -122,7 +122,7 @@ class SourceSettings(values.SettingsTable):
     license: values.SingleLine = file_only_setting("", "A note for editors.", max_length=200)
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
-        "The last day when its URL worked, such as 2026-08-09.",
+        "The last day its URL worked, such as 2026-08-09.",
         "`digest doctor --online` shows it if the source fails.",
     )
 

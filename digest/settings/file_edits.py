@@ -24,6 +24,7 @@ from digest.settings.edition import SectionSettings, SourceSettings
 from digest.settings.environment_overrides import find_overridden_changes
 from digest.settings.loader import SettingsError, parse_settings_text
 from digest.settings.model import SETTINGS_FILE_NAME, Settings, SettingsFileContent
+from subscribers.english_text import join_words
 
 _SOURCE_HEADER = re.compile(r"\s*\[\[\s*sources\s*\]\]")
 _OTHER_HEADER = re.compile(r"\s*\[(?!\s*sources\s*\.)")
@@ -232,7 +233,8 @@ def _check_written(settings: Settings, written: SettingsFileContent, wanted: Set
     """
     if variables := list(find_overridden_changes(settings, written, wanted)):
         raise SettingsError(
-            f"The environment sets {' and '.join(variables)}, which takes precedence over digest.toml.",
+            f"{join_words(variables)} {'is' if len(variables) == 1 else 'are'} set in the environment, which takes "
+            "precedence over digest.toml.",
             remedy="Change the setting in the environment, and restart.",
         )
     if written != wanted:

@@ -129,12 +129,14 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
     complaints_share: float = file_only_setting(  # Gmail asks senders to stay below this share
-        0.001, "Their share of accepted messages.", ge=0, le=1
+        0.001, "Complaints as a share of accepted messages.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_only_setting(0.05, "Their share of attempted messages.", ge=0, le=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_only_setting(0.01, "Their share of attempted messages.", ge=0, le=1)
+    policy_refusals_share: float = file_only_setting(
+        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
+    )
     list_drift: float = file_only_setting(
         0.25, "Maximum change in list size between editions. Use 0 for no limit.", ge=0
     )

@@ -106,7 +106,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who sign up with a consent text that mentions “breaking news” in the publication's language. That doesn't apply to people you add or import, or whose address you correct. If you'll never send any, turn this off, because the sign-up form and privacy page mention them.",
+        "They're also on for people who sign up (but not those you add, import, or correct) with a consent text that mentions “breaking news” in the publication's language. If you'll never send any, turn this off, because the sign-up form and privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -190,7 +190,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     )
     at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
         "wait",
-        "If it isn't approved by then",
+        "If it isn't approved in time",
         "Applies at the deadline and again at the send time.",
         "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last approved version unless it was revoked.",
         choices={
@@ -208,7 +208,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     )
     at_gone_article: Annotated[Literal["stop", "send"], AffectedArea.ALERTS] = setting(
         "stop",
-        "If visitors can't read an article then",
+        "If visitors can't read an article",
         "Editors are notified either way.",
         "`stop` also pauses the edition until an editor decides.",
         choices={

@@ -57,7 +57,7 @@ def decrypt_text(text: str, passphrase: str | None) -> str:
         values = json.loads(text)
         if values["protected"] != _METHOD:
             raise PassphraseError(
-                "was protected by a newer version of this program.", remedy="Install the required version."
+                "was protected by a newer version of this program.", remedy="Install that version or a later one."
             )
         salt, nonce, ciphertext = (b64decode(values[name], validate=True) for name in ("salt", "nonce", "ciphertext"))
         return _cipher(passphrase, salt).decrypt(nonce, ciphertext, _METHOD.encode()).decode()

@@ -190,7 +190,7 @@ def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
     """
     if len(fields) < layout.width:
         if len(fields) <= layout.email:
-            raise RowError("the row has no email address column")
+            raise RowError("the row ends before the email address column")
         return [*fields, *[""] * (layout.width - len(fields))]
     if any(field.strip() for field in fields[layout.width :]):
         raise RowError(

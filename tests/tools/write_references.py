@@ -39,8 +39,7 @@ _DOCTOR_HEAD = """\
 # Doctor checks
 
 `digest doctor` checks an installation without changing it. Fix each **error**, review each **warning**, and run it again, because some
-problems hide others. The exit code is 1 if there are errors, and 2 if the checks couldn't run. The checks' names never change, so scripts
-can use them (`--json`).
+problems hide others. The exit code is 1 for errors, and 2 if the checks couldn't run. Scripts can rely on the checks' names (`--json`).
 
 With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
 add `--name-server` with the zone's own name server.
@@ -48,7 +47,7 @@ add `--name-server` with the zone's own name server.
 To check an email that you received, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
 provider's name, because headers can be forged. These checks are named `received-…`.
 
-Each entry says what a passed check means, then how to fix a failed one.
+Each entry says what a passed check means, and how to fix a failed one.
 """
 
 

@@ -45,7 +45,7 @@ _SAID_IN_HEAD = re.compile(r" (?:Leave empty for n(?:one|o \w+)|Use 0 for n(?:on
 _GUIDE_HEAD = """\
 # Settings
 
-`digest init` writes a `digest.toml` with every key. A running service rereads it ([services](operating.md#services)). Most settings are also under **Admin**, **Settings**, and each has an [environment variable](environment.md#settings).
+`digest init` writes a `digest.toml` with every key. A running service rereads it ([services](operating.md#services)). Most settings are also under **Admin → Settings**, and each has an [environment variable](environment.md#settings).
 Unless stated otherwise, an empty value means none, and 0 means no limit.
 
 """

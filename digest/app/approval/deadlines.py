@@ -227,7 +227,7 @@ def build_deadline_email(
             f"No draft for {release}",
             "There's no draft yet",
             f"The next edition's send time is {release}, and there's no draft. Ask an admin whether the scheduler is running, "
-            "or run digest draft.",
+            "or run 'digest draft'.",
         ),
         DeadlineDecision.WAIT: DeadlineEmailTexts(
             f"{number} is waiting for approval",
@@ -245,7 +245,7 @@ def build_deadline_email(
             f"The last approved version of {number} will be sent",
             "The last approved version will be sent",
             f"The latest changes to {number} weren't approved, so its last approved version will be sent {release}. The changes "
-            "are in its history. To stop it, revoke the approval.",
+            "are in its history. To keep it from being sent, revoke the approval.",
         ),
         DeadlineDecision.MISSED: DeadlineEmailTexts(
             f"{number} wasn't sent",

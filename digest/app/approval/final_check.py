@@ -175,6 +175,7 @@ def _tell_editors(
         "number": edition.title,
         "release": f"{weekday_date(local)}, {hour_in_zone(local)}",
         "stories": "\n".join(f"{finding.headline} ({curl_quotes(finding.what)})" for finding in article_check.gone),
+        "several": "yes" if len(article_check.gone) > 1 else "",
         "stopped": "yes" if article_check.pause_reason else "",
         "address": f"{installation.settings.link_base}/desk/editions/{edition.name}",
     }

@@ -85,7 +85,7 @@ _KINDS = (
     AttentionKind(
         "held",
         "Sending isn't paused",
-        "Ask the person who paused sending, then run 'digest resume --all'.",
+        "Ask the person who paused sending whether it can resume, then run 'digest resume --all'.",
         message_includes_remedy=True,
         for_editors=True,
     ),

@@ -115,7 +115,7 @@ def _find_problems(path: Path, user: int, *, is_database: bool) -> Iterator[Doct
     elif not is_usable and os.geteuid() not in {0, user}:
         owner = find_user_name(user)
         yield report_error(
-            f"{path} belongs to {owner}, so you can't write to it.", f"Run doctor as root or as {owner}."
+            f"{path} belongs to {owner}, so you can't write to it.", f"Run 'digest doctor' as root or as {owner}."
         )
     elif not is_usable:
         effect = ", so nothing can be saved" if is_database else ""

@@ -44,7 +44,7 @@ from digest.store.models import AuditEntry
 from digest.store.process_identity import identify_current_process
 from subscribers.consent.unsubscribe_log import UnsubscribeLogError, read_whole_lines
 from subscribers.crypto.keys import RESTORE_RECOVERY_COPY
-from subscribers.english_text import count_with_noun
+from subscribers.english_text import count_with_noun, join_words
 from subscribers.errors import ApplicationError
 from subscribers.store.database import is_postgresql
 from subscribers.store.models import ConsentEvent, Person, PersonState
@@ -66,7 +66,7 @@ def check_python_module_conflicts(_examined: ExaminedInstallation) -> DoctorFind
     owners_by_name = {name: set(owners.get(name, ())) for name in IMPORT_NAMES}
     shared = [name for name in IMPORT_NAMES if len(owners_by_name[name]) > 1]
     for name in shared:
-        yield report_error(f"The import name {name} belongs to {' and '.join(sorted(set(owners[name])))}.")
+        yield report_error(f"The import name {name} belongs to {join_words(sorted(set(owners[name])))}.")
     if not shared:
         yield report_ok(f"hls-digest {__version__} is the only owner of its import names")
 
@@ -210,7 +210,7 @@ def _find_lost_log(examined: ExaminedInstallation, file: Path, copy: Path) -> Do
         if file.exists() or session.scalar(departed.limit(1)) is None:
             return None
     return report_error(
-        f"{file} is missing, so a restored backup would email people who unsubscribed after it.",
+        f"{file} is missing, so a restored backup would email people who unsubscribed after it was made.",
         f"Restore the file from a copy of the server. If there's no copy, run: {_name_installation(file, Path(os.devnull))}. Then run: "
         "digest backup FILE. Don't restore backups made before it.",
     )
@@ -264,7 +264,7 @@ def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
     if doors := probe_child_sandbox():
         yield report_warning(
-            f"The processes that parse documents can access {' and '.join(doors)} on this system. A document that "
+            f"The processes that parse documents can access {join_words(doors)} on this system. A document that "
             "exploits a parser bug could read the keys."
         )
     else:

@@ -131,7 +131,7 @@ def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "public-editions",
-    f"Find out what changed the database. To show changed pages again, restore an older backup: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
+    f"Find out what changed the database. To publish the approved pages again, restore a backup from before the change: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
     """Public pages and the search show the approved text."""
@@ -426,7 +426,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve them under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
+    "Resolve the messages under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -448,12 +448,12 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
         )
 
 
-@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which read and remove the file.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve'. Either one reads and removes the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed process left a run file behind."""
     settings = examined.settings
     for file in list_abandoned_run_files(settings.runs_folder)[:MAX_NAMED]:
-        yield report_warning(f"A run ended unexpectedly and left behind {file}.")
+        yield report_warning(f"A run ended unexpectedly and left {file} behind.")
 
 
 @doctor_check(

@@ -287,7 +287,7 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
 
 @message_check(
     "received-coverage",
-    "Sign here (DIGEST_DKIM_DOMAIN), or have the signing server include both headers in h=.",
+    "Have this installation sign email (set DIGEST_DKIM_DOMAIN), or have the signing server list List-Unsubscribe and List-Unsubscribe-Post in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
     """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""

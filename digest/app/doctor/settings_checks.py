@@ -62,7 +62,7 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_warning(f"Other users can change {file} (mode {mode:04o}).", f"Run: chmod 644 {file}")
     elif locked := next((path for path in (file.absolute(), file.absolute().parent) if not is_writable(path)), None):
         yield report_warning(
-            f"Can't write to {locked}, so settings and sources can't be changed on the pages.",
+            f"Can't write to {locked}, so settings and sources can't be changed in the browser.",
             advise_write_access(settings, locked, "u+w"),
         )
     else:

@@ -141,7 +141,7 @@ def _find_story(session: Session, edition: Edition, form: CorrectionForm) -> Cor
     if edition.state not in CORRECTABLE_STATES:
         raise CorrectionError(
             f"{edition.name} is {edition.state.predicate}. Only sent editions can be corrected.",
-            "Edit the edition instead.",
+            "" if edition.state is EditionState.CANCELLED else "Edit the story in the edition instead.",
         )
     edition_corrections = filter_genuine_rows(session, corrections.list_corrections(session, edition))
     stories = corrections.list_correctable_stories(corrections.read_sent_content(session, edition), edition_corrections)

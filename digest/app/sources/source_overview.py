@@ -122,7 +122,7 @@ def explain_source_lock(settings: Settings) -> str:
     if settings.origin is None:
         return "You can't change sources here because the server is running without a settings file."
     if variable := find_overriding_variable(settings, ("sources",)):
-        return f"The environment sets the sources with {variable}. Change them there and restart."
+        return f"The sources are set in the environment with {variable}. Change them there and restart."
     return ""
 
 

@@ -71,7 +71,7 @@ def correct(
 
 def _read_text(headline: str | None, summary: str | None) -> tuple[CorrectedField, str]:
     if (headline is None) == (summary is None):
-        raise UnmetPrerequisiteError("The corrected text is missing. Use --headline or --summary.")
+        raise UnmetPrerequisiteError("Use either --headline or --summary.")
     return ("headline", headline) if headline is not None else ("summary", summary or "")
 
 

@@ -89,7 +89,7 @@ Exit codes:
 @click.option(
     "--method", "--evidence", required=True, help="Evidence, such as 'paper sign-up sheet' or 'double opt-in'."
 )
-@click.option("--on", "agreed", type=MOMENT, required=True, help="Time the person agreed.")
+@click.option("--on", "agreed", type=MOMENT, required=True, help="Date and time when the person agreed.")
 @flag("--confirmed", help="The person confirmed by email. Otherwise, you vouch for their consent.")
 @pass_command_context
 def add(context: CommandContext, /, email: str, confirmed: bool, agreed: datetime, **evidence_fields: str) -> None:
@@ -299,7 +299,7 @@ Exit codes:
     type=click.Choice(["json", "html", "csv", "portable"]),
     default="json",
     show_default=True,
-    help="Everything as JSON, an answer to print (GDPR Article 15), or a portable copy as CSV or JSON (Article 20).",
+    help="'json' (everything), 'html' (an answer to print, GDPR Article 15), 'csv' (a portable copy, Article 20), or 'portable' (that copy as JSON).",
 )
 @pass_command_context
 def show(context: CommandContext, whom: Address | int, reason: str, form: "AnswerForm") -> None:

@@ -74,4 +74,4 @@ def change_preferences(context: CommandContext, /, whom: Address | int, reason: 
     with prefix_refusals("Not changed"):
         number, changed = context.act(change_subscriber_preferences, whom, form, reason, now=context.now())
     done = f"Changed the preferences of person {number}. They'll be emailed about it."
-    click.echo(done if changed else f"No change. These were the preferences of person {number} already.")
+    click.echo(done if changed else f"No change. Person {number} already had these preferences.")

@@ -277,7 +277,7 @@ def _parse_post(post: object) -> tuple[str, int]:
 
 def _parse_count(text: str) -> int:
     if not _COUNT_PATTERN.fullmatch(text):
-        raise ValueError(f"{text[:40]!r} isn't a number of views")
+        raise ValueError(f"{text[:40]!r} isn't a valid view count")
     digits = re.sub(r"\.0{1,2}$", "", text)  # some analytics tools export 12.0
     count = int(re.sub(r"\D", "", digits))
     if count > _MAX_VIEWS:

@@ -31,10 +31,10 @@ def format_header_field(name: str, value: str) -> bytes:
 
     Raises:
         HeaderError: the value contains a line break, another control character, or a non-ASCII
-            letter, or it's too long.
+            character, or it's too long.
     """
     if not value.isascii() or not value.isprintable():
-        raise HeaderError(f"{name} contains a control character, a line break, or a non-ASCII letter")
+        raise HeaderError(f"{name} contains a line break, another control character, or a non-ASCII character")
     line = f"{name}: {value}\r\n"
     if len(line) > 998:
         raise HeaderError(f"{name} has {len(line)} characters, over the limit for a line (RFC 5322, section 2.1.1)")

@@ -102,7 +102,7 @@ def test_bad_rows_are_named_by_their_line_and_the_others_count() -> None:
     counted = parse_readership_csv(text.encode(), SITE)
     assert dict(counted.views) == {f"{SITE}/e": 5}
     assert [row.place for row in counted.rejected] == [2, 3, 5, 6, 7]
-    assert counted.rejected[0] == RejectedEntry(2, "'many' isn't a number of views")
+    assert counted.rejected[0] == RejectedEntry(2, "'many' isn't a valid view count")
 
 
 @pytest.mark.parametrize("content", [b"", b"  \n", b"\x00\x01\x00\x02"])

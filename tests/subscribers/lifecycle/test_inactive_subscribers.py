@@ -131,6 +131,8 @@ def test_a_yes_is_a_new_consent_and_the_first_one_stays_in_mind(both: WebSetup) 
     message = mails(both)["old@county.example"]
     assert "We don’t track who opens it" in text_of(message)
     assert "you’ll stay subscribed, and we won’t ask again" in text_of(message)
+    assert "If you still want the newsletter, please confirm:" in text_of(message)
+    assert "To stay subscribed, please confirm" not in text_of(message)
     assert message["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     client = create_app(both.install, clock=lambda: NOW).test_client()
     assert "If you close this page, you’ll stay subscribed." in client.get(link_of(message)).text

@@ -249,7 +249,7 @@ def test_the_answer_has_everything_that_the_person_is_entitled_to_know_under_its
         "to another installation that sends our emails",
         "Complain to a data protection authority",
         "Withdraw your consent at any time",
-        "From our team, which added you with evidence that you agreed: hls.today",  # source
+        "From our team, which added you based on evidence that you agreed: hls.today",  # source
         "editors@news.example.org",  # the controller's contact
         "200 Example Street, Washington, DC 20001",
         "our team (asked by phone)",

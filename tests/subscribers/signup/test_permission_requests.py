@@ -97,7 +97,7 @@ def test_who_says_yes_is_on_the_list_with_the_words_of_the_question(both: WebSet
     assert link
     client = create_app(both.install, clock=lambda: datetime.now(UTC)).test_client()
     page = client.get(link[0]).text
-    assert "is on a list we received from elsewhere (a file (imported)), so we asked you" in page
+    assert "is on a list we received from another source (a file (imported)), so we asked you" in page
     assert "You signed up on" not in page
     assert person(both, BO).state is PersonState.REQUESTED  # type: ignore[union-attr]
     assert client.post(link[0]).status_code == 200

@@ -157,8 +157,11 @@ def emailed_link(world: Any, email: str, opens: str) -> str:
         for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
         if mail["To"] == email and opens in f"{mail['Subject']} {mail.as_string()}"
     ]
-    body = mail.get_body(("plain",))
+    body, page = mail.get_body(("plain",)), mail.get_body(("html",))
     assert body is not None
+    assert page is not None
+    for words in ("You asked us", "An admin asked us", "everywhere"):
+        assert (words in body.get_content()) == (words in page.get_content())
     (path,) = re.findall(r"https://news\.example\.org(/[\w/]+/[\w-]{22})", body.get_content())
     return str(path)
 

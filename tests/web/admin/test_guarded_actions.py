@@ -421,8 +421,10 @@ def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed
     assert "All other admins" not in pages["readership"]
     assert "All other admins get an email when one of these settings changes." in pages["sender"]
     assert "get an email when “Name,” “Website,” “About,” or “Language” changes." in pages["publication"]
-    assert "“Check every article again,” or “If visitors can’t read an article then” changes." in pages["schedule"]
-    link = '<a href="/desk/confirm?next=/admin/settings/sender">Confirm who you are</a> to change one of these settings'
+    assert "“Check every article again,” or “If visitors can’t read an article” changes." in pages["schedule"]
+    link = (
+        '<a href="/desk/confirm?next=/admin/settings/sender">Confirm your identity</a> to change one of these settings'
+    )
     assert link in stale.get("/admin/settings/sender").text
     assert link not in pages["sender"]
 
@@ -530,8 +532,9 @@ def test_a_sole_admin_is_told_why_the_email_comes_to_them_and_the_page_says_so(f
     )
     submit(admin, "sender", reply_to="elsewhere@example.com")
     (email,) = sent_emails(filed)
-    assert "No other admin had a verified address before this change, so you get this email about your own." in text_of(
-        email
+    assert (
+        "No other admin had a verified address before this change, so you’re getting this email about your own change."
+        in text_of(email)
     )
     assert "reset their sign-in" not in text_of(email)
 

@@ -186,7 +186,7 @@ def test_doubts_of_notices_are_settled_as_arrived_or_lost_and_none_is_sent_again
     admin, path = both.signed_in_client("admin"), "/admin/deliveries/notices/doubts"
     page = admin.get("/admin/deliveries").text
     assert ">5 with unknown status <small>Transactional" in page
-    for held in ("Permission request", "Link to their data", "Daily integrity email", "Test of an edition"):
+    for held in ("Permission request", "Link to their data", "Integrity email", "Test of an edition"):
         assert re.search(rf"<td>{held}", page)
     decisions = {210: "arrived", 211: "lost", 212: "", 213: "again", 214: "lost", 3: "arrived", 200: "lost"}
     words = {f"word-d{number:025d}": word for number, word in decisions.items()}

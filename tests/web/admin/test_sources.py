@@ -369,7 +369,9 @@ def test_sources_of_the_environment_are_shown_and_locked(
         ("/admin/sources/add", ""),
     ):
         page = client.get(path).text
-        assert "The environment sets the sources with DIGEST_SOURCES. Change them there and restart." in page, path
+        assert "The sources are set in the environment with DIGEST_SOURCES. Change them there and restart." in page, (
+            path
+        )
         assert not button or button not in page, path
 
 

@@ -388,13 +388,20 @@ def test_nothing_is_corrected_silently_or_to_nothing(world: Any, form: Correctio
 
 def test_a_draft_is_edited_and_what_still_goes_out_is_not_mailed_about(world: Any) -> None:
     world.edition()
-    with pytest.raises(CorrectionError, match="Edit the edition instead"):
+    with pytest.raises(CorrectionError, match="Edit the story in the edition instead"):
         corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
     with world.database.write() as session:
         session.execute(update(Edition).values(state=EditionState.SENDING))
     made = corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
     with pytest.raises(CorrectionError, match="still being sent"):
         approve_email(world.install, made.seq)
+
+
+def test_the_refusal_for_a_canceled_edition_has_no_remedy(world: Any) -> None:
+    world.edition(state=EditionState.CANCELLED)
+    with pytest.raises(CorrectionError) as refused:
+        corrections.correct_story(world.install, NAME, FORM, actor=EDITOR, now=LATER)
+    assert str(refused.value) == f"{NAME} is canceled. Only sent editions can be corrected."
 
 
 def test_an_editor_corrects_and_mails_at_the_desk(sent: SentEdition) -> None:

@@ -112,6 +112,7 @@ def test_a_gone_article_stops_the_release_and_the_editors_are_told_once(approved
     (told,) = send_mails(approved)
     assert "Two land crossings open a second face-matching lane (404)" in told
     assert "The edition is paused." in told
+    assert "Visitors can no longer read this article:" in " ".join(told.split())
     assert read_email(told.encode())["Subject"] == "No. 147 is paused because visitors can’t read an article"
 
 

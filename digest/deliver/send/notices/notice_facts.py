@@ -43,6 +43,7 @@ _OPTIONAL_FACTS = (
     "to_editor",
     "by_editor",
     "reason",
+    "several",
 )
 _MOMENTS = ("asked_at", "confirmed_at", "sealed_at", "since", "done_at")
 # These facts aren't shown unchanged.
@@ -89,6 +90,7 @@ def _link_facts(settings: Settings, notice: ClaimedNotice, language: SubscriberL
     return {
         "confirm_url": f"{settings.link_base}/confirm/{stored['token']}",
         "url": f"{settings.link_base}/{page}/{stored['token']}{leads_on}",
+        "by_you": "yes" if stored.get("signs_in") == "member" else "",
         "until": write_end(datetime.fromisoformat(stored["expires_at"]).astimezone(settings.file.publication.zone)),
     }
 

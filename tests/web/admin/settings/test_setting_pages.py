@@ -413,7 +413,7 @@ def test_what_the_environment_sets_is_locked_and_named(world: Any, tmp_path: Pat
     assert submit(client, "publication", tagline="All of it").status_code == 303
     assert locked.install.settings.file.publication.name == "Port News"
     sections = client.get("/admin/settings/sections").text
-    assert "The environment sets this list with <code>DIGEST_SECTIONS</code>." in sections
+    assert "This list is set in the environment with <code>DIGEST_SECTIONS</code>." in sections
     assert sections.index("<fieldset disabled>") < sections.index('name="0.title"')
     assert submit(client, "sections", **write_section_fields(locked) | {"0.title": "Others"}).status_code == 409
 

@@ -48,5 +48,5 @@ def test_the_rows_of_a_table_add_up(world: Any) -> None:
 def test_each_mail_to_staff_alone_has_its_words(world: Any) -> None:
     words = words_of(world, "subscriber_words")
     assert TO_STAFF | {"test"} == set(words.staff_notices)
-    assert str(words.notice("seal")) == "Daily integrity email"
+    assert str(words.notice("seal")) == "Integrity email"
     assert str(words.notice("new")) == "Email (new)"

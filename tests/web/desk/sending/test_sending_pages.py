@@ -186,7 +186,7 @@ def test_the_page_counts_all_that_is_planned_and_says_how_long_it_takes(going: A
     assert "40 on average" in page
     assert "Sent to the canary: 27 accepted, 3 refused. Sending to the rest started Nov. 19, 5:25 p.m." in page
     assert "1 with unknown status" in page
-    assert "an admin can resolve them by hand or with the mail server’s log under Admin, Deliveries." in page
+    assert "an admin can resolve them by hand or with the mail server’s log under Admin → Deliveries." in page
     assert "digest uncertain 2026-W47" in page_of(going, "admin")
 
 
