@@ -217,9 +217,13 @@ _TALK_URL = _compile_url_patterns(
 _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/|live-updates")
 
 
+_ABBREVIATION_END = re.compile(r"\b(?:[A-Z]|Bros|Co|Corp|Inc|Jr|Ltd|Sr)\.$")
+
+
 def is_sentence_title(title: str) -> bool:
     """Return True if a title is a sentence from a post rather than a headline, judging by its ending or length."""
-    return title.endswith((".", "…")) or len(title.split()) > MAX_TITLE_WORDS
+    ends_as_sentence = title.endswith((".", "…")) and not _ABBREVIATION_END.search(title)
+    return ends_as_sentence or len(title.split()) > MAX_TITLE_WORDS
 
 
 @lru_cache(maxsize=_CACHED_TITLES)

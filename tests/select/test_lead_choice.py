@@ -71,6 +71,15 @@ def test_a_lower_death_toll_never_leads_over_a_later_higher_one() -> None:
     assert build_story_with_lead(later, [early]).also_reported == ()
 
 
+def test_a_sentence_from_a_post_leads_only_without_a_headline() -> None:
+    post = article("A judge sent the former harbor chief of Harlow to prison for taking bribes.")
+    headline = article("Former Harlow harbor chief sent to prison for bribes")
+    assert lead(post, headline, near={post.title: 1.0}) is headline
+    assert lead(post) is post
+    abbreviated = article("Harlow harbor chief loses appeal in the U.S.")
+    assert lead(abbreviated, headline, near={abbreviated.title: 1.0}) is abbreviated
+
+
 def test_a_page_of_videos_never_leads() -> None:
     video = article("Hurricane Nadia ashore", url="https://a.example.org/video/nadia")
     report = article("Hurricane Nadia comes ashore in Florida")

@@ -1,14 +1,23 @@
-"""The rule for the first visible sentence, which Apple's and Gmail's summaries display instead of the preheader."""
+"""Rules for what inboxes show of an email: the subject, the preheader, and the first visible sentence."""
 
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.preflight.rule_registry import PreflightFinding, PreflightInput, preflight_rule, warning_finding
+from digest.edition.preflight.rule_registry import (
+    PREHEADER_PLACE,
+    SUBJECT_PLACE,
+    PreflightFinding,
+    PreflightInput,
+    preflight_rule,
+    warning_finding,
+)
 from digest.edition.rendering.inline_markup import strip_inline_markup
 from digest.edition.rendering.mail_layout import find_next_deadline
+from digest.select.text_similarity import find_capitalized_words, significant_words
 from digest.store.models import BREAKING_NEWS_NUMBER
+from subscribers.english_text import join_words
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
@@ -17,6 +26,7 @@ _HEADINGS = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
 _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
+_WORD = re.compile(r"\w[\w'’.-]*\w|\w")
 _COMPARED_WORDS = 5  # words at the start of a text; enough to recognize the intro
 _MAX_LABEL_WORDS = 2  # maximum number of words before the number in a masthead, such as "No." or "Issue"
 
@@ -36,6 +46,22 @@ def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[Preflight
         )
     elif fault := _find_repetition(line, examined):
         yield warning_finding(f"The first sentence, “{line},” {fault}.", "Write a different first sentence.")
+
+
+@preflight_rule("opening-names")
+def check_opening_names_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
+    """The subject and preheader are about stories that are in the edition, not one that was removed."""
+    content, mentioned = examined.content, set(significant_words(examined.text))
+    for place, text in ((SUBJECT_PLACE, content.subject), (PREHEADER_PLACE, content.preheader)):
+        # A sentence begins with a capital letter, so its first word may not be a name.
+        names = find_capitalized_words([text[:1].lower() + text[1:]])
+        if names and names.isdisjoint(mentioned):
+            named = join_words(
+                [f"“{word}”" for word in _WORD.findall(text) if names.intersection(significant_words(word))]
+            )
+            yield warning_finding(
+                f"The email doesn't mention {named}.", f"Write another {place.lower()}, or add the story.", place
+            )
 
 
 def _is_news(line: str, content: EditionContent) -> bool:

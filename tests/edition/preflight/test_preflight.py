@@ -544,6 +544,15 @@ FAULTS = (
         "“View in browser,” which isn't from one of this edition's stories",
         _opening("View in browser"),
     ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "doesn't mention “Nadia” and “Gulf”",
+        _said(subject="Hurricane Nadia crosses the Gulf"),
+    ),
+    Fault(
+        "opening-names", FindingLevel.WARNING, "doesn't mention “Nadia”", _said(preheader="Also: Nadia comes ashore")
+    ),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(
