@@ -160,7 +160,7 @@ class EditPageData:
             yield f"section-{section.settings.key}", section.settings.title, section.findings
         for finding in self.general_findings:
             anchor = "faults" if finding.level == FindingLevel.ERROR else "looks"
-            yield anchor, finding.where or "The edition", [finding]
+            yield anchor, finding.where or ("For an admin" if finding.is_for_admins else "The edition"), [finding]
 
 
 def build_edit_page_data(

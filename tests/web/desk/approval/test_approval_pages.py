@@ -124,13 +124,30 @@ OUTDATED = "This draft was made with earlier settings or an earlier version of t
 
 def recolored(week: SampleWeek) -> SampleWeek:
     """Give the same week where links have had another color since the draft."""
+    return with_settings(week, branding={"accent": "#00606B"})
+
+
+def with_settings(week: SampleWeek, **changes: dict[str, str]) -> SampleWeek:
+    """Give the same week with other settings: in each table, the values of some keys."""
     settings = week.installation.settings
-    look = settings.file.branding.model_copy(update={"accent": "#00606B"})
-    file = settings.file.model_copy(update={"branding": look})
+    tables = {name: getattr(settings.file, name).model_copy(update=values) for name, values in changes.items()}
+    file = settings.file.model_copy(update=tables)
     installation = Installation(settings.model_copy(update={"file": file}), week.installation.database)
     app = create_app(installation, clock=later)
     app.config["WTF_CSRF_ENABLED"] = False
     return SampleWeek(installation, app, week.name)
+
+
+def test_an_editor_reads_at_once_that_approval_waits_for_an_admin(week: SampleWeek) -> None:
+    homeless = with_settings(week, sender={"postal_address": ""})
+    press_update(homeless)
+    waits = "Ask an admin to enter the postal address under Settings."
+    assert (
+        f"1 thing to fix first. The publication has no postal address, which the law requires in every email. {waits}"
+        in page(homeless, "sam")
+    )
+    bar = homeless.client("sam").get(week.path).text
+    assert "For an admin: The publication has no postal address" in bar
 
 
 def press_update(week: SampleWeek) -> str:
