@@ -119,7 +119,8 @@ _REASON_BY_CAUSE = {
     FailureCause.COMPLAINED: RefusalReason.DEPARTED,
     FailureCause.LEFT: RefusalReason.DEPARTED,
 }
-_WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
+_REFUSED_STATES = (DeliveryState.REFUSED, DeliveryState.EXPIRED)
+_WAS_REFUSED = Delivery.state.in_(_REFUSED_STATES)
 _unindexed_person = Delivery.person + 0  # keeps SQLite from searching all deliveries by number
 
 
@@ -276,8 +277,11 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
     row = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in)
     columns = (*row, provider_tag, decision, may_mail, may_suppress)
     refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
-    is_of_people = true() if people is None else Delivery.person.in_(people)
-    return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED, is_of_people).subquery()
+    if people is None:
+        was_refused = _WAS_REFUSED
+    else:  # the expression keeps SQLite from reading all refusals to find these people's
+        was_refused = Delivery.person.in_(people) & func.lower(Delivery.state).in_(map(str, _REFUSED_STATES))
+    return refused.where(is_delivery_of_edition(edition), was_refused).subquery()
 
 
 def _join_event_texts() -> ColumnElement[str]:
