@@ -277,10 +277,9 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
     row = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in)
     columns = (*row, provider_tag, decision, may_mail, may_suppress)
     refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
-    if people is None:
-        was_refused = _WAS_REFUSED
-    else:  # the expression keeps SQLite from reading all refusals to find these people's
-        was_refused = Delivery.person.in_(people) & func.lower(Delivery.state).in_(map(str, _REFUSED_STATES))
+    was_refused: ColumnElement[bool] = _WAS_REFUSED
+    if people is not None:  # the expression keeps SQLite from reading all refusals to find these people's
+        was_refused = Delivery.person.in_(people) & func.lower(Delivery.state).in_([*map(str, _REFUSED_STATES)])
     return refused.where(is_delivery_of_edition(edition), was_refused).subquery()
 
 
