@@ -247,7 +247,7 @@ def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iter
     after, part_bytes = 0, part.encode()
     while True:
         with database.read() as session:
-            rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).tuples().all()
+            rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).all()
         if not rows:
             return
         matching_numbers = []
