@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -62,13 +62,30 @@ def decrypt_bytes(
         DecryptionError: the ciphertext was changed, or belongs to another row.
         KeyFileError: the key isn't in the key file.
     """
-    ciphertext, key_id = encrypted
-    cipher = _cipher(keys.by_id("vault", key_id).secret)
-    try:
-        return cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to.encode())
-    except (InvalidTag, ValueError, TypeError):  # SQLite allows text in a column for bytes
+    (plain,) = decrypt_many(keys, [(*encrypted, bound_to)])
+    if plain is None:
         label = label or f"a sealed {bound_to.partition(' ')[0]}"
-        raise DecryptionError(f"Can't decrypt {label} with the vault key {key_id}") from None
+        raise DecryptionError(f"Can't decrypt {label} with the vault key {encrypted[1]}")
+    return plain
+
+
+def decrypt_many(keys: KeyRing, values: Iterable[tuple[bytes, str, str]]) -> Iterator[bytes | None]:
+    """Decrypt many values, each given as its ciphertext, the key's ID, and what it's bound to.
+
+    For a value that was changed or belongs to another row, yield None.
+
+    Raises:
+        KeyFileError: a key isn't in the key file.
+    """
+    ciphers: dict[str, AESGCM] = {}
+    for ciphertext, key_id, bound_to in values:
+        cipher = ciphers.get(key_id)
+        if cipher is None:
+            cipher = ciphers[key_id] = _cipher(keys.by_id("vault", key_id).secret)
+        try:
+            yield cipher.decrypt(ciphertext[:_NONCE_LENGTH], ciphertext[_NONCE_LENGTH:], bound_to.encode())
+        except (InvalidTag, ValueError, TypeError):  # SQLite allows text in a column for bytes
+            yield None
 
 
 def reencrypt(

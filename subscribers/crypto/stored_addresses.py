@@ -2,11 +2,11 @@
 
 import hmac
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from subscribers.address import Address, read_address
-from subscribers.crypto.encrypted_values import decrypt_bytes, encrypt_many
+from subscribers.crypto.encrypted_values import decrypt_bytes, decrypt_many, encrypt_many
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KeyFileError, KeyRing, SecretKey
 
@@ -82,6 +82,17 @@ def decrypt_address(keys: KeyRing, encrypted: tuple[bytes, str], number: int) ->
     """
     person = _person_binding(number)
     return decrypt_bytes(keys, encrypted, bound_to=person, label=f"the address of {person}").decode("ascii")
+
+
+def decrypt_addresses(keys: KeyRing, rows: Iterable[tuple[int, bytes, str]]) -> Iterator[bytes | None]:
+    """Decrypt addresses, each given as the person's number, the ciphertext, and the key's ID, in ASCII.
+
+    For a ciphertext that was changed or belongs to another person, yield None.
+
+    Raises:
+        KeyFileError: a key isn't in the key file.
+    """
+    return decrypt_many(keys, ((ciphertext, key_id, _person_binding(number)) for number, ciphertext, key_id in rows))
 
 
 def make_lookup_hash(

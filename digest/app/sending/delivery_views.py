@@ -45,7 +45,7 @@ from subscribers.store.models import Person
 
 SHOW_DELIVERIES = Action("deliveries shown")
 PAGE_SIZE = 12  # editions
-MAX_DOUBTS = 200  # uncertain deliveries per page, oldest first
+MAX_DOUBTS = 150  # uncertain deliveries per page, oldest first; the page stays below 150 KB
 MAX_NOTICES = 5000  # per kind; only the newest are counted
 COMPLAINT_SPAN = timedelta(days=30)  # since an edition was sent
 MAX_TESTS = 10

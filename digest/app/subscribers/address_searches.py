@@ -23,8 +23,8 @@ from digest.settings import Settings
 from digest.store.engine import open_database
 from subscribers.consent import subscriber_list
 from subscribers.consent.subscriber_list import ListedSubscriber
-from subscribers.crypto.keys import DecryptionError, KeyRing
-from subscribers.crypto.stored_addresses import decrypt_address
+from subscribers.crypto.keys import KeyRing
+from subscribers.crypto.stored_addresses import decrypt_addresses
 from subscribers.errors import RefusalError
 from subscribers.loggers import get_logger
 from subscribers.store.database import PeopleDatabase
@@ -244,22 +244,17 @@ def search_addresses(database: PeopleDatabase, keys: KeyRing, part: str) -> Iter
     Raises:
         KeyFileError: an address was encrypted with a key that isn't in the key file.
     """
-    after = 0
+    after, part_bytes = 0, part.encode()
     while True:
         with database.read() as session:
             rows = session.connection().execute(_NEXT_ADDRESSES, {"after": after}).all()
         if not rows:
             return
-        matching_numbers = [
-            row.number for row in rows if _holds_part(keys, row.number, (row.ciphertext, row.key_id), part)
-        ]
+        matching_numbers = []
+        for row, address in zip(rows, decrypt_addresses(keys, rows), strict=True):
+            if address is None:
+                log.error("an address can't be decrypted", person=row[0])
+            elif part_bytes in address.lower():
+                matching_numbers.append(row[0])
         yield SearchStepResult(len(rows), tuple(matching_numbers))
-        after = rows[-1].number
-
-
-def _holds_part(keys: KeyRing, number: int, encrypted: tuple[bytes, str], part: str) -> bool:
-    try:
-        return part in decrypt_address(keys, encrypted, number).lower()
-    except DecryptionError:
-        log.error("an address can't be decrypted", person=number)  # noqa: TRY400 - no trace needed
-        return False
+        after = rows[-1][0]

@@ -162,8 +162,8 @@ def view_subscriber_list(
     matches = _count_matching_people(installation, list_filter, now)
     with installation.read() as session:
         page = subscriber_list.load_subscriber_page(session, list_filter, below=below)
-        newest = select(Edition).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
-        edition = session.scalar(newest.order_by(Edition.release_at.desc()).limit(1))
+        newest = select(Edition.name, Edition.number).where(IS_REGULAR, Edition.state.in_(PUBLIC_STATES))
+        edition = session.execute(newest.order_by(Edition.release_at.desc()).limit(1)).first()
         last_edition = None
         if edition is not None:
             numbers = [subscriber.number for subscriber in page.subscribers]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, literal_column, select
+from sqlalchemy import exists, func, insert, literal_column, select
 from sqlalchemy.orm import Session
 
 from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
@@ -99,8 +99,7 @@ def _insert_rows(
 
 def count_retried_admin_warnings(session: Session) -> int:
     """Return the number of waiting warnings to admins that have been tried at least twice."""
-    tried = IS_WAITING & (Delivery.tries >= MANY_TRIES)
-    query = (
-        select(func.count()).select_from(QueuedNoticeEmail).join(Delivery, Delivery.id == QueuedNoticeEmail.delivery)
-    )
-    return session.scalar(query.where(IS_URGENT, IS_GUARD, tried)) or 0
+    # This isn't a join, because SQLite would begin it with all waiting deliveries of an edition.
+    is_retried = exists().where(Delivery.id == QueuedNoticeEmail.delivery, IS_WAITING, Delivery.tries >= MANY_TRIES)
+    query = select(func.count()).select_from(QueuedNoticeEmail).where(IS_URGENT, IS_GUARD, is_retried)
+    return session.scalar(query) or 0

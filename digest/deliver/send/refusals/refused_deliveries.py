@@ -119,7 +119,8 @@ _REASON_BY_CAUSE = {
     FailureCause.COMPLAINED: RefusalReason.DEPARTED,
     FailureCause.LEFT: RefusalReason.DEPARTED,
 }
-_WAS_REFUSED = Delivery.state.in_((DeliveryState.REFUSED, DeliveryState.EXPIRED))
+_REFUSED_STATES = (DeliveryState.REFUSED, DeliveryState.EXPIRED)
+_WAS_REFUSED = Delivery.state.in_(_REFUSED_STATES)
 _unindexed_person = Delivery.person + 0  # keeps SQLite from searching all deliveries by number
 
 
@@ -196,14 +197,17 @@ def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) ->
     refusals by that group's provider are read.
     """
     refused = _select_refused(session, edition)
-    same = [refused.c[name] for name in ("provider_tag", "decision", "reply")]
-    sums = (func.count(), func.sum(refused.c.may_mail), func.sum(refused.c.may_suppress))
-    query = select(*same, *sums).where(_is_of_provider(refused.c.provider_tag, chosen)).group_by(*same)
+    # They aren't grouped by SQL, because most replies contain an ID, and SQLite would read each twice.
+    columns = [refused.c[name] for name in ("provider_tag", "decision", "reply", "may_mail", "may_suppress")]
+    query = select(*columns).where(_is_of_provider(refused.c.provider_tag, chosen))
     alike: dict[tuple[Any, ...], _AlikeRefusals] = {}
-    for tag, decision, reply, *counts in session.execute(query).yield_per(BATCH_SIZE):
+    for tag, decision, reply, may_mail, may_suppress in session.execute(query).yield_per(BATCH_SIZE):
         cause, words, likeness = _read_refusal(decision, reply)
-        refusals = alike.setdefault((tag, cause, likeness), _AlikeRefusals(tag or "", cause, words))
-        refusals.add(words, *counts)
+        key = (tag, cause, likeness)
+        refusals = alike.get(key)
+        if refusals is None:
+            refusals = alike[key] = _AlikeRefusals(tag or "", cause, words)
+        refusals.add(words, may_mail, may_suppress)
     return [refusals.as_group() for refusals in alike.values()]
 
 
@@ -216,9 +220,9 @@ class _AlikeRefusals:
     may_mail: int = 0
     may_suppress: int = 0
 
-    def add(self, reply: str, count: int, may_mail: int, may_suppress: int) -> None:
+    def add(self, reply: str, may_mail: int, may_suppress: int) -> None:
         self.reply = min(self.reply, reply)  # the result doesn't depend on the order of the rows
-        self.count += count
+        self.count += 1
         self.may_mail += may_mail
         self.may_suppress += may_suppress
 
@@ -273,8 +277,10 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
     row = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in)
     columns = (*row, provider_tag, decision, may_mail, may_suppress)
     refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
-    is_of_people = true() if people is None else Delivery.person.in_(people)
-    return refused.where(is_delivery_of_edition(edition), _WAS_REFUSED, is_of_people).subquery()
+    was_refused: ColumnElement[bool] = _WAS_REFUSED
+    if people is not None:  # the expression keeps SQLite from reading all refusals to find these people's
+        was_refused = Delivery.person.in_(people) & func.lower(Delivery.state).in_([*map(str, _REFUSED_STATES)])
+    return refused.where(is_delivery_of_edition(edition), was_refused).subquery()
 
 
 def _join_event_texts() -> ColumnElement[str]:

@@ -55,6 +55,7 @@ from tests.deliver.silent_runs import silence_runs
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.deliver.stored_corrections import store_correction
 from tests.moments import RELEASE
+from tests.query_plans import record_plans
 
 BO = "bo.peep@county.example"
 MACHINE = RequestOrigin("93.184.216.34", "Browser/1")
@@ -583,3 +584,12 @@ def test_a_look_for_due_notices_on_sqlite_begins_at_the_notices(one_world: Deliv
     for plan in plans:
         assert "USING INDEX ix_notice_urgent" in str(plan)
         assert "ix_delivery_next" not in str(plan)
+
+
+@pytest.mark.sqlite
+def test_retried_warnings_on_sqlite_are_counted_from_the_notices(one_world: DeliverySetup) -> None:
+    with one_world.database.read() as session, record_plans(session) as plans:
+        assert notice_queue.count_retried_admin_warnings(session) == 0
+    (plan,) = plans
+    assert "USING INDEX ix_notice_urgent" in plan
+    assert "ix_delivery_next" not in plan

@@ -28,6 +28,7 @@ from digest.deliver.send.refusals.refused_deliveries import (
     find_small_provider_names,
     group_refusals,
     is_notable,
+    iterate_refused,
     merge_refusals,
     recount_refusals_of_sent_editions,
 )
@@ -260,6 +261,13 @@ def test_many_small_providers_are_named_with_as_many_queries_as_one(world: Deliv
         names = find_small_provider_names(session, KEYS, EDITION_NAME, groups, ())
     assert sorted(names.values()) == domains
     assert len(plans) == 5, "the last restore, refusals, domains, people, and their consent"
+
+
+@pytest.mark.sqlite  # whose planner would read all refusals for each page
+def test_the_refusals_of_a_pages_people_on_sqlite_are_found_by_number(one_world: DeliverySetup) -> None:
+    with one_world.database.read() as session, record_plans(session) as plans:
+        assert [*iterate_refused(session, EDITION_NAME, [1, 2])] == []
+    assert "(purpose=? AND person=?)" in plans[-1]
 
 
 def test_a_provider_is_not_named_after_the_domain_of_a_changed_or_erased_address(world: DeliverySetup) -> None:

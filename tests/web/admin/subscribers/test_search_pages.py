@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
+from structlog.testing import capture_logs
 
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.subscribers.address_searches import (
@@ -17,11 +18,13 @@ from digest.app.subscribers.address_searches import (
     SearchStage,
     SearchTextError,
     parse_search_text,
+    search_addresses,
 )
 from digest.installation.audited_actions import Role
 from digest.store.models import AuditEntry
 from subscribers.consent import disclosures
 from subscribers.signup.manual_signup import add_subscriber
+from subscribers.store.models import Person
 from tests.moments import DRAFTING as NOW
 from tests.web.admin.subscribers.waiting_search import wait_for_go_on
 from tests.web.conftest import ADA_ADDRESS, sample_evidence
@@ -209,6 +212,17 @@ def test_a_new_search_stops_the_earlier_one_and_two_colleagues_are_enough(world:
     assert stage_at_end(names[1], 2) is SearchStage.REPLACED
     (world.install.settings.home / "go-on").touch()
     assert (stage_at_end(names[0], 1), stage_at_end(again, 2)) == (SearchStage.DONE, SearchStage.DONE)
+
+
+def test_a_search_goes_on_after_an_address_of_another_row(both: Any) -> None:
+    damaged, gwen = add(both, "bo@hospital.example", GWEN)
+    with both.database.write() as session:
+        hers = session.execute(select(Person.ciphertext, Person.key_id).where(Person.number == gwen)).one()
+        session.execute(update(Person).where(Person.number == damaged).values(ciphertext=hers.ciphertext))
+    with capture_logs() as logs:
+        steps = [*search_addresses(both.database, both.install.keys, "hospital")]
+    assert [number for step in steps for number in step.matching_numbers] == [gwen]
+    assert [(each["event"], each["person"]) for each in logs] == [("an address can't be decrypted", damaged)]
 
 
 def test_a_search_part_is_read_in_lower_case() -> None:
