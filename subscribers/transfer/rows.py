@@ -115,6 +115,7 @@ _TRUE_WORDS = frozenset({"true", "yes", "1", "t", "y", "text", "ja", "oui", "sí
 _EMPTY_WORDS = frozenset({"", "null", "none", "nil", "n/a", "-", "\\n", "0000-00-00 00:00:00", "0000-00-00", "0"})
 _FALSE_WORDS = frozenset({"false", "no", "0", "f", "n"})
 _IP_PATTERN = re.compile(r"[0-9A-Fa-f.:]{2,45}")
+_DOTTED_TIME = re.compile(r"(\d{1,2})\.(\d{1,2})\.(\d{4})(?:,? (\d{1,2}:\d\d))?(?::\d\d)?")  # day first, as in German
 _GO_TIME = re.compile(r"(\S+ [\d:.]+) ?([+-]\d{4}|Z)(?: [A-Z]{1,5})?")  # listmonk, which uses Go's Time.String()
 _STATUS_RANK = {status: place for place, status in enumerate(ImportedSubscriberStatus)}
 
@@ -164,23 +165,32 @@ def is_blank_row(fields: Sequence[str]) -> bool:
 def parse_row_time(text: str) -> datetime | None:
     """Parse a time, or return None if the field is empty or contains a database's null value.
 
-    Times without a zone are in UTC.
+    Times without a zone are in UTC. A date without a time is at noon, which is the same day in
+    nearly all time zones.
 
     Raises:
         ValueError: the field isn't a time that can be read unambiguously.
     """
     stripped = text.strip()
     try:
-        moment = datetime.fromisoformat(stripped)
+        moment = _parse_iso_time(stripped)
     except ValueError:
         if stripped.lower() in _EMPTY_WORDS:
             return None
-        match = _GO_TIME.fullmatch(stripped)
-        if match is None:
-            raise ValueError("no time") from None
-        moment = datetime.fromisoformat("".join(match.groups()))
+        if dotted := _DOTTED_TIME.fullmatch(stripped):
+            day, month, year, hours = dotted.groups()
+            moment = _parse_iso_time(f"{year}-{month:0>2}-{day:0>2}{f' {hours:0>5}' if hours else ''}")
+        elif match := _GO_TIME.fullmatch(stripped):
+            moment = _parse_iso_time("".join(match.groups()))
+        else:
+            raise
     moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     return moment if moment >= EARLIEST_CONSENT else None
+
+
+def _parse_iso_time(text: str) -> datetime:
+    is_date = len(text) == len("2026-03-04")
+    return datetime.fromisoformat(f"{text} 12:00" if is_date else text)
 
 
 def _fit_to_width(fields: Sequence[str], layout: ColumnLayout) -> Sequence[str]:
@@ -237,6 +247,9 @@ def _read_status(layout: ColumnLayout, fields: Sequence[str], place: int) -> Imp
     raise UnknownStatusWordError(heading, word)
 
 
+_CLOCK_TOLERANCE = timedelta(days=1)  # a later time is wrong; an earlier one may be today's date, or of a fast clock
+
+
 def _confirmation_time(texts: Sequence[str], now: datetime) -> datetime | None:
     if not texts:
         return None
@@ -244,11 +257,11 @@ def _confirmation_time(texts: Sequence[str], now: datetime) -> datetime | None:
         confirmed_at = parse_row_time(texts[0])
     except (ValueError, OverflowError):
         raise RowError(
-            "the confirmation time can't be read; use the format 2026-03-04 10:20:30 or 2026-03-04T10:20:30Z"
+            "the confirmation time can't be read; use the format 2026-03-04, 2026-03-04 10:20:30, or 2026-03-04T10:20:30Z"
         ) from None
-    if confirmed_at is not None and confirmed_at > now + timedelta(days=1):
+    if confirmed_at is not None and confirmed_at > now + _CLOCK_TOLERANCE:
         raise RowError("the confirmation time is in the future")
-    return confirmed_at
+    return confirmed_at and min(confirmed_at, now)
 
 
 def _first_known_time(texts: Sequence[str], now: datetime) -> datetime | None:
@@ -263,7 +276,7 @@ def _optional_time(field: str, now: datetime) -> datetime | None:
         moment = parse_row_time(field)
     except (ValueError, OverflowError):
         return None
-    return moment if moment is not None and moment <= now else None
+    return min(moment, now) if moment is not None and moment <= now + _CLOCK_TOLERANCE else None
 
 
 def _ip_address(texts: Sequence[str]) -> str:

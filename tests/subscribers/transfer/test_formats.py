@@ -225,7 +225,10 @@ def test_who_left_by_their_own_service_is_no_person_to_bring_in(
         ("2019-04-05T12:00:00+02:00", datetime(2019, 4, 5, 10, tzinfo=UTC)),
         ("2019-04-05T10:00:00.000Z", datetime(2019, 4, 5, 10, tzinfo=UTC)),
         ("2021-04-05 10:20:30.123456789 +0000 UTC", datetime(2021, 4, 5, 10, 20, 30, 123456, UTC)),
-        ("2019-04-05", datetime(2019, 4, 5, tzinfo=UTC)),
+        ("2019-04-05", datetime(2019, 4, 5, 12, tzinfo=UTC)),
+        ("05.04.2019", datetime(2019, 4, 5, 12, tzinfo=UTC)),
+        ("5.4.2019 9:30", datetime(2019, 4, 5, 9, 30, tzinfo=UTC)),
+        ("05.04.2019, 10:20:30", datetime(2019, 4, 5, 10, 20, tzinfo=UTC)),
         ("", None),
         ("NULL", None),
         ("0000-00-00 00:00:00", None),
@@ -242,6 +245,7 @@ def test_times_are_read_as_the_services_write_them(text: str, expected: datetime
     [
         (["nobody", "", ""], "no @"),
         (["ada@example.org", "04/05/2019", ""], "the confirmation time can't be read"),
+        (["ada@example.org", "31.02.2019", ""], "the confirmation time can't be read"),
         (["ada@example.org", (NOW + timedelta(days=3)).isoformat(), ""], "future"),
         (["ada@example.org", "", "ruhend"], "unknown status “ruhend” in column “status”; map it"),
         (["ada@example.org", "", "ada@example.org"], "the value in column “status” is long text or an address"),
@@ -257,6 +261,14 @@ def test_a_row_in_doubt_is_rejected_with_a_reason_that_quotes_nothing_of_an_addr
     with pytest.raises(RowError, match=reason) as caught:
         parse_row(layout, fields, 2, now=NOW)
     assert "example.org" not in str(caught.value)
+
+
+@pytest.mark.parametrize("heading", ["confirmed_at", "created_at"])
+def test_a_date_of_today_is_not_in_the_future(heading: str) -> None:
+    layout = recognize_layout(["email", heading])
+    assert layout is not None
+    row = parse_row(layout, ["ada@example.org", NOW.date().isoformat()], 2, now=NOW.replace(hour=8))
+    assert NOW.replace(hour=8) in {row.confirmed_at, row.requested_at}
 
 
 def test_a_short_row_is_filled_up_unless_its_address_is_missing() -> None:
@@ -291,7 +303,7 @@ def test_columns_are_mapped_by_hand_and_the_mapping_makes_a_list() -> None:
     mapped = assign_column_meanings(layout, meanings)
     assert list_column_meanings(mapped) == tuple(meanings)
     row = parse_row(mapped, ["Ada", "ada@example.org", "2024-03-01", "2024-03-02", "active"], 2, now=NOW)
-    assert row.confirmed_at == datetime(2024, 3, 2, tzinfo=UTC)
+    assert row.confirmed_at == datetime(2024, 3, 2, 12, tzinfo=UTC)
     for wrong, why in (
         ([ColumnMeaning.NOTHING] * 5, "No column was chosen for email addresses"),
         ([ColumnMeaning.ADDRESS, ColumnMeaning.ADDRESS, *meanings[2:]], "Two columns are imported as “address.”"),
