@@ -14,9 +14,9 @@ from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_
 from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
 from digest.web.admin.subscribers.subscriber_pages import SubscriberQuery
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
-from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.consent.preferences import FREQUENCY_LABELS
@@ -112,7 +112,7 @@ def export_list() -> ResponseReturnValue:
     except RefusalError as exc:
         file.close()
         return _export_page(query, refusal=exc), 409
-    day = now.astimezone(web_context().zone).date()
+    day = now.astimezone(get_app_state().zone).date()
     return make_download_response(list_transfers.read_pieces(file), "text/csv", f"subscribers-{day}.csv")
 
 
