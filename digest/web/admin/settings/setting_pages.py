@@ -13,8 +13,8 @@ from digest.app.accounts import staff
 from digest.app.alerts import alert_notifications
 from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.app.settings import logos, setting_changes
-from digest.app.settings.logos import LogoRefusedError
+from digest.app.settings import brand_images, setting_changes
+from digest.app.settings.brand_images import BrandImageRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
 from digest.app.subscribers.subscriber_preferences import list_offered_preferences
@@ -122,7 +122,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 
 @admin_pages.post("/settings/branding/logos")
-def replace_logos() -> ResponseReturnValue:
+def replace_brand_images() -> ResponseReturnValue:
     """Store the uploaded logos and header image, and save their names in the settings."""
     installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
@@ -130,8 +130,8 @@ def replace_logos() -> ResponseReturnValue:
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
     try:
-        changed = logos.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
-    except LogoRefusedError as exc:
+        changed = brand_images.replace_brand_images(installation, actor, uploads, fingerprint=fingerprint, now=now)
+    except BrandImageRefusedError as exc:
         return _settings_page("branding", refusal=exc), 400
     except SettingsError as exc:
         return _settings_page("branding", refusal=exc), 409

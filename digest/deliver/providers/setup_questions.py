@@ -42,7 +42,7 @@ EnvironmentFileText = Annotated[str, AfterValidator(check_environment_file_text)
 SecretText = Annotated[EnvironmentFileText, SecretMarker()]
 
 
-class ProviderSetupAnswers(SettingsTable):
+class ProviderQuestionnaire(SettingsTable):
     """The answers to the questions about a provider.
 
     A field is a question. Its title is the text of the question, and its name starts with the
