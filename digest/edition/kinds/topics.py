@@ -20,7 +20,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 class TopicSection(SectionKind):
     """The next best stories, a few per topic, grouped by topic with the best topic first."""
 
-    name = look = "topics"
+    name = style = "topics"
     pick_order = 4
     contents = mark_message("More stories, grouped by topic")
     order_rule = "stories on the same topic are grouped, with the best topic first"

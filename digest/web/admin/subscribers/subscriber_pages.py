@@ -57,7 +57,7 @@ class SubscriberQuery(FormOrQueryModel):
     """
 
     state: PersonState | Literal["paused", "mailed"] | None = None
-    came: Annotated[str, AfterValidator(_check_origin)] = ""
+    signup_source: Annotated[str, AfterValidator(_check_origin)] = ""
     batch: Count | None = Field(default=None, ge=1, alias="import")
     domain: DomainTag | None = None
     part: PartKey | None = None
@@ -79,7 +79,7 @@ class SubscriberQuery(FormOrQueryModel):
         state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
-            asked_where=self.came,
+            asked_where=self.signup_source,
             batch=self.batch,
             domain_tag=self.domain or "",
             part=self.part or "",
@@ -134,9 +134,9 @@ def filter_subscribers() -> ResponseReturnValue:
     form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
-    if form.came not in subscriber_views.list_signup_sources(installation):
+    if form.signup_source not in subscriber_views.list_signup_sources(installation):
         # It isn't one of the offered values, and an address in it would appear in the URL.
-        filter_values.pop("came", None)
+        filter_values.pop("signup_source", None)
     if form.domain:
         try:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""

@@ -138,15 +138,15 @@ def _edition_page(edition: Edition) -> str:
     if state:
         return render_edit_page(state, query)
     view = edition_views.view_edition(installation, edition, now=now)
-    outcome = edition_views.read_edition_outcome(installation, edition, recent=app_state.recent_counts, now=now)
-    outline = build_edition_page_data(edition, outcome.stories, app_state.settings.file.sections)
+    summary = edition_views.read_edition_summary(installation, edition, recent=app_state.recent_counts, now=now)
+    outline = build_edition_page_data(edition, summary.stories, app_state.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
         edition=edition,
         view=view,
         now=now,
         is_admin=is_admin(),
-        sent=outcome.sent,
+        sent=summary.sent,
         outline=outline,
         checks=summarize_checks(_find_faults(edition), outline),
         page=edition_views.search_edition_stories(
@@ -161,8 +161,8 @@ def _edition_page(edition: Edition) -> str:
         filters=STORY_FILTERS,
         views=PREVIEW_MODES,
         preview=find_preview_mode(query.view),
-        octets=len(editions.render_bytes_of_edition(installation, edition, "html")),
-        changed=describe_editor_changes(outcome.editor_counts) if outcome.editor_counts else "",
+        octets=len(editions.render_edition_bytes(installation, edition, "html")),
+        changed=describe_editor_changes(summary.editor_counts) if summary.editor_counts else "",
     )
 
 
@@ -184,7 +184,7 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     row = edition_views.read_edition(app_state.installation, name)
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
-        body = editions.render_bytes_of_edition(
+        body = editions.render_edition_bytes(
             app_state.installation,
             row,
             output_format,

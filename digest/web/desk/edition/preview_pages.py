@@ -38,7 +38,7 @@ def show_preview(name: str) -> ResponseReturnValue:
     omitted = tuple(key for key in parts if key in request.args.getlist("omit"))
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
-    html = editions.render_bytes_of_edition(installation, edition, "html", omit=omitted, short=is_short)
+    html = editions.render_edition_bytes(installation, edition, "html", omit=omitted, short=is_short)
     # Counting covers the whole list, so it's only done on request.
     counts_variants = request.args.get("variants") == "yes"
     return render_template(
