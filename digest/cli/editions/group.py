@@ -174,7 +174,10 @@ Exit codes: 0 shown, 2 no such edition, or usage error."""
 @click.option("-o", "--output", type=FILE_PATH, help="Write to a file.")
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
-    """Print an EDITION (a name such as 2026-W47, or 'current') exactly as subscribers get it."""
+    """Print an EDITION (a name such as 2026-W47, or 'current') as a sample subscriber gets it.
+
+    With --as json, print its stored content.
+    """
     row = read_edition(context.installation, edition)
     body = editions.render_edition_bytes(context.installation, row, form)
     if output:

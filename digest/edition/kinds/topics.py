@@ -43,7 +43,7 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return True if a story has a topic."""
+        """Return True if the kind considers the story and it has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:

@@ -20,7 +20,7 @@ admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
-    """Return the arguments that every action takes: the installation, the actor, and the time."""
+    """Return the arguments that most actions take: the installation, the actor, and the time."""
     app_state = get_app_state()
     return app_state.installation, current_actor(), app_state.clock()
 

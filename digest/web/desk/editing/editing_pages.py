@@ -220,7 +220,7 @@ def _say_who_was_first(state: EditingState, edit: Edit) -> str:
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the page that the form was submitted from, ending in the anchor of a story."""
+    """Return the URL of an edition's page with the submitted form's query, updated with `changed`."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
