@@ -1,4 +1,4 @@
-"""Data about editions for pages, read without changing anything."""
+"""Editions as shown on pages. Nothing is changed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -32,7 +32,7 @@ class MostReadSection(SectionKind):
             filler.take_story(section, scored)
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return True if the story's lead is from the publication's own site."""
+        """Return True if the kind considers the story and its lead is from the publication's own site."""
         return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
