@@ -43,9 +43,9 @@ SecretText = Annotated[EnvironmentFileText, SecretMarker()]
 
 
 class ProviderQuestionnaire(SettingsTable):
-    """The answers to the questions about a provider.
+    """The questions about a provider, as fields with the answers as their values.
 
-    A field is a question. Its title is the text of the question, and its name starts with the
+    A field's title is the text of the question, and its name starts with the
     provider's name. Without a default, an answer is required. A field named like one of the
     provider's variables (`variables.toml`) is stored in that variable.
     """

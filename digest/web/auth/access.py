@@ -77,7 +77,7 @@ def current_actor() -> Actor:
 
 
 class ActorAndTime(TypedDict):
-    """An actor and the time, as keyword arguments of every action."""
+    """An actor and the time, as keyword arguments of actions."""
 
     actor: Actor
     now: datetime

@@ -102,7 +102,7 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
 
 
 class OutboxQuestionnaire(ProviderQuestionnaire):
-    """The setup form for the outbox, which has no questions."""
+    """The questions about the outbox: none."""
 
     words = "outbox (writes files)"
     sends = False

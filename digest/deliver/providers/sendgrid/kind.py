@@ -92,7 +92,7 @@ def _pull_suppressions(
 
 
 class SendGridQuestionnaire(ProviderQuestionnaire):
-    """The setup form for SendGrid."""
+    """The questions about SendGrid."""
 
     words = "sendgrid"
     plain_url = "sendgrid:"

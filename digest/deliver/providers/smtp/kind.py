@@ -121,7 +121,7 @@ def _read_optional(text: str) -> str:
 
 
 class SmtpQuestionnaire(ProviderQuestionnaire):
-    """The setup form for a mail server."""
+    """The questions about a mail server."""
 
     words = "smtp"
     feedback_steps = (SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see docs/bounces.md)."),)

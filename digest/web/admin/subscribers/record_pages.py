@@ -79,7 +79,7 @@ class ConsentEvidenceForm(FormOrQueryModel):
 
 @admin_pages.errorhandler(UnknownPersonError)
 def show_unknown_subscriber(_error: UnknownPersonError) -> ResponseReturnValue:
-    """Say what may have happened to a number that no subscriber has, and lead back to the search."""
+    """Show a page that explains why no subscriber has the number, and links to the search."""
     return render_template("web/admin/subscribers/unknown_subscriber.html"), 404
 
 
