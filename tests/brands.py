@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from digest.app.settings.logos import store_logo
+from digest.app.settings.brand_images import store_brand_image
 from digest.edition.content.edition_content import EditionContent
 from digest.installation.opened_installation import Installation
 from tests.actors import ADMIN
@@ -92,12 +92,12 @@ BRANDS = {
 def store_brand_images(installation: Installation, brand: Brand, now: datetime) -> None:
     """Store a brand's logos and header under the names that its settings have."""
     for name, colour in zip(("mark.png", "mark-dark.png"), brand.logo, strict=True):
-        store_logo(installation, ADMIN, name, draw_mark(brand, colour), now=now)
+        store_brand_image(installation, ADMIN, name, draw_mark(brand, colour), now=now)
     if brand.header:
         picture = io.BytesIO()
         image = Image.linear_gradient("L").resize((1120, 186))
         Image.merge("RGB", (image, image.rotate(180), Image.new("L", image.size, 200))).save(picture, "JPEG")
-        store_logo(installation, ADMIN, "header.jpg", picture.getvalue(), kind="header", now=now)
+        store_brand_image(installation, ADMIN, "header.jpg", picture.getvalue(), kind="header", now=now)
 
 
 def draw_mark(brand: Brand, colour: str) -> bytes:

@@ -180,7 +180,7 @@ Exit codes: 0 measured, 2 usage error, or a file can't be read.""",
 @click.option("--now", type=MOMENT, help="Draft from the FEEDs as of this time. [default: the newest article's time]")
 @json_option("Print the scores as JSON.")
 @pass_command_context
-def grade_draft(
+def evaluate_draft(
     context: CommandContext,
     picks: Path,
     feeds: tuple[Path, ...],

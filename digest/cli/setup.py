@@ -22,7 +22,7 @@ from digest.app.setup.completion import (
 from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
 from digest.cli.context import FILE_PATH, CommandContext, drop_root_privileges, flag, pass_command_context, yes_option
 from digest.cli.upkeep.keys import print_recovery_copy
-from digest.deliver.providers.setup_form import SetupStep
+from digest.deliver.providers.setup_questions import SetupStep
 from digest.settings import SETTINGS_FILE_NAME, Settings, load_settings
 
 _WORDS_BY_CHANGE = {"new": "new", "changed": "changed", "same": "unchanged"}

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import cache
 from importlib import resources
 
-from digest.settings.affected_areas import AffectedArea
+from digest.settings.guarded_areas import GuardedArea
 
 _SUBJECT = re.compile(r"\{(.*?)\}")
 _LOG_ONLY = re.compile(r"\[.*?\]")
@@ -31,7 +31,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ActionDeclaration:
-    """The wording, required role, and affected area that `actions.toml` declares for an action.
+    """The wording, required role, and guarded area that `actions.toml` declares for an action.
 
     `words` is its wording, `role` the role that it requires, and `area` the area that it affects.
     The last two are None if the action is only written to the log.
@@ -39,7 +39,7 @@ class ActionDeclaration:
 
     words: str
     role: Role | None = None
-    area: AffectedArea | None = None
+    area: GuardedArea | None = None
 
 
 @cache
@@ -61,7 +61,7 @@ def _parse_declaration(words: str, role: str = "", area: str = "") -> ActionDecl
     """
     if not role and not area:
         return ActionDeclaration(words)
-    return ActionDeclaration(words, Role(role), AffectedArea[area.upper()])
+    return ActionDeclaration(words, Role(role), GuardedArea[area.upper()])
 
 
 @cache

@@ -27,7 +27,7 @@ from digest.installation.guarded_action_notices import (
 from digest.installation.opened_installation import Installation, InstallationError
 from digest.installation.storage_errors import explain_storage_error
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
+from digest.settings.guarded_areas import GuardedArea
 from digest.store.audit import record_audit
 from digest.store.engine import Database
 from digest.store.staff import find_staff_member, staff_actor
@@ -142,7 +142,7 @@ class PendingAuditEntry:
     """The audit row of an action in progress, and the email to admins that it may require.
 
     The action sets `changed` to False if there was nothing to change, and `recorded` to True if the
-    store writes the row. `affected_areas` and `words` come from the action, or from `guard` if
+    store writes the row. `guarded_areas` and `words` come from the action, or from `guard` if
     they're known only later. `recipients` are the people who may be emailed, and `settings`
     determine the sender. Both are from before the action. Without keys, the staff is unknown, so an
     action that restores the keys determines the recipients when it's done.
@@ -153,7 +153,7 @@ class PendingAuditEntry:
     now: datetime
     subject: str
     installation: Installation
-    affected_areas: tuple[AffectedArea, ...] = ()
+    guarded_areas: tuple[GuardedArea, ...] = ()
     words: str = ""
     undo_path: str = ""  # of the page that the email to admins links to
     detail: dict[str, Any] = field(default_factory=dict)
@@ -163,16 +163,16 @@ class PendingAuditEntry:
     recipients: GuardedNoticeRecipients | None = field(default_factory=GuardedNoticeRecipients)
     settings: Settings = field(init=False)
 
-    def guard(self, affected_areas: Iterable[AffectedArea], words: str) -> None:
+    def guard(self, guarded_areas: Iterable[GuardedArea], words: str) -> None:
         """Set the areas that the action weakens or affects, and its wording.
 
         Raises:
             ConfirmationRequiredError: the actor confirmed who they are too long ago.
         """
-        self.affected_areas, self.words = tuple(sorted(set(affected_areas))), words
-        if any(c.needs_confirmation for c in self.affected_areas) and not self.actor.is_confirmed(self.now):
+        self.guarded_areas, self.words = tuple(sorted(set(guarded_areas))), words
+        if any(c.needs_confirmation for c in self.guarded_areas) and not self.actor.is_confirmed(self.now):
             raise ConfirmationRequiredError
-        if any(c.weakens_control for c in self.affected_areas):
+        if any(c.weakens_control for c in self.guarded_areas):
             self.recipients = None
             with suppress(KeyFileError, InstallationError):
                 self.recipients = self._find_recipients()
@@ -202,11 +202,11 @@ class PendingAuditEntry:
         """Queue the email about a weakened control, at most once, and count the action if it accesses addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # the system acts according to the admins' settings
-        if AffectedArea.ADDRESSES in self.affected_areas:
+        if GuardedArea.ADDRESSES in self.guarded_areas:
             count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
             return
-        affected = "; ".join(affected_area for affected_area in self.affected_areas if affected_area.weakens_control)
+        affected = "; ".join(guarded_area for guarded_area in self.guarded_areas if guarded_area.weakens_control)
         notice = GuardedActionNotice(
             self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now, self.undo_path
         )
@@ -247,7 +247,7 @@ class Action:
         return role
 
     @property
-    def affected_area(self) -> AffectedArea:
+    def guarded_area(self) -> GuardedArea:
         """The area that the action affects."""
         area = self._find_declaration().area
         if area is None:
@@ -326,7 +326,7 @@ class Action:
                 audit log.
         """
         self.check_role(installation, actor, subject, now=now)
-        if self.affected_area.needs_confirmation and not actor.is_confirmed(now):
+        if self.guarded_area.needs_confirmation and not actor.is_confirmed(now):
             self._record_refusal(installation, actor, subject, UNCONFIRMED_DETAIL, now)
             raise ConfirmationRequiredError
 
@@ -343,7 +343,7 @@ class Action:
         """Check the role and the confirmation, yield the pending audit entry, and record a failure."""
         self.check_permitted(installation, actor, subject, now=now)
         draft = PendingAuditEntry(self.name, actor, now, subject, installation)
-        draft.guard([self.affected_area], self.words)
+        draft.guard([self.guarded_area], self.words)
         try:
             yield draft
         except ConfirmationRequiredError:

@@ -22,7 +22,7 @@ from digest.installation.action_words import format_action_for_email
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
-from digest.settings.affected_areas import AffectedArea
+from digest.settings.guarded_areas import GuardedArea
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.staff import list_verified_staff
@@ -108,7 +108,7 @@ class GuardedActionNotice:
     face: str
     words: str
     subject: str
-    affected_area: str
+    guarded_area: str
     at: datetime
     undo_path: str = ""
 
@@ -119,11 +119,11 @@ class GuardedActionNotice:
         sender can't suppress the warning about that.
         """
         queue = make_notice_queue(keys, settings, lambda: self.at)
-        undo_path = self.undo_path or (STAFF_PATH if self.affected_area == AffectedArea.ACCOUNTS else "")
+        undo_path = self.undo_path or (STAFF_PATH if self.guarded_area == GuardedArea.ACCOUNTS else "")
         facts = {
             "who": describe_actor(session, self.actor),
             "did": curl_quotes(format_action_for_email(self.words, describe_actor(session, self.subject))),
-            "concern": self.affected_area,
+            "concern": self.guarded_area,
             "done_at": self.at.isoformat(),
             "face": FACE_WORDS.get(self.face, self.face),
             "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),

@@ -45,19 +45,19 @@ COPY_OVERLAP = 0.85  # minimum word overlap of two publishers' texts for the lat
 
 
 @dataclass(frozen=True, slots=True)
-class _IndexedStory:
-    story: PreviouslyUsedArticle
+class _IndexedArticle:
+    article: PreviouslyUsedArticle
     title_words: frozenset[str]
 
 
-class EarlierStories:
+class UsedArticleIndex:
     """An index of the articles that recent editions used, for finding repeats."""
 
     def __init__(self, previous: PreviousEditions, reader: TextVectorizer) -> None:
         """Index the used articles by URL and by title words. The latest edition takes precedence."""
         self._reader = reader
         self._by_url: dict[str, PreviouslyUsedArticle] = {}
-        self._by_word: dict[str, list[_IndexedStory]] = {}
+        self._by_word: dict[str, list[_IndexedArticle]] = {}
         # Keep only the articles that `_is_new_text` needs. Sorting makes the result independent of
         # their order if an article has two versions.
         used_urls = {used.url for used in previous.used_stories}
@@ -65,7 +65,7 @@ class EarlierStories:
         self._earlier_articles = {article.url: article for article in sorted(used_articles, key=repr)}
         for used in sorted(previous.used_stories, key=lambda used: used[:3]):
             self._by_url[used.url] = used
-            indexed = _IndexedStory(used, distinct_words(used.title))
+            indexed = _IndexedArticle(used, distinct_words(used.title))
             for word in sorted(indexed.title_words):
                 self._by_word.setdefault(word, []).append(indexed)
 
@@ -79,7 +79,7 @@ class EarlierStories:
         words = self._reader.read_text(article.title, article.summary).title_words
         sharing = chain.from_iterable(self._by_word[word] for word in sorted(words & self._by_word.keys()))
         near = dict.fromkeys(sharing)
-        alike = [used.story for used in near if self._is_same_title(article, words, used)]
+        alike = [used.article for used in near if self._is_same_title(article, words, used)]
         hits = [used for used in alike if not self._is_new_text(article, used)]
         if not hits:
             return ""
@@ -87,9 +87,9 @@ class EarlierStories:
         return f"it was in {last.edition_called} under nearly the same title"
 
     @staticmethod
-    def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedStory) -> bool:
+    def _is_same_title(article: CandidateArticle, words: frozenset[str], used: _IndexedArticle) -> bool:
         is_near = jaccard_overlap(words, used.title_words) >= SAME_TITLE_OVERLAP
-        return is_near and are_texts_near_duplicates(article.title, used.story.title, SAME_TITLE_OVERLAP)
+        return is_near and are_texts_near_duplicates(article.title, used.article.title, SAME_TITLE_OVERLAP)
 
     def _is_new_text(self, article: CandidateArticle, earlier: PreviouslyUsedArticle) -> bool:
         """Return True if a publisher reused an old title for a new text.

@@ -20,7 +20,7 @@ from datetime import datetime
 from itertools import chain
 from types import MappingProxyType
 
-from digest.select.earlier_stories import EarlierStories, explain_repeat, find_continuations
+from digest.select.earlier_stories import UsedArticleIndex, explain_repeat, find_continuations
 from digest.select.exclusion_reasons import WITHDRAWN_REASON, explain_exclusion, explain_order
 from digest.select.places import PlaceFinder, compile_place_rules
 from digest.select.ranking import StoryRanker, WeekStatistics, make_ranking_key
@@ -87,7 +87,7 @@ def propose_edition(
     """
     articles = merge_by_url(name_publishers(candidates))
     reader = build_text_vectorizer(words, articles)
-    admitted, refused = _admit_articles(articles, select, EarlierStories(previous, reader))
+    admitted, refused = _admit_articles(articles, select, UsedArticleIndex(previous, reader))
     place_finder = compile_place_rules(select.home_country, tuple(select.home_agencies))
     grouped_stories = _group_stories(admitted, kinds, select.same_story, reader, links, place_finder)
     grouped = [_lead_with_pinned(story, select.pins) for story in grouped_stories]
@@ -127,7 +127,7 @@ def _effective_pins(select: SelectionSettings) -> frozenset[str]:
 
 
 def _admit_articles(
-    articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: EarlierStories
+    articles: Iterable[CandidateArticle], select: SelectionSettings, earlier: UsedArticleIndex
 ) -> tuple[list[CandidateArticle], list[tuple[Story, str]]]:
     """Split articles into eligible ones, and ineligible ones with the reasons."""
     bans, pins = frozenset(select.bans), _effective_pins(select)

@@ -303,7 +303,7 @@ def _compile_lists(listed: tuple[TopicWords, ...]) -> TopicRules:
 def find_story_topic(
     story: Story, rules: TopicRules, topic_overrides: Mapping[str, str] = MappingProxyType({})
 ) -> TopicMatch | None:
-    """Return a story's topic: an editor's choice, or else the strongest among its articles'.
+    """Return a story's topic: an editor's choice, or else the strongest of its articles' topics.
 
     The strength is the mean over the articles, with the lead counting twice and articles without a
     topic counting as 0. If fewer than a third of the articles have a topic, the story has none, so

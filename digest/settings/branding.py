@@ -12,7 +12,6 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, ConfigDict, ValidationInfo, field_validator, model_validator
 
 from digest.settings import values
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.colors import (
     READABLE_CONTRAST,
     VISIBLE_CONTRAST,
@@ -21,6 +20,7 @@ from digest.settings.colors import (
     hue_distance,
     mix_colors,
 )
+from digest.settings.guarded_areas import GuardedArea
 from digest.settings.values import setting
 
 # The default backgrounds of pages on light and dark screens, and of panels on dark screens
@@ -133,7 +133,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
     Text needs a contrast of 4.5 (WCAG 2.2, 1.4.3). For the layout, use [custom templates](templates.md).
     """
 
-    affected_area: ClassVar = AffectedArea.LOOK  # a logo appears in all emails immediately, without approval
+    guarded_area: ClassVar = GuardedArea.LOOK  # a logo appears in all emails immediately, without approval
 
     # Defaults must also be readable on a tint of the publisher's own background.
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)

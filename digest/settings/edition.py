@@ -6,8 +6,8 @@ from pydantic import AfterValidator, create_model
 
 from digest.scoring_terms import SCORING_TERMS
 from digest.settings import values
-from digest.settings.affected_areas import AffectedArea
 from digest.settings.built_in_topics import read_built_in_topics
+from digest.settings.guarded_areas import GuardedArea
 from digest.settings.values import file_only_setting
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
@@ -17,13 +17,13 @@ SectionKindName = Literal["featured", "most-read", "topics", "products", "events
 class SectionSettings(values.SettingsTable, title="Sections"):
     """The blocks of an edition, in order. One `[[sections]]` in the file replaces the whole default list."""
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
     key: Annotated[str, AfterValidator(values.check_section_key)] = file_only_setting(
         ..., "Lowercase letters, digits, and hyphens."
     )
     # The email about changed preferences lists section titles.
-    title: Annotated[values.FilledLine, AffectedArea.TEXT] = file_only_setting(..., "The heading that subscribers see.")
+    title: Annotated[values.FilledLine, GuardedArea.TEXT] = file_only_setting(..., "The heading that subscribers see.")
     kind: SectionKindName = file_only_setting(..., "`stories` is for your own sections.")
     note: values.SingleLine = file_only_setting("", "A line below the title.")
     most: int = file_only_setting(5, "Maximum entries.", ge=1, le=40)
@@ -67,7 +67,7 @@ DEFAULT_SECTIONS = (
 class SponsorSettings(values.SettingsTable):
     """One paid block, always labeled as such. There's none by default."""
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
     name: values.SingleLine = file_only_setting(..., "The sponsor's name.")
     headline: values.SingleLine = file_only_setting(..., "The text of the link.")
@@ -91,7 +91,7 @@ def find_source_section(kind: str) -> str:
 class SourceSettings(values.SettingsTable):
     """The sources of articles. `digest sources add` adds sources to the file."""
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
     url: Annotated[str, AfterValidator(values.check_web_address)] = file_only_setting(
         ..., "A feed, WordPress REST API, calendar, or site that links to its feed."
@@ -142,7 +142,7 @@ class RankingWeights(
     If a term is unknown, the others count for more.
     """
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
 
 HOME_AGENCIES = """
@@ -191,7 +191,7 @@ Capitol Police
 class SelectionSettings(values.SettingsTable):
     """Rules for grouping, ranking, and selecting stories. `digest draft --explain` shows their effect."""
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
     weights: RankingWeights = RankingWeights()
     same_story: float = file_only_setting(
@@ -253,7 +253,7 @@ class SelectionSettings(values.SettingsTable):
 class ReadershipSettings(values.SettingsTable):
     """Page views on your own site, for the Most read section."""
 
-    affected_area: ClassVar = AffectedArea.NONE
+    guarded_area: ClassVar = GuardedArea.NONE
 
     csv: str = file_only_setting("", "A file with the columns url and views, relative to this file.")
     wordpress: str = file_only_setting("", "The URL of your site, if it runs WordPress Popular Posts.")

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from digest.settings import values
-from digest.settings.affected_areas import AffectedArea
+from digest.settings.guarded_areas import GuardedArea
 from digest.settings.values import file_only_setting, setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 
@@ -16,7 +16,7 @@ _NO_LIMIT = "Use 0 for no limit."
 class UsageLimitSettings(values.SettingsTable, title="Limits"):
     """Limits on sending, sign-ups, messages to the editors, and downloads."""
 
-    affected_area: ClassVar = AffectedArea.LIMITS
+    guarded_area: ClassVar = GuardedArea.LIMITS
 
     send_per_second: float = setting(
         0.0,
@@ -84,7 +84,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     contact_further: int = file_only_setting(
         50, "All other messages to the editors per hour. Any more are rejected.", ge=1
     )
-    proxies: Annotated[int, AffectedArea.NETWORK] = setting(
+    proxies: Annotated[int, GuardedArea.NETWORK] = setting(
         0,
         "Proxies in front of the pages",
         "The number of trusted entries in X-Forwarded-For.",
@@ -92,7 +92,7 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         ge=0,
         le=5,
     )
-    allow_networks: Annotated[list[values.NetworkText], AffectedArea.NETWORK] = file_only_setting(
+    allow_networks: Annotated[list[values.NetworkText], GuardedArea.NETWORK] = file_only_setting(
         [], "Private networks with sources, such as 10.1.0.0/16, or 127.0.0.0/8 for this machine."
     )
     fetch_timeout: float = file_only_setting(20.0, "Maximum seconds for one fetch.", gt=0, le=300)
@@ -125,7 +125,7 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
     See [how alerts are sent](maintenance.md#alerts).
     """
 
-    affected_area: ClassVar = AffectedArea.ALERTS
+    guarded_area: ClassVar = GuardedArea.ALERTS
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
     complaints_share: float = file_only_setting(  # Gmail asks senders to stay below this share
@@ -177,7 +177,7 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
     See [heartbeats](maintenance.md#heartbeats).
     """
 
-    affected_area: ClassVar = AffectedArea.ALERTS
+    guarded_area: ClassVar = GuardedArea.ALERTS
 
     collect: Heartbeat = setting("", "Collection", "After sources are collected.")
     draft: Heartbeat = setting("", "Draft", "After each draft.")
@@ -191,7 +191,7 @@ class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
 class RetentionSettings(values.SettingsTable):
     """Retention periods."""
 
-    affected_area: ClassVar = AffectedArea.RETENTION
+    guarded_area: ClassVar = GuardedArea.RETENTION
 
     evidence_days: int = file_only_setting(
         90,
@@ -213,7 +213,7 @@ class BackupSettings(values.SettingsTable, title="Backups"):
     See [how to back up](maintenance.md#backups).
     """
 
-    affected_area: ClassVar = AffectedArea.BACKUPS
+    guarded_area: ClassVar = GuardedArea.BACKUPS
 
     folder: str = setting(
         "",
@@ -275,13 +275,13 @@ class RelaySettings(values.SettingsTable):
     and it can [sign them](operating.md#let-the-mail-server-sign).
     """
 
-    affected_area: ClassVar = AffectedArea.ALERTS
+    guarded_area: ClassVar = GuardedArea.ALERTS
 
     log: Annotated[str, AfterValidator(_check_log)] = file_only_setting(
         "",
         "The log to follow: `journal` (systemd) or a file such as /var/log/mail.log. Leave empty for none.",
     )
-    dkim_record: Annotated[str, AfterValidator(check_dkim_record), AffectedArea.SENDER] = file_only_setting(
+    dkim_record: Annotated[str, AfterValidator(check_dkim_record), GuardedArea.SENDER] = file_only_setting(
         "",
         "If your mail server signs all email, its key's DNS name, such as mail._domainkey.news.example.org.",
         "Then email isn't signed here.",
@@ -299,7 +299,7 @@ class BounceMailboxSettings(values.SettingsTable):
     It requires `sender.bounce_domain`. See [how to set it up](bounces.md#with-a-mail-server).
     """
 
-    affected_area: ClassVar = AffectedArea.ALERTS
+    guarded_area: ClassVar = GuardedArea.ALERTS
 
     host: str = file_only_setting("", "The IMAP server, such as imap.example.org. Leave empty for no mailbox.")
     port: int = file_only_setting(0, "0 for 993, or 143 if tls is starttls or off.", ge=0, le=65535)

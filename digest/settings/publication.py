@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, Field
 
 from digest.settings import values
-from digest.settings.affected_areas import AffectedArea
+from digest.settings.guarded_areas import GuardedArea
 from digest.settings.values import setting
 from digest.timetable import ScheduleRule, parse_schedule_rule
 from subscribers.consent.consent_texts import check_consent_template
@@ -20,40 +20,40 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     """The newsletter itself."""
 
     # The consent text contains the publication's name and depends on its language.
-    name: Annotated[values.FilledLine, AffectedArea.CONSENT_TEXT] = setting(
+    name: Annotated[values.FilledLine, GuardedArea.CONSENT_TEXT] = setting(
         "HLS.Today", "Name", "In emails and on pages."
     )
-    tagline: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
+    tagline: Annotated[values.SingleLine, GuardedArea.NONE] = setting(
         "The homeland-security week in one read", "Tagline", "One line for the archive and its feed."
     )
-    site: Annotated[str, AfterValidator(values.check_web_address), AffectedArea.SENDER] = setting(
+    site: Annotated[str, AfterValidator(values.check_web_address), GuardedArea.SENDER] = setting(
         "https://hls.today/", "Website", "Emails and pages link to it."
     )
-    about: Annotated[values.LongText, AffectedArea.TEXT] = setting(
+    about: Annotated[values.LongText, GuardedArea.TEXT] = setting(
         "HLS.Today covers news and information on homeland security and public safety "
         "for people in the public and private sectors.",
         "About",
         "One sentence for the footer of every email.",
     )
-    editor: Annotated[values.SingleLine, AffectedArea.NONE] = setting(
+    editor: Annotated[values.SingleLine, GuardedArea.NONE] = setting(
         "", "Editor", "The name that signs the intro. Leave empty for no signature."
     )
-    intro: Annotated[values.LongText, AffectedArea.NONE] = setting(
+    intro: Annotated[values.LongText, GuardedArea.NONE] = setting(
         "",
         "Intro",
         "The intro of each new draft. Emails show its first sentences, up to 90 characters.",
         "You can use `*emphasis*`, `**strong**`, `[links](https://…)`, and blank lines.",
     )
-    language: Annotated[str, AffectedArea.CONSENT_TEXT] = setting(
+    language: Annotated[str, GuardedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
         "The subscribers' language: en, fr, or one you have a catalog for.",
         "[How to add one](translating.md#add-a-language).",
     )
-    timezone: Annotated[str, AfterValidator(values.check_time_zone), AffectedArea.NONE] = setting(
+    timezone: Annotated[str, AfterValidator(values.check_time_zone), GuardedArea.NONE] = setting(
         "America/New_York", "Time zone", "For settings and editors' pages."
     )
-    first_number: Annotated[int, AffectedArea.NONE] = setting(
+    first_number: Annotated[int, GuardedArea.NONE] = setting(
         1, "First number", "The number of the first edition made here.", ge=1
     )
 
@@ -75,7 +75,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions.
     """
 
-    affected_area: ClassVar = AffectedArea.CONSENT_TEXT
+    guarded_area: ClassVar = GuardedArea.CONSENT_TEXT
 
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
@@ -94,7 +94,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
     Subscribers don't see a preference that's off, and their choices have no effect.
     """
 
-    topics: Annotated[OfferRule, AffectedArea.NONE] = setting(
+    topics: Annotated[OfferRule, GuardedArea.NONE] = setting(
         "offer",
         "Topics",
         "Lets subscribers leave out topics in sections that list stories by topic.",
@@ -102,7 +102,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
-    breaking_news: Annotated[OfferRule, AffectedArea.NONE] = setting(
+    breaking_news: Annotated[OfferRule, GuardedArea.NONE] = setting(
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
@@ -127,7 +127,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
 class SenderSettings(values.SettingsTable, title="Sender"):
     """The sender of all emails. They don't leave this machine until there's a postal address."""
 
-    affected_area: ClassVar = AffectedArea.SENDER
+    guarded_area: ClassVar = GuardedArea.SENDER
 
     name: values.SingleLine = setting("HLS.Today", "Name", "The name in From.")
     address: values.MailAddress = setting("digest@news.example.org", "Address", "The address in From.")
@@ -165,16 +165,16 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
     # The days of the send time are part of the standard consent text.
-    send: Annotated[values.RuleText, AffectedArea.CONSENT_TEXT] = setting(
+    send: Annotated[values.RuleText, GuardedArea.CONSENT_TEXT] = setting(
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
         "To skip, move, or add editions, use the calendar.",
     )
-    draft: Annotated[values.RuleText, AffectedArea.NONE] = setting(
+    draft: Annotated[values.RuleText, GuardedArea.NONE] = setting(
         "thu 17:30", "Draft time", "When a new edition is drafted."
     )
-    deadline_hours: Annotated[float, AffectedArea.NONE] = setting(
+    deadline_hours: Annotated[float, GuardedArea.NONE] = setting(
         10,
         "Approve by",
         "Hours before the usual send time.",
@@ -182,13 +182,13 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         ge=0,
         le=168,
     )
-    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], AffectedArea.NONE] = setting(
+    reminder_hours: Annotated[list[Annotated[float, Field(gt=0, le=168)]], GuardedArea.NONE] = setting(
         [11],
         "Remind editors",
         "Hours before the usual send time. Leave empty for no reminders.",
         "Values are at most 168.",
     )
-    at_deadline: Annotated[DeadlineRule, AffectedArea.APPROVAL] = setting(
+    at_deadline: Annotated[DeadlineRule, GuardedArea.APPROVAL] = setting(
         "wait",
         "If it isn't approved in time",
         "Applies at the deadline and again at the send time.",
@@ -199,14 +199,14 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
             "send-last-approved": "Send the last approved version if there is one, or wait",
         },
     )
-    final_check_minutes: Annotated[int, AffectedArea.ALERTS] = setting(
+    final_check_minutes: Annotated[int, GuardedArea.ALERTS] = setting(
         20,
         "Check every article again",
         "Minutes before the send time. Use 0 to skip the check.",
         ge=0,
         le=24 * 60,
     )
-    at_gone_article: Annotated[Literal["stop", "send"], AffectedArea.ALERTS] = setting(
+    at_gone_article: Annotated[Literal["stop", "send"], GuardedArea.ALERTS] = setting(
         "stop",
         "If visitors can't read an article",
         "Editors are notified either way.",
@@ -216,7 +216,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
             "send": "Send the edition and notify the editors",
         },
     )
-    collect: Annotated[list[values.RuleText], AffectedArea.NONE] = setting(
+    collect: Annotated[list[values.RuleText], GuardedArea.NONE] = setting(
         ["daily 05:00", "daily 17:00"], "Visit sources", "When sources are visited."
     )
 
@@ -239,7 +239,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
 class ApprovalSettings(values.SettingsTable, title="Approval"):
     """The approvals that an edition needs before it's sent."""
 
-    affected_area: ClassVar = AffectedArea.APPROVAL
+    guarded_area: ClassVar = GuardedArea.APPROVAL
 
     approvers: Literal[1, 2] = setting(
         1,

@@ -359,7 +359,7 @@ class EditionEdit(KeyedSealModel):
 
 
 class ClipboardItem(Base):
-    """An item on an editor's clipboard: a story, or a text written for a story if `field` is set."""
+    """An item on an editor's clipboard: a text if `field` is set, or else a story."""
 
     __tablename__ = "clipping"
     __table_args__ = (UniqueConstraint("owner", "edition_id", "target", "field", name="uq_clipping_kept_once"),)

@@ -30,6 +30,7 @@ from digest.templating import (
 from digest.web import filters
 from digest.web.admin.pages import admin_pages
 from digest.web.admin.undo_words import check_undo_words, find_undo_words
+from digest.web.app_state import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebAppState, get_app_state
 from digest.web.archive.pages import archive_pages, make_safe_html_with_local_images, mark_words
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
@@ -42,7 +43,6 @@ from digest.web.auth.access import (
 from digest.web.auth.blueprint import auth_pages
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, check_route_rules
-from digest.web.context import SCRIPT_FILES, STYLE_SHEET_FILES, PublicFiles, WebContext, web_context
 from digest.web.desk.approval.approval_pages import approval_pages
 from digest.web.desk.calendar.calendar_pages import calendar_pages
 from digest.web.desk.editing.correction_pages import correction_pages
@@ -89,7 +89,7 @@ def create_app(installation: Installation, *, clock: Callable[[], datetime] = no
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
     styles, scripts = _load_styles(loader, settings), PublicFiles.load(loader, SCRIPT_FILES)
-    app.extensions["digest"] = WebContext(installation, clock, styles, scripts)
+    app.extensions["digest"] = WebAppState(installation, clock, styles, scripts)
     _set_up_templates(app, settings, scripts)
     follow_settings = _make_settings_follower(app, installation, clock)
     follow_settings()
@@ -131,7 +131,7 @@ def _note_start() -> None:
 
 def _observe_duration(response: Response) -> Response:
     seconds = time.perf_counter() - g.started
-    web_context().metrics.observe_request(request.blueprint or "none", response.status_code, seconds)
+    get_app_state().metrics.observe_request(request.blueprint or "none", response.status_code, seconds)
     return response
 
 
@@ -185,12 +185,14 @@ def _change_styles(app: Flask, settings: Settings) -> None:
 
     Open pages can still load the earlier ones.
     """
-    context: WebContext = app.extensions["digest"]
+    app_state: WebAppState = app.extensions["digest"]
     loader = create_jinja_environment(settings.templates).loader
     assert loader is not None, "create_jinja_environment() always sets one"
     styles = _load_styles(loader, settings)
-    older = dict(context.styles.text_by_name)
-    app.extensions["digest"] = replace(context, styles=replace(styles, text_by_name=older | dict(styles.text_by_name)))
+    older = dict(app_state.styles.text_by_name)
+    app.extensions["digest"] = replace(
+        app_state, styles=replace(styles, text_by_name=older | dict(styles.text_by_name))
+    )
 
 
 class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
@@ -198,14 +200,14 @@ class _OwnPageTemplates(OperatorTemplates, PageEnvironment):
 
 
 def _publication_mark() -> Markup:
-    settings = web_context().settings
+    settings = get_app_state().settings
     return filters.build_publication_mark(
         settings.file.publication.name, settings.logo, f"{request.script_root}/media/"
     )
 
 
 def _header_image() -> Markup:
-    return filters.build_header_image(web_context().settings.header, f"{request.script_root}/media/")
+    return filters.build_header_image(get_app_state().settings.header, f"{request.script_root}/media/")
 
 
 def _localize(moment: datetime) -> datetime:
@@ -247,7 +249,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.globals["undo_words"] = find_undo_words
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)
-    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{web_context().styles.public_names[sheet]}"
+    env.globals["style"] = lambda sheet: f"{request.script_root}/style/{get_app_state().styles.public_names[sheet]}"
     env.globals["publication_mark"] = _publication_mark
     env.globals["header_image"] = _header_image
     env.globals["script"] = lambda name: f"{request.script_root}/script/{scripts.public_names[name]}"

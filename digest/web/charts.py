@@ -92,9 +92,9 @@ def draw_line_chart(
     min_step: float = 0,
     size: tuple[int, int] = (540, 190),
 ) -> Chart:
-    """Draw values as a line above 0, with the last number at its end, and a dashed line for the limit.
+    """Draw a line chart from 0 up, with its last value labeled and any `limit` as a dashed line.
 
-    `write` formats a number. A value of None is a gap, and an empty label is omitted.
+    `write` formats a value. A value of None is a gap, and an empty label is omitted.
     """
     known_values = [value for value in values if value is not None]
     plot, chart = _lay_out(sentence, labels, known_values, write, limit, min_step, size, _END_SPACE)

@@ -14,7 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from digest.installation.action_reasons import read_reason
 from digest.settings.loader import describe_value_error
-from digest.web.routes import MAX_ROW_NUMBER
+from digest.web.url_rules import MAX_ROW_NUMBER
 from subscribers.errors import RefusalError
 from subscribers.pages import forms
 from subscribers.pages.forms import FormModel

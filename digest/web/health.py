@@ -8,7 +8,7 @@ from flask.typing import ResponseReturnValue
 from digest.app.alerts.metrics import METRICS_CONTENT_TYPE
 from digest.app.doctor.network_access import FORWARDED_COUNT_HEADER
 from digest.app.editions.edition_views import explain_unusable_database
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 
 health_pages = Blueprint("health", __name__)
 
@@ -29,7 +29,7 @@ def report_liveness() -> Response:
 @health_pages.get("/readyz")
 def report_readiness() -> Response:
     """Report whether the database responds and its schema belongs to this version."""
-    problem = explain_unusable_database(web_context().installation)
+    problem = explain_unusable_database(get_app_state().installation)
     return _plain_response(f"not ready: {problem}", 503) if problem else _plain_response("ready")
 
 
@@ -39,12 +39,12 @@ def report_metrics() -> ResponseReturnValue:
 
     That applies to requests from this machine, too.
     """
-    context = web_context()
+    app_state = get_app_state()
     if not _has_metrics_token():
         refusal = _plain_response("Send the value of DIGEST_METRICS_TOKEN as a bearer token.", 401)
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
-    text = context.metrics.render_cached(context.installation, now=context.clock())
+    text = app_state.metrics.render_cached(app_state.installation, now=app_state.clock())
     response = Response(text, content_type=METRICS_CONTENT_TYPE)
     response.headers["Cache-Control"] = "no-store"
     return response
@@ -55,7 +55,7 @@ def _has_metrics_token() -> bool:
 
     A loopback address proves nothing, because requests from a local proxy have one, too.
     """
-    token = web_context().settings.metrics_token
+    token = get_app_state().settings.metrics_token
     scheme, _, sent = request.headers.get("Authorization", "").partition(" ")
     if token is None or scheme.lower() != "bearer":
         return False

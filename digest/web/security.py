@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, request
 
-from digest.web.context import web_context
-from digest.web.routes import LazyRule, RowNumberUrlMap
+from digest.web.app_state import get_app_state
+from digest.web.url_rules import LazyRule, RowNumberUrlMap
 from subscribers.loggers import get_logger
 
 log = get_logger("digest.web")
@@ -61,7 +61,7 @@ def add_default_headers(response: Response) -> Response:
     headers.setdefault("Referrer-Policy", "no-referrer")
     headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
     headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
-    settings = web_context().settings
+    settings = get_app_state().settings
     if settings.link_base.startswith("https:"):
         subdomains = "; includeSubDomains" if settings.hsts_subdomains else ""
         headers.setdefault("Strict-Transport-Security", f"max-age={HSTS_SECONDS}{subdomains}")

@@ -34,9 +34,9 @@ from werkzeug.routing import RequestRedirect
 from digest.app.accounts import sign_in
 from digest.installation.opened_installation import Installation
 from digest.settings import is_loopback
+from digest.web.app_state import WebAppState
 from digest.web.auth.cookies import CookieScope
 from digest.web.auth.route_rules import ROUTE_RULES, AccessRule
-from digest.web.context import WebContext
 
 # The limit without signing in, for a provider's post (digest.web.hooks.pages). Pages need far less.
 MAX_BODY_BYTES = 2_000_000
@@ -231,23 +231,23 @@ def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
     It's 0 except for staff members who may upload a file there. If the database doesn't respond, no
     one counts as signed in.
     """
-    context: WebContext = app.extensions["digest"]
-    prefix = urlsplit(context.settings.link_base).path.rstrip("/")
+    app_state: WebAppState = app.extensions["digest"]
+    prefix = urlsplit(app_state.settings.link_base).path.rstrip("/")
     try:
         endpoint, _ = app.url_map.bind("").match(path.removeprefix(prefix) if prefix else path, method="POST")
     except (HTTPException, RequestRedirect, ValueError):
         return 0
     rule = ROUTE_RULES[endpoint]
-    token = parse_cookie(cookies).get(CookieScope.from_settings(context.settings).session, "")
+    token = parse_cookie(cookies).get(CookieScope.from_settings(app_state.settings).session, "")
     if rule.max_bytes is None or not token:
         return 0
-    return rule.max_bytes if _may_bring_file(context, rule, token) else 0
+    return rule.max_bytes if _may_bring_file(app_state, rule, token) else 0
 
 
-def _may_bring_file(context: WebContext, rule: AccessRule, token: str) -> bool:
-    now = context.clock()
+def _may_bring_file(app_state: WebAppState, rule: AccessRule, token: str) -> bool:
+    now = app_state.clock()
     try:
-        staff = sign_in.find_signed_in_member(context.installation, token, now=now, note_use=False)
+        staff = sign_in.find_signed_in_member(app_state.installation, token, now=now, note_use=False)
     except SQLAlchemyError:
         return False
     if staff is None or rule.role is None:

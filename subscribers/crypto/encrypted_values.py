@@ -110,7 +110,7 @@ def encrypt_json(
     *,
     bound_to: str,
 ) -> tuple[bytes, str]:
-    """Encrypt a JSON value as `encrypt_bytes` does bytes."""
+    """Encrypt a JSON object with `encrypt_bytes`, padded so that its length reveals little."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
     return encrypt_bytes(keys, text + b" " * (-len(text) % _PADDING_STEP), bound_to=bound_to)
 

@@ -31,7 +31,7 @@ class AddressHashes(NamedTuple):
     suppressions: tuple[tuple[str, str], ...]
 
 
-class AdoptedKey(NamedTuple):
+class AdoptedSuppressionKey(NamedTuple):
     """Another installation's suppression key.
 
     `lookup` is set if the key is for hashes in an unsubscribe log.
@@ -165,7 +165,7 @@ def compute_address_commitment(key: SecretKey, mailbox: str, salt: bytes) -> str
 def hash_addresses(
     keys: KeyRing,
     addresses: Iterable[Address],
-    adopted: Sequence[AdoptedKey],
+    adopted: Sequence[AdoptedSuppressionKey],
 ) -> list[AddressHashes]:
     """Return all lookup and suppression hashes of the given addresses.
 

@@ -35,10 +35,10 @@ STOP_PURPOSE: OneTimePurpose = "stop address change"
 
 
 @dataclass(frozen=True, slots=True)
-class AddressChange:
-    """The state of an address change. While the change is open, it includes the masked addresses.
+class AddressChangeLink:
+    """The state of a link to confirm or stop an address change. While it's open, it includes the masked addresses.
 
-    `until` is when its link expires. `wording` is the consent text if it was requested by an admin.
+    `until` is when the link expires. `wording` is the consent text if it was requested by an admin.
     `is_confirmed` says whether the new address has replaced the old one. `person` and `undone`, an
     entry for the unsubscribe log, are set if this request changed the address.
     """
@@ -242,7 +242,7 @@ def _count_mail_to_stranger(
     return True
 
 
-def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
+def look_up_address_change_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChangeLink:
     """Return the state of a link that was sent to the new address.
 
     Nothing is changed.
@@ -252,15 +252,17 @@ def look_up_address_change(session: Session, keys: KeyRing, token: str, *, now: 
     """
     link = one_time_tokens.look_up_token(session, token, "change address", now=now)
     if link.state is TokenState.UNKNOWN or link.person is None:
-        return AddressChange(ActionLinkState.UNKNOWN)
+        return AddressChangeLink(ActionLinkState.UNKNOWN)
     person = session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
-        return AddressChange(ActionLinkState.ERASED)
+        return AddressChangeLink(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
-        return AddressChange(ActionLinkState.OVER if _is_undone(session, keys, person, token) else ActionLinkState.DONE)
+        return AddressChangeLink(
+            ActionLinkState.OVER if _is_undone(session, keys, person, token) else ActionLinkState.DONE
+        )
     row = session.get(StoredAddressChange, one_time_tokens.hash_token(token))
     if link.state is not TokenState.FRESH or row is None or person is None:
-        return AddressChange(ActionLinkState.OVER)
+        return AddressChangeLink(ActionLinkState.OVER)
     return _describe_confirmable_change(session, keys, row, person)
 
 
@@ -272,21 +274,21 @@ def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: st
 
 def _describe_confirmable_change(
     session: Session, keys: KeyRing, row: StoredAddressChange, person: Person
-) -> AddressChange:
+) -> AddressChangeLink:
     addresses, old = decrypt_addresses(keys, row), people.decrypt_person_address(keys, person)
     new, correction = addresses.new, addresses.correction
     is_correctable = correction is not None and may_correct_address(session, person)
     if old is None or not (person.state is PersonState.SUBSCRIBED or is_correctable):
-        return AddressChange(ActionLinkState.OVER)
+        return AddressChangeLink(ActionLinkState.OVER)
     if is_unavailable(session, keys, new, person.number):
-        return AddressChange(ActionLinkState.TAKEN)
+        return AddressChangeLink(ActionLinkState.TAKEN)
     masked = mask_two_addresses(old.mailbox, new.mailbox)
-    return AddressChange(ActionLinkState.OPEN, *masked, row.until, correction.wording if correction else "")
+    return AddressChangeLink(ActionLinkState.OPEN, *masked, row.until, correction.wording if correction else "")
 
 
 def confirm_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
-) -> AddressChange:
+) -> AddressChangeLink:
     """Change a subscriber's address if the link is open. Idempotent.
 
     Afterward, each link that was emailed to a recent address of the subscriber for stopping this
@@ -300,7 +302,7 @@ def confirm_address_change(
     """
     number = one_time_tokens.look_up_token(session, token, "change address", now=now).person
     person = ledger.lock_person(session, number) if number is not None else None
-    change = look_up_address_change(session, keys, token, now=now)
+    change = look_up_address_change_link(session, keys, token, now=now)
     if person is None or change.stage is not ActionLinkState.OPEN:
         return change
     one_time_tokens.use_token(session, token, "change address", now=now)
@@ -319,7 +321,7 @@ def confirm_address_change(
         if row.changed_at is None:
             row.changed_at, row.until = now, now + ledger.UNDO_PERIOD
         encrypt_addresses(keys, row, ChangedAddresses(new, old))
-    return AddressChange(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
+    return AddressChangeLink(ActionLinkState.DONE, change.old, change.new, person=person.number, undone=undone)
 
 
 def change_person_address(

@@ -15,14 +15,14 @@ from subscribers.consent import ledger
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.crypto.keys import KeyRing
 from subscribers.lifecycle import address_change, expiry
-from subscribers.lifecycle.address_change import STOP_PURPOSE, AddressChange
+from subscribers.lifecycle.address_change import STOP_PURPOSE, AddressChangeLink
 from subscribers.store import one_time_tokens, people
 from subscribers.store.models import EMPTIED_STATES, ConsentKind, Person, PersonState
 from subscribers.store.one_time_tokens import ActionLinkState, TokenState
 from subscribers.store.signup_models import StoredAddressChange
 
 
-def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChange:
+def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datetime) -> AddressChangeLink:
     """Return the state of a link that was sent to the old address.
 
     Nothing is changed.
@@ -33,27 +33,27 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
     link = one_time_tokens.look_up_token(session, token, STOP_PURPOSE, now=now)
     person = session.get(Person, int(link.serial), populate_existing=True) if link.serial else None
     if person is None:
-        return AddressChange(ActionLinkState.UNKNOWN)
+        return AddressChangeLink(ActionLinkState.UNKNOWN)
     if person.state in EMPTIED_STATES:
-        return AddressChange(ActionLinkState.ERASED)
+        return AddressChangeLink(ActionLinkState.ERASED)
     if link.state is TokenState.USED:
-        return AddressChange(ActionLinkState.DONE)
+        return AddressChangeLink(ActionLinkState.DONE)
     row = _find_stoppable(session, keys, person, token, now) if link.state is TokenState.FRESH else None
     addresses = address_change.decrypt_addresses(keys, row) if row is not None else None
     if row is None or addresses is None or addresses.old is None:
-        return AddressChange(ActionLinkState.OVER)
+        return AddressChangeLink(ActionLinkState.OVER)
     is_confirmed = row.changed_at is not None
     if is_confirmed and address_change.is_unavailable(
         session, keys, addresses.old, person.number, unless=partial(_is_unconfirmed_sign_up, session)
     ):
-        return AddressChange(ActionLinkState.TAKEN)
+        return AddressChangeLink(ActionLinkState.TAKEN)
     old, new = mask_two_addresses(addresses.old.mailbox, addresses.new.mailbox)
-    return AddressChange(ActionLinkState.OPEN, old, new, row.until, is_confirmed=is_confirmed)
+    return AddressChangeLink(ActionLinkState.OPEN, old, new, row.until, is_confirmed=is_confirmed)
 
 
 def stop_address_change(
     session: Session, keys: KeyRing, unsubscribe_log: UnsubscribeLog, token: str, *, now: datetime
-) -> AddressChange:
+) -> AddressChangeLink:
     """Cancel or undo an address change if the link sent to the old address is open. Idempotent.
 
     The links to the subscriber's data are revoked as well, because whoever requested the change has one.

@@ -36,7 +36,7 @@ class DeliveryFeedbackKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryFeedbackReport:
-    """A report about a person.
+    """Feedback about a person: a bounce, a complaint, or an unsubscribe at the provider.
 
     `at` is when it was made or, for a bounce, when the message was sent. `reporter` is who made it
     (a provider, the mailbox), and `detail` is what's stored in the chain, without an address.

@@ -20,7 +20,7 @@ from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.readable_record import PublicationFacts
 from subscribers.english_text import capitalize_first
 from subscribers.lifecycle import address_change, address_change_stop
-from subscribers.lifecycle.address_change import AddressChange
+from subscribers.lifecycle.address_change import AddressChangeLink
 from subscribers.lifecycle.erasure import erase_person
 from subscribers.lifecycle.expiry import find_address_deletion_time
 from subscribers.lifecycle.my_data import list_consent_history
@@ -193,7 +193,7 @@ def ask_to_confirm_address_change(token: str) -> ResponseReturnValue:
     """Show the button for confirming a new address."""
     with page_context.database.read() as session:
         return _address_change_page(
-            address_change.look_up_address_change(session, page_context.keys, token, now=page_context.now), token
+            address_change.look_up_address_change_link(session, page_context.keys, token, now=page_context.now), token
         )
 
 
@@ -210,7 +210,7 @@ def confirm_address_change(token: str) -> ResponseReturnValue:
                 new_token = make_preferences_token(session, change.person)
     # Someone signed up with the address between the check and the write.
     except IntegrityError:
-        change = AddressChange(ActionLinkState.TAKEN)
+        change = AddressChangeLink(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "an address change isn't in the unsubscribe log")
     return _address_change_page(change, token, new_token=new_token)
 
@@ -234,13 +234,13 @@ def stop_address_change(token: str) -> ResponseReturnValue:
             )
     # Someone signed up with the address between the check and the write.
     except IntegrityError:
-        change = AddressChange(ActionLinkState.TAKEN)
+        change = AddressChangeLink(ActionLinkState.TAKEN)
     add_return_to_unsubscribe_log(change.undone, "an undone address change isn't in the unsubscribe log")
     return _address_change_page(change, token, "web/stop_address_change.html")
 
 
 def _address_change_page(
-    move: AddressChange, token: str, template: str = "web/move.html", *, new_token: str = ""
+    move: AddressChangeLink, token: str, template: str = "web/move.html", *, new_token: str = ""
 ) -> Response:
     if move.stage is ActionLinkState.UNKNOWN:
         return render_unknown_link_page()

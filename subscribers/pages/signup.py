@@ -24,8 +24,8 @@ from subscribers.consent import consent_texts
 from subscribers.consent.consent_texts import ConsentText
 from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import CHECKBOXES, Preferences, change_preferences, describe_preferences
-from subscribers.lifecycle import inactive_subscribers
-from subscribers.lifecycle.inactive_subscribers import StayLink
+from subscribers.lifecycle import inactivity_questions
+from subscribers.lifecycle.inactivity_questions import StayLink
 from subscribers.pages.context import (
     AddressForm,
     ask_again_if_trapped,
@@ -291,14 +291,14 @@ def ask_to_stay(token: str) -> Response:
     Nothing changes until they press the button.
     """
     with page_context.database.read() as session:
-        return _stay_page(inactive_subscribers.look_up_stay_link(session, token, now=page_context.now))
+        return _stay_page(inactivity_questions.look_up_stay_link(session, token, now=page_context.now))
 
 
 @signup_pages.post("/stay/<token>")
 def stay_now(token: str) -> Response:
     """Record that an inactive subscriber wants to stay. Idempotent."""
     with page_context.database.write() as session:
-        link = inactive_subscribers.keep_subscription(
+        link = inactivity_questions.keep_subscription(
             session,
             page_context.keys,
             token,

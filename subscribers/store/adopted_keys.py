@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.crypto.encrypted_values import decrypt_json, encrypt_json
 from subscribers.crypto.keys import MAX_KEYS_PER_KIND, KeyKind, KeyRing, SecretKey
-from subscribers.crypto.stored_addresses import AdoptedKey
+from subscribers.crypto.stored_addresses import AdoptedSuppressionKey
 from subscribers.store.models import SuppressionAdoption
 
 # The maximum per file. Every check of an address computes a hash per key.
@@ -51,13 +51,13 @@ class SuppressionKeySet(NamedTuple):
             "lookup": [_key_as_json(key) for key in self.lookup],
         }
 
-    def list_keys(self) -> list[AdoptedKey]:
+    def list_keys(self) -> list[AdoptedSuppressionKey]:
         """Return the keys in the form used by an installation that adopts them.
 
         Each suppression key is used alone and with each lookup key.
         """
         lookups = (*self.lookup, None)
-        return [AdoptedKey(key, lookup) for key in self.suppression for lookup in lookups]
+        return [AdoptedSuppressionKey(key, lookup) for key in self.suppression for lookup in lookups]
 
 
 def _key_as_json(key: SecretKey) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def load_key_sets(session: Session, keys: KeyRing) -> list[SuppressionKeySet]:
     return key_sets
 
 
-def list_suppression_keys(key_sets: Iterable[SuppressionKeySet]) -> list[AdoptedKey]:
+def list_suppression_keys(key_sets: Iterable[SuppressionKeySet]) -> list[AdoptedSuppressionKey]:
     """Return the distinct keys of several key sets.
 
     Two files of one installation have keys in common.

@@ -42,7 +42,7 @@ OneTimePurpose = Literal[
     "sign in",
     "staff address",
 ]
-# Their expiry is processed by `lifecycle.expiry` and `lifecycle.inactive_subscribers`.
+# Their expiry is processed by `lifecycle.expiry` and `lifecycle.inactivity_questions`.
 _SETTLED_AT_END: tuple[OneTimePurpose, ...] = (
     "confirm",
     "stay",

@@ -32,6 +32,7 @@ from digest.app.editing.edit_application import EditForm, EditResult
 from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import read_edition
 from digest.app.sending import send_control as sending
 from digest.deliver.providers.registry import open_provider
 from digest.deliver.send.run.edition_sending import SendError, run_edition
@@ -488,7 +489,10 @@ class WatchedEdition:
                 v for v in self.versions if joined_for(message, v.seen) == joined_for(message, version.seen)
             ]
             assert is_made_of(message, version.seen)
-        assert editions.render_edition_bytes(install, self.name, "web").decode() == version.seen.join("web").text
+        assert (
+            editions.render_edition_bytes(install, read_edition(install, self.name), "web").decode()
+            == version.seen.join("web").text
+        )
         self.is_sent = True
         self.done["sent" if is_whole else "sent in part"] += 1
 

@@ -15,7 +15,7 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
-from digest.app.settings import logos, setting_changes
+from digest.app.settings import brand_images, setting_changes
 from digest.app.sources import configured_sources as sources
 from digest.deliver.send.run.edition_sending import SendError
 from digest.edition.approval import approval_check
@@ -585,7 +585,7 @@ def test_where_the_log_of_settings_was_changed_in_the_database_two_people_approv
 def test_names_topics_and_logos_that_subscribers_see_have_authors_too(
     install: Installation, act: str, subject: str, detail: dict[str, Any], words: str
 ) -> None:
-    assert act in {sources.CHANGE.name, sources.ADD.name, setting_changes.CHANGE.name, logos.KEEP.name}
+    assert act in {sources.CHANGE.name, sources.ADD.name, setting_changes.CHANGE.name, brand_images.KEEP.name}
     with install.database.write() as session:
         unseen = ("source changed", "https://a.example.org/feed", {"after": {"section": "news"}})
         record_audit(session, *unseen, actor=PRIYA.name, now=NOW)

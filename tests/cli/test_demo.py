@@ -125,7 +125,7 @@ def test_a_year_of_invented_people_is_there_and_only_the_samples_subscribers_get
     assert (len(year.subscribers), year.subscribers[-1][1], len(year.edition_results)) == (366, len(on_list), 10)
     assert {standing.number for standing in year.edition_results} == set(range(137, 147))
     grown = year.subscribers[-1][1] - (year.subscribers_before(7) or 0)
-    assert grown == (year.came or 0) - (year.went or 0) != 0, "one sentence speaks of the same people"
+    assert grown == (year.joined or 0) - (year.left or 0) != 0, "one sentence speaks of the same people"
     paused = [Preferences.from_json(person.choices).is_paused(SAMPLE_NOW.date()) for person in on_list]
     assert (len(on_list) > 12_000, paused.count(False)) == (True, 11), "all but the sample's readers pause"
     assert proof.sound, "whatever happened to somebody is a link of their own chain"

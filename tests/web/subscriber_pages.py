@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 
 from digest.app.sending.background_tasks import process_signup_requests, send_due_transactional_emails
-from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers
+from digest.app.subscribers.inactivity_questions import ask_inactive_subscribers
 from digest.store.models import EditionState
 from digest.web.app import create_app
 from subscribers.crypto.link_tokens import make_link_token

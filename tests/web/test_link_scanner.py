@@ -24,7 +24,7 @@ from subscribers.consent.evidence import RequestOrigin
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
 from subscribers.lifecycle import address_change, my_data, preference_changes, undo
-from subscribers.lifecycle.inactive_subscribers import InactivityQuestion, queue_inactivity_questions
+from subscribers.lifecycle.inactivity_questions import InactivityQuestion, queue_inactivity_questions
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup import request_queue

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from digest.web.context import SCRIPT_FILES, strip_comment_lines
+from digest.web.app_state import SCRIPT_FILES, strip_comment_lines
 from tests.conftest import ROOT
 
 SCRIPTS = sorted((ROOT / "templates").rglob("*.js"))

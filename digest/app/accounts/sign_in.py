@@ -370,7 +370,7 @@ def require_current_password(
         attempt_limits.reset_attempts(session, counted)
 
 
-def create_sign_in_challenge(
+def make_passkey_challenge(
     installation: Installation, purpose: passkeys.ChallengePurpose, signed_in: SignedInStaff | None, *, now: datetime
 ) -> str:
     """Return a challenge for the browser's passkey. Nothing is stored."""

@@ -162,10 +162,10 @@ def _tell_editors(
 ) -> None:
     """Email the staff about missing articles, once for each article, and save the check."""
     untold = article_recheck_results.list_unreported_missing_articles(article_check)
-    reported_urls = (*article_check.told, *(finding.url for finding in untold))
+    reported_urls = (*article_check.reported_urls, *(finding.url for finding in untold))
     occasion = f"{edition.name}-{now:%Y%m%d%H%M%S}" if untold else article_check.occasion
     article_recheck_results.save_article_check(
-        session, edition.name, replace(article_check, told=reported_urls, occasion=occasion)
+        session, edition.name, replace(article_check, reported_urls=reported_urls, occasion=occasion)
     )
     if not untold:
         return

@@ -245,7 +245,7 @@ def skip_release(installation: Installation, release_at: datetime, *, actor: Act
 
 
 def add_release(installation: Installation, day: date, clock: time, *, actor: Actor, now: datetime) -> PlannedRelease:
-    """Add an extra release at a day and time in the publication's time zone, and return it.
+    """Add an extra release on a given day and time in the publication's time zone, and return it.
 
     Raises:
         CalendarError: the send time can't be used.

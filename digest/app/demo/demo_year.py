@@ -83,7 +83,7 @@ class ConsentDayCount(NamedTuple):
 
 
 def add_demo_year(installation: Installation, actor: Actor, now: datetime) -> int:
-    """Add totals for the year before `now` and made-up people, and return the number of people."""
+    """Add made-up people, and made-up totals for the year before `now`. Return the number of people."""
     rng = random.Random(_SEED)  # noqa: S311 - a fixed seed makes the same year each time; nothing is secret
     zone = installation.settings.zone
     today = now.astimezone(zone).date()

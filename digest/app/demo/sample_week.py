@@ -23,6 +23,7 @@ from digest.app.demo.demo_year import add_demo_year
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import read_edition
 from digest.app.sending import send_control as sending
 from digest.collect.fetch.fetcher import FolderFetcher, open_fetcher
 from digest.collect.fetch.result import ContentFetcher
@@ -277,7 +278,7 @@ def _write_web_copy(installation: Installation, name: str) -> Path:
     """
     folder = installation.settings.home / "web"
     (folder / "media").mkdir(parents=True)
-    html = editions.render_edition_bytes(installation, name, "web").decode()
+    html = editions.render_edition_bytes(installation, read_edition(installation, name), "web").decode()
     with installation.read() as session:
         for media in session.scalars(select(MediaFile)):
             address = f"{installation.settings.link_base}/media/{media.hash}"

@@ -45,7 +45,10 @@ _PROPOSAL = ProposalWithLateStories(Proposal(), is_breaking_news=True)
 
 
 def list_suggested_articles(installation: Installation, *, now: datetime) -> Sequence[CandidateArticle]:
-    """Return up to 20 readable articles of the last day from sources in the news section, newest first."""
+    """Return up to 20 articles of the last day from sources in the news section, newest first.
+
+    Withdrawn and superseded articles are left out.
+    """
     readable = (Article.withdrawn_at.is_(None), Article.superseded == "", Source.section == NEWS_SECTION)
     recent = (
         select(Article, Source).join(Source).where(Article.dated_at > now - BREAKING_NEWS_SPAN, Article.dated_at <= now)

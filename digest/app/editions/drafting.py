@@ -263,7 +263,7 @@ def read_preheader(installation: Installation, name: str, omit: Iterable[str]) -
 
 def render_edition_bytes(
     installation: Installation,
-    name: str,
+    edition: Edition,
     output_format: EditionFormat,
     *,
     omit: Iterable[str] = (),
@@ -274,24 +274,7 @@ def render_edition_bytes(
     `omit` has the keys of sections that a subscriber left out. The html and text are then the same
     bytes as in that subscriber's email, except for placeholders. With `short`, they're those of the
     short edition, if there is one.
-
-    Raises:
-        UnknownEditionError: there's no edition of that name.
     """
-    with installation.read() as session:
-        edition = find_edition(session, name)
-    return render_bytes_of_edition(installation, edition, output_format, omit=omit, short=short)
-
-
-def render_bytes_of_edition(
-    installation: Installation,
-    edition: Edition,
-    output_format: EditionFormat,
-    *,
-    omit: Iterable[str] = (),
-    short: bool = False,
-) -> bytes:
-    """Return the result of `render_edition_bytes` for an edition that was just read."""
     with installation.read() as session:
         mailable = approval.read_mailable_edition(session, edition, installation.settings)
         if output_format == "eml":

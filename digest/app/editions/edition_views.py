@@ -1,4 +1,4 @@
-"""Data about editions for pages, read without changing anything."""
+"""Editions as shown on pages. Nothing is changed."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -99,7 +99,7 @@ def read_edition(installation: Installation, name: str) -> Edition:
 
 
 @dataclass(frozen=True, slots=True)
-class EditionOutcome:
+class EditionSummary:
     """The stories, delivery counts, and edits of an edition that can no longer be edited.
 
     `stories` are those that are in a section. `editor_counts` counts the editors' changes to the
@@ -126,14 +126,14 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
         )
 
 
-def read_edition_outcome(
+def read_edition_summary(
     installation: Installation, edition: Edition, *, recent: CountCache | None = None, now: datetime
-) -> EditionOutcome:
+) -> EditionSummary:
     """Return an edition's stories, delivery counts, and number of editors' changes."""
     counts = count_edition_deliveries(installation, edition.name, recent, now=now)
     with installation.read() as session:
         stories = select(EditionStory).where(EditionStory.edition_id == edition.id)
-        return EditionOutcome(
+        return EditionSummary(
             stories=tuple(session.scalars(stories.where(EditionStory.section.is_not(None)))),
             sent=_sent_edition(session, edition, counts, now, installation.settings.zone),
             editor_counts=find_editor_change_counts(session, edition),

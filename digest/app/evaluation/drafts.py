@@ -88,7 +88,7 @@ class DraftEvaluation:
     missing: tuple[StoryGrade, ...]
 
 
-class GradedStories:
+class EditorGrades:
     """An editor's grades, looked up by link or else by headline.
 
     A grade of a story's own lead takes precedence over those of its other articles, and then a
@@ -138,12 +138,12 @@ def _read_graded_articles(rows: Iterable[Mapping[str, Any]]) -> list[tuple[tuple
     return graded_articles
 
 
-def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> DraftEvaluation:
+def score_draft(leads: Sequence[tuple[str, str]], grades: EditorGrades) -> DraftEvaluation:
     """Score the leads of a draft, which are given in order as (headline, URL)."""
     first_place: dict[str, int] = {}
     stories = []
     for place, (headline, url) in enumerate(leads, 1):
-        grade = graded.find_grade(headline, url)
+        grade = grades.find_grade(headline, url)
         repeats = first_place.get(grade.matter) if grade else None
         stories.append(DraftedStory(headline, url, grade, repeats))
         if grade:
@@ -152,9 +152,9 @@ def score_draft(leads: Sequence[tuple[str, str]], graded: GradedStories) -> Draf
     selected_matters = {grade.matter for grade in first_grades if grade.grade > UNFIT}
     return DraftEvaluation(
         tuple(stories),
-        tuple(_count_first(stories[:first], first, graded.musts.keys()) for first in FIRST_COUNTS),
-        len(graded.musts),
-        tuple(g for matter, g in sorted(graded.musts.items()) if matter not in selected_matters),
+        tuple(_count_first(stories[:first], first, grades.musts.keys()) for first in FIRST_COUNTS),
+        len(grades.musts),
+        tuple(g for matter, g in sorted(grades.musts.items()) if matter not in selected_matters),
     )
 
 
@@ -177,10 +177,10 @@ def evaluate_stored_draft(grades_file: Path, installation: Installation, edition
         EvaluationError: the grades can't be read or have the wrong format.
         UnknownEditionError: no edition has this name.
     """
-    graded = _read_grades(grades_file)
+    grades = _read_grades(grades_file)
     with installation.read() as session:
         content = EditionContent.from_json(find_edition(session, edition_name).content)
-    return score_draft([(entry.headline, entry.url) for entry in list_news_entries(content)], graded)
+    return score_draft([(entry.headline, entry.url) for entry in list_news_entries(content)], grades)
 
 
 def list_news_entries(content: EditionContent) -> list[SectionEntry]:
@@ -199,7 +199,7 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         EvaluationError: the grades can't be read or have the wrong format.
         UnknownEditionError: no edition has this name.
     """
-    graded, settings = _read_grades(grades_file), installation.settings
+    grades, settings = _read_grades(grades_file), installation.settings
     with installation.read() as session:
         edition = find_edition(session, edition_name)
         window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
@@ -208,7 +208,7 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
         previous = load_previous_editions(session, window, edition.release_at, looked_back)
         words = load_document_frequencies(session, window)
     now = edition.release_at.astimezone(settings.zone)
-    return _score_proposal(articles, settings, graded, now=now, previous=previous, words=words)
+    return _score_proposal(articles, settings, grades, now=now, previous=previous, words=words)
 
 
 def evaluate_feeds_draft(
@@ -226,7 +226,7 @@ def evaluate_feeds_draft(
     Raises:
         EvaluationError: the grades or a feed can't be read or have the wrong format.
     """
-    graded = _read_grades(grades_file)
+    grades = _read_grades(grades_file)
     articles = read_feed_articles(feeds, settings, now=now)
     cut_off = drafted_at or _newest_date(articles) or now
     window, file = find_next_window(cut_off, None), settings.file
@@ -234,7 +234,7 @@ def evaluate_feeds_draft(
     return _score_proposal(
         [article for article in articles if window.includes(article.dated_at, seen_before=False)],
         settings,
-        graded,
+        grades,
         now=release.release_at.astimezone(file.publication.zone),
     )
 
@@ -242,7 +242,7 @@ def evaluate_feeds_draft(
 def _score_proposal(
     articles: Iterable[CandidateArticle],
     settings: Settings,
-    graded: GradedStories,
+    grades: EditorGrades,
     *,
     now: datetime,
     previous: PreviousEditions | None = None,
@@ -261,12 +261,12 @@ def _score_proposal(
     )
     capped = [section.key for section in file.sections if SECTION_KINDS[section.kind].capped]
     placed = chain.from_iterable(proposal.sections.get(key, ()) for key in capped)
-    return score_draft([(story.scored.lead.title, story.scored.lead.link) for story in placed], graded)
+    return score_draft([(story.scored.lead.title, story.scored.lead.link) for story in placed], grades)
 
 
-def _read_grades(grades_file: Path) -> GradedStories:
+def _read_grades(grades_file: Path) -> EditorGrades:
     rows = read_labels(grades_file)
-    return GradedStories(rows if isinstance(rows, list) else [rows])
+    return EditorGrades(rows if isinstance(rows, list) else [rows])
 
 
 def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:

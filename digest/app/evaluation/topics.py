@@ -50,7 +50,7 @@ class TopicLabelComparison:
 
 
 @dataclass(frozen=True, slots=True)
-class TopicSetScore:
+class LabelSetScore:
     """The counts for one set of labels.
 
     `given` is the number of articles that were assigned a topic. Of these topics, `right` are
@@ -103,7 +103,7 @@ class TopicEvaluation:
     labels that the rules don't define.
     """
 
-    sets: tuple[TopicSetScore, ...]
+    sets: tuple[LabelSetScore, ...]
     disagreements: tuple[TopicLabelComparison, ...]
     unknown_topics: tuple[str, ...]
 
@@ -133,19 +133,19 @@ def score_topic_labels(labels: Iterable[TopicLabel], rules: TopicRules) -> Topic
     by_set: dict[str, list[TopicLabelComparison]] = defaultdict(list)
     for match in matches:
         by_set[match.label.set_name].append(match)
-    scores = [_score_topic_set(name, of_set) for name, of_set in by_set.items()]
+    scores = [_score_label_set(name, of_set) for name, of_set in by_set.items()]
     label_topics = {topic for m in matches for topic in (*m.label.right, *m.label.allowed)}
     return TopicEvaluation(
-        sets=(*scores, _score_topic_set(ALL_SETS, matches)) if len(scores) != 1 else tuple(scores),
+        sets=(*scores, _score_label_set(ALL_SETS, matches)) if len(scores) != 1 else tuple(scores),
         disagreements=tuple(m for m in matches if not m.is_right),
         unknown_topics=tuple(sorted(label_topics - set(rules.topic_names))),
     )
 
 
-def _score_topic_set(name: str, matches: list[TopicLabelComparison]) -> TopicSetScore:
+def _score_label_set(name: str, matches: list[TopicLabelComparison]) -> LabelSetScore:
     matched = [m for m in matches if m.match]
     labeled = [m for m in matches if m.label.right]
-    return TopicSetScore(
+    return LabelSetScore(
         name=name,
         article_count=len(matches),
         given=len(matched),

@@ -133,7 +133,7 @@ def _find_webhook(provider_name: str) -> ProviderWebhook | None:
 def receive_webhook(
     installation: Installation, provider_name: str, header: Callable[[str], str | None], body: bytes, *, now: datetime
 ) -> str:
-    """Store the events that a provider posted, before returning.
+    """Store the events that a provider posted, to be applied later.
 
     If the post is rejected, return the reason, which is meant only for the log. Otherwise, return
     an empty string.

@@ -30,8 +30,8 @@ from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.installation.opened_installation import Installation
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
-from digest.settings.affected_areas import find_affected_area
 from digest.settings.environment_overrides import SettingPath, find_overriding_variable
+from digest.settings.guarded_areas import find_guarded_area
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -206,7 +206,7 @@ def _find_locked(settings: Settings, table: str) -> dict[str, str]:
 
 
 def _find_guarded(table: BaseModel) -> frozenset[str]:
-    return frozenset(n for n in type(table).model_fields if find_affected_area(type(table), n).needs_confirmation)
+    return frozenset(n for n in type(table).model_fields if find_guarded_area(type(table), n).needs_confirmation)
 
 
 def change_settings(
@@ -276,7 +276,7 @@ def require_confirmation_for_settings(
         ConfirmationRequiredError: a change weakens a control, and the actor confirmed who they are
             too long ago.
     """
-    areas = {name: find_affected_area(type(after), name) for name in find_changed_values(before, after, names)}
+    areas = {name: find_guarded_area(type(after), name) for name in find_changed_values(before, after, names)}
     guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
     draft.undo_path = f"/admin/settings/{table}?{urlencode({'before': draft.now.isoformat()})}"
     draft.guard(areas.values(), f"changed settings: {', '.join(guarded)}")
@@ -371,7 +371,7 @@ def change_sections(
             draft.changed = after != before
             draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
             if {section.title for section in after} - {section.title for section in before}:
-                draft.guard([find_affected_area(SectionSettings, "title")], "changed settings: sections.title")
+                draft.guard([find_guarded_area(SectionSettings, "title")], "changed settings: sections.title")
 
         file_edits.replace_sections(_require_file(installation), rows, fingerprint=fingerprint, permit=permit)
         return draft.changed

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from digest.deliver.providers.kind import ProviderKind
 from digest.deliver.providers.registry import is_provider_in_use, load_provider_kinds
-from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretMarker, check_environment_file_text
+from digest.deliver.providers.setup_questions import ProviderQuestionnaire, SecretMarker, check_environment_file_text
 from digest.settings import Settings, values
 from digest.settings.loader import describe_value_error
 from digest.settings.model import SettingsFileContent
@@ -84,9 +84,7 @@ def _check_provider(name: str) -> str:
 
 
 def _ask_provider() -> str:
-    return (
-        f"How to send email: {join_words([kind.setup_form.words for kind in load_provider_kinds()], conjunction='or')}"
-    )
+    return f"How to send email: {join_words([kind.questionnaire.words for kind in load_provider_kinds()], conjunction='or')}"
 
 
 _Line = Annotated[str, AfterValidator(_check_line)]
@@ -110,7 +108,7 @@ class SetupAnswers(values.SettingsTable):
     reply_to: _Email = Field(title="Reply-to address")
     postal_address: _Line = Field(title="Postal address, included in every email (required by law)")
     mail: Annotated[str, AfterValidator(_check_provider)] = Field(title=_ask_provider())
-    provider: InstanceOf[ProviderSetupAnswers]
+    provider: InstanceOf[ProviderQuestionnaire]
     database: Annotated[str, AfterValidator(_check_database)] = Field(
         title="Database: sqlite, or postgresql+psycopg://user:password@host/name"
     )
@@ -190,7 +188,7 @@ class SetupQuestion:
         """Return True if the question should be asked, given the earlier answers."""
         if self.provider is None:
             return True
-        return answers.get("mail") == self.provider.name and self.provider.setup_form.is_asked(self.key, answers)
+        return answers.get("mail") == self.provider.name and self.provider.questionnaire.is_asked(self.key, answers)
 
     def is_needed(self, provider_name: str) -> bool:
         """Return True if setup with a provider requires an answer."""
@@ -203,7 +201,7 @@ def _list_questions() -> Iterator[SetupQuestion]:
             yield SetupQuestion(key, field)
             continue
         for kind in load_provider_kinds():
-            yield from (SetupQuestion(name, own, kind) for name, own in kind.setup_form.model_fields.items())
+            yield from (SetupQuestion(name, own, kind) for name, own in kind.questionnaire.model_fields.items())
 
 
 QUESTIONS = tuple(_list_questions())
@@ -281,17 +279,17 @@ def complete_answers(given_answers: Mapping[str, Any], present: Mapping[str, Any
     needed = [question.key for question in QUESTIONS if question.is_needed(provider_name)]
     problems += [f"{key} has no answer" for key in needed if not answers.get(key)]
     _refuse_problems("No files were written:", problems)
-    form = _find_form(provider_name)
-    provider = form(**_pick_answers(checked, form))
+    questionnaire = _find_questionnaire(provider_name)
+    provider = questionnaire(**_pick_answers(checked, questionnaire))
     return SetupAnswers(**_pick_answers(checked, SetupAnswers) | {"provider": provider})
 
 
-def _find_form(provider_name: str) -> type[ProviderSetupAnswers]:
-    return next(kind.setup_form for kind in load_provider_kinds() if kind.name == provider_name)
+def _find_questionnaire(provider_name: str) -> type[ProviderQuestionnaire]:
+    return next(kind.questionnaire for kind in load_provider_kinds() if kind.name == provider_name)
 
 
-def _pick_answers(answers: Mapping[str, Any], form: type[BaseModel]) -> dict[str, Any]:
-    return {key: answer for key, answer in answers.items() if key in form.model_fields}
+def _pick_answers(answers: Mapping[str, Any], model: type[BaseModel]) -> dict[str, Any]:
+    return {key: answer for key, answer in answers.items() if key in model.model_fields}
 
 
 def read_present_answers(settings: Settings) -> dict[str, Any]:
@@ -322,16 +320,16 @@ def _unless_shipped(value: str, shipped: str) -> str:
 def _read_present_mail(settings: Settings) -> dict[str, Any]:
     kinds = load_provider_kinds()
     kind = next((kind for kind in kinds if is_provider_in_use(kind, settings)), kinds[0])
-    variable_names = [key for kind in kinds for key in kind.setup_form.variables()]
+    variable_names = [key for kind in kinds for key in kind.questionnaire.variables()]
     present = {key: answer for key in variable_names if (answer := settings.provider_variable(key))}
-    return {"mail": kind.name} | kind.setup_form.read_settings(settings) | present
+    return {"mail": kind.name} | kind.questionnaire.read_settings(settings) | present
 
 
 def propose_answer(key: str, answers: Mapping[str, Any]) -> Any:
     """Return the default for an answer, based on earlier answers, or None."""
     question = _QUESTIONS_BY_KEY[key]
     if question.provider:
-        return question.provider.setup_form.propose(key, answers)
+        return question.provider.questionnaire.propose(key, answers)
     host = urlsplit(str(answers.get("site", ""))).hostname or ""
     domain = "" if _is_example(host) else host.removeprefix("www.")
     sender_domain = str(answers.get("sender_address", "")).rpartition("@")[2]

@@ -12,7 +12,7 @@ from digest.app.doctor.dmarc import choose_report_address, get_domain, make_repo
 from digest.app.setup.answers import SetupAnswers
 from digest.app.setup.plan import SYSTEM_USER, SetupPlan, write_planned_files
 from digest.deliver.compose.dkim import DkimError, DkimSigner, load_signer, quote_record_text
-from digest.deliver.providers.setup_form import SetupStep
+from digest.deliver.providers.setup_questions import SetupStep
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation, create_key_file, open_installation
 from digest.settings import SETTINGS_FILE_NAME, Settings, is_loopback, load_settings

@@ -177,7 +177,7 @@ def _list_variables(answers: SetupAnswers, settings: Settings, home: Path, key_f
     providers_variables = {
         variable: provider.get(key, "")
         for kind in load_provider_kinds()
-        for key, variable in kind.setup_form.variables().items()
+        for key, variable in kind.questionnaire.variables().items()
     }
     return {
         "DIGEST_HOME": str(home.absolute()),

@@ -93,7 +93,7 @@ class GrowthView:
     """The counts shown on the growth page.
 
     `current` is the current number of subscribers, and `subscribers` has the daily counts of the
-    last year. `came` and `went` are the numbers of people who joined and left in the week before
+    last year. `joined` and `left` are the numbers of people who joined and left in the week before
     the last count, or None if a nightly count is missing. `hours` has counts of the newest
     edition's emails by hour, in the publication's time zone.
     """
@@ -101,8 +101,8 @@ class GrowthView:
     today: date
     current: int
     subscribers: tuple[tuple[date, int], ...]
-    came: int | None
-    went: int | None
+    joined: int | None
+    left: int | None
     ways: tuple[SignupSourceCount, ...]
     edition_results: tuple[EditionResults, ...]
     hours: tuple[tuple[datetime, int], ...]
@@ -141,13 +141,13 @@ def view_list_growth(installation: Installation, actor: Actor, *, now: datetime)
     with installation.read() as session:
         figures = load_edition_figures(session, SHOWN_EDITIONS)
         subscribers = _load_subscriber_counts(session)
-        came, went = _count_week(session, subscribers)
+        joined, left = _count_week(session, subscribers)
         return GrowthView(
             today=today,
             current=current,
             subscribers=subscribers,
-            came=came,
-            went=went,
+            joined=joined,
+            left=left,
             ways=_count_ways(session, today),
             edition_results=tuple(_judge_editions(session, figures, zone, today)),
             hours=_local_hours(figures[-1].hours, zone) if figures else (),

@@ -259,7 +259,7 @@ def restore_backup(
 
     def tell_admins(session: Session) -> None:
         notice = GuardedActionNotice(
-            actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.affected_area), now
+            actor.name, str(actor.face), RESTORE.words, AUDIT_SUBJECT, str(RESTORE.guarded_area), now
         )
         notice.queue(session, keys, settings, dict(list_verified_admins(session)))
 

@@ -52,7 +52,7 @@ from subscribers.consent.daily_consent_counts import DayKey
 from subscribers.consent.seals import LedgerProof
 from subscribers.english_text import count_with_noun
 from subscribers.errors import RefusalError
-from subscribers.lifecycle import expiry, inactive_subscribers
+from subscribers.lifecycle import expiry, inactivity_questions
 from subscribers.loggers import get_logger
 from subscribers.mail_requests import MailRequest
 from subscribers.store.models import DailyConsentCount, Seal
@@ -197,7 +197,7 @@ def delete_unconfirmed_signups(installation: Installation, now: datetime) -> str
 
 def unsubscribe_nonresponders(installation: Installation, now: datetime) -> str:
     """Unsubscribe inactive subscribers who didn't answer in time, if the email announced that."""
-    removed_count = inactive_subscribers.unsubscribe_nonresponders(
+    removed_count = inactivity_questions.unsubscribe_nonresponders(
         installation.database, installation.unsubscribe_log, now=now
     )
     return f"{removed_count:,} people who didn't answer unsubscribed"

@@ -16,6 +16,7 @@ from digest.app.editing import breaking_news_drafts, edit_application
 from digest.app.editions import drafting as editions
 from digest.app.editions import edition_checks
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import read_edition
 from digest.app.sending.send_control import describe_upcoming_send
 from digest.cli.context import (
     FILE_PATH,
@@ -173,8 +174,12 @@ Exit codes: 0 shown, 2 no such edition, or usage error."""
 @click.option("-o", "--output", type=FILE_PATH, help="Write to a file.")
 @pass_command_context
 def show(context: CommandContext, edition: str, form: editions.EditionFormat, output: Path | None) -> None:
-    """Print an EDITION (a name such as 2026-W47, or 'current') exactly as subscribers get it."""
-    body = editions.render_edition_bytes(context.installation, edition, form)
+    """Print an EDITION (a name such as 2026-W47, or 'current') as a sample subscriber gets it.
+
+    With --as json, print its stored content.
+    """
+    row = read_edition(context.installation, edition)
+    body = editions.render_edition_bytes(context.installation, row, form)
     if output:
         output.write_bytes(body)
         click.echo(f"{output}: {len(body)} bytes")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from digest.app.settings.logos import BrandImageKind, store_logo
+from digest.app.settings.brand_images import BrandImageKind, store_brand_image
 from digest.cli.context import EXISTING_FILE, CommandContext, pass_command_context
 
 
@@ -31,9 +31,9 @@ def add(context: CommandContext, files: tuple[Path, ...], *, is_header: bool) ->
     """Store a logo for light or dark screens, or a header image, under its file name."""
     kind: BrandImageKind = "header" if is_header else "logo"
     for file in files:
-        stored_logo = context.act(store_logo, file.name, file.read_bytes(), kind=kind, now=context.now())
+        stored_image = context.act(store_brand_image, file.name, file.read_bytes(), kind=kind, now=context.now())
         place = "above the masthead" if is_header else "in the masthead"
-        click.echo(f"{stored_logo.name}: stored, {stored_logo.width} x {stored_logo.height} pixels {place}")
+        click.echo(f"{stored_image.name}: stored, {stored_image.width} x {stored_image.height} pixels {place}")
     click.echo(
         "To use the image, set header under [branding] in digest.toml."
         if is_header

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from digest.app.subscribers import import_undo, inactive_subscribers, list_transfers
-from digest.app.subscribers.inactive_subscribers import MOST_YEARS
+from digest.app.subscribers import import_undo, inactivity_questions, list_transfers
+from digest.app.subscribers.inactivity_questions import MOST_YEARS
 from digest.cli.context import (
     EXISTING_FILE,
     FILE_PATH,
@@ -372,7 +372,7 @@ def ask_people_to_confirm(
     if years is None:
         candidates = context.act(list_transfers.count_unverified_people, now=now)
     else:
-        candidates = context.act(inactive_subscribers.count_inactive_subscribers, years, now=now)
+        candidates = context.act(inactivity_questions.count_inactive_subscribers, years, now=now)
     asked_count = 0
     if candidates:
         if not yes:
@@ -385,7 +385,7 @@ def ask_people_to_confirm(
             context.act(list_transfers.ask_unverified_people, limit=most, now=now)
             if years is None
             else context.act(
-                inactive_subscribers.ask_inactive_subscribers, years, takes_off=take_off, limit=most, now=now
+                inactivity_questions.ask_inactive_subscribers, years, takes_off=take_off, limit=most, now=now
             )
         )
     queued = f"Queued {count_with_noun(asked_count, 'email')}. 'digest serve' or hls-scheduler sends them."

@@ -1,7 +1,7 @@
 """Content fetching with polite, limited, and guarded GET requests.
 
 Each hop of a redirect is checked by `address_guard`, made by `http_connection`, and evaluated by
-`policy`. This module performs the hops in order, and turns all failures into `FetchError`. For the
+`fetch_rules`. This module performs the hops in order, and turns all failures into `FetchError`. For the
 sample, responses come from a folder.
 """
 
@@ -18,7 +18,7 @@ import httpcore
 import httpx
 
 from digest import __version__
-from digest.collect.fetch import http_connection, http_response, policy
+from digest.collect.fetch import fetch_rules, http_connection, http_response
 from digest.collect.fetch.address_guard import AddressGuard, HostResolver, UnknownHostError, UnreachableHostError
 from digest.collect.fetch.http_response import parse_validator
 from digest.collect.fetch.keyed_locks import KeyedLocks
@@ -137,7 +137,7 @@ class HttpFetcher:
         Return False for URLs that can't be fetched.
         """
         try:
-            return self._robots.allows(policy.parse_web_address(url))
+            return self._robots.allows(fetch_rules.parse_web_address(url))
         except FetchError:
             return False
 
@@ -149,14 +149,14 @@ class HttpFetcher:
             return b"" if is_without_rules(error) else None
 
     def _follow_redirects(self, request: _FetchRequest) -> FetchResult:
-        current, moved_to, permanent = policy.parse_web_address(request.url), None, True
+        current, moved_to, permanent = fetch_rules.parse_web_address(request.url), None, True
         visited_urls = {str(current)}
         budget = http_connection.TimeBudget(self._limits.fetch_timeout)
         for _ in range(self._limits.fetch_redirects + 1):
             answer = self._fetch_hop(current, request, budget)
-            if answer.status not in policy.REDIRECT_STATUSES:
+            if answer.status not in fetch_rules.REDIRECT_STATUSES:
                 return _fetch_result(current, answer, moved_to)
-            target = policy.resolve_redirect(current, answer.headers, request.url)
+            target = fetch_rules.resolve_redirect(current, answer.headers, request.url)
             if str(target) in visited_urls:
                 raise FetchError(request.url, FetchErrorReason.REDIRECT_LOOP, f"the redirects loop back to {target}")
             visited_urls.add(str(target))
@@ -185,15 +185,15 @@ class HttpFetcher:
                 self._raise_for_status(response, answer_headers, request)
                 body = _read_body(response, answer_headers, request) if response.status < 300 else b""
                 return _HopResponse(response.status, answer_headers, body)
-        except policy.FETCH_EXCEPTIONS as exc:
+        except fetch_rules.FETCH_EXCEPTIONS as exc:
             if isinstance(exc, UnreachableHostError):
                 log.info("couldn't connect to the host", host=url.host, why=exc.detail)
-            reason, message = policy.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
+            reason, message = fetch_rules.classify_exception(exc, request.max_bytes, self._limits.fetch_timeout)
             raise FetchError(request.url, reason, message) from exc
 
     def _raise_for_status(self, response: httpcore.Response, headers: httpx.Headers, request: _FetchRequest) -> None:
         now, status = self._clock(), response.status
-        if problem := policy.classify_status(status, headers, agent=self._user_agent, now=now):
+        if problem := fetch_rules.classify_status(status, headers, agent=self._user_agent, now=now):
             reason, message, pause = problem
             if explanation := _read_explanation(response, headers, request) if reason in _EXPLAINED_REASONS else "":
                 message = f"{message}. The site says: “{explanation}”"
@@ -218,9 +218,9 @@ def _read_explanation(response: httpcore.Response, headers: httpx.Headers, reque
         return ""
     try:
         body = _read_body(response, headers, replace(request, max_bytes=_EXPLANATION_BYTES, truncate=True))
-    except policy.FETCH_EXCEPTIONS:
+    except fetch_rules.FETCH_EXCEPTIONS:
         return ""
-    return policy.find_wordpress_explanation(body)
+    return fetch_rules.find_wordpress_explanation(body)
 
 
 def _fetch_result(url: httpx.URL, response: _HopResponse, moved_to: str | None = None) -> FetchResult:
@@ -261,7 +261,7 @@ class FolderFetcher:
         index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
         self._index: dict[str, Any] = {}
         for url, entry in index.items():
-            self._index[str(policy.parse_web_address(url))] = entry
+            self._index[str(fetch_rules.parse_web_address(url))] = entry
 
     def get(self, url: str, **options: Unpack[RequestOptions]) -> FetchResult:
         """Return the listed response for `url`.
@@ -270,7 +270,7 @@ class FolderFetcher:
             FetchError: `url` isn't listed (`FetchErrorReason.DNS`, as for an unknown host),
                 or its body is too long.
         """
-        address = policy.parse_web_address(url)
+        address = fetch_rules.parse_web_address(url)
         entry = self._index.get(str(address))
         if entry is None:
             raise FetchError(url, FetchErrorReason.DNS, str(UnknownHostError(address.host, "is not in the index")))
@@ -291,6 +291,6 @@ class FolderFetcher:
     def may_read(self, url: str) -> bool:
         """Return True if `url` is listed. Listed URLs are always allowed."""
         try:
-            return str(policy.parse_web_address(url)) in self._index
+            return str(fetch_rules.parse_web_address(url)) in self._index
         except FetchError:
             return False

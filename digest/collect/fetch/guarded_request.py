@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import httpx
 
-from digest.collect.fetch import http_connection, policy
+from digest.collect.fetch import fetch_rules, http_connection
 from digest.collect.fetch.address_guard import AddressGuard
 from digest.collect.fetch.fetcher import build_user_agent
 from digest.collect.fetch.result import FetchError
@@ -32,7 +32,7 @@ def send_guarded_request(
         with (
             budget.running(),
             http_connection.open_response(
-                policy.parse_web_address(url),
+                fetch_rules.parse_web_address(url),
                 {"User-Agent": build_user_agent(settings.link_base), "Connection": "close", **headers},
                 guard=AddressGuard(settings.file.limits.allow_networks),
                 tls=httpx.create_ssl_context(),
@@ -43,6 +43,6 @@ def send_guarded_request(
             status = response.status
     except FetchError as exc:
         return str(exc)
-    except policy.FETCH_EXCEPTIONS as exc:
-        return policy.classify_exception(exc, 0, TIMEOUT)[1]
+    except fetch_rules.FETCH_EXCEPTIONS as exc:
+        return fetch_rules.classify_exception(exc, 0, TIMEOUT)[1]
     return "" if 200 <= status < 300 else f"status {status}"

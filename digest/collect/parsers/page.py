@@ -87,7 +87,7 @@ def explain_unreadable_page(
 
 
 def read_page_publisher(body: bytes, *, charset: str | None = None) -> str:
-    """A page with the data from its head. `base` is the URL that links are resolved against."""
+    """Return the site name that a page's head gives, or "" if there's none or the body isn't HTML."""
     page = _read_page_body(body, charset)
     return text_cleanup.clean_name(page_head.read_site_name(page.meta, page.linked)) if page else ""
 

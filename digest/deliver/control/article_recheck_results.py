@@ -32,7 +32,7 @@ class ArticleFinding:
 class ArticleCheck:
     """The result of checking all of an edition's articles.
 
-    `pause_reason` is the reason for the pause that the check caused, if any. `told` are the URLs of the
+    `pause_reason` is the reason for the pause that the check caused, if any. `reported_urls` are the URLs of the
     missing articles that editors have been told about, and `occasion` identifies the last email about them.
     """
 
@@ -42,7 +42,7 @@ class ArticleCheck:
     gone: tuple[ArticleFinding, ...] = ()
     unanswered: tuple[ArticleFinding, ...] = ()
     pause_reason: str = ""
-    told: tuple[str, ...] = ()
+    reported_urls: tuple[str, ...] = ()
     occasion: str = ""
 
     @property
@@ -128,7 +128,7 @@ def is_paused_by_article_check(edition: Edition, article_check: ArticleCheck) ->
 
 def list_unreported_missing_articles(article_check: ArticleCheck) -> tuple[ArticleFinding, ...]:
     """Return the missing articles that haven't been reported yet."""
-    return tuple(finding for finding in article_check.gone if finding.url not in article_check.told)
+    return tuple(finding for finding in article_check.gone if finding.url not in article_check.reported_urls)
 
 
 def carry_over_reported_articles(
@@ -139,10 +139,13 @@ def carry_over_reported_articles(
     If `stops` is true, missing articles also give it a reason to pause the edition.
     """
     missing_urls = {finding.url for finding in article_check.gone}
-    reported_urls = tuple(filter(missing_urls.__contains__, before.told)) if before else ()
+    reported_urls = tuple(filter(missing_urls.__contains__, before.reported_urls)) if before else ()
     pause_reason = describe_missing_articles(article_check.gone) if stops and article_check.gone else ""
     return replace(
-        article_check, told=reported_urls, pause_reason=pause_reason, occasion=before.occasion if before else ""
+        article_check,
+        reported_urls=reported_urls,
+        pause_reason=pause_reason,
+        occasion=before.occasion if before else "",
     )
 
 

@@ -58,7 +58,7 @@ def process_events(
     reports = _group_by_delivery((e.delivery_id, e.kind, e.detail) for e in new if e.delivery_id in deliveries)
     _update_delivery_states(session, reports, now)
     feedback = filter(None, (_feedback_report(event, deliveries) for event in new))
-    counts.update(apply_feedback(session, feedback, keys=keys, unsubscribe_log=unsubscribe_log, now=now))
+    counts.update(apply_feedback_to_people(session, feedback, keys=keys, unsubscribe_log=unsubscribe_log, now=now))
     return +counts
 
 
@@ -195,7 +195,7 @@ def _concerns_address(delivery: Any) -> bool:
     return delivery.person is not None and not delivery.purpose.startswith(NEW_ADDRESS_PURPOSE)
 
 
-def apply_feedback(
+def apply_feedback_to_people(
     session: Session,
     reports: Iterable[DeliveryFeedbackReport],
     *,

@@ -1,1 +1,1 @@
-"""The providers. Each has its own folder, where `registry` finds it."""
+"""Email providers, each in its own folder, where `registry` finds it."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from digest.deliver.events.delivery_event import DeliveryEvent
     from digest.deliver.providers.base import Provider
-    from digest.deliver.providers.setup_form import ProviderSetupAnswers
+    from digest.deliver.providers.setup_questions import ProviderQuestionnaire
     from digest.settings import Settings
     from digest.store.engine import Database
     from subscribers.consent.unsubscribe_log import UnsubscribeLog
@@ -205,7 +205,7 @@ class ProviderKind:
         [Settings, SubscriberLanguage], tuple[str, ...]
     ]  # the recipients of addresses, for the privacy page
     doctor_findings: Callable[[Settings], Iterable[DoctorFinding]]
-    setup_form: type[ProviderSetupAnswers]
+    questionnaire: type[ProviderQuestionnaire]
     # Remedies by the doctor's check, such as "provider-account".
     remedies: Mapping[str, str] = field(default_factory=dict)
     # The end of a sentence that says who would get a message twice.

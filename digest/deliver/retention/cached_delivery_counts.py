@@ -23,7 +23,7 @@ _OVER_STATES = (EditionState.SENT, EditionState.CANCELLED)
 
 
 def cache_delivery_counts(database: Database, *, now: datetime) -> int:
-    """Cache the counts of editions that were sent or canceled over eight days ago.
+    """Cache the delivery counts of sent and canceled editions whose send time was over eight days ago.
 
     Return the number of these editions.
     """

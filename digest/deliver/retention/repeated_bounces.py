@@ -13,7 +13,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from digest.deliver.events.delivery_event import DeliveryAttempt, EventKind, has_failed_too_often
-from digest.deliver.events.event_processor import NEW_ADDRESS_PURPOSE, apply_feedback
+from digest.deliver.events.event_processor import NEW_ADDRESS_PURPOSE, apply_feedback_to_people
 from digest.deliver.events.failure_causes import FailureCause
 from digest.deliver.providers import registry
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
@@ -46,7 +46,7 @@ def suppress_repeated_bounces(
             reports = list(_feedback_reports(session, people, since, now - max_event_delay))
         if reports:
             with database.write() as session:
-                counts = apply_feedback(session, reports, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
+                counts = apply_feedback_to_people(session, reports, keys=keys, unsubscribe_log=unsubscribe_log, now=now)
                 suppressed += counts[f"person {DeliveryFeedbackKind.BOUNCED}"]
         if len(people) < PEOPLE_PER_TRANSACTION:
             return suppressed

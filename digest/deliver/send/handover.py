@@ -210,7 +210,10 @@ class HandoverRun:
         self.withdrawn += [d.delivery_id for d in claimed if d.delivery_id not in going]
 
     def note_result(self, result: FinishedTaskBatch) -> list[tuple[ClaimedDelivery, MessageOutcome]]:
-        """Record a batch's results, and return the deliveries that neither were accepted nor caused an event."""
+        """Record a batch's results, and return the refused or deferred deliveries that caused no event.
+
+        After an error, return none.
+        """
         if result.error is not None:
             deliveries = [task.delivery.delivery_id for task in result.tasks]
             if result.may_have_left:

@@ -256,10 +256,7 @@ class RenderedFragment:
 
 
 def truncate_text(text: str, max_length: int) -> str:
-    """Truncate a text to `max_length` characters, after a word and with an ellipsis.
-
-    Shorter texts aren't changed.
-    """
+    """Truncate a text at a word boundary to at most `max_length` characters, including the ellipsis."""
     if len(text) <= max_length:
         return text
     head = text[: max_length - 1]

@@ -15,7 +15,7 @@ from digest.edition.content.stated_dates import find_implied_deadlines, find_sta
 from digest.edition.editing.arrangement import ArrangedStory, Arrangement
 from digest.edition.editing.edits import NO_DEADLINE, EditionField, StoryField
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.most_read import count_own_views, make_reading_order_key
+from digest.edition.kinds.most_read import find_max_own_views, make_reading_order_key
 from digest.edition.kinds.opportunities import build_deadline
 from digest.edition.kinds.section_kind import SectionKind
 from digest.edition.kinds.story_entry import EntryContext
@@ -109,13 +109,13 @@ def _rank_section(
     section: content.EditionSection, sections: Sequence[content.EditionSection], arrangement: Arrangement
 ) -> content.EditionSection:
     """Return a ranking that includes lines for stories in other sections that were read more than its last story."""
-    if SECTION_KINDS[section.kind].look != "ranking":
+    if SECTION_KINDS[section.kind].style != "ranking":
         return section
     ranked = [
         (make_reading_order_key(story.original), other, entry)
         for other in sections
         for story, entry in zip(arrangement.sections.get(other.key, ()), other.entries, strict=True)
-        if count_own_views(story.original.story)
+        if find_max_own_views(story.original.story)
     ]
     ranked.sort(key=lambda place: place[0])
     places = [(rank, other, entry) for rank, (_, other, entry) in enumerate(ranked, 1)]

@@ -136,7 +136,7 @@ class Arrangement:
         return self.story_names.get(target, target)
 
     def find_block(self, block_id: str) -> LabeledBlock | None:
-        """Return the labeled block with an ID, or None. Blocks that don't run in this edition are included."""
+        """Return the labeled block with the given ID, or None. Blocks that don't run in this edition are included."""
         by_id = {block.id: block for block in (*self.blocks, *self.resting_blocks)}
         return by_id.get(block_id)
 

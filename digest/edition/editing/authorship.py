@@ -56,10 +56,10 @@ def list_written_parts(arrangement: "Arrangement") -> tuple[WrittenPart, ...]:
     return tuple(sorted(set(_PartFinder(arrangement).list_parts())))
 
 
-def find_block_authors(edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
+def find_block_authors(block_edits: Iterable[tuple[Edit, bool]]) -> tuple[str, ...]:
     """Return the authors of a block, given its edits in order and whether each is in effect."""
     writings = []
-    for edit, in_force in edits:
+    for edit, in_force in block_edits:
         writings.append(_Writing((edit.actor,), _read_block_words(edit), in_force))
     return _find_authors(writings)
 

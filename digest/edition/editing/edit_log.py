@@ -105,7 +105,10 @@ class ProposalCache:
         self._lock = threading.Lock()
 
     def find(self, proposal_hash: str) -> ProposalWithLateStories | None:
-        """Return the proposal with a hash, marking it as the most recently used, or return None if it isn't cached."""
+        """Return the cached proposal with the given hash, and mark it as the most recently used.
+
+        Return None if it isn't cached.
+        """
         with self._lock:
             proposal = self._proposals.get(proposal_hash)
             if proposal is not None:

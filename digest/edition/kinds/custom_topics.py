@@ -27,7 +27,7 @@ class StorySection(SectionKind):
         filler.take_varied(section, filler.take_pinned(section, fit))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return True if a story has one of the section's topics, or the section has none."""
+        """Return True if the kind considers the story and it has one of the section's topics, if there are any."""
         topics = {topic.casefold() for topic in section.topics}
         fits = not topics or (scored.topic or "").casefold() in topics
         return super().may_take(section, scored) and fits

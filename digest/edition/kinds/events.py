@@ -29,7 +29,7 @@ class EventSection(SectionKind):
     name = "events"
     pick_order = 6
     contents = mark_message("Conferences, trainings, and other events")
-    look = "dates"
+    style = "dates"
     has_own_date = True
     order_rule = "the soonest event comes first"
 

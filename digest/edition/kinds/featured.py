@@ -22,7 +22,7 @@ class FeaturedSection(SectionKind):
     name = "featured"
     pick_order = 1
     contents = mark_message("The lead story and the top stories after it")
-    look = "lead"
+    style = "lead"
     order_rule = "variety, because the other story is more similar to those above"
     capped = limits_topics = leads_edition = shows_images = shows_reasons = True
 

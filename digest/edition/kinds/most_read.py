@@ -21,7 +21,7 @@ class MostReadSection(SectionKind):
     name = "most-read"
     pick_order = 2
     contents = mark_message("The most-read stories on our website")
-    look = "ranking"
+    style = "ranking"
     order_rule = "this section is sorted by page views"
     is_placed_by_hand = False
 
@@ -32,12 +32,12 @@ class MostReadSection(SectionKind):
             filler.take_story(section, scored)
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return True if the story's lead is from the publication's own site."""
+        """Return True if the kind considers the story and its lead is from the publication's own site."""
         return super().may_take(section, scored) and scored.lead.own
 
     def order_reserve(self, filler: SectionFiller, pool: Sequence[ScoredStory]) -> list[ScoredStory]:
         """Return the stories with enough page views, most viewed first."""
-        read = [s for s in pool if count_own_views(s.story) >= filler.select.minimum_reads]
+        read = [s for s in pool if find_max_own_views(s.story) >= filler.select.minimum_reads]
         return sorted(read, key=make_reading_order_key)
 
     def format_section_note(self, section: SectionSettings, release_at: datetime, language: SubscriberLanguage) -> str:
@@ -46,7 +46,7 @@ class MostReadSection(SectionKind):
         return section.note or language.gettext("Week ending %(day)s", day=day)
 
 
-def count_own_views(story: Story) -> int:
+def find_max_own_views(story: Story) -> int:
     """Return the page views of a story's most viewed article on the publication's own site, or 0."""
     return max((article.views or 0 for article in story.members if article.own), default=0)
 
@@ -56,4 +56,4 @@ def make_reading_order_key(scored: ScoredStory) -> tuple[int, datetime, str]:
 
     They're sorted by page views (most first), then by date, then by URL.
     """
-    return (-count_own_views(scored.story), scored.lead.dated_at, scored.url)
+    return (-find_max_own_views(scored.story), scored.lead.dated_at, scored.url)

@@ -52,7 +52,7 @@ class OpportunitySection(SectionKind):
     name = "opportunities"
     pick_order = 7
     contents = mark_message("Grants, bids, and calls for comments")
-    look = "dates"
+    style = "dates"
     has_own_date = True
     order_rule = "the soonest deadline comes first"
 

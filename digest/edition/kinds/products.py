@@ -18,7 +18,7 @@ class ProductSection(SectionKind):
     name = "products"
     pick_order = 5
     contents = mark_message("New products and tools")
-    look = "pairs"
+    style = "pairs"
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:
         """Return an entry for a product, with its maker's name."""

@@ -18,8 +18,8 @@ from digest.settings import SectionSettings
 from digest.store.models import Article
 from subscribers.subscriber_language import SubscriberLanguage
 
-# Layouts of sections: lead and rows, only rows, a numbered list, a list by topic, pairs, or a list by date.
-SectionLook = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
+# Styles of sections: lead and rows, only rows, a numbered list, a list by topic, pairs, or a list by date.
+SectionStyle = Literal["lead", "rows", "ranking", "topics", "pairs", "dates"]
 
 
 class SectionKind(SectionSelectionRules):
@@ -27,7 +27,7 @@ class SectionKind(SectionSelectionRules):
 
     pick_order: ClassVar[int]  # kinds with lower values choose stories first
     contents: ClassVar[str]  # message that describes the section to subscribers
-    look: ClassVar[SectionLook] = "rows"
+    style: ClassVar[SectionStyle] = "rows"
     leads_edition: ClassVar[bool] = False  # True if its first entry leads the edition, which every edition needs
     shows_images: ClassVar[bool] = False
     shows_reasons: ClassVar[bool] = False  # True if it shows why a story is included; editors can change that text
@@ -36,7 +36,7 @@ class SectionKind(SectionSelectionRules):
     @property
     def is_grouped_by_topic(self) -> bool:
         """Whether stories on one topic are together, and each topic is a part that subscribers can leave out."""
-        return self.look == "topics"
+        return self.style == "topics"
 
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:
         """Return the condition for articles to load from this kind's sources.

@@ -20,7 +20,7 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 class TopicSection(SectionKind):
     """The next best stories, a few per topic, grouped by topic with the best topic first."""
 
-    name = look = "topics"
+    name = style = "topics"
     pick_order = 4
     contents = mark_message("More stories, grouped by topic")
     order_rule = "stories on the same topic are grouped, with the best topic first"
@@ -43,7 +43,7 @@ class TopicSection(SectionKind):
         chosen.sort(key=lambda scored: order.index(scored.topic))
 
     def may_take(self, section: SectionSettings, scored: ScoredStory) -> bool:
-        """Return True if a story has a topic."""
+        """Return True if the kind considers the story and it has a topic."""
         return super().may_take(section, scored) and bool(scored.topic)
 
     def build_entry(self, placed: PlacedStory, context: EntryContext) -> SectionEntry:

@@ -14,7 +14,7 @@ from itertools import combinations
 from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import LINES_HEAD, MAX_SHORT_LINES, list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
-from digest.edition.kinds.section_kind import SectionLook
+from digest.edition.kinds.section_kind import SectionStyle
 from digest.settings import NEWS_SECTION
 from subscribers.part_keys import join_part_key, make_topic_slug
 from subscribers.subscriber_language import mark_message
@@ -137,9 +137,9 @@ class RemainingSection:
     after: date | None = None
 
     @property
-    def look(self) -> SectionLook:
-        """The section's layout in templates."""
-        return SECTION_KINDS[self.section.kind].look
+    def style(self) -> SectionStyle:
+        """The section's style in templates."""
+        return SECTION_KINDS[self.section.kind].style
 
     @property
     def topics(self) -> tuple[TopicStories, ...]:
@@ -251,7 +251,7 @@ class MailLayout:
     @property
     def lists(self) -> tuple[RemainingSection, ...]:
         """The sections that have lists instead of rows."""
-        return tuple(part for part in self.sections if part.look not in {"lead", "rows"})
+        return tuple(part for part in self.sections if part.style not in {"lead", "rows"})
 
 
 def _count_lines(headline: str, width: int = _CONTENTS_WIDTH) -> int:

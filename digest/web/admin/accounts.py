@@ -15,8 +15,8 @@ from digest.app.accounts.own_account import OwnAccountError
 from digest.app.accounts.staff import StaffOverview
 from digest.store.staff import StaffError
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, require_number_typed_to_confirm
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
-from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -156,5 +156,5 @@ def _find_row(number: int) -> StaffOverview:
 
 
 def _member_page(row: StaffOverview, *, refusal: RefusalError | None = None) -> str:
-    names = staff_actions.read_display_names(web_context().installation)
+    names = staff_actions.read_display_names(get_app_state().installation)
     return render_template("web/admin/accounts/member.html", row=row, names=names, refusal=refusal)

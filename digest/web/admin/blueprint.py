@@ -10,8 +10,8 @@ from flask import Blueprint, Response, request
 
 from digest.installation.audited_actions import Actor
 from digest.installation.opened_installation import Installation
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor
-from digest.web.context import web_context
 from subscribers.pages.forms import FormError
 
 DownloadBody = str | bytes | Iterable[str] | Iterable[bytes]
@@ -20,9 +20,9 @@ admin_pages = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 def get_installation_actor_and_time() -> tuple[Installation, Actor, datetime]:
-    """Return the arguments that every action takes: the installation, the actor, and the time."""
-    context = web_context()
-    return context.installation, current_actor(), context.clock()
+    """Return the arguments that most actions take: the installation, the actor, and the time."""
+    app_state = get_app_state()
+    return app_state.installation, current_actor(), app_state.clock()
 
 
 def require_number_typed_to_confirm(number: int) -> None:

@@ -20,8 +20,8 @@ from digest.edition.edition_queries import UnknownEditionError
 from digest.installation import sending_pause
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time
 from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, current_staff
-from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.errors import ApplicationError
 from subscribers.pages.forms import FormError
@@ -72,13 +72,13 @@ def show_recipient_addresses(name: str) -> ResponseReturnValue:
 
     Each owner can see the access and its reason.
     """
-    context = web_context()
+    app_state = get_app_state()
     try:
         reason = read_address_access_reason()
         numbers = [recipient.subscriber.number for recipient in _read_recipients(name).recipients]
         if numbers:
             subscriber_records.reveal_addresses(
-                context.installation, current_staff(), numbers, reason, now=context.clock()
+                app_state.installation, current_staff(), numbers, reason, now=app_state.clock()
             )
     except FormError as exc:
         return _recipients_page(name, refusal=exc), 400
@@ -99,25 +99,25 @@ def _read_recipients(name: str) -> DeliveryRecipients:
         result=query.result,
         group=query.group,
         below=query.below,
-        recent=web_context().recent_counts,
+        recent=get_app_state().recent_counts,
         now=now,
     )
 
 
 def _recipients_page(name: str, *, refusal: ApplicationError | None = None) -> str:
-    context, now = web_context(), web_context().clock()
+    app_state, now = get_app_state(), get_app_state().clock()
     view = _read_recipients(name)
     numbers = [recipient.subscriber.number for recipient in view.recipients]
-    shown = subscriber_records.find_revealed_addresses(context.installation, current_staff(), numbers, now=now)
+    shown = subscriber_records.find_revealed_addresses(app_state.installation, current_staff(), numbers, now=now)
     return render_template(
         "web/admin/sending/recipients.html",
         view=view,
         query=read_query(RecipientsQuery),
         shown=shown,
-        kept_days=context.installation.settings.file.retention.delivery_days,
+        kept_days=app_state.installation.settings.file.retention.delivery_days,
         contact_of=refusal_actions.find_provider_contact,
         now=now,
-        zone=context.zone,
+        zone=app_state.zone,
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
     )
@@ -129,13 +129,13 @@ def resolve_uncertain_deliveries(name: str) -> ResponseReturnValue:
 
     The others remain unresolved.
     """
-    context = web_context()
+    app_state = get_app_state()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
-        context.installation,
+        app_state.installation,
         name,
         actor=current_actor(),
-        clock=context.clock,
+        clock=app_state.clock,
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -151,13 +151,13 @@ def resolve_uncertain_notices() -> ResponseReturnValue:
 
     The others remain unresolved.
     """
-    context = web_context()
+    app_state = get_app_state()
     resolve = partial(
         uncertain_delivery_actions.resolve_uncertain,
-        context.installation,
+        app_state.installation,
         NOTICES,
         actor=current_actor(),
-        clock=context.clock,
+        clock=app_state.clock,
     )
     try:
         reason = read_form(ReasonForm).reason
@@ -177,7 +177,7 @@ def resend_unreported(name: str) -> ResponseReturnValue:
     try:
         reason = read_form(ReasonForm).reason
         silent = delivery_views.list_uncertain_ids_without_report(installation, actor, name, now=now)
-        send_again, clock = UncertainResolution.SEND_AGAIN, web_context().clock
+        send_again, clock = UncertainResolution.SEND_AGAIN, get_app_state().clock
         resolved_count = uncertain_delivery_actions.resolve_uncertain(
             installation, name, silent, send_again, reason=reason, actor=actor, clock=clock
         )
@@ -196,14 +196,14 @@ def upload_mail_log(name: str) -> ResponseReturnValue:
 
     Nothing is resolved yet.
     """
-    context = web_context()
+    app_state = get_app_state()
     installation, _, now = get_installation_actor_and_time()
-    zones = {"utc": UTC, "publication": context.zone}
+    zones = {"utc": UTC, "publication": app_state.zone}
     zone = zones.get(request.form.get("zone", ""))
     uploads = [file for file in request.files.getlist("file") if file.filename]
     files = [(str(file.filename)[:MAX_FILE_NAME], file.stream) for file in uploads]
     try:
-        log = context.logs.examine(installation, current_staff(), name, files, zone=zone, now=now)
+        log = app_state.logs.examine(installation, current_staff(), name, files, zone=zone, now=now)
     except UnknownEditionError as exc:
         return _refuse("", exc)
     except LogUploadError as exc:
@@ -223,11 +223,11 @@ def show_log_evidence(name: str) -> ResponseReturnValue:
 @admin_pages.post("/deliveries/logs/<name>")
 def resolve_deliveries_by_mail_log(name: str) -> ResponseReturnValue:
     """Resolve an edition's deliveries with unknown status according to a log."""
-    context = web_context()
+    app_state = get_app_state()
     try:
         reason = read_form(ReasonForm).reason
-        edition, resolved_count = context.logs.resolve(
-            context.installation, current_staff(), name, reason, clock=context.clock
+        edition, resolved_count = app_state.logs.resolve(
+            app_state.installation, current_staff(), name, reason, clock=app_state.clock
         )
     except EditionControlError as exc:
         return _log_page(name, refusal=exc), 409
@@ -237,8 +237,8 @@ def resolve_deliveries_by_mail_log(name: str) -> ResponseReturnValue:
 
 
 def _log_page(name: str, *, refusal: ApplicationError | None = None) -> str:
-    context = web_context()
-    log = context.logs.find(name, current_staff(), now=context.clock())
+    app_state = get_app_state()
+    log = app_state.logs.find(name, current_staff(), now=app_state.clock())
     if log is None:
         abort(
             404, "Log results are available for 15 minutes in the browser that uploaded the log. Upload the log again."
@@ -276,10 +276,10 @@ def pause_or_resume_all(act: str) -> ResponseReturnValue:
 
 
 def _deliveries_page(name: str, *, refusal: ApplicationError | None = None) -> str:
-    context, query = web_context(), read_query(DeliveriesQuery)
+    app_state, query = get_app_state(), read_query(DeliveriesQuery)
     installation, actor, now = get_installation_actor_and_time()
     view = delivery_views.view_deliveries(
-        installation, actor, name, below=query.below, recent=context.recent_counts, now=now
+        installation, actor, name, below=query.below, recent=app_state.recent_counts, now=now
     )
     return render_template(
         "web/admin/sending/deliveries.html",

@@ -20,7 +20,7 @@ from digest.settings import SOURCE_SECTIONS, SettingsError, SourceSettings
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.table_values import SettingsValueError
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 from digest.web.forms import FormOrQueryModel, read_form, read_query
 from digest.web.status_rows import build_source_rows
 from subscribers.errors import ApplicationError
@@ -237,7 +237,7 @@ def _read_opml() -> tuple[bytes, str]:
 @admin_pages.get("/sources.opml")
 def download_opml() -> ResponseReturnValue:
     """Return the sources as OPML."""
-    return make_download_response(sources.build_opml(web_context().installation), "text/x-opml", "sources.opml")
+    return make_download_response(sources.build_opml(get_app_state().installation), "text/x-opml", "sources.opml")
 
 
 def _probe_url(typed: str) -> ProbedSource:
@@ -245,7 +245,7 @@ def _probe_url(typed: str) -> ProbedSource:
         address = sources.complete_typed_url(typed.strip())
     except ValueError:
         raise _refuse_text(typed) from None
-    return sources.probe_source(web_context().settings, address, now=web_context().clock())
+    return sources.probe_source(get_app_state().settings, address, now=get_app_state().clock())
 
 
 def _refuse_text(typed: str) -> SourceRefusedError:
@@ -261,7 +261,7 @@ def _view(number: int) -> SourceView:
 
 
 def _require_file() -> None:
-    if web_context().settings.origin is None:
+    if get_app_state().settings.origin is None:
         raise SourceRefusedError(
             "You can't save settings because there's no settings file. Create one with 'digest init'."
         )
@@ -303,7 +303,7 @@ def _source_page(
     probed_source: ProbedSource | None = None,
     feeds: Sequence[FeedLink] = (),
 ) -> str:
-    now = web_context().clock()
+    now = get_app_state().clock()
     typed = form.values() | {"url": form.url or view.row.url} if form else {}
     [row] = build_source_rows([view.row], now)
     return render_template(
@@ -332,7 +332,7 @@ def _adding_page(
     probed_source: ProbedSource | None = None,
     imported: sources.OpmlImport | None = None,
 ) -> str:
-    installation = web_context().installation
+    installation = get_app_state().installation
     source_form = SourceForm(url=address)
     if probed_source:
         source_form = SourceForm(url=probed_source.url, name=probed_source.document.title)

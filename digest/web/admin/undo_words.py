@@ -63,7 +63,7 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "admin.remove_suppression": "You can’t undo this. If the owner signs up again, you can suppress the address again.",
     "admin.remove_suppression_upload": _FILE,
     "admin.remove_upload": _FILE,
-    "admin.replace_logos": _SETTINGS,
+    "admin.replace_brand_images": _SETTINGS,
     "admin.resend_unreported": _MAIL,
     "admin.resolve_deliveries_by_mail_log": _FOR_GOOD,
     "admin.resolve_uncertain_deliveries": _FOR_GOOD,

@@ -22,7 +22,7 @@ from digest.web.admin.blueprint import (
     make_download_response,
     refresh_page,
 )
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 from digest.web.forms import Day, FormOrQueryModel, ReasonForm, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -94,7 +94,7 @@ def show_audit_log() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     query, place = read_query(AuditQuery), _read_place()
     view = audit_log.view_audit_log(installation, actor, query.as_filter(), below=place, now=now)
-    days = groupby(view.rows, lambda row: row.at.astimezone(web_context().zone).date())
+    days = groupby(view.rows, lambda row: row.at.astimezone(get_app_state().zone).date())
     names = sorted(view.names.items(), key=lambda item: item[1])
     groups = (("Team", names), ("Not signed in", _KNOWN_ACTORS))
     return render_template(
@@ -132,7 +132,7 @@ def export_audit_log() -> ResponseReturnValue:
         return _export_page(refusal=exc), 400
     file, log_filter = io.StringIO(), read_query(AuditQuery, request.form).as_filter()
     audit_log.export_audit_log(installation, actor, log_filter, reason, file, now=now)
-    day = now.astimezone(web_context().zone).date()
+    day = now.astimezone(get_app_state().zone).date()
     return make_download_response(file.getvalue(), "text/csv", f"audit-log-{day}.csv")
 
 
@@ -142,7 +142,7 @@ def _export_page(*, refusal: RefusalError | None = None) -> str:
 
 
 def _find_midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
+    return datetime.combine(day, time(), get_app_state().zone).astimezone(UTC)
 
 
 def _read_place() -> AuditPosition | None:
@@ -164,7 +164,7 @@ def show_gdpr_processing_record() -> ResponseReturnValue:
 @admin_pages.get("/health")
 def show_health_report() -> ResponseReturnValue:
     """Show the results of the last health check, and the progress of a running one."""
-    report = web_context().health.latest
+    report = get_app_state().health.latest
     stage = report.stage if report else None  # before the results are read, because the check may end in between
     findings = report.sorted_findings() if report else []
     page = render_template(
@@ -179,5 +179,5 @@ def start_health_check() -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     is_online = request.form.get("online") == "yes"
     with suppress(ExaminationRunningError):  # the page shows the running check
-        web_context().health.begin(installation, actor, is_online=is_online, now=now)
+        get_app_state().health.begin(installation, actor, is_online=is_online, now=now)
     return redirect(url_for("admin.show_health_report"), 303)

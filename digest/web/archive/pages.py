@@ -19,8 +19,8 @@ from digest.app.site.icon import draw_site_icon, find_icon_letter
 from digest.app.site.page_metadata import build_page_metadata, build_website_data, find_home_image
 from digest.app.sources import past_editions
 from digest.settings import PublicationSettings, Settings
+from digest.web.app_state import get_app_state
 from digest.web.archive import feeds
-from digest.web.context import web_context
 from subscribers.subscriber_language import SubscriberLanguage
 
 archive_pages = Blueprint("archive", __name__)
@@ -44,10 +44,10 @@ _ICON = (
 @archive_pages.get("/")
 def index() -> AnyResponse:
     """Show the home page: the latest edition, recent ones, and the sign-up field."""
-    context = web_context()
-    home = archive.read_home_page(context.installation, now=context.clock())
+    app_state = get_app_state()
+    home = archive.read_home_page(app_state.installation, now=app_state.clock())
     picture = find_home_image(home.layout)
-    publication, base, _ = _page_terms(context.settings)
+    publication, base, _ = _page_terms(app_state.settings)
     website = {"@context": "https://schema.org"} | build_website_data(publication, base)
     page = render_template("web/home.html", home=home, picture=picture, layout=home.layout, website=website)
     return _cacheable_page(page)
@@ -56,7 +56,7 @@ def index() -> AnyResponse:
 @archive_pages.get("/editions")
 def editions() -> AnyResponse:
     """Show one page of the list of sent editions, newest first."""
-    listed = archive.read_archive_page(web_context().installation, before=_read_number("before"))
+    listed = archive.read_archive_page(get_app_state().installation, before=_read_number("before"))
     page = render_template("web/archive.html", listed=listed, before=_read_number("before"))
     return _cacheable_page(page)
 
@@ -64,7 +64,7 @@ def editions() -> AnyResponse:
 @archive_pages.get("/topics")
 def topics() -> AnyResponse:
     """List the topics of stories."""
-    page = render_template("web/topics.html", topics=archive.list_topics(web_context().installation))
+    page = render_template("web/topics.html", topics=archive.list_topics(get_app_state().installation))
     return _cacheable_page(page)
 
 
@@ -72,7 +72,7 @@ def topics() -> AnyResponse:
 def topic(key: str) -> AnyResponse:
     """List the stories of a topic, newest first."""
     before = _read_number("before")
-    page = archive.read_topic_page(web_context().installation, key, before=before)
+    page = archive.read_topic_page(get_app_state().installation, key, before=before)
     if page is None:
         abort(404)
     html = render_template("web/topic.html", page=page, before=before)
@@ -82,11 +82,11 @@ def topic(key: str) -> AnyResponse:
 @archive_pages.get("/topics/<key>.atom")
 def topic_feed(key: str) -> AnyResponse:
     """Return the stories of a topic as an Atom feed."""
-    context = web_context()
-    page = archive.read_topic_page(context.installation, key, limit=archive.FEED_STORIES)
+    app_state = get_app_state()
+    page = archive.read_topic_page(app_state.installation, key, limit=archive.FEED_STORIES)
     if page is None:
         abort(404)
-    publication, base, _ = terms = _page_terms(context.settings)
+    publication, base, _ = terms = _page_terms(app_state.settings)
     title, address = f"{publication.name}: {page.topic.name}", f"{base}/topics/{key}"
     return _atom_feed(feeds.list_topic_entries(page, *terms), title, page=address, address=f"{address}.atom")
 
@@ -97,16 +97,16 @@ def search() -> Response:
 
     Searches are neither stored nor logged.
     """
-    context = web_context()
+    app_state = get_app_state()
     typed = request.args.get("q", "")[:MAX_TYPED_LENGTH]
     search_page = archive.search_archive(
-        context.installation,
+        app_state.installation,
         typed,
         topic=request.args.get("topic", "")[:100],
         year=_read_number("year", 1970, 9998),
         newest_first=request.args.get("sort") == "new",
         page=_read_number("page") or 1,
-        now=context.clock(),
+        now=app_state.clock(),
     )
     response = Response(render_template("web/search.html", typed=typed, found=search_page), mimetype="text/html")
     response.headers["X-Robots-Tag"] = "noindex"
@@ -124,7 +124,7 @@ def _read_number(name: str, least: int = 1, most: int = 999_999) -> int | None:
 def robots() -> AnyResponse:
     """Return the paths that crawlers shouldn't visit, and the URL of the sitemap (RFC 9309, section 2.2)."""
     closed = ("/desk", "/admin", "/staff", "/search", "/u/", "/confirm/", "/preferences", "/my-data", "/hooks/")
-    prefix, base = request.script_root, web_context().settings.link_base
+    prefix, base = request.script_root, get_app_state().settings.link_base
     lines = ["User-agent: *", *(f"Disallow: {prefix}{path}" for path in closed), "", f"Sitemap: {base}/sitemap.xml", ""]
     return _cacheable_response(Response("\n".join(lines), mimetype="text/plain"), seconds=86400)
 
@@ -132,9 +132,9 @@ def robots() -> AnyResponse:
 @archive_pages.get("/sitemap.xml")
 def site_map() -> AnyResponse:
     """Return the sitemap, which lists the URLs of all public pages for search engines."""
-    context = web_context()
-    lines = archive.list_sitemap_editions(context.installation)
-    keys = [topic.key for topic in archive.list_topics(context.installation)]
+    app_state = get_app_state()
+    lines = archive.list_sitemap_editions(app_state.installation)
+    keys = [topic.key for topic in archive.list_topics(app_state.installation)]
     pages = ("/", "/editions", "/topics", "/subscribe", "/privacy", "/contact")
     paths = [*pages, *(f"/topics/{key}" for key in keys)]
     body = render_template("web/sitemap.xml", paths=paths, lines=lines)
@@ -144,13 +144,13 @@ def site_map() -> AnyResponse:
 @archive_pages.get("/editions/<name>")
 def edition(name: str) -> AnyResponse:
     """Show the page of a sent edition or one that's being sent, or redirect to the URL of an imported past edition."""
-    context = web_context()
-    page = web_editions.read_edition_page(context.installation, name, now=context.clock())
+    app_state = get_app_state()
+    page = web_editions.read_edition_page(app_state.installation, name, now=app_state.clock())
     if page is None:
         # Stories continued from an edition that's older than this installation link here.
-        address = past_editions.find_past_edition_url(context.installation, name)
+        address = past_editions.find_past_edition_url(app_state.installation, name)
         return redirect(address, 302) if address else abort(404)
-    meta = build_page_metadata(page, *_page_terms(context.settings))
+    meta = build_page_metadata(page, *_page_terms(app_state.settings))
     response = Response(render_template("web/edition.html", page=page, meta=meta), mimetype="text/html")
     response.last_modified = page.changed_at
     return _cacheable_response(response, seconds=300)
@@ -159,7 +159,7 @@ def edition(name: str) -> AnyResponse:
 @archive_pages.get("/editions/<name>/as-sent")
 def edition_as_sent(name: str) -> AnyResponse:
     """Show the email of an edition with its corrections and no personal links."""
-    html = edition_views.read_public_edition_html(web_context().installation, name)
+    html = edition_views.read_public_edition_html(get_app_state().installation, name)
     if html is None:
         abort(404)
     response = Response(make_image_urls_local(html), mimetype="text/html")
@@ -171,7 +171,7 @@ def edition_as_sent(name: str) -> AnyResponse:
 @archive_pages.get("/icon.svg")
 def icon() -> AnyResponse:
     """Return the site's icon, which shows the first letter of the publication's name."""
-    settings = web_context().settings
+    settings = get_app_state().settings
     letter = escape(find_icon_letter(settings) or "•")
     branding = settings.file.branding
     svg = _ICON.format(letter=letter, label=branding.label, label_dark=branding.label_dark)
@@ -183,7 +183,7 @@ def icon() -> AnyResponse:
 @archive_pages.get("/favicon.ico")
 def small_icon() -> AnyResponse:
     """Return the icon for browsers that don't support SVG, as an ICO file with one PNG image."""
-    png = draw_site_icon(web_context().settings, 32)
+    png = draw_site_icon(get_app_state().settings, 32)
     if png is None:
         return _missing_icon()
     size, depth = (32, 32, 0, 0), (1, 24)  # in pixels; planes and bits
@@ -195,7 +195,7 @@ def small_icon() -> AnyResponse:
 @archive_pages.get("/apple-touch-icon.png")
 def touch_icon() -> AnyResponse:
     """Return the icon for the home screens of phones."""
-    png = draw_site_icon(web_context().settings, 180)
+    png = draw_site_icon(get_app_state().settings, 180)
     if png is None:
         return _missing_icon()
     return _cacheable_response(Response(png, mimetype="image/png"), seconds=86400)
@@ -208,7 +208,7 @@ def _missing_icon() -> Response:
 @archive_pages.get("/editions/<name>.ics")
 def serve_edition_dates_calendar(name: str) -> AnyResponse:
     """Return the dates listed before an edition's sections as an iCalendar file (RFC 5545, section 3.4)."""
-    body = build_edition_calendar(web_context().installation, name)
+    body = build_edition_calendar(get_app_state().installation, name)
     if body is None:
         abort(404)
     return _cacheable_response(_calendar_response(body), seconds=300)
@@ -217,7 +217,7 @@ def serve_edition_dates_calendar(name: str) -> AnyResponse:
 @archive_pages.get("/calendar.ics")
 def serve_deadline_and_event_calendar() -> AnyResponse:
     """Return the deadlines and events of the latest editions as an iCalendar feed."""
-    body = build_calendar_feed(web_context().installation)
+    body = build_calendar_feed(get_app_state().installation)
     return _cacheable_response(_calendar_response(body), seconds=900)
 
 
@@ -228,9 +228,9 @@ def _calendar_response(body: bytes) -> Response:
 @archive_pages.get("/feed.atom")
 def feed() -> AnyResponse:
     """Return the sent editions as an Atom feed (RFC 4287, section 4.1.1)."""
-    context = web_context()
-    editions = archive.read_feed_editions(context.installation)
-    publication, base, _ = terms = _page_terms(context.settings)
+    app_state = get_app_state()
+    editions = archive.read_feed_editions(app_state.installation)
+    publication, base, _ = terms = _page_terms(app_state.settings)
     entries = feeds.list_edition_entries(editions, *terms)
     return _atom_feed(
         entries, publication.name, subtitle=publication.tagline, page=f"{base}/", address=f"{base}/feed.atom"
@@ -256,9 +256,9 @@ def _atom_feed(
 @archive_pages.get("/feed.json")
 def json_feed() -> AnyResponse:
     """Return the sent editions as a JSON Feed."""
-    context = web_context()
-    editions = archive.read_feed_editions(context.installation)
-    publication, base, _ = terms = _page_terms(context.settings)
+    app_state = get_app_state()
+    editions = archive.read_feed_editions(app_state.installation)
+    publication, base, _ = terms = _page_terms(app_state.settings)
     feed = {
         "version": "https://jsonfeed.org/version/1.1",
         "title": publication.name,
@@ -280,7 +280,7 @@ def image_file(name: str) -> AnyResponse:
 
     Its name is the hash of its bytes, so it never changes.
     """
-    picture = edition_views.find_image(web_context().installation, name) if len(name) == 64 else None
+    picture = edition_views.find_image(get_app_state().installation, name) if len(name) == 64 else None
     if picture is None:
         abort(404)
     response = Response(picture.body, mimetype=picture.content_type)
@@ -295,13 +295,13 @@ def image_file(name: str) -> AnyResponse:
 @archive_pages.get("/style/<name>")
 def style_sheet(name: str) -> Response:
     """Return a style sheet by its public name, which contains the hash of its text."""
-    return _give_named_text(web_context().styles.text(name), "text/css")
+    return _give_named_text(get_app_state().styles.text(name), "text/css")
 
 
 @archive_pages.get("/script/<name>")
 def script_file(name: str) -> Response:
     """Return a script by its public name, which contains the hash of its text."""
-    return _give_named_text(web_context().scripts.text(name), "text/javascript")
+    return _give_named_text(get_app_state().scripts.text(name), "text/javascript")
 
 
 def _give_named_text(text: str | None, mimetype: str) -> Response:

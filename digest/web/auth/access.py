@@ -14,9 +14,9 @@ from digest.app.accounts import sign_in
 from digest.app.accounts.sign_in import SignedInStaff
 from digest.app.accounts.visitor import Visitor
 from digest.installation.audited_actions import Actor, ConfirmationRequiredError, Role
+from digest.web.app_state import get_app_state
 from digest.web.auth.cookies import read_device_cookie, read_session_cookie
 from digest.web.auth.route_rules import ROUTE_RULES
-from digest.web.context import web_context
 from digest.web.kept_forms import capture_kept_form, get_submitted_path
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import read_client_ip_address
@@ -50,8 +50,10 @@ def find_current_staff() -> SignedInStaff | None:
     The session is looked up once per request.
     """
     if "signed_in" not in g:
-        context, token = web_context(), read_session_cookie()
-        g.signed_in = sign_in.find_signed_in_member(context.installation, token, now=context.clock()) if token else None
+        app_state, token = get_app_state(), read_session_cookie()
+        g.signed_in = (
+            sign_in.find_signed_in_member(app_state.installation, token, now=app_state.clock()) if token else None
+        )
     signed_in: SignedInStaff | None = g.signed_in
     return signed_in
 
@@ -75,7 +77,7 @@ def current_actor() -> Actor:
 
 
 class ActorAndTime(TypedDict):
-    """An actor and the time, as keyword arguments of every action."""
+    """An actor and the time, as keyword arguments of actions."""
 
     actor: Actor
     now: datetime
@@ -83,7 +85,7 @@ class ActorAndTime(TypedDict):
 
 def get_actor_and_time() -> ActorAndTime:
     """Return the signed-in actor and the current time, as keyword arguments of actions."""
-    return {"actor": current_actor(), "now": web_context().clock()}
+    return {"actor": current_actor(), "now": get_app_state().clock()}
 
 
 def is_admin() -> bool:
@@ -96,7 +98,7 @@ def is_admin() -> bool:
 
 def read_request_visitor() -> Visitor:
     """Return the visitor who sent this request: their IP address, user agent, and device token."""
-    proxies = web_context().settings.file.limits.proxies
+    proxies = get_app_state().settings.file.limits.proxies
     return Visitor(read_client_ip_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
 
 
@@ -120,10 +122,10 @@ def check_access() -> ResponseReturnValue | None:
         return _ask_to_sign_in()
     if not signed_in.actor.holds(rule.role):
         return render_template("web/auth/not_permitted.html", role=rule.role), 403
-    if rule.fresh and not signed_in.is_fresh(web_context().clock()):
+    if rule.fresh and not signed_in.is_fresh(get_app_state().clock()):
         return redirect_to_confirm_identity()
     if not _is_read_request():
-        web_context().kept_forms.drop(signed_in.sign_in, get_submitted_path(request))
+        get_app_state().kept_forms.drop(signed_in.sign_in, get_submitted_path(request))
     if rule.max_bytes is not None:  # before the form token is checked, because that reads the form
         request.max_content_length = rule.max_bytes
     return None
@@ -144,12 +146,12 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
 
 def _keep_form(back: str) -> None:
     """Keep the form of this request, unless it has a file or is about the staff member's own account."""
-    context, rule = web_context(), ROUTE_RULES[request.endpoint or ""]
+    app_state, rule = get_app_state(), ROUTE_RULES[request.endpoint or ""]
     if rule.max_bytes is not None or request.blueprint == "auth":
         return
-    form = capture_kept_form(request, back, now=context.clock())
+    form = capture_kept_form(request, back, now=app_state.clock())
     if form is not None:
-        context.kept_forms.keep(current_staff().sign_in, form)
+        app_state.kept_forms.keep(current_staff().sign_in, form)
 
 
 def _ask_to_sign_in() -> ResponseReturnValue:

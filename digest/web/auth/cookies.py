@@ -11,7 +11,7 @@ from flask import Response, request
 from digest.app.accounts.sign_in import NewStaffSession
 from digest.settings import Settings
 from digest.store.staff_sessions import SESSION_LIFETIME
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 
 DEVICE_SECONDS = 365 * 24 * 3600
 
@@ -38,30 +38,30 @@ class CookieScope:
 
 def read_session_cookie() -> str:
     """Return the session token sent by the browser."""
-    return request.cookies.get(CookieScope.from_settings(web_context().settings).session, "")
+    return request.cookies.get(CookieScope.from_settings(get_app_state().settings).session, "")
 
 
 def read_device_cookie() -> str:
     """Return the device token from an earlier sign-in, as sent by the browser."""
-    return request.cookies.get(CookieScope.from_settings(web_context().settings).device, "")
+    return request.cookies.get(CookieScope.from_settings(get_app_state().settings).device, "")
 
 
 def set_session_cookie(response: Response, token: str) -> Response:
     """Set the session cookie."""
-    scope = CookieScope.from_settings(web_context().settings)
+    scope = CookieScope.from_settings(get_app_state().settings)
     return _set_cookie(response, scope, scope.session, token, int(SESSION_LIFETIME.total_seconds()))
 
 
 def set_sign_in_cookies(response: Response, new_session: NewStaffSession) -> Response:
     """Set the cookies of a new sign-in."""
-    scope = CookieScope.from_settings(web_context().settings)
+    scope = CookieScope.from_settings(get_app_state().settings)
     set_session_cookie(response, new_session.token)
     return _set_cookie(response, scope, scope.device, new_session.device, DEVICE_SECONDS)
 
 
 def delete_session_cookie(response: Response) -> Response:
     """Delete the session cookie."""
-    scope = CookieScope.from_settings(web_context().settings)
+    scope = CookieScope.from_settings(get_app_state().settings)
     return _set_cookie(response, scope, scope.session, "", 0)
 
 

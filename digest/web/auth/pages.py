@@ -11,6 +11,7 @@ from digest.app.accounts.attempt_limits import SignInRefusedError, TooManyAttemp
 from digest.app.accounts.passkeys import ChallengePurpose, PasskeyError, RelyingParty
 from digest.app.accounts.sign_in import SessionEndedError
 from digest.store.staff import StaffError, VerificationLink, VerificationLinkState
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import (
     build_next_url,
     current_staff,
@@ -19,7 +20,6 @@ from digest.web.auth.access import (
     sanitize_next_path,
 )
 from digest.web.auth.cookies import delete_session_cookie, read_session_cookie, set_session_cookie, set_sign_in_cookies
-from digest.web.context import web_context
 from digest.web.kept_forms import KeptForm
 
 auth_pages = Blueprint("auth", __name__)
@@ -36,15 +36,15 @@ def show_sign_in() -> ResponseReturnValue:
 @auth_pages.post("/desk/sign-in")
 def submit_password() -> ResponseReturnValue:
     """Sign in with a password and a code."""
-    context, form = web_context(), request.form
+    app_state, form = get_app_state(), request.form
     try:
         new_session = sign_in.sign_in_by_password(
-            context.installation,
+            app_state.installation,
             form.get("email", ""),
             form.get("password", ""),
             form.get("code", ""),
             read_request_visitor(),
-            now=context.clock(),
+            now=app_state.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError) as exc:
         return _sign_in_page(form.get("next"), email=form.get("email", "")[:320], refusal=exc), find_refusal_status(exc)
@@ -54,10 +54,10 @@ def submit_password() -> ResponseReturnValue:
 @auth_pages.post("/desk/sign-in/passkey")
 def submit_passkey_sign_in() -> ResponseReturnValue:
     """Sign in with a passkey."""
-    context, form = web_context(), request.form
+    app_state, form = get_app_state(), request.form
     try:
         new_session = sign_in.sign_in_by_passkey(
-            context.installation, form.get("answer", ""), read_request_visitor(), now=context.clock()
+            app_state.installation, form.get("answer", ""), read_request_visitor(), now=app_state.clock()
         )
     except PasskeyError as exc:
         return _sign_in_page(form.get("next"), refusal=exc), 401
@@ -78,12 +78,12 @@ def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception 
 
 
 def _offer_challenge(purpose: ChallengePurpose, signed_in: sign_in.SignedInStaff | None) -> str:
-    context = web_context()
-    return sign_in.create_sign_in_challenge(context.installation, purpose, signed_in, now=context.clock())
+    app_state = get_app_state()
+    return sign_in.make_passkey_challenge(app_state.installation, purpose, signed_in, now=app_state.clock())
 
 
 def _relying_party() -> RelyingParty:
-    return RelyingParty.from_base_url(web_context().settings.link_base)
+    return RelyingParty.from_base_url(get_app_state().settings.link_base)
 
 
 def find_refusal_status(refusal: Exception) -> int:
@@ -101,16 +101,16 @@ def finish_sign_in(new_session: sign_in.NewStaffSession, next_path: str | None) 
 @auth_pages.get("/desk/link/<token>")
 def show_sign_in_link(token: str) -> ResponseReturnValue:
     """Show whom a sign-in link is for, and the button for signing in."""
-    context = web_context()
-    link = sign_in.look_up_sign_in_link(context.installation, token, now=context.clock())
+    app_state = get_app_state()
+    link = sign_in.look_up_sign_in_link(app_state.installation, token, now=app_state.clock())
     return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
 
 
 @auth_pages.post("/desk/link/<token>")
 def submit_sign_in_link(token: str) -> ResponseReturnValue:
     """Sign in with a link and use it up."""
-    context = web_context()
-    new_session = sign_in.sign_in_by_link(context.installation, token, read_request_visitor(), now=context.clock())
+    app_state = get_app_state()
+    new_session = sign_in.sign_in_by_link(app_state.installation, token, read_request_visitor(), now=app_state.clock())
     if new_session is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
     return finish_sign_in(new_session, _first_page(new_session))
@@ -119,8 +119,10 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
 @auth_pages.get("/staff/<token>")
 def show_invitation(token: str) -> ResponseReturnValue:
     """Show the address that the link would verify, and the button for verifying it."""
-    context = web_context()
-    return _invitation_page(staff.look_up_address_verification_link(context.installation, token, now=context.clock()))
+    app_state = get_app_state()
+    return _invitation_page(
+        staff.look_up_address_verification_link(app_state.installation, token, now=app_state.clock())
+    )
 
 
 @auth_pages.post("/staff/<token>")
@@ -129,9 +131,9 @@ def submit_invitation(token: str) -> ResponseReturnValue:
 
     If the button is pressed again, the page only says that the address is verified.
     """
-    context = web_context()
+    app_state = get_app_state()
     link, new_session = sign_in.accept_invitation(
-        context.installation, token, read_request_visitor(), now=context.clock()
+        app_state.installation, token, read_request_visitor(), now=app_state.clock()
     )
     if new_session is None:
         return _invitation_page(link)
@@ -167,15 +169,15 @@ def show_identity_confirmation() -> ResponseReturnValue:
 @auth_pages.post("/desk/confirm")
 def confirm_identity_by_password() -> ResponseReturnValue:
     """Confirm the staff member's identity with a password and a code."""
-    context, form = web_context(), request.form
+    app_state, form = get_app_state(), request.form
     try:
         token = sign_in.reauthenticate_by_password(
-            context.installation,
+            app_state.installation,
             current_staff(),
             form.get("password", ""),
             form.get("code", ""),
             read_request_visitor(),
-            now=context.clock(),
+            now=app_state.clock(),
         )
     except (SignInRefusedError, TooManyAttemptsError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), find_refusal_status(exc)
@@ -185,10 +187,14 @@ def confirm_identity_by_password() -> ResponseReturnValue:
 @auth_pages.post("/desk/confirm/passkey")
 def confirm_identity_by_passkey() -> ResponseReturnValue:
     """Confirm the staff member's identity with a passkey."""
-    context, form = web_context(), request.form
+    app_state, form = get_app_state(), request.form
     try:
         token = sign_in.reauthenticate_by_passkey(
-            context.installation, current_staff(), form.get("answer", ""), read_request_visitor(), now=context.clock()
+            app_state.installation,
+            current_staff(),
+            form.get("answer", ""),
+            read_request_visitor(),
+            now=app_state.clock(),
         )
     except (PasskeyError, SessionEndedError) as exc:
         return _confirm_page(form.get("next"), refusal=exc), 401
@@ -207,8 +213,8 @@ def _find_kept_form(back: str = "") -> KeptForm | None:
 
     With `back`, it's only returned if it belongs to that page.
     """
-    context = web_context()
-    form = context.kept_forms.find(current_staff().sign_in, now=context.clock())
+    app_state = get_app_state()
+    form = app_state.kept_forms.find(current_staff().sign_in, now=app_state.clock())
     return form if form is not None and back in ("", form.back) else None
 
 
@@ -225,14 +231,14 @@ def show_kept_form() -> ResponseReturnValue:
 def discard_kept_form() -> ResponseReturnValue:
     """Discard the kept form, and redirect to its page."""
     form = _find_kept_form()
-    web_context().kept_forms.drop(current_staff().sign_in)
+    get_app_state().kept_forms.drop(current_staff().sign_in)
     return redirect(build_next_url(form.back if form else None), 303)
 
 
 def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) -> str:
-    context = web_context()
-    minutes = int((context.clock() - current_staff().fresh_at).total_seconds()) // 60
-    account = own_account.view_own_account(context.installation, current_staff(), now=context.clock())
+    app_state = get_app_state()
+    minutes = int((app_state.clock() - current_staff().fresh_at).total_seconds()) // 60
+    account = own_account.view_own_account(app_state.installation, current_staff(), now=app_state.clock())
     return render_template(
         "web/auth/confirm.html",
         next=sanitize_next_path(next_path),
@@ -249,9 +255,9 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
 @auth_pages.post("/desk/confirm/link")
 def request_sign_in_link() -> ResponseReturnValue:
     """Email another sign-in link to a staff member without a passkey or password."""
-    context = web_context()
+    app_state = get_app_state()
     try:
-        sign_in.email_own_sign_in_link(context.installation, current_staff(), now=context.clock())
+        sign_in.email_own_sign_in_link(app_state.installation, current_staff(), now=app_state.clock())
     except (StaffError, TooManyAttemptsError) as exc:
         return _confirm_page(request.form.get("next"), refusal=exc), 429 if isinstance(
             exc, TooManyAttemptsError
@@ -263,8 +269,8 @@ def request_sign_in_link() -> ResponseReturnValue:
 @auth_pages.post("/desk/sign-out")
 def sign_out() -> ResponseReturnValue:
     """End this session."""
-    context = web_context()
-    sign_in.sign_out(context.installation, current_staff())
-    context.kept_forms.drop(current_staff().sign_in)
+    app_state = get_app_state()
+    sign_in.sign_out(app_state.installation, current_staff())
+    app_state.kept_forms.drop(current_staff().sign_in)
     session.clear()
     return delete_session_cookie(Response(status=303, headers={"Location": url_for("auth.show_sign_in")}))

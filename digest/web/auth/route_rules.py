@@ -38,7 +38,7 @@ EDITOR = AccessRule(Role.EDITOR)
 EDITOR_FRESH = AccessRule(Role.EDITOR, fresh=True)
 EDITOR_IMAGE = AccessRule(Role.EDITOR, max_bytes=MAX_IMAGE_BYTES)
 ADMIN = AccessRule(Role.ADMIN)
-ADMIN_LOGOS = AccessRule(Role.ADMIN, max_bytes=2 * MAX_IMAGE_BYTES)
+ADMIN_BRAND_IMAGES = AccessRule(Role.ADMIN, max_bytes=2 * MAX_IMAGE_BYTES)
 ADMIN_OPML = AccessRule(Role.ADMIN, max_bytes=MAX_OPML_BYTES)
 # These are required before addresses of subscribers are shown or transferred.
 ADMIN_FRESH = AccessRule(Role.ADMIN, fresh=True)
@@ -197,7 +197,7 @@ ROUTE_RULES = {
     "admin.show_settings": ADMIN,
     "admin.show_signup_embed_code": ADMIN,
     "admin.change_settings": ADMIN,
-    "admin.replace_logos": ADMIN_LOGOS,
+    "admin.replace_brand_images": ADMIN_BRAND_IMAGES,
     "admin.send_alert_test": ADMIN,
     "admin.back_up_now": ADMIN,
     "corrections.show_corrections": EDITOR,

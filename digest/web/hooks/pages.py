@@ -9,7 +9,7 @@ from flask import Blueprint, Response, abort, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from digest.app.sending import background_tasks
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 from subscribers.loggers import get_logger
 
 MAX_POST_BYTES = 2_000_000  # in bytes; providers post less than half of this
@@ -27,14 +27,14 @@ def receive_events(provider_name: str) -> Response:
     """
     if not background_tasks.has_webhook(provider_name):
         abort(404)
-    context = web_context()
+    app_state = get_app_state()
     request.max_content_length = MAX_POST_BYTES
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
         return _webhook_response("too large", 413)
     reason = background_tasks.receive_webhook(
-        context.installation, provider_name, request.headers.get, body, now=context.clock()
+        app_state.installation, provider_name, request.headers.get, body, now=app_state.clock()
     )
     if reason:
         log.warning("refused a post of events", why=reason)

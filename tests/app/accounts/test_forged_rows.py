@@ -510,7 +510,7 @@ UNJUDGED_SUBSCRIBERS = {
     "digest/store/staff_revocations.py",
     "subscribers/lifecycle/preference_changes.py",
     "subscribers/lifecycle/expiry.py",
-    "subscribers/lifecycle/inactive_subscribers.py",
+    "subscribers/lifecycle/inactivity_questions.py",
 }
 
 

@@ -92,7 +92,7 @@ def add_passkey(install: Installation, device: Authenticator, **client_data: Any
 
 
 def sign_in_by(install: Installation, device: Authenticator, **client_data: Any) -> str:
-    challenge = sign_in.create_sign_in_challenge(install, "sign in", None, now=NOW)
+    challenge = sign_in.make_passkey_challenge(install, "sign in", None, now=NOW)
     return sign_in.sign_in_by_passkey(install, device.sign_in(challenge, **client_data), VISITOR, now=NOW).token
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from digest.app.evaluation.drafts import GradedStories, score_draft
+from digest.app.evaluation.drafts import EditorGrades, score_draft
 from digest.cli import digest
 
 TITLES = (
@@ -30,7 +30,7 @@ def lead(number: int, title: str = "") -> tuple[str, str]:
 
 def test_changes_repeats_poor_leads_and_musts_are_those_worked_out_by_hand() -> None:
     member = "https://beta.example.org/7"
-    graded = GradedStories(
+    graded = EditorGrades(
         [
             pick(1, "Storm ashore", 2, "storm", members=[member], member_titles=["Storm nears"], poor=[member]),
             pick(2, "Storm bill", 1, "storm"),
@@ -49,13 +49,13 @@ def test_changes_repeats_poor_leads_and_musts_are_those_worked_out_by_hand() -> 
 
 
 def test_only_the_first_stories_count() -> None:
-    graded = GradedStories([pick(n, f"Story {n}", 0 if n > 10 else 1, f"m{n}") for n in range(1, 15)])
+    graded = EditorGrades([pick(n, f"Story {n}", 0 if n > 10 else 1, f"m{n}") for n in range(1, 15)])
     ten, fourteen = score_draft([lead(n) for n in range(1, 15)], graded).scores
     assert (ten.changes, fourteen.changes) == (0, 4)
 
 
 def test_a_lead_under_another_address_is_found_by_its_headline() -> None:
-    graded = GradedStories([pick(1, "Storm reaches the coast of Maine", 2, "storm")])
+    graded = EditorGrades([pick(1, "Storm reaches the coast of Maine", 2, "storm")])
     found = score_draft([("Storm reaches coast of Maine", "https://z.example.org/0")], graded).stories[0]
     assert found.grade
     assert found.grade.matter == "storm"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from digest.collect.fetch.fetch_rules import parse_web_address, resolve_redirect
 from digest.collect.fetch.http_response import (
     BodyTooLargeError,
     ContentEncodingError,
@@ -19,7 +20,6 @@ from digest.collect.fetch.http_response import (
     parse_retry_after,
     parse_validator,
 )
-from digest.collect.fetch.policy import parse_web_address, resolve_redirect
 from digest.collect.fetch.result import FetchError, FetchErrorReason
 from tests.moments import AFTER_RELEASE as NOW
 

@@ -51,10 +51,10 @@ def test_a_provider_says_what_to_do_about_whatever_it_offers(kind: ProviderKind)
 
 @pytest.mark.parametrize("kind", load_provider_kinds(), ids=lambda kind: kind.name)
 def test_an_answer_of_setup_is_named_like_its_provider_and_asked_in_words(kind: ProviderKind) -> None:
-    for key, field in kind.setup_form.model_fields.items():
+    for key, field in kind.questionnaire.model_fields.items():
         assert key.startswith(f"{kind.name}_")
         assert field.title
-    assert set(kind.setup_form.variables().values()) <= ENVIRONMENT_FIELDS.keys()
+    assert set(kind.questionnaire.variables().values()) <= ENVIRONMENT_FIELDS.keys()
 
 
 def test_variables_are_read_from_the_folders_of_providers_alone() -> None:

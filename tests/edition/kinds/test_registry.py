@@ -7,7 +7,7 @@ import pytest
 
 from digest.catalogs import load_language
 from digest.edition.kinds import SECTION_KINDS
-from digest.edition.kinds.section_kind import SectionLook
+from digest.edition.kinds.section_kind import SectionStyle
 from digest.settings import SOURCE_SECTIONS, SectionKindName, SectionSettings
 from subscribers.subscriber_language import ENGLISH
 from tests.conftest import ROOT
@@ -60,10 +60,10 @@ def test_most_read_says_which_week_was_counted_unless_the_operator_wrote_a_note(
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
-def test_every_template_sets_each_look(template: str) -> None:
-    """Lead and rows are what a template does without a look of another name."""
-    named = set(re.findall(r'look == "(\w+)"', (ROOT / "templates" / template).read_text("utf-8")))
-    assert named - {"lead"} == set(get_args(SectionLook)) - {"lead", "rows"}
+def test_every_template_sets_each_style(template: str) -> None:
+    """Lead and rows are what a template does without a style of another name."""
+    named = set(re.findall(r'style == "(\w+)"', (ROOT / "templates" / template).read_text("utf-8")))
+    assert named - {"lead"} == set(get_args(SectionStyle)) - {"lead", "rows"}
 
 
 def test_no_template_compares_a_kinds_name() -> None:

@@ -11,7 +11,7 @@ from subscribers.address import Address, AddressError, read_address
 from subscribers.crypto.keyed_hashes import keyed_hash
 from subscribers.crypto.keys import KEY_KINDS, DecryptionError, KeyFileError, KeyRing, SecretKey
 from subscribers.crypto.stored_addresses import (
-    AdoptedKey,
+    AdoptedSuppressionKey,
     decrypt_address,
     encrypt_address,
     encrypt_addresses,
@@ -105,7 +105,7 @@ def test_mail_goes_to_the_address_as_typed() -> None:
 def test_hashes_of_one_address_for_different_ends_differ() -> None:
     address = read_address("ada@example.org")
     key = KEYS.current("suppression")
-    suppressed = AdoptedKey(key, None).hash_canonical(address.canonical)
+    suppressed = AdoptedSuppressionKey(key, None).hash_canonical(address.canonical)
     assert len({make_lookup_hash(KEYS, address), suppressed, make_domain_tag(KEYS, address)}) == 3
     assert make_domain_tag(KEYS, address) == make_domain_tag(KEYS, read_address("bo@EXAMPLE.org"))
     assert len(make_domain_tag(KEYS, address)) == 32

@@ -46,7 +46,7 @@ from subscribers.address import read_address
 from subscribers.store.keyed_row_seals import RowSealKeys
 from subscribers.transfer.exports import ExportRecipient
 from tests.actors import ADMIN
-from tests.app.test_affected_areas import list_actions
+from tests.app.test_guarded_areas import list_actions
 from tests.deliver.smtp_servers import run_smtp_server
 from tests.moments import DRAFTING as NOW
 from tests.sent_emails import plain_text, send_notices
@@ -446,7 +446,7 @@ def test_no_setting_silences_the_email_about_its_own_change(
 def test_every_guarded_action_is_refused_with_an_old_confirmation_and_leaves_only_that_row(world: Any) -> None:
     add_admin(world)
     old = Actor("staff 1", Role.ADMIN, ActionEntryPoint.DESK, NOW - CONFIRMATION_LIFETIME)
-    guarded = [action for action in list_actions() if action.affected_area.needs_confirmation]
+    guarded = [action for action in list_actions() if action.guarded_area.needs_confirmation]
     for action in guarded:
         for frame in (action.transaction, action.steps):
             with pytest.raises(ConfirmationRequiredError), frame(world.install, old, "x", now=NOW):

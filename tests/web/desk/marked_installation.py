@@ -24,6 +24,7 @@ from digest.app.editing import corrections
 from digest.app.editing.edit_application import EditForm
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import read_edition
 from digest.app.editions.sample_emails import STAFF_MAILS, SUBSCRIBER_MAILS
 from digest.app.sending import background_tasks
 from digest.app.sending import send_control as sending
@@ -168,7 +169,7 @@ LAST = (
 QUERIES = {
     "archive.search": ("q", "topic", "sort", "page"),
     "auth.show_sign_in": ("next",),
-    "admin.list_subscribers": ("state", "came", "import", "domain", "since", "below"),
+    "admin.list_subscribers": ("state", "signup_source", "import", "domain", "since", "below"),
     "admin.show_audit_log": ("who", "what", "about", "from", "to", "row", "at"),
     "admin.list_deliveries": ("edition",),
     "admin.show_subscriber": ("done",),
@@ -343,7 +344,7 @@ class MarkedRun(FormRun):
         """Write a file that a form takes, with markers in it."""
         if endpoint in {"editing.save_story", "editing.save_block"}:
             return draw_image()
-        if endpoint == "admin.replace_logos":
+        if endpoint == "admin.replace_brand_images":
             return draw_logo(0 if name == "logo" else 255, (1120, 200) if name == "header" else (400, 80))
         if endpoint == "admin.upload_opml":
             text, url = (
@@ -657,5 +658,5 @@ def look_at_exports(run: MarkedRun) -> None:
         ("eml", "message/rfc822"),
         ("json", "application/json"),
     ):
-        body = editions.render_edition_bytes(run.setup.install, run.edition, kind)  # type: ignore[arg-type]
+        body = editions.render_edition_bytes(run.setup.install, read_edition(run.setup.install, run.edition), kind)  # type: ignore[arg-type]
         run.judge.look_at_answer(f"digest show --as {kind}", media_type, (), body)

@@ -21,7 +21,7 @@ from digest.store.models import Edition, EditionState
 from subscribers.address import read_address
 from subscribers.consent.preferences import Preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle import address_change, inactive_subscribers, preference_changes, undo
+from subscribers.lifecycle import address_change, inactivity_questions, preference_changes, undo
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.mail_requests import MailRequest
 from subscribers.signup.manual_signup import add_subscriber
@@ -123,9 +123,9 @@ def build_form_world(setup: WebSetup, edition: str) -> FormWorld:
         preference_changes.save_preferences_by_link(session, numbers[3], Preferences(text_only=True), queue, now=NOW)
         restore_token = mailed[-1].context["token"]
         undo_token = undo.issue_undo_token(session, numbers[1], now=NOW)
-    silent = inactive_subscribers.InactivityQuestion(NOW - timedelta(days=100), takes_off=True)
+    silent = inactivity_questions.InactivityQuestion(NOW - timedelta(days=100), takes_off=True)
     wording = build_consent_text(setup.install.settings)
-    inactive_subscribers.queue_inactivity_questions(
+    inactivity_questions.queue_inactivity_questions(
         setup.database, queue, silent, wording=wording, page=f"{SITE}/stay", actor="test", limit=1, now=NOW
     )
     tokens = {
@@ -282,7 +282,7 @@ def fill_in(endpoint: str, name: str, value: str, kind: str) -> Any:
     if kind == "file":
         file = (
             draw_image(height=200 if name == "header" else 630)
-            if endpoint == "admin.replace_logos"
+            if endpoint == "admin.replace_brand_images"
             else LOG
             if endpoint == "admin.upload_mail_log"
             else LIST

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from digest.app.alerts.channel import AlertChannel, AlertEvent, AlertEvents, ChannelTestAlert
-from digest.collect.fetch import policy
+from digest.collect.fetch import fetch_rules
 from digest.collect.fetch.address_guard import AddressGuard, AddressRefusedError, UnknownHostError
 from digest.collect.fetch.guarded_request import TIMEOUT, send_guarded_request
 from digest.collect.fetch.result import FetchError
@@ -113,7 +113,7 @@ def explain_refused_url(settings: Settings, webhook: str) -> str:
     if settings.alert_secret is None:
         return "DIGEST_ALERT_SECRET isn't set, so alerts can't be signed. Set it in digest.env and restart."
     try:
-        address = policy.parse_web_address(webhook)
+        address = fetch_rules.parse_web_address(webhook)
         port = address.port or (443 if address.scheme == "https" else 80)
         AddressGuard(settings.file.limits.allow_networks).resolve(address.host, port, timeout=TIMEOUT)
     except FetchError as exc:

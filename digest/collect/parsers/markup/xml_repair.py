@@ -52,7 +52,7 @@ _MANY_CHILDREN = etree.XPath(f"//*[*[{_MAX_SIMILAR + 1}]]")
 
 
 def find_root_offset(text: str) -> int:
-    """Return the index of the root element, after declarations, comments, and document types."""
+    """Return the index of the root element, after the XML declaration, comments, and DOCTYPE."""
     at = 0
     while at < len(text) and (skipped := _BEFORE_ROOT.match(text, at)):
         at = skipped.end()

@@ -14,7 +14,7 @@ from digest.deliver.providers.base import (
     OutgoingMessage,
 )
 from digest.deliver.providers.kind import DoctorFinding, ProviderKind, read_url_options, split_mail_url
-from digest.deliver.providers.setup_form import ProviderSetupAnswers
+from digest.deliver.providers.setup_questions import ProviderQuestionnaire
 from digest.deliver.providers.signing import check_signing, load_provider_signer
 from digest.settings import Settings
 from subscribers.crypto.key_file import sync_folder
@@ -101,8 +101,8 @@ def _doctor_findings(settings: Settings) -> Iterator[DoctorFinding]:
     yield from check_signing(settings, unsigned="ok")
 
 
-class OutboxSetupAnswers(ProviderSetupAnswers):
-    """The setup form for the outbox, which has no questions."""
+class OutboxQuestionnaire(ProviderQuestionnaire):
+    """The questions about the outbox: none."""
 
     words = "outbox (writes files)"
     sends = False
@@ -120,5 +120,5 @@ KIND = ProviderKind(
         language.gettext("At present, this installation saves emails to files on our server and doesn’t send them."),
     ),
     doctor_findings=_doctor_findings,
-    setup_form=OutboxSetupAnswers,
+    questionnaire=OutboxQuestionnaire,
 )

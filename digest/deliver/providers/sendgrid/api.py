@@ -190,7 +190,7 @@ def _parse_errors(body: bytes | str) -> tuple[str, tuple[str | None, ...]]:
 
 
 class _NoRedirectHandler(urllib.request.HTTPRedirectHandler):
-    """Return None, which makes urllib raise an error for the redirect.
+    """A handler that refuses redirects.
 
     They would send the key to a different server and turn a POST into a GET.
     """

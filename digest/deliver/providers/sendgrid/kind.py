@@ -11,7 +11,7 @@ from digest.deliver.providers.base import ParallelProvider, Provider
 from digest.deliver.providers.sendgrid import account, events, suppression_pull
 from digest.deliver.providers.sendgrid.api import open_api, read_api_account
 from digest.deliver.providers.sendgrid.provider import DEFAULT_BATCH_SIZE, MAX_BATCH_SIZE, SendGridProvider
-from digest.deliver.providers.setup_form import ProviderSetupAnswers, SecretText, SetupStep
+from digest.deliver.providers.setup_questions import ProviderQuestionnaire, SecretText, SetupStep
 from digest.settings import Settings, is_loopback
 from digest.settings.setting_lines import advise_variable_change
 from digest.settings.values import parse_public_keys
@@ -91,8 +91,8 @@ def _pull_suppressions(
     return suppression_pull.pull_suppressions(database, keys, unsubscribe_log, open_api(settings), now=now)
 
 
-class SendGridSetupAnswers(ProviderSetupAnswers):
-    """The setup form for SendGrid."""
+class SendGridQuestionnaire(ProviderQuestionnaire):
+    """The questions about SendGrid."""
 
     words = "sendgrid"
     plain_url = "sendgrid:"
@@ -126,7 +126,7 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_recipients=_describe_address_recipients,
     doctor_findings=_doctor_findings,
-    setup_form=SendGridSetupAnswers,
+    questionnaire=SendGridQuestionnaire,
     remedies=REMEDIES,
     resend_risk=". SendGrid gives each its own Message-ID, so mail servers can't recognize duplicates.",
     max_event_delay=events.MAX_AGE,

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from digest.deliver.control import installation_hold
 from digest.deliver.events.delivery_event import EventKind, convert_event_to_feedback_kind
-from digest.deliver.events.event_processor import apply_feedback
+from digest.deliver.events.event_processor import apply_feedback_to_people
 from digest.deliver.events.failure_causes import FailureCause, find_failure_cause, format_reply_codes
 from digest.deliver.providers.kind import SuppressionPullResult
 from digest.deliver.providers.sendgrid.api import SendGridApi, SendGridResponse, describe_api_failure
@@ -232,7 +232,7 @@ def _apply_page(run: _PullRun, name: str, page: SuppressionPage, position: ListP
     for start in range(0, max(1, len(reports)), PEOPLE_PER_TRANSACTION):
         end = start + PEOPLE_PER_TRANSACTION
         with run.database.write() as session:
-            counts = apply_feedback(
+            counts = apply_feedback_to_people(
                 session, reports[start:end], keys=run.keys, unsubscribe_log=run.unsubscribe_log, now=run.now
             )
             if end >= len(reports):

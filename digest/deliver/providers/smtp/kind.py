@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from digest.deliver.providers import kind
 from digest.deliver.providers.base import Provider
-from digest.deliver.providers.setup_form import EnvironmentFileText, ProviderSetupAnswers, SecretText, SetupStep
+from digest.deliver.providers.setup_questions import EnvironmentFileText, ProviderQuestionnaire, SecretText, SetupStep
 from digest.deliver.providers.signing import check_signing, load_provider_signer
 from digest.deliver.providers.smtp.connection import SmtpServer, SmtpTimeouts
 from digest.deliver.providers.smtp.provider import SmtpProvider
@@ -120,8 +120,8 @@ def _read_optional(text: str) -> str:
     return "" if text == NO_USER else text
 
 
-class SmtpSetupAnswers(ProviderSetupAnswers):
-    """The setup form for a mail server."""
+class SmtpQuestionnaire(ProviderQuestionnaire):
+    """The questions about a mail server."""
 
     words = "smtp"
     feedback_steps = (SetupStep("Set up a mailbox for bounces and complaints ([inbound]; see docs/bounces.md)."),)
@@ -229,7 +229,7 @@ KIND = kind.ProviderKind(
     describe_recipient=_describe_recipient,
     describe_address_recipients=_describe_address_recipients,
     doctor_findings=_doctor_findings,
-    setup_form=SmtpSetupAnswers,
+    questionnaire=SmtpQuestionnaire,
     mail_server=kind.MailServer(lambda settings: kind.split_mail_url(settings).hostname or "", _examine_server),
     acceptance_is_arrival=True,  # later failures arrive in the bounce mailbox
 )

@@ -234,7 +234,10 @@ def take_dead_runs(folder: Path, database_number: str) -> Iterator[DeadRun]:
 
 
 def list_abandoned_run_files(folder: Path) -> list[Path]:
-    """Return the files of ended runs, which no process has locked, leaving them unchanged."""
+    """Return the files of ended runs, which no process has locked.
+
+    Unlike `take_dead_runs`, don't delete them.
+    """
     return [path for path in sorted(folder.glob(f"*{_SUFFIX}")) if not _is_locked(path)]
 
 

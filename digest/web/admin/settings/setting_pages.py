@@ -13,8 +13,8 @@ from digest.app.accounts import staff
 from digest.app.alerts import alert_notifications
 from digest.app.alerts.alert_notifications import AlertTestError
 from digest.app.alerts.channels import list_enabled_channels, load_alert_channels
-from digest.app.settings import logos, setting_changes
-from digest.app.settings.logos import LogoRefusedError
+from digest.app.settings import brand_images, setting_changes
+from digest.app.settings.brand_images import BrandImageRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
 from digest.app.subscribers.subscriber_preferences import list_offered_preferences
@@ -29,8 +29,8 @@ from digest.web.actor_names import name_actor
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
-from digest.web.context import web_context
 from subscribers.errors import ApplicationError
 from subscribers.pages.preferences_form import list_offered_zones
 from subscribers.subscriber_language import ENGLISH
@@ -52,7 +52,7 @@ def redirect_to_first_table() -> ResponseReturnValue:
 @admin_pages.get("/settings/sign-up-form")
 def show_signup_embed_code() -> str:
     """Show the sign-up form, the code for embedding it, and the topics it offers."""
-    settings = web_context().settings
+    settings = get_app_state().settings
     return render_template(
         "web/admin/site/signup_form.html",
         signup_url=f"{settings.link_base}/subscribe",
@@ -113,7 +113,7 @@ def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError)
     """Show the input next to the values that someone else saved in the meantime."""
     if table == "sections":  # the input is by position in the list, and the list has changed
         return _settings_page(table, refusal=refusal)
-    problems = setting_fields.describe_saved_values(getattr(web_context().settings.file, table), form)
+    problems = setting_fields.describe_saved_values(getattr(get_app_state().settings.file, table), form)
     return _settings_page(table, form=form, problems=problems, refusal=refusal)
 
 
@@ -122,7 +122,7 @@ def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
 
 
 @admin_pages.post("/settings/branding/logos")
-def replace_logos() -> ResponseReturnValue:
+def replace_brand_images() -> ResponseReturnValue:
     """Store the uploaded logos and header image, and save their names in the settings."""
     installation, actor, now = get_installation_actor_and_time()
     files = {name: request.files.get(name) for name in ("logo", "logo_dark", "header")}
@@ -130,8 +130,8 @@ def replace_logos() -> ResponseReturnValue:
     uploads = {name: (str(file.filename), file.read()) for name, file in chosen.items()}
     fingerprint = request.form.get("fingerprint", "")
     try:
-        changed = logos.replace_logos(installation, actor, uploads, fingerprint=fingerprint, now=now)
-    except LogoRefusedError as exc:
+        changed = brand_images.replace_brand_images(installation, actor, uploads, fingerprint=fingerprint, now=now)
+    except BrandImageRefusedError as exc:
         return _settings_page("branding", refusal=exc), 400
     except SettingsError as exc:
         return _settings_page("branding", refusal=exc), 409
@@ -157,7 +157,7 @@ def back_up_now() -> ResponseReturnValue:
     passphrase = request.form.get("passphrase", "")
     try:
         with suppress(BackupRunningError):  # the page shows the running backup
-            web_context().backups.begin(installation, actor, passphrase=passphrase, now=now)
+            get_app_state().backups.begin(installation, actor, passphrase=passphrase, now=now)
     except BackupError as exc:
         return _settings_page("backup", refusal=exc), 409
     return redirect(url_for("admin.show_settings", table="backup"), 303)
@@ -184,7 +184,7 @@ def _settings_page(
     fills = bool(before) and form is None and isinstance(values, SettingsTable)
     earlier = setting_changes.fill_in_earlier_values(installation, table, values, before) if fills else None
     find_parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "backup": lambda: {"backups": web_context().backups.view(installation, actor, now=now)},
+        "backup": lambda: {"backups": get_app_state().backups.view(installation, actor, now=now)},
         "publication": lambda: {"offered_values": _list_offered_values(installation.settings)},
         "branding": lambda: {
             "logo": installation.settings.logo,
@@ -216,7 +216,7 @@ def _settings_page(
         channels=list_enabled_channels(installation.settings) if table == "alerts" else [],
         renews=renews,
         is_preview=form is not None and bool(pairs),
-        zone=web_context().zone,
+        zone=get_app_state().zone,
         is_fresh=current_staff().is_fresh(now),
         has_passphrase=bool(installation.settings.backup_passphrase_text),
         changes=[(change, name_actor(change.actor, names)) for change in view.changes],

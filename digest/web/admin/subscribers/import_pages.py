@@ -19,8 +19,8 @@ from digest.web.admin.blueprint import (
     refresh_page,
     require_number_typed_to_confirm,
 )
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
-from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.import_names import PLAIN_LIST
@@ -49,7 +49,7 @@ def upload_list() -> ResponseReturnValue:
         return _imports_page(refusal=uploads.UploadError("Choose a file first.")), 400
     try:
         installation, actor, now = get_installation_actor_and_time()
-        upload = web_context().uploads.receive(installation, actor, file.filename, file.stream, now=now)
+        upload = get_app_state().uploads.receive(installation, actor, file.filename, file.stream, now=now)
     except RefusalError as exc:
         return _imports_page(refusal=exc), 400
     return redirect(url_for("admin.show_upload", name=upload.name), 303)
@@ -78,7 +78,7 @@ def run_upload_step(name: str, step: str) -> ResponseReturnValue:
         if commits and options != upload.options:
             raise uploads.UploadError("Your choices changed. Repeat the dry run.")
         installation, actor, now = get_installation_actor_and_time()
-        web_context().uploads.begin(installation, actor, name, options, commit=commits, now=now)
+        get_app_state().uploads.begin(installation, actor, name, options, commit=commits, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), options, refusal=exc), 400
     return redirect(url_for("admin.show_upload", name=name), 303)
@@ -92,7 +92,7 @@ def stop_upload(name: str) -> ResponseReturnValue:
     """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
-    web_context().uploads.stop(installation, actor, name, now=now)
+    get_app_state().uploads.stop(installation, actor, name, now=now)
     return redirect(url_for("admin.show_upload", name=name), 303)
 
 
@@ -105,7 +105,7 @@ def remove_upload(name: str) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
-        web_context().uploads.remove(installation, actor, name, now=now)
+        get_app_state().uploads.remove(installation, actor, name, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     return redirect(url_for("admin.list_imports"), 303)
@@ -118,7 +118,7 @@ def download_row_outcomes(name: str) -> ResponseReturnValue:
     upload, words = _find_upload(name), _read_outcome_words()
     try:
         pieces = uploads.stream_row_outcomes(
-            installation, web_context().uploads, actor, name, words.__getitem__, now=now
+            installation, get_app_state().uploads, actor, name, words.__getitem__, now=now
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
@@ -131,7 +131,7 @@ def download_rejected_rows(name: str) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     upload = _find_upload(name)
     try:
-        pieces = uploads.stream_rejected_rows(installation, web_context().uploads, actor, name, now=now)
+        pieces = uploads.stream_rejected_rows(installation, get_app_state().uploads, actor, name, now=now)
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     # The start of the file's name may contain the status of the rows (unsubscribed_…).
@@ -200,7 +200,7 @@ def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
 def _find_upload(name: str) -> ListUpload:
     installation, actor, now = get_installation_actor_and_time()
     try:
-        return web_context().uploads.find(installation, actor, name, now=now)
+        return get_app_state().uploads.find(installation, actor, name, now=now)
     except UnknownUploadError as exc:
         abort(404, str(exc))
 
@@ -264,7 +264,7 @@ def _imports_page(*, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
     return render_template(
         "web/admin/subscribers/imports.html",
-        uploads=web_context().uploads.list_all(installation, actor, now=now),
+        uploads=get_app_state().uploads.list_all(installation, actor, now=now),
         view=list_transfers.view_imports(installation, actor, now=now),
         fresh=current_staff().is_fresh(now),
         services=[form.origin for form in EXPORT_FORMATS],

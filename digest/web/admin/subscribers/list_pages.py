@@ -9,14 +9,14 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator
 
-from digest.app.subscribers import inactive_subscribers, list_transfers, subscriber_actions, subscriber_views
+from digest.app.subscribers import inactivity_questions, list_transfers, subscriber_actions, subscriber_views
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
-from digest.app.subscribers.inactive_subscribers import MOST_YEARS, USUAL_YEARS
+from digest.app.subscribers.inactivity_questions import MOST_YEARS, USUAL_YEARS
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
 from digest.web.admin.subscribers.subscriber_pages import SubscriberQuery
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
-from digest.web.context import web_context
 from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.consent.preferences import FREQUENCY_LABELS
@@ -112,7 +112,7 @@ def export_list() -> ResponseReturnValue:
     except RefusalError as exc:
         file.close()
         return _export_page(query, refusal=exc), 409
-    day = now.astimezone(web_context().zone).date()
+    day = now.astimezone(get_app_state().zone).date()
     return make_download_response(list_transfers.read_pieces(file), "text/csv", f"subscribers-{day}.csv")
 
 
@@ -204,7 +204,7 @@ def ask_inactive_subscribers() -> ResponseReturnValue:
         years = USUAL_YEARS if "years" in exc.problems else read_form(InactivityCountForm).years
         return _counted_page(years, refusal=exc), 400
     takes_off = form.unanswered == "taken off"
-    asked_count = inactive_subscribers.ask_inactive_subscribers(
+    asked_count = inactivity_questions.ask_inactive_subscribers(
         installation, actor, form.years, takes_off=takes_off, limit=form.most, now=now
     )
     return redirect(url_for("admin.show_inactive_form", asked=asked_count), 303)
@@ -212,7 +212,7 @@ def ask_inactive_subscribers() -> ResponseReturnValue:
 
 def _counted_page(years: int, *, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
-    silent = inactive_subscribers.count_inactive_subscribers(installation, actor, years, now=now)
+    silent = inactivity_questions.count_inactive_subscribers(installation, actor, years, now=now)
     return _silence_page(years=years, silent=silent, refusal=refusal)
 
 
@@ -232,7 +232,7 @@ def _silence_page(
         refusal=refusal,
         first=min(FIRST_QUESTIONS, silent or 0),
         most=MAX_QUESTIONS,
-        days=inactive_subscribers.ANSWER_DAYS,
+        days=inactivity_questions.ANSWER_DAYS,
     )
 
 

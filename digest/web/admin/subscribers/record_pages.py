@@ -19,8 +19,8 @@ from digest.web.admin.blueprint import (
     require_number_typed_to_confirm,
 )
 from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, current_staff
-from digest.web.context import web_context
 from digest.web.forms import FormOrQueryModel, ReasonForm, read_form
 from subscribers.consent.preferences import CHECKBOXES, FREQUENCY_LABELS
 from subscribers.errors import RefusalError
@@ -54,7 +54,7 @@ def _check_evidence(text: str) -> str:
 def _read_agreed_at(text: str) -> datetime:
     try:
         day = datetime.fromisoformat(text)
-        return day.replace(tzinfo=day.tzinfo or web_context().zone).astimezone(UTC)
+        return day.replace(tzinfo=day.tzinfo or get_app_state().zone).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ValueError("Enter the date the person agreed, such as 2026-06-16.") from None
 
@@ -79,7 +79,7 @@ class ConsentEvidenceForm(FormOrQueryModel):
 
 @admin_pages.errorhandler(UnknownPersonError)
 def show_unknown_subscriber(_error: UnknownPersonError) -> ResponseReturnValue:
-    """Say what may have happened to a number that no subscriber has, and lead back to the search."""
+    """Show a page that explains why no subscriber has the number, and links to the search."""
     return render_template("web/admin/subscribers/unknown_subscriber.html"), 404
 
 
@@ -102,16 +102,16 @@ def _lead_to_record(number: int, done: str) -> ResponseReturnValue:
 
 
 def _record_page(number: int, *, refusal: RefusalError | None = None) -> str:
-    context, now = web_context(), web_context().clock()
+    app_state, now = get_app_state(), get_app_state().clock()
     record = subscriber_records.view_subscriber_record(
-        context.installation, current_staff(), number, everything="all" in request.args, now=now
+        app_state.installation, current_staff(), number, everything="all" in request.args, now=now
     )
-    today = now.astimezone(context.zone).date()
+    today = now.astimezone(app_state.zone).date()
     return render_template(
         "web/admin/subscribers/subscriber.html",
         record=record,
         paused_until=record.preferences.drop_ended_pause(today).pause_until,
-        zone=context.zone,
+        zone=app_state.zone,
         fresh=current_staff().is_fresh(now),
         hidden=request.args.get("address") == "hidden",
         refusal=refusal,
@@ -269,19 +269,19 @@ def _preferences_page(number: int, form: str, *, refusal: RefusalError | None = 
         frequencies=FREQUENCY_LABELS,
         checkboxes=CHECKBOXES,
         zones=list_zone_labels(ENGLISH),
-        publication_zone=web_context().zone.key,
+        publication_zone=get_app_state().zone.key,
         refusal=refusal,
     )
     return page, 400 if refusal else 200
 
 
 def _check_subscriber(number: int) -> None:
-    context = web_context()
-    subscriber_records.require_subscriber(context.installation, current_staff(), number, now=context.clock())
+    app_state = get_app_state()
+    subscriber_records.require_subscriber(app_state.installation, current_staff(), number, now=app_state.clock())
 
 
 def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
-    installation, now = web_context().installation, web_context().clock()
+    installation, now = get_app_state().installation, get_app_state().clock()
     _check_subscriber(number)
     return render_template(
         "web/admin/subscribers/subscriber_action.html",

@@ -18,10 +18,10 @@ from digest.app.subscribers.subscriber_actions import UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.subscribers.address_access_reasons import read_address_access_reason
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
-from digest.web.context import web_context
 from digest.web.forms import Count, Day, FormOrQueryModel, ReasonForm, read_form, read_query
-from digest.web.routes import MAX_ROW_NUMBER
+from digest.web.url_rules import MAX_ROW_NUMBER
 from subscribers.consent.preferences import FREQUENCY_LABELS, Frequency
 from subscribers.consent.subscriber_list import SubscriberFilter
 from subscribers.errors import RefusalError
@@ -57,7 +57,7 @@ class SubscriberQuery(FormOrQueryModel):
     """
 
     state: PersonState | Literal["paused", "mailed"] | None = None
-    came: Annotated[str, AfterValidator(_check_origin)] = ""
+    signup_source: Annotated[str, AfterValidator(_check_origin)] = ""
     batch: Count | None = Field(default=None, ge=1, alias="import")
     domain: DomainTag | None = None
     part: PartKey | None = None
@@ -79,7 +79,7 @@ class SubscriberQuery(FormOrQueryModel):
         state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
-            asked_where=self.came,
+            asked_where=self.signup_source,
             batch=self.batch,
             domain_tag=self.domain or "",
             part=self.part or "",
@@ -134,9 +134,9 @@ def filter_subscribers() -> ResponseReturnValue:
     form = read_query(FilterForm, request.form)
     filter_values = form.as_url()
     tag = filter_values.pop("tag", None)
-    if form.came not in subscriber_views.list_signup_sources(installation):
+    if form.signup_source not in subscriber_views.list_signup_sources(installation):
         # It isn't one of the offered values, and an address in it would appear in the URL.
-        filter_values.pop("came", None)
+        filter_values.pop("signup_source", None)
     if form.domain:
         try:
             reason = read_form(ReasonForm).reason if request.form.get("reason") else ""
@@ -206,26 +206,26 @@ def render_subscriber_list(*, refusal: RefusalError | None = None, query: Subscr
         frequencies=FREQUENCY_LABELS,
         may_export=list_filter.state in EXPORTABLE_STATES,
         now=now,
-        zone=web_context().zone,
+        zone=get_app_state().zone,
         fresh=current_staff().is_fresh(now),
         refusal=refusal,
     )
 
 
 def _find_today() -> date:
-    context = web_context()
-    return context.clock().astimezone(context.zone).date()
+    app_state = get_app_state()
+    return app_state.clock().astimezone(app_state.zone).date()
 
 
 def _find_midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), web_context().zone).astimezone(UTC)
+    return datetime.combine(day, time(), get_app_state().zone).astimezone(UTC)
 
 
 @admin_pages.post("/readers/search")
 def begin_search() -> ResponseReturnValue:
     """Start a search for a part of an address, and redirect to its page."""
     installation, _, now = get_installation_actor_and_time()
-    part, searches = read_form(AddressSearchForm).part, web_context().searches
+    part, searches = read_form(AddressSearchForm).part, get_app_state().searches
     try:
         reason = read_address_access_reason()
         name = searches.begin(installation, current_staff(), part, reason, now=now)
@@ -242,21 +242,21 @@ def show_search(name: str) -> ResponseReturnValue:
 
     Addresses are only shown while access to them is valid.
     """
-    context, search = web_context(), _find_search(name)
+    app_state, search = get_app_state(), _find_search(name)
     # This is read before the matches, so that the page is reloaded once more if the search ends in between.
     stage = search.stage
-    now = context.clock()
+    now = app_state.clock()
     page = render_template(
         "web/admin/subscribers/search.html",
         name=name,
         search=search,
         stage=stage,
-        subscribers=address_searches.list_found_subscribers(context.installation, search),
+        subscribers=address_searches.list_found_subscribers(app_state.installation, search),
         shown=subscriber_records.find_revealed_addresses(
-            context.installation, current_staff(), search.found_numbers, now=now
+            app_state.installation, current_staff(), search.found_numbers, now=now
         ),
         now=now,
-        zone=context.zone,
+        zone=app_state.zone,
     )
     return refresh_page(page, every_seconds=REFRESH_SECONDS if stage is SearchStage.RUNNING else 0)
 
@@ -277,10 +277,10 @@ def reveal_found_addresses(name: str) -> ResponseReturnValue:
 
     Each owner can see the access and its reason.
     """
-    context, search = web_context(), _find_search(name)
+    app_state, search = get_app_state(), _find_search(name)
     try:
         subscriber_records.reveal_addresses(
-            context.installation, current_staff(), search.found_numbers, search.reason, now=context.clock()
+            app_state.installation, current_staff(), search.found_numbers, search.reason, now=app_state.clock()
         )
     except UnknownPersonError:
         abort(404, "The people in the results have been erased.")
@@ -288,8 +288,8 @@ def reveal_found_addresses(name: str) -> ResponseReturnValue:
 
 
 def _find_search(name: str) -> AddressSearch:
-    context = web_context()
-    search = context.searches.find(name, current_staff(), now=context.clock())
+    app_state = get_app_state()
+    search = app_state.searches.find(name, current_staff(), now=app_state.clock())
     return search or abort(
         404, "Search results are available for 15 minutes in the browser that started the search. Search again."
     )

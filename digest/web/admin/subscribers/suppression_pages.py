@@ -16,8 +16,8 @@ from digest.web.admin.blueprint import (
     make_download_response,
     refresh_page,
 )
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
-from digest.web.context import web_context
 from digest.web.forms import Reason, ReasonForm, read_form
 from subscribers.errors import RefusalError
 from subscribers.pages.forms import FormError
@@ -52,7 +52,7 @@ def export_suppression_list() -> ResponseReturnValue:
     except RefusalError as exc:
         file.close()
         return _lists_page(refusal=exc), 400
-    day = now.astimezone(web_context().zone).date()
+    day = now.astimezone(get_app_state().zone).date()
     return make_download_response(read_pieces(file), "application/octet-stream", f"suppressions-{day}.age")
 
 
@@ -79,7 +79,7 @@ def upload_suppression_file() -> ResponseReturnValue:
         return _lists_page(upload_refusal=UploadError("Choose a file first.")), 400
     installation, actor, now = get_installation_actor_and_time()
     upload = suppression_lists.receive_suppression_file(
-        installation, web_context().uploads, actor, file.stream, now=now
+        installation, get_app_state().uploads, actor, file.stream, now=now
     )
     return redirect(url_for("admin.show_suppression_upload", name=upload.name), 303)
 
@@ -88,7 +88,7 @@ def _lists_page(*, refusal: RefusalError | None = None, upload_refusal: RefusalE
     installation, actor, now = get_installation_actor_and_time()
     return render_template(
         "web/admin/subscribers/suppressions.html",
-        uploads=web_context().uploads.list_all(installation, actor, now=now, kind="suppressions"),
+        uploads=get_app_state().uploads.list_all(installation, actor, now=now, kind="suppressions"),
         refusal=refusal,
         upload_refusal=upload_refusal,
         fresh=current_staff().is_fresh(now),
@@ -111,7 +111,7 @@ def run_suppression_step(name: str, step: str) -> ResponseReturnValue:
         reason = read_form(ReasonForm).reason if step == "commit" else ""
         passphrase = request.form.get("passphrase", "")
         suppression_lists.begin_suppression_step(
-            installation, web_context().uploads, actor, name, passphrase, reason, commit=step == "commit", now=now
+            installation, get_app_state().uploads, actor, name, passphrase, reason, commit=step == "commit", now=now
         )
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 400
@@ -126,7 +126,7 @@ def stop_suppression_step(name: str) -> ResponseReturnValue:
     """
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
-    web_context().uploads.stop(installation, actor, name, now=now, kind="suppressions")
+    get_app_state().uploads.stop(installation, actor, name, now=now, kind="suppressions")
     return redirect(url_for("admin.show_suppression_upload", name=name), 303)
 
 
@@ -139,7 +139,7 @@ def remove_suppression_upload(name: str) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     _find_upload(name)
     try:
-        web_context().uploads.remove(installation, actor, name, now=now, kind="suppressions")
+        get_app_state().uploads.remove(installation, actor, name, now=now, kind="suppressions")
     except RefusalError as exc:
         return _upload_page(_find_upload(name), refusal=exc), 409
     return redirect(url_for("admin.show_suppression_lists"), 303)
@@ -148,7 +148,7 @@ def remove_suppression_upload(name: str) -> ResponseReturnValue:
 def _find_upload(name: str) -> ListUpload:
     installation, actor, now = get_installation_actor_and_time()
     try:
-        return web_context().uploads.find(installation, actor, name, now=now, kind="suppressions")
+        return get_app_state().uploads.find(installation, actor, name, now=now, kind="suppressions")
     except UnknownUploadError as exc:
         abort(404, str(exc))
 
@@ -157,6 +157,6 @@ def _upload_page(upload: ListUpload, *, refusal: RefusalError | None = None) -> 
     return render_template(
         "web/admin/subscribers/suppression_upload.html",
         upload=upload,
-        fresh=current_staff().is_fresh(web_context().clock()),
+        fresh=current_staff().is_fresh(get_app_state().clock()),
         refusal=refusal,
     )

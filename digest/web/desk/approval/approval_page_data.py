@@ -1,4 +1,4 @@
-"""Data about an edition's approval, and the edits that caused later changes.
+"""An edition's approval status: who can approve it, and what changed since the last approved version and why.
 
 `standing_words.html` puts it in words.
 """

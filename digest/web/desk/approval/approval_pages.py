@@ -13,8 +13,8 @@ from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
 from digest.store.models import Edition
 from digest.web.actor_names import name_actor
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, get_actor_and_time
-from digest.web.context import web_context
 from digest.web.desk.approval.approval_page_data import ApprovalStatusView, build_approval_status_view
 from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
@@ -43,7 +43,7 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
     def open_notes() -> Sequence[OpenNote]:
         if not request.path.startswith("/desk"):
             return ()
-        installation, arguments = web_context().installation, request.view_args or {}
+        installation, arguments = get_app_state().installation, request.view_args or {}
         own = arguments.get("name") if request.path.startswith("/desk/editions/") else None
         notes = approval_overviews.list_all_open_notes(installation)
         names = staff.read_display_names(installation) if notes else {}
@@ -64,10 +64,10 @@ def read_approval_status(
     `state` is its editing state, if already loaded. If no version has been approved and
     `compares_first_draft` is set, the changes are those since the first draft.
     """
-    context, viewer = web_context(), current_actor().name
-    overview = approval_overviews.build_approval_overview(context.installation, edition)
-    state = state or editing_state.find_editing_state(context.installation, edition)
-    sections = context.settings.file.sections
+    app_state, viewer = get_app_state(), current_actor().name
+    overview = approval_overviews.build_approval_overview(app_state.installation, edition)
+    state = state or editing_state.find_editing_state(app_state.installation, edition)
+    sections = app_state.settings.file.sections
     is_first = compares_first_draft and state is not None and overview.compared is None
     return build_approval_status_view(
         overview,
@@ -78,31 +78,33 @@ def read_approval_status(
         # This is the sentence about who can approve the edition. The review page shows the others.
         approver_sentence="".join(approval_overviews.explain_draft_approvers(overview, viewer)[-1:]),
         actor=viewer,
-        first_draft=edit_history.build_first_draft_content(context.installation, state) if state and is_first else None,
+        first_draft=edit_history.build_first_draft_content(app_state.installation, state) if state and is_first else None,
     )
 
 
 @approval_pages.post("/send-back")
 def send_back(name: str) -> ResponseReturnValue:
     """Send an edition back with a note."""
-    context = web_context()
+    app_state = get_app_state()
     text = request.form.get("note", "")
-    approval_overviews.send_back_edition(context.installation, name, text, **get_actor_and_time())
+    approval_overviews.send_back_edition(app_state.installation, name, text, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
 @approval_pages.post("/notes/<int:note>/done")
 def mark_note_done(name: str, note: int) -> ResponseReturnValue:
     """Mark a note as done."""
-    context = web_context()
-    approval_overviews.mark_note_done(context.installation, name, note, **get_actor_and_time())
+    app_state = get_app_state()
+    approval_overviews.mark_note_done(app_state.installation, name, note, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 
 
 @approval_pages.post("/update")
 def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
     """Update the draft to the current settings and program version, and redirect to its page or its review page."""
-    updated = edit_application.apply_current_settings_to_draft(web_context().installation, name, **get_actor_and_time())
+    updated = edit_application.apply_current_settings_to_draft(
+        get_app_state().installation, name, **get_actor_and_time()
+    )
     if request.form.get("back") == "edition":
         return redirect(url_for("desk.edition", name=name), 303)
     return redirect(url_for("desk.show_review_page", name=name, updated="yes" if updated else "no"), 303)
@@ -111,8 +113,8 @@ def update_draft_to_current_settings(name: str) -> ResponseReturnValue:
 @approval_pages.get("/versions/<int:number>")
 def show_version(name: str, number: int) -> ResponseReturnValue:
     """Show an approved version next to the current edition."""
-    context = web_context()
-    overview = approval_overviews.read_approval_overview(context.installation, name)
+    app_state = get_app_state()
+    overview = approval_overviews.read_approval_overview(app_state.installation, name)
     version = overview.find_version(number)
     if version is None:
         abort(404, f"{overview.edition.name} has no version {number}.")
@@ -128,7 +130,7 @@ def show_version(name: str, number: int) -> ResponseReturnValue:
 @approval_pages.get("/versions/<int:number>/mail")
 def show_version_mail(name: str, number: int) -> Response:
     """Return the email of an approved version, to be shown in a frame at the desk."""
-    html = approval_overviews.read_version_html(web_context().installation, name, number)
+    html = approval_overviews.read_version_html(get_app_state().installation, name, number)
     if html is None:
         abort(404, f"{name} has no version {number}.")
     return build_preview_response(html, "phone")

@@ -14,8 +14,8 @@ from digest.app.calendar.release_drafts import CalendarError
 from digest.app.calendar.releases import MovePreview
 from digest.app.site.page_context import describe_release_days
 from digest.store.models import Edition
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import get_actor_and_time
-from digest.web.context import web_context
 from subscribers.english_text import clock_time
 
 # The years of moments that can be represented in every time zone.
@@ -45,9 +45,9 @@ def provide_deadline_countdown() -> dict[str, Callable[[Edition], Moments | None
     """Provide a function that returns an edition's deadline and the current time, or None if it has no deadline."""
 
     def deadline_of(edition: Edition) -> Moments | None:
-        context = web_context()
-        deadline = deadlines.read_deadline(context.installation, edition)
-        return (deadline, context.clock()) if deadline else None
+        app_state = get_app_state()
+        deadline = deadlines.read_deadline(app_state.installation, edition)
+        return (deadline, app_state.clock()) if deadline else None
 
     return {"deadline_of": deadline_of}
 
@@ -91,7 +91,7 @@ def change_calendar(act: str) -> ResponseReturnValue:
 
 
 def _do_action(act: str, query: CalendarQuery) -> datetime:
-    installation = web_context().installation
+    installation = get_app_state().installation
     if act == "add":
         day, clock = _read_day_and_clock(query)
         return calendar.add_release(installation, day, clock, **get_actor_and_time()).release_at
@@ -105,9 +105,9 @@ def _do_action(act: str, query: CalendarQuery) -> datetime:
 
 
 def _preview_move(query: CalendarQuery) -> MovePreview:
-    context, (day, clock) = web_context(), _read_day_and_clock(query)
+    app_state, (day, clock) = get_app_state(), _read_day_and_clock(query)
     release = _read_release(query)
-    return calendar.preview_move(context.installation, release, day, clock, now=context.clock())
+    return calendar.preview_move(app_state.installation, release, day, clock, now=app_state.clock())
 
 
 def _read_query(values: dict[str, str]) -> CalendarQuery:
@@ -141,12 +141,12 @@ def _read_day_and_clock(query: CalendarQuery) -> tuple[date, time]:
 
 
 def _render_page(query: CalendarQuery, move_preview: MovePreview | None = None, refusal: str = "") -> str:
-    context = web_context()
-    rule = context.settings.file.schedule.send_rule
+    app_state = get_app_state()
+    rule = app_state.settings.file.schedule.send_rule
     return render_template(
         "web/desk/calendar/calendar.html",
-        entries=calendar.read_calendar(context.installation, now=context.clock()),
-        names=staff.read_display_names(context.installation),
+        entries=calendar.read_calendar(app_state.installation, now=app_state.clock()),
+        names=staff.read_display_names(app_state.installation),
         usual=describe_release_days(rule),
         usual_clock="" if rule.period else clock_time(datetime.combine(date.min, rule.at)),
         can_change=rule.period is None,

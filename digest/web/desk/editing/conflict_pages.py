@@ -13,8 +13,8 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.app.editions import edition_views
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.edits import Edit
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor
-from digest.web.context import web_context
 from digest.web.desk.editing.edit_conflicts import RefusedEdit, SavedAndRefusedVersions, build_conflict_page_data
 from digest.web.desk.editing.page_query import read_number, read_page_query
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
@@ -97,11 +97,11 @@ def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: st
 
     Neither is preselected, and the rejected ones are kept.
     """
-    context, state, actor = web_context(), refused[-1].result.state, current_actor().name
-    writer = create_sentence_writer(state.arrangement, state.edits, context.settings.file.sections)
+    app_state, state, actor = get_app_state(), refused[-1].result.state, current_actor().name
+    writer = create_sentence_writer(state.arrangement, state.edits, app_state.settings.file.sections)
     outline = build_conflict_page_data(
         refused,
-        EditionContent.from_json(edition_views.read_edition(context.installation, name).content),
+        EditionContent.from_json(edition_views.read_edition(app_state.installation, name).content),
         writer,
         actor=actor,
         was=_list_former_texts(),
@@ -123,10 +123,10 @@ def show_conflicts(name: str, refused: Refusals, saved: Sequence[Edit], back: st
         outline=outline,
         writer=writer,
         actor=actor,
-        names=staff.read_display_names(context.installation),
+        names=staff.read_display_names(app_state.installation),
         saved=saved,
         choices=choices,
-        now=context.clock(),
+        now=app_state.clock(),
         again=request.path,
         has_file=any(file.filename for file in request.files.values()),
         back=back,
@@ -177,14 +177,14 @@ def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
 
     Return False if there's no text, or if the clipboard is full.
     """
-    context, draft = web_context(), pair.refused_edit.conflict.draft
+    app_state, draft = get_app_state(), pair.refused_edit.conflict.draft
     field = clipboard.find_text_field_of_edit(draft.kind, draft.value)
     is_taken_back = draft.value.get("text", "") is None or draft.value.get("removed")
     if not field or not pair.wanted_text or is_taken_back:
         return False
-    form = EditForm(name, current_actor(), context.clock())
+    form = EditForm(name, current_actor(), app_state.clock())
     try:
-        clipboard.copy_text_to_clipboard(context.installation, form, draft.target, field, pair.wanted_text)
+        clipboard.copy_text_to_clipboard(app_state.installation, form, draft.target, field, pair.wanted_text)
     except EditRefusedError:
         return False
     return True
@@ -193,5 +193,5 @@ def _keep_on_clipboard(name: str, pair: SavedAndRefusedVersions) -> bool:
 def remove_from_clipboard(name: str, edit: Edit) -> None:
     """Remove a text from the editor's clipboard, because it's in the edition now."""
     if field := clipboard.find_text_field_of_edit(edit.kind, edit.value):
-        form = EditForm(name, current_actor(), web_context().clock())
-        clipboard.remove_text_from_clipboard(web_context().installation, form, edit.target, field)
+        form = EditForm(name, current_actor(), get_app_state().clock())
+        clipboard.remove_text_from_clipboard(get_app_state().installation, form, edit.target, field)

@@ -9,8 +9,8 @@ from digest.app.approval import correction_emails
 from digest.app.editing import corrections
 from digest.app.editing.corrections import CorrectionError, CorrectionForm
 from digest.edition.archive.corrections import CorrectedField
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, get_actor_and_time
-from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import read_edition_name_from_url
 from digest.web.desk.edition.previews import build_preview_response
 from digest.web.desk.outline.changed_texts import compare_texts
@@ -28,7 +28,7 @@ def show_corrections(name: str) -> ResponseReturnValue:
 
 
 def _corrections_page(name: str, *, refusal: str = "") -> str:
-    desk = corrections.view_corrections(web_context().installation, name)
+    desk = corrections.view_corrections(get_app_state().installation, name)
     chosen = request.values.get("story", "")
     story = next((correctable for correctable in desk.stories if correctable.url == chosen), None)
     return render_template(
@@ -49,7 +49,7 @@ def _read_field(values: Mapping[str, str]) -> CorrectedField:
 @correction_pages.post("")
 def submit_correction(name: str) -> ResponseReturnValue:
     """Correct a text, and redirect to the recipients of the error."""
-    installation, fields = web_context().installation, request.form
+    installation, fields = get_app_state().installation, request.form
     form = CorrectionForm(
         url=fields.get("story", ""),
         field=_read_field(fields),
@@ -71,14 +71,14 @@ def show_correction_recipients(name: str, number: int) -> ResponseReturnValue:
 
 
 def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
-    context = web_context()
-    counted = context.recipient_counts.find_or_begin(context.installation, name, number, now=context.clock())
+    app_state = get_app_state()
+    counted = app_state.recipient_counts.find_or_begin(app_state.installation, name, number, now=app_state.clock())
     is_done = counted.count.is_done  # before its numbers are read, because the count may end in between
     page = render_template(
         "web/desk/editing/correction.html",
         counted=counted,
         is_done=is_done,
-        subject=correction_emails.compose_sample_correction(context.installation, name, number).subject,
+        subject=correction_emails.compose_sample_correction(app_state.installation, name, number).subject,
         compare=compare_texts,
         refusal=refusal,
         viewer=current_actor().name,
@@ -92,7 +92,7 @@ def _recipients_page(name: str, number: int, *, refusal: str = "") -> Response:
 @correction_pages.get("/<int:number>/email")
 def show_correction_email(name: str, number: int) -> Response:
     """Return the email of a correction as subscribers receive it, to be shown in a frame."""
-    sample = correction_emails.compose_sample_correction(web_context().installation, name, number)
+    sample = correction_emails.compose_sample_correction(get_app_state().installation, name, number)
     return build_preview_response(sample.html, "phone")
 
 
@@ -102,7 +102,7 @@ def email_correction(name: str, number: int) -> ResponseReturnValue:
 
     Without a mark, request approval.
     """
-    installation, mark = web_context().installation, request.form.get("mark", "")
+    installation, mark = get_app_state().installation, request.form.get("mark", "")
     try:
         if mark:
             correction_emails.approve_correction_email(installation, name, number, mark, **get_actor_and_time())

@@ -21,8 +21,8 @@ from digest.edition.editing.edits import Edit
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.web.actor_names import replace_edit_authors_with_names
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, is_admin
-from digest.web.context import web_context
 from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
 from digest.web.desk.outline.edit_outline import build_edit_page_data
@@ -66,8 +66,8 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
     is_newest = read_number(fields.get("seq", "")) == known_seq
     if not is_newest or state.approval or fields.get("supersedes") or query.panel in CHOICE_PANELS:
         return answer | {"reload": True}
-    before = state.arrange_at(web_context().installation, known_seq)
-    names = staff.read_display_names(web_context().installation)
+    before = state.arrange_at(get_app_state().installation, known_seq)
+    names = staff.read_display_names(get_app_state().installation)
     parts: dict[str, Any] = {"edition": state.edition, **build_section_template_values(state, query, (), names)}
     html = _render_changed_parts(parts, before, state.arrangement)
     return answer | {"seq": state.last_seq, "html": html}
@@ -103,8 +103,8 @@ def build_section_template_values(
     names: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the values for the parts of an edition's page that edits can change, except for the edition itself."""
-    context, actor = web_context(), current_actor().name
-    file, content = context.settings.file, EditionContent.from_json(state.edition.content)
+    app_state, actor = get_app_state(), current_actor().name
+    file, content = app_state.settings.file, EditionContent.from_json(state.edition.content)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
     return {
         "state": state,
@@ -114,14 +114,14 @@ def build_section_template_values(
         "content": content,
         "lengths": count_opening_text_lengths(content),
         "draft_intro": file.publication.intro,
-        "outline": build_edit_page_data(arrangement, content, file.sections, findings, context.zone),
+        "outline": build_edit_page_data(arrangement, content, file.sections, findings, app_state.zone),
         "story_anchor": story_anchor,
         "order_articles": order_articles,
         "writer": create_sentence_writer(state.arrangement, state.edits, file.sections),
         "last_own": state.find_last_edit_by(actor),
         "last_undo": state.find_last_undo_by(actor),
         "lead_section": find_lead_section(file.sections),
-        "find_uncropped": partial(edition_views.find_uncropped_image, context.installation),
+        "find_uncropped": partial(edition_views.find_uncropped_image, app_state.installation),
         "default_focus": DEFAULT_FOCUS,
         "image_sections": {s.key for s in file.sections if SECTION_KINDS[s.kind].shows_images},
         # The ID is random, so that two editors who each write a new block don't write the same one.
@@ -132,7 +132,7 @@ def build_section_template_values(
 
 def list_topic_choices(topics: Iterable[str | None]) -> list[str]:
     """Return the topics that a story can have, sorted: these and those in the settings."""
-    return sorted({*filter(None, topics), *editing_state.list_topic_names(web_context().settings)})
+    return sorted({*filter(None, topics), *editing_state.list_topic_names(get_app_state().settings)})
 
 
 def word_findings_for_viewer(findings: Iterable[PreflightFinding]) -> list[PreflightFinding]:

@@ -22,8 +22,8 @@ from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
 from digest.web.actor_names import replace_edit_authors_with_names
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, current_staff, get_actor_and_time, is_admin
-from digest.web.context import web_context
 from digest.web.desk.approval.approval_page_data import make_approval_status_fingerprint
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.conflict_pages import remove_from_clipboard, show_conflicts
@@ -126,11 +126,11 @@ def render_approval_warning(back: str) -> str:
 
     Its cancel link leads to `back`.
     """
-    context, name = web_context(), read_edition_name_from_url()
+    app_state, name = get_app_state(), read_edition_name_from_url()
     dropped_fields, fields = {"csrf_token", "supersedes"}, request.form.items(multi=True)
     return render_template(
         "web/desk/approval/edit_approved.html",
-        overview=approval_overviews.read_approval_overview(context.installation, name),
+        overview=approval_overviews.read_approval_overview(app_state.installation, name),
         fields=[(key, value) for key, value in fields if key not in dropped_fields],
         has_file=any(file.filename for file in request.files.values()),
         again=request.path,
@@ -152,7 +152,7 @@ def read_story_form(name: str, anchor: str) -> tuple[EditForm, EditingState, str
     Raises:
         EditRefusedError: the story doesn't exist anymore.
     """
-    state = editing_state.read_editing_state(web_context().installation, name)
+    state = editing_state.read_editing_state(get_app_state().installation, name)
     return replace(read_edit_form(name), state=state), state, find_anchored_story(state, anchor)
 
 
@@ -164,7 +164,7 @@ def perform_desk_action(name: str) -> ResponseReturnValue:
     anchors, it applies to the selected stories.
     """
     word, *anchors = request.form.get("act", "").split() or [""]
-    installation = web_context().installation
+    installation = get_app_state().installation
     if word in EDITION_ACTIONS:
         result = EDITION_ACTIONS[word](installation, read_edit_form(name))
         return answer_edit(name, result, "")
@@ -213,14 +213,14 @@ def answer_edit(name: str, result: EditResult, anchor: str, **changed: str) -> R
 
 def _say_who_was_first(state: EditingState, edit: Edit) -> str:
     """Describe the change by another editor that an action would have overwritten unseen."""
-    installation = web_context().installation
+    installation = get_app_state().installation
     writer = create_sentence_writer(state.arrangement, state.edits, installation.settings.file.sections)
     is_own = edit.actor == current_actor().name
     return render_news_text("was_first", edit, writer, is_own, staff.read_display_names(installation))
 
 
 def build_edit_page_url(name: str, anchor: str = "", **changed: str) -> str:
-    """Return the URL of the page that the form was submitted from, ending in the anchor of a story."""
+    """Return the URL of an edition's page with the submitted form's query, updated with `changed`."""
     query = urlencode(read_page_query(request.form).but(**changed))
     return urlunsplit(("", "", url_for("desk.edition", name=name), query, anchor))
 
@@ -273,9 +273,9 @@ def render_edit_page(
     refused_url: RefusedUrl | None = None,
 ) -> str:
     """Render the page for editing an edition: the week's stories, the sections, and the preview."""
-    context, actor = web_context(), current_actor()
-    installation, file = context.installation, context.settings.file
-    edition, name, now = state.edition, state.name, context.clock()
+    app_state, actor = get_app_state(), current_actor()
+    installation, file = app_state.installation, app_state.settings.file
+    edition, name, now = state.edition, state.name, app_state.clock()
     mail = edition_checks.check_edition_email(installation, edition, edits=state.edits, now=now)
     if query.open.startswith("at-"):
         content = EditionContent.from_json(edition.content)
@@ -285,7 +285,7 @@ def render_edit_page(
         state, query, word_findings_for_viewer(mail.findings), standing.overview.names
     )
     outline: EditPageData = parts["outline"]
-    pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, context.zone)
+    pool = build_story_pool_page(parts["arrangement"], file.sections, query.pool, app_state.zone)
     return render_template(
         "web/desk/editing/edit.html",
         **parts,
@@ -315,10 +315,10 @@ def render_edit_page(
 
 def render_story_results(state: EditingState, query: EditionPageQuery) -> str:
     """Render only the list of the week's stories, for the script that searches while someone is typing."""
-    context = web_context()
-    names = staff.read_display_names(context.installation)
+    app_state = get_app_state()
+    names = staff.read_display_names(app_state.installation)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
-    pool = build_story_pool_page(arrangement, context.settings.file.sections, query.pool, context.zone)
+    pool = build_story_pool_page(arrangement, app_state.settings.file.sections, query.pool, app_state.zone)
     return render_template(
         "web/desk/editing/story_results.html",
         edition=state.edition,
@@ -333,7 +333,7 @@ def _list_story_choices(arrangement: Arrangement, query: EditionPageQuery) -> li
     """Return the stories that match the search in the open panel, if the panel is for choosing another story."""
     if query.panel not in CHOICE_PANELS:
         return []
-    sections, words = web_context().settings.file.sections, read_words(request.values, "match")
+    sections, words = get_app_state().settings.file.sections, read_words(request.values, "match")
     return list_story_choices(arrangement, sections, query.about, words, placed_only=query.panel == "under")
 
 
@@ -359,7 +359,7 @@ def choose_lead_article(name: str, anchor: str) -> ResponseReturnValue:
     """Make another article of a story its lead."""
     form, _, url = read_story_form(name, anchor)
     article = request.form.get("lead", "")
-    result = editing.choose_lead_article(web_context().installation, form, url, article=article)
+    result = editing.choose_lead_article(get_app_state().installation, form, url, article=article)
     return answer_story_edit(name, result, anchor, url)
 
 
@@ -372,13 +372,13 @@ def record_presence(name: str) -> ResponseReturnValue:
 
     Without scripts, a button submits this, and the response redirects to the page.
     """
-    context, signed_in = web_context(), current_staff()
+    app_state, signed_in = get_app_state(), current_staff()
     if request.form.get("gone"):
-        presence.end_presence(context.installation, signed_in, name)
+        presence.end_presence(app_state.installation, signed_in, name)
         return "", 204
     known_revision, place = request.form.get("revision", ""), request.form.get("place", "")
     present = presence.record_presence(
-        context.installation, signed_in, name, place, known_revision=known_revision, now=context.clock()
+        app_state.installation, signed_in, name, place, known_revision=known_revision, now=app_state.clock()
     )
     if request.form.get("by") == "button":
         return redirect(url_for("desk.edition", name=name, open=place or None), 303)
@@ -389,7 +389,7 @@ def record_presence(name: str) -> ResponseReturnValue:
 
 def _tell_news(name: str) -> dict[str, object]:
     """Return the last edit of an edition, its waiting stories, and its approval status."""
-    installation = web_context().installation
+    installation = get_app_state().installation
     overview = approval_overviews.read_approval_overview(installation, name)
     try:
         state = editing_state.read_editing_state(installation, name)
@@ -421,7 +421,7 @@ def show_keyboard_shortcuts() -> ResponseReturnValue:
 @live_pages.post("/keys")
 def set_single_key_shortcuts() -> ResponseReturnValue:
     """Turn single-letter shortcuts on or off for the signed-in user."""
-    context = web_context()
+    app_state = get_app_state()
     on = request.form.get("letters") == "on"
-    presence.set_single_key_shortcuts(context.installation, current_staff(), on=on, now=context.clock())
+    presence.set_single_key_shortcuts(app_state.installation, current_staff(), on=on, now=app_state.clock())
     return redirect(url_for("live.show_keyboard_shortcuts"), 303)

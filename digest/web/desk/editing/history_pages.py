@@ -16,8 +16,8 @@ from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import Edit, EditKind, RevertEffect
 from digest.web.actor_names import name_actor
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor
-from digest.web.context import web_context
 from digest.web.desk.editing.editing_pages import read_edit_form, read_edition_name_from_url, render_approval_warning
 from digest.web.desk.editing.page_query import read_number
 from digest.web.desk.edition.previews import build_preview_response
@@ -99,9 +99,9 @@ class ShownPastState:
 @history_pages.get("")
 def show_history(name: str) -> ResponseReturnValue:
     """Show the history of an edition and, next to it, one past state."""
-    context, query = web_context(), read_history_query(request.args.to_dict())
-    history = edit_history.read_edition_history(context.installation, name)
-    sections, state, zone = context.settings.file.sections, history.state, context.zone
+    app_state, query = get_app_state(), read_history_query(request.args.to_dict())
+    history = edit_history.read_edition_history(app_state.installation, name)
+    sections, state, zone = app_state.settings.file.sections, history.state, app_state.zone
     in_order = attrgetter("at", "seq", "edit")
     rows = sorted(list_history_rows(history, query), key=in_order, reverse=True)
     listed = rows if query.whole else rows[:MAX_SHOWN_ROWS]
@@ -235,13 +235,13 @@ def find_past_state(history: EditionHistory, seq: int | None) -> ShownPastState 
 @history_pages.get("/<int:seq>/mail")
 def show_past_state(name: str, seq: int) -> Response:
     """Return the email as it would have been after the edit with this number."""
-    return build_preview_response(edit_history.render_past_state(web_context().installation, name, seq), "phone")
+    return build_preview_response(edit_history.render_past_state(get_app_state().installation, name, seq), "phone")
 
 
 @history_pages.post("/undo")
 def undo_edit(name: str) -> ResponseReturnValue:
     """Undo an edit in the history, whoever made it."""
-    installation, form = web_context().installation, read_edit_form(name)
+    installation, form = get_app_state().installation, read_edit_form(name)
     seq = read_number(request.form.get("edit", ""))
     if seq is None:
         raise EditRefusedError("No change was selected.", "Select the change to undo.")
@@ -261,7 +261,7 @@ def restore_past_state(name: str) -> ResponseReturnValue:
 
     Later edits are undone, but are kept in the history.
     """
-    installation, form = web_context().installation, read_edit_form(name)
+    installation, form = get_app_state().installation, read_edit_form(name)
     seq = read_number(request.form.get("moment", ""))
     if seq is None:
         raise EditRefusedError("No version was selected.", "Select the version to restore.")

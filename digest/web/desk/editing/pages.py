@@ -29,8 +29,8 @@ from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.installation.audited_actions import Role
 from digest.store.models import Edition, EditionState
 from digest.store.staff import StaffError
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, current_staff, find_current_staff, get_actor_and_time, is_admin
-from digest.web.context import web_context
 from digest.web.desk.approval.approval_pages import read_approval_status
 from digest.web.desk.editing.edit_answers import word_findings_for_viewer
 from digest.web.desk.editing.editing_pages import (
@@ -69,9 +69,9 @@ def answer_outdated_form(error: ApplicationError) -> ResponseReturnValue:
 
     The edition may have been changed, sent, or canceled in the meantime.
     """
-    context, name, mark = web_context(), read_edition_name_from_url(), request.form.get("mark", "")
-    row = edition_views.read_edition(context.installation, name)
-    current_hash = read_edition_status(context.installation, name, now=context.clock()).content_hash if mark else ""
+    app_state, name, mark = get_app_state(), read_edition_name_from_url(), request.form.get("mark", "")
+    row = edition_views.read_edition(app_state.installation, name)
+    current_hash = read_edition_status(app_state.installation, name, now=app_state.clock()).content_hash if mark else ""
     page = render_template(
         "web/desk/editing/conflict.html", edition=row, why=str(error), mark=mark, stands=current_hash
     )
@@ -83,13 +83,13 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
     """Provide a function that returns the messages shown at the top of every page of the desk."""
 
     def read_notes(edition_with_shown_pause: str = "", edition_with_shown_deadline: str = "") -> PageNotes:
-        context, staff = web_context(), find_current_staff()
+        app_state, staff = get_app_state(), find_current_staff()
         is_read_by_admin = staff is not None and staff.role == Role.ADMIN
-        with context.database.read() as session:
+        with app_state.database.read() as session:
             return build_page_notes(
                 session,
-                context.clock(),
-                context.installation.settings.file,
+                app_state.clock(),
+                app_state.installation.settings.file,
                 is_admin=is_read_by_admin,
                 edition_with_shown_pause=edition_with_shown_pause,
                 edition_with_shown_deadline=edition_with_shown_deadline,
@@ -104,30 +104,30 @@ def index() -> ResponseReturnValue:
 
     While the edition is being sent, redirect to the page about sending it.
     """
-    context = web_context()
+    app_state = get_app_state()
     try:
-        edition = edition_views.read_edition(context.installation, "current")
+        edition = edition_views.read_edition(app_state.installation, "current")
     except UnknownEditionError:
         return render_template(
-            "web/desk/edition/empty.html", sources=edition_views.count_active_sources(context.installation)
+            "web/desk/edition/empty.html", sources=edition_views.count_active_sources(app_state.installation)
         )
     if edition.state is EditionState.SENDING and not request.args:
         return redirect(url_for("sending.show_sending", name=edition.name))
-    with context.database.share_read_session():
+    with app_state.database.share_read_session():
         return _edition_page(edition)
 
 
 @desk_pages.get("/editions/<name>")
 def edition(name: str) -> ResponseReturnValue:
     """Show an edition by its name."""
-    context = web_context()
-    with context.database.share_read_session():
-        return _edition_page(edition_views.read_edition(context.installation, name))
+    app_state = get_app_state()
+    with app_state.database.share_read_session():
+        return _edition_page(edition_views.read_edition(app_state.installation, name))
 
 
 def _edition_page(edition: Edition) -> str:
-    context, query = web_context(), read_page_query(request.args)
-    installation, now = context.installation, context.clock()
+    app_state, query = get_app_state(), read_page_query(request.args)
+    installation, now = app_state.installation, app_state.clock()
     state = editing_state.find_editing_state(installation, edition)
     if state and request.args.get("part") == "results":
         return render_story_results(state, query)
@@ -138,15 +138,15 @@ def _edition_page(edition: Edition) -> str:
     if state:
         return render_edit_page(state, query)
     view = edition_views.view_edition(installation, edition, now=now)
-    outcome = edition_views.read_edition_outcome(installation, edition, recent=context.recent_counts, now=now)
-    outline = build_edition_page_data(edition, outcome.stories, context.settings.file.sections)
+    summary = edition_views.read_edition_summary(installation, edition, recent=app_state.recent_counts, now=now)
+    outline = build_edition_page_data(edition, summary.stories, app_state.settings.file.sections)
     return render_template(
         "web/desk/edition/edition.html",
         edition=edition,
         view=view,
         now=now,
         is_admin=is_admin(),
-        sent=outcome.sent,
+        sent=summary.sent,
         outline=outline,
         checks=summarize_checks(_find_faults(edition), outline),
         page=edition_views.search_edition_stories(
@@ -161,8 +161,8 @@ def _edition_page(edition: Edition) -> str:
         filters=STORY_FILTERS,
         views=PREVIEW_MODES,
         preview=find_preview_mode(query.view),
-        octets=len(editions.render_bytes_of_edition(installation, edition, "html")),
-        changed=describe_editor_changes(outcome.editor_counts) if outcome.editor_counts else "",
+        octets=len(editions.render_edition_bytes(installation, edition, "html")),
+        changed=describe_editor_changes(summary.editor_counts) if summary.editor_counts else "",
     )
 
 
@@ -170,8 +170,8 @@ def _find_faults(edition: Edition) -> Sequence[PreflightFinding]:
     """Return the preflight findings to show for an edition that hasn't been sent, or none for a sent one."""
     if edition.state not in COMING_STATES:
         return ()
-    context = web_context()
-    mail = edition_checks.check_edition_email(context.installation, edition, now=context.clock())
+    app_state = get_app_state()
+    mail = edition_checks.check_edition_email(app_state.installation, edition, now=app_state.clock())
     return word_findings_for_viewer(mail.findings)
 
 
@@ -180,12 +180,12 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
     """Return an edition in a preview mode without the sections that the query omits."""
     if view not in {v.key for v in PREVIEW_MODES}:
         abort(404, f"There is no view called {view}.")
-    context = web_context()
-    row = edition_views.read_edition(context.installation, name)
+    app_state = get_app_state()
+    row = edition_views.read_edition(app_state.installation, name)
     if view != "inbox":
         output_format: editions.EditionFormat = "text" if view == "text" else "html"
-        body = editions.render_bytes_of_edition(
-            context.installation,
+        body = editions.render_edition_bytes(
+            app_state.installation,
             row,
             output_format,
             omit=request.args.getlist("omit"),
@@ -193,8 +193,8 @@ def show_edition_preview_frame(name: str, view: str) -> ResponseReturnValue:
         )
         edit_url = _link_to_forms(name, view) if request.args.get("edit") == "yes" else None
         return build_preview_response(body.decode(), view, EditionContent.from_json(row.content), edit_url)
-    preheader = editions.read_preheader(context.installation, name, request.args.getlist("omit"))
-    sender = context.settings.file.sender.name
+    preheader = editions.read_preheader(app_state.installation, name, request.args.getlist("omit"))
+    sender = app_state.settings.file.sender.name
     response = Response(render_template("web/desk/edition/inbox.html", edition=row, preheader=preheader, sender=sender))
     response.headers["Content-Security-Policy"] = STRICT_POLICY.replace(
         "frame-ancestors 'none'", "frame-ancestors 'self'"
@@ -215,7 +215,7 @@ def _link_to_forms(name: str, view: str) -> Callable[[str], str]:
 @desk_pages.get("/editions/<name>/approve")
 def show_review_page(name: str) -> ResponseReturnValue:
     """Show everything that an approval covers, and its content hash."""
-    with web_context().database.share_read_session():
+    with get_app_state().database.share_read_session():
         return _review_page(name)
 
 
@@ -225,8 +225,8 @@ def check_links(name: str) -> ResponseReturnValue:
 
     Nothing is changed.
     """
-    context = web_context()
-    findings = edition_checks.check_edition(context.installation, name, own_site=True, now=context.clock())
+    app_state = get_app_state()
+    findings = edition_checks.check_edition(app_state.installation, name, own_site=True, now=app_state.clock())
     return _review_page(name, findings)
 
 
@@ -235,11 +235,11 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
 
     `visited` contains the findings after a visit to our own site, if one was requested.
     """
-    context = web_context()
-    installation, now = context.installation, context.clock()
+    app_state = get_app_state()
+    installation, now = app_state.installation, app_state.clock()
     view = edition_views.view_edition(installation, edition_views.read_edition(installation, name), now=now)
     mail = edition_checks.render_and_check_edition_email(installation, view.edition.name, now=now)
-    outline = build_edition_page_data(view.edition, (), context.settings.file.sections)
+    outline = build_edition_page_data(view.edition, (), app_state.settings.file.sections)
     return render_template(
         "web/desk/approval/approve.html",
         edition=view.edition,
@@ -264,7 +264,7 @@ def submit_approval(name: str) -> ResponseReturnValue:
     mark = request.form.get("mark", "")
     confirmed = request.form.getlist("confirmed")
     result = edition_approval.approve_edition(
-        web_context().installation, name, mark, confirmed=confirmed, **get_actor_and_time()
+        get_app_state().installation, name, mark, confirmed=confirmed, **get_actor_and_time()
     )
     if result.unchecked:
         return redirect(url_for("desk.show_review_page", name=name, unchecked="yes"), 303)
@@ -274,19 +274,19 @@ def submit_approval(name: str) -> ResponseReturnValue:
 @desk_pages.post("/editions/<name>/void")
 def revoke_approval(name: str) -> ResponseReturnValue:
     """Revoke an approval, so that the edition is a draft again."""
-    context = web_context()
-    edition_approval.revoke_approval(context.installation, name, **get_actor_and_time())
+    app_state = get_app_state()
+    edition_approval.revoke_approval(app_state.installation, name, **get_actor_and_time())
     return _edition_redirect(name)
 
 
 @desk_pages.post("/editions/<name>/<any(pause, resume):act>")
 def pause_or_resume(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume the sending of an edition."""
-    context = web_context()
+    app_state = get_app_state()
     if act == "pause":
-        sending.pause_edition(context.installation, name, reason="", **get_actor_and_time())
+        sending.pause_edition(app_state.installation, name, reason="", **get_actor_and_time())
     else:
-        sending.resume_edition(context.installation, name, **get_actor_and_time())
+        sending.resume_edition(app_state.installation, name, **get_actor_and_time())
     return redirect(url_for("sending.show_sending", name=name), 303)
 
 
@@ -297,7 +297,7 @@ def _edition_redirect(name: str) -> ResponseReturnValue:
 @desk_pages.get("/sources")
 def show_sources() -> ResponseReturnValue:
     """Show the status of every source, beginning with those that need attention."""
-    installation, now = web_context().installation, web_context().clock()
+    installation, now = get_app_state().installation, get_app_state().clock()
     rows = build_source_rows(edition_views.list_all_sources(installation), now)
     table = source_overview.read_source_statistics(installation, now=now)
     removed = request.args.get("removed", "")
@@ -310,16 +310,16 @@ def show_sources() -> ResponseReturnValue:
 @desk_pages.get("/sent")
 def list_sent_editions() -> ResponseReturnValue:
     """List the editions that are being sent or were sent or canceled, with delivery counts and editors' changes."""
-    context = web_context()
+    app_state = get_app_state()
     before = request.args.get("before", "")
     departed = edition_views.list_sent_or_canceled_editions(
-        context.installation, before=before, recent=context.recent_counts, now=context.clock()
+        app_state.installation, before=before, recent=app_state.recent_counts, now=app_state.clock()
     )
     rows = departed.editions
     return render_template(
         "web/desk/sending/sent.html",
         rows=[(SentEditionRow(each.edition, each.counts), each.progress_sentence) for each in rows],
-        counted=() if before else edition_views.read_edition_change_counts(context.installation),
+        counted=() if before else edition_views.read_edition_change_counts(app_state.installation),
         before=before,
         older_than=departed.older_than,
     )
@@ -329,21 +329,21 @@ def list_sent_editions() -> ResponseReturnValue:
 def show_test_email_form(name: str) -> ResponseReturnValue:
     """Show the form for a test email, addressed to oneself by default, or the results of a test."""
     serial = request.args.get("sent", "")
-    report = sending.read_test_report(web_context().installation, name, serial) if serial else None
+    report = sending.read_test_report(get_app_state().installation, name, serial) if serial else None
     return _test_mail_page(name, report=report)
 
 
 @desk_pages.post("/editions/<name>/test")
 def submit_test_mail(name: str) -> ResponseReturnValue:
     """Send the current edition to the chosen staff members, and redirect to the results."""
-    context, chosen = web_context(), request.form.getlist("to")
-    members = sending.list_test_recipients(context.installation)
+    app_state, chosen = get_app_state(), request.form.getlist("to")
+    members = sending.list_test_recipients(app_state.installation)
     to = [member.email for member in members if str(member.id) in chosen]
     if members and not to:
         return _test_mail_page(name, error="No recipients were selected. Select at least one."), 409
     try:
-        actor, clock = current_actor(), context.clock
-        report = sending.send_test_email(context.installation, name, to=to, actor=actor, clock=clock)
+        actor, clock = current_actor(), app_state.clock
+        report = sending.send_test_email(app_state.installation, name, to=to, actor=actor, clock=clock)
     except (ApprovalError, ComposeError, SendError, ProviderSettingsError) as exc:
         return _test_mail_page(name, error=str(exc)), 409
     if report.stopped:
@@ -353,7 +353,7 @@ def submit_test_mail(name: str) -> ResponseReturnValue:
 
 
 def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str = "") -> str:
-    installation, own = web_context().installation, current_staff().member_id
+    installation, own = get_app_state().installation, current_staff().member_id
     row = edition_views.read_edition(installation, name)
     tested = {result.email for result in report.tested} if report else set()
     members = sorted(sending.list_test_recipients(installation), key=lambda member: member.id != own)
@@ -375,10 +375,10 @@ def _test_mail_page(name: str, report: StaffTestReport | None = None, error: str
 @desk_pages.post("/editions/<name>/test/address")
 def email_address_verification_link(name: str) -> ResponseReturnValue:
     """Email the staff member a link for verifying their own address, and return to the test form."""
-    context = web_context()
-    edition = edition_views.read_edition(context.installation, name).name
+    app_state = get_app_state()
+    edition = edition_views.read_edition(app_state.installation, name).name
     try:
-        email_own_verification_link(context.installation, current_staff(), edition=edition, now=context.clock())
+        email_own_verification_link(app_state.installation, current_staff(), edition=edition, now=app_state.clock())
     except (StaffError, TooManyAttemptsError) as exc:
         return _test_mail_page(name, error=str(exc)), 429 if isinstance(exc, TooManyAttemptsError) else 409
     flash("sent", "link")

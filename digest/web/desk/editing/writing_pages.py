@@ -22,8 +22,8 @@ from digest.collect.imaging.encoded_image import DEFAULT_FOCUS, FocusPoint
 from digest.edition.content.edition_content import BlockKind, LabeledBlock
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.installation.opened_installation import Installation
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import get_actor_and_time
-from digest.web.context import web_context
 from digest.web.desk.editing.conflict_pages import (
     FieldEdit,
     apply_field_edits,
@@ -63,7 +63,7 @@ def save_story(name: str, anchor: str) -> ResponseReturnValue:
     form, state, url = read_story_form(name, anchor)
     if state.arrangement.find_story(url) is None:
         raise EditRefusedError("The story is no longer in a section.", "Add the story to a section first.")
-    installation, picture = web_context().installation, read_image_form()
+    installation, picture = get_app_state().installation, read_image_form()
     written = apply_field_edits(form, _list_story_writes(installation, url))
     if picture and not picture.is_untouched:
         try:
@@ -99,7 +99,7 @@ def _render_refusal(
     refused_url: RefusedUrl | None = None,
 ) -> str:
     """Render the edition with an open form, its input, and the reason why it wasn't saved."""
-    state = editing_state.read_editing_state(web_context().installation, name)
+    state = editing_state.read_editing_state(get_app_state().installation, name)
     return render_edit_page(state, query, refused_picture=refused_picture, refused_url=refused_url)
 
 
@@ -135,7 +135,7 @@ def save_subject_and_intro(name: str) -> ResponseReturnValue:
 
     An empty subject or preheader restores the original, and an empty intro removes it.
     """
-    installation, fields = web_context().installation, request.form
+    installation, fields = get_app_state().installation, request.form
 
     def write_text(field: EditionField) -> FieldEdit:
         text = fields[field].strip() or ("" if field is EditionField.INTRO else None)
@@ -156,7 +156,7 @@ def save_block(name: str, block_id: str) -> ResponseReturnValue:
 
     Missing fields aren't changed, because a field that loses focus is submitted alone.
     """
-    installation, form = web_context().installation, read_edit_form(name)
+    installation, form = get_app_state().installation, read_edit_form(name)
     if "remove" in request.form:
         return answer_edit(name, editing.remove_labeled_block(installation, form, block_id), "blocks", open="")
     state = editing_state.read_editing_state(installation, name)
@@ -351,9 +351,9 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
 
     Nothing is stored yet.
     """
-    context, url = web_context(), request.form.get("url", "")
+    app_state, url = get_app_state(), request.form.get("url", "")
     try:
-        fetched_story = story_fetch.fetch_story(context.installation, name, url, **get_actor_and_time())
+        fetched_story = story_fetch.fetch_story(app_state.installation, name, url, **get_actor_and_time())
     except EditRefusedError as error:
         query = replace(read_page_query(request.form), open="own", tab="stories")
         return _render_refusal(name, query, refused_url=RefusedUrl(url, str(error))), 409
@@ -368,8 +368,8 @@ def show_story_found_at_url(name: str) -> ResponseReturnValue:
         },
         is_known=bool(fetched_story.story_url),
         day=_find_day(fetched_story.article),
-        topics=sorted(editing_state.list_topic_names(context.settings)),
-        sections=list_manual_sections(context.settings.file.sections),
+        topics=sorted(editing_state.list_topic_names(app_state.settings)),
+        sections=list_manual_sections(app_state.settings.file.sections),
         back=back,
         seq=request.form.get("seq", ""),
         supersedes=request.form.get("supersedes", ""),
@@ -381,7 +381,7 @@ def _find_day(article: Mapping[str, Any]) -> str:
     moment = article.get("dated_at")
     if not moment:
         return ""
-    return f"{datetime.fromisoformat(moment).astimezone(web_context().zone):%Y-%m-%d}"
+    return f"{datetime.fromisoformat(moment).astimezone(get_app_state().zone):%Y-%m-%d}"
 
 
 def _is_as_found(fields: Mapping[str, str], name: str) -> bool:
@@ -396,14 +396,14 @@ def _read_moment(fields: Mapping[str, str]) -> dict[str, object]:
     day = parse_form_day(fields["day"]) if "day" in fields else None
     if day is None:
         return {}
-    noon = datetime.combine(day, time(12), web_context().zone)
+    noon = datetime.combine(day, time(12), get_app_state().zone)
     return {"dated_at": noon.astimezone(UTC).isoformat(), "has_date": True}
 
 
 @story_pages.post("/stories")
 def add_story(name: str) -> ResponseReturnValue:
     """Add a story that isn't from a source."""
-    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    installation, form, fields = get_app_state().installation, read_edit_form(name), request.form
     texts = {key: fields.get(key, "").strip() for key in _ARTICLE_FIELDS}
     article = {key: text for key, text in texts.items() if text} | _read_moment(fields)
     if "title" not in article:
@@ -418,7 +418,7 @@ def add_story(name: str) -> ResponseReturnValue:
 @story_pages.post("/clipboard")
 def update_clipboard(name: str) -> ResponseReturnValue:
     """Copy a story to the editor's clipboard, or remove an item from it."""
-    installation, form, fields = web_context().installation, read_edit_form(name), request.form
+    installation, form, fields = get_app_state().installation, read_edit_form(name), request.form
     if number := fields.get("remove", ""):
         if (clipping := read_number(number)) is not None:
             clipboard.remove_clipboard_item(installation, form, clipping)

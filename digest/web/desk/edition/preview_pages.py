@@ -14,7 +14,7 @@ from digest.app.editions import drafting as editions
 from digest.app.editions import edition_views, sample_emails
 from digest.app.editions.sample_emails import SampleEmail
 from digest.edition.content.edition_content import EditionContent
-from digest.web.context import web_context
+from digest.web.app_state import get_app_state
 from digest.web.desk.edition.previews import (
     PREVIEW_MODES,
     MailSize,
@@ -31,14 +31,14 @@ READ_ALOUD_VIEW = PreviewMode("aloud", "Read aloud", "In the order a screen read
 @preview_pages.get("/preview")
 def show_preview(name: str) -> ResponseReturnValue:
     """Show the email of an edition in one view, with or without some sections and topics."""
-    installation = web_context().installation
+    installation = get_app_state().installation
     edition = edition_views.read_edition(installation, name)
     content = EditionContent.from_json(edition.content)
     parts = editions.list_edition_part_titles(content)
     omitted = tuple(key for key in parts if key in request.args.getlist("omit"))
     is_short = request.args.get("short") == "yes"
     is_spoken = request.args.get("view") == READ_ALOUD_VIEW.key
-    html = editions.render_bytes_of_edition(installation, edition, "html", omit=omitted, short=is_short)
+    html = editions.render_edition_bytes(installation, edition, "html", omit=omitted, short=is_short)
     # Counting covers the whole list, so it's only done on request.
     counts_variants = request.args.get("variants") == "yes"
     return render_template(
@@ -74,7 +74,7 @@ def show_sample_email(key: str) -> ResponseReturnValue:
     return render_template(
         "web/desk/edition/mails.html",
         mail=mail,
-        subject=sample_emails.compose_sample_subject(web_context().settings, mail.key),
+        subject=sample_emails.compose_sample_subject(get_app_state().settings, mail.key),
         groups=(("To subscribers", sample_emails.SUBSCRIBER_MAILS), ("To the team", sample_emails.STAFF_MAILS)),
         views=GALLERY_MODES,
         view=find_preview_mode(request.args.get("view")),
@@ -84,7 +84,7 @@ def show_sample_email(key: str) -> ResponseReturnValue:
 @gallery_pages.get("/<key>/frame")
 def show_sample_email_frame(key: str) -> Response:
     """Return an email of the gallery in one view, to be shown in a frame."""
-    rendered_email = sample_emails.compose_sample_email(web_context().settings, _find_mail(key).key)
+    rendered_email = sample_emails.compose_sample_email(get_app_state().settings, _find_mail(key).key)
     view = find_preview_mode(request.args.get("view"))
     return build_preview_response(rendered_email.text if view.key == "text" else rendered_email.html, view.key)
 

@@ -32,7 +32,7 @@ class EditSentenceWriter:
     first_placed: frozenset[int]
 
     def find_edit(self, seq: int | None) -> Edit | None:
-        """Return the edit with a number, or None."""
+        """Return the edit numbered `seq`, or None if there's none."""
         return next((edit for edit in self.edits if edit.seq == seq), None)
 
     def quote(self, *targets: str) -> str:

@@ -30,9 +30,9 @@ from digest.installation.audited_actions import Role
 from digest.settings import UsageLimitSettings
 from digest.store.delivery_models import DeliveryState
 from digest.store.models import EditionState
+from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.charts import Chart, LimitLine, draw_bar_chart
-from digest.web.context import web_context
 from digest.web.filters import thousands
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, read_form
 from subscribers.english_text import clock_time, count_with_noun
@@ -199,10 +199,10 @@ def show_sending(name: str) -> ResponseReturnValue:
 
 
 def _sending_page(name: str, *, refusal: str = "") -> str:
-    context, actor = web_context(), current_actor()
-    installation = context.installation
-    view = sending_view.view_sending(installation, name, actor, recent=context.recent_counts, now=context.clock())
-    phase, limits = find_sending_phase(view), context.settings.file.limits
+    app_state, actor = get_app_state(), current_actor()
+    installation = app_state.installation
+    view = sending_view.view_sending(installation, name, actor, recent=app_state.recent_counts, now=app_state.clock())
+    phase, limits = find_sending_phase(view), app_state.settings.file.limits
     minutes = view.progress.minutes if view.progress else ()
     aside_count = sum(domain.waiting for domain in view.aside)
     return render_template(
@@ -216,7 +216,7 @@ def _sending_page(name: str, *, refusal: str = "") -> str:
         is_paused_automatically=is_paused_automatically(view),
         parts=list_progress_bar_parts(view),
         happenings=list_sending_history(view),
-        chart=draw_minute_chart(minutes, context.zone, limits) if minutes else None,
+        chart=draw_minute_chart(minutes, app_state.zone, limits) if minutes else None,
         limit=compute_limit_per_minute(limits),
         is_admin=actor.holds(Role.ADMIN),
         renews=phase in RENEWED_PHASES and request.args.get("renew") != "no",
@@ -239,7 +239,7 @@ def acknowledge_refusals(name: str) -> ResponseReturnValue:
     try:
         seen = read_form(RefusalAcknowledgmentForm).refusals
         refusal_actions.acknowledge_refusals(
-            web_context().installation, name, confirmed=seen, reason="", **get_actor_and_time()
+            get_app_state().installation, name, confirmed=seen, reason="", **get_actor_and_time()
         )
     except (FormError, ChangedRefusalsError) as exc:
         return _sending_page(name, refusal=str(exc)), 409
@@ -282,18 +282,18 @@ def suppress_refused(name: str, chosen: str) -> ResponseReturnValue:
 def _act_on_refused(
     act: Callable[..., int], name: str, chosen: str, *, suppresses: bool = False
 ) -> ResponseReturnValue:
-    context = web_context()
+    app_state = get_app_state()
     show = partial(_refusal_action_page, name, chosen, suppresses=suppresses)
     try:
         form = read_form(RefusalActionForm)
         people = act(
-            context.installation,
+            app_state.installation,
             name,
             [chosen],
             confirmed=form.recipients,
             reason=form.reason,
             actor=current_actor(),
-            clock=context.clock,
+            clock=app_state.clock,
         )
     except FormError as exc:
         return show(refusal=exc), 400
@@ -307,7 +307,7 @@ def _act_on_refused(
 def _refusal_action_page(
     name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
 ) -> str:
-    overview = refusal_actions.read_refusals(web_context().installation, name, current_actor(), chosen=chosen)
+    overview = refusal_actions.read_refusals(get_app_state().installation, name, current_actor(), chosen=chosen)
     choose = overview.choose_suppressible if suppresses else overview.choose_resendable
     return render_template(
         "web/desk/sending/resend.html",
@@ -323,14 +323,14 @@ def _refusal_action_page(
 @sending_pages.post("/editions/<name>/cancel")
 def cancel_sending(name: str) -> ResponseReturnValue:
     """Cancel an edition for everyone it hasn't been sent to, if the form confirms the edition's number."""
-    context = web_context()
-    edition = edition_views.read_edition(context.installation, name)
+    app_state = get_app_state()
+    edition = edition_views.read_edition(app_state.installation, name)
     typed = request.form.get("number", "").strip().removeprefix("No.")
     expected = str(edition.number or edition.name)
     if typed.strip() != expected:
         refusal = f"The number doesn't match. To cancel this edition, type {expected}."
         return _sending_page(name, refusal=refusal), 422
-    sending.cancel_edition(context.installation, edition.name, **get_actor_and_time())
+    sending.cancel_edition(app_state.installation, edition.name, **get_actor_and_time())
     return redirect(url_for("sending.show_sending", name=edition.name), 303)
 
 
@@ -347,7 +347,7 @@ def drop_set_aside_emails(name: str) -> ResponseReturnValue:
 
 
 def _decide_set_aside_emails(name: str, decision: SetAsideDecision) -> ResponseReturnValue:
-    installation, tags = web_context().installation, request.form.getlist("domain")
+    installation, tags = get_app_state().installation, request.form.getlist("domain")
     try:
         set_aside_domains.decide_set_aside_domains(installation, name, tags, decision, **get_actor_and_time())
     except DomainNotSetAsideError as exc:
@@ -358,13 +358,13 @@ def _decide_set_aside_emails(name: str, decision: SetAsideDecision) -> ResponseR
 @sending_pages.post("/editions/<name>/<any(hold, release):act>")
 def pause_or_resume_all(name: str, act: str) -> ResponseReturnValue:
     """Pause or resume all sending from the installation."""
-    context, actor = web_context(), current_actor()
+    app_state, actor = get_app_state(), current_actor()
     if act == "hold":
         try:
             reason = read_optional_reason(request.form.get("reason", ""))
         except ReasonError as exc:
             return _sending_page(name, refusal=str(exc)), 400
-        sending_pause.pause_all_sending(context.installation, reason=reason, actor=actor, now=context.clock())
+        sending_pause.pause_all_sending(app_state.installation, reason=reason, actor=actor, now=app_state.clock())
     else:
-        sending_pause.resume_all_sending(context.installation, actor=actor, now=context.clock())
+        sending_pause.resume_all_sending(app_state.installation, actor=actor, now=app_state.clock())
     return redirect(url_for("sending.show_sending", name=name), 303)

@@ -25,7 +25,7 @@ from digest.web.app import create_app
 from subscribers.address import read_address
 from subscribers.consent.seals import verify_ledger
 from subscribers.store import one_time_tokens, people
-from tests.app.settings.test_logos import draw_logo
+from tests.app.settings.test_brand_images import draw_logo
 from tests.moments import DRAFTING as NOW
 from tests.web.admin.conftest import SETTINGS
 

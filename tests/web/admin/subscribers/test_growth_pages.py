@@ -98,7 +98,7 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
         count_growth(both.install, NOW + timedelta(days=night))
     view = view_list_growth(both.install, ADMIN, now=NOW + timedelta(days=20))
     assert (view.subscribers_before(7), view.subscribers[-1][1]) == (1, 1 + 6 - 5 + 3)
-    assert (view.came, view.went) == (6 + 1 + 3, 6)
+    assert (view.joined, view.left) == (6 + 1 + 3, 6)
     page = both.signed_in_client("admin").get("/admin/growth").text
     assert "4 more subscribers than last week" in page
     assert "the list gained 10 subscribers and lost 6 (" in page
@@ -107,7 +107,7 @@ def test_who_came_and_went_always_is_what_the_list_grew_by(both: Any) -> None:
 def test_a_week_in_which_a_night_counted_no_moves_says_nothing_of_them(world: Any) -> None:
     fill_year(world)
     view = view_list_growth(world.install, ADMIN, now=NOW)
-    assert (view.came, view.went) == (None, None)
+    assert (view.joined, view.left) == (None, None)
     assert "went off it" not in world.signed_in_client("admin").get("/admin/growth").text
 
 
@@ -245,7 +245,7 @@ def test_weeks_without_counts_are_not_called_last_week(world: Any) -> None:
         session.query(DailyConsentCount).filter(gap).delete()
         session.add_all(DailyConsentCount(day=DAY, kind=kind, way="", count=3) for kind in ("joined", "went"))
     view = view_list_growth(world.install, ADMIN, now=NOW)
-    assert (view.subscribers_before(7), view.came, view.went) == (None, None, None)
+    assert (view.subscribers_before(7), view.joined, view.left) == (None, None, None)
     assert "<h1>1,000 subscribers</h1>" in world.signed_in_client("admin").get("/admin/growth").text
 
 

@@ -92,8 +92,8 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
         number = add_subscriber(
             session, both.install.keys, "bo@county.example", evidence=replace(sample_evidence(), page="Expo"), now=NOW
         ).number
-    page = client.get("/admin/readers?came=Expo").text
-    assert 'href="/admin/readers/export?came=Expo">Export these subscribers…' in page
+    page = client.get("/admin/readers?signup_source=Expo").text
+    assert 'href="/admin/readers/export?signup_source=Expo">Export these subscribers…' in page
     with both.database.write() as session:
         session.add(
             ImportBatch(
@@ -113,17 +113,17 @@ def test_a_filter_of_the_list_is_exported(both: Any) -> None:
         ("Signed up since", "Jan. 2, 2026"),
     ):
         assert f'<th scope="row">{label}</th><td>{text}</td>' in named
-    form = client.get("/admin/readers/export?came=Expo").text
+    form = client.get("/admin/readers/export?signup_source=Expo").text
     assert (
         '<th scope="row">Sign-up source</th><td>Expo</td>' in form,
-        'action="/admin/readers/export?came=Expo"' in form,
+        'action="/admin/readers/export?signup_source=Expo"' in form,
     ) == (
         True,
         True,
     )
     assert "a CSV file of 1 subscriber matching the filter, including paused ones" in form
     assert "a CSV file of 2 subscribers, including paused ones" in client.get("/admin/readers/export").text
-    answer = post(client, "/admin/readers/export?came=Expo", reason="survey", to="us")
+    answer = post(client, "/admin/readers/export?signup_source=Expo", reason="survey", to="us")
     rows = list(csv.DictReader(io.StringIO(answer.text)))
     assert [(row["email"], row["asked_where"], row["status"]) for row in rows] == [
         ("bo@county.example", "Expo", "subscribed")
@@ -172,8 +172,8 @@ def test_turning_pages_counts_nothing_anew(both: Any, monkeypatch: pytest.Monkey
     assert "All subscribers" in client.get("/admin/readers").text
     assert counted == [], "these are counted by state"
     for _ in range(2):
-        assert "<h2>7 matches" in client.get("/admin/readers?came=form").text
-    client.get("/admin/readers?came=Expo")
+        assert "<h2>7 matches" in client.get("/admin/readers?signup_source=form").text
+    client.get("/admin/readers?signup_source=Expo")
     assert [each.asked_where for each in counted] == ["form", "Expo"]
 
 

@@ -166,7 +166,7 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
 
     assert listed(domain="County.Example") == [bo]
     assert listed(domain="nowhere.example") == []
-    assert listed(came="Border expo") == [bo]
+    assert listed(signup_source="Border expo") == [bo]
     assert listed(state="subscribed") == [bo, both.ada]
     assert listed(state="withdrawn") == []
     with both.database.write() as session:
@@ -180,7 +180,7 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
     assert "<h2>1 match <small>of 2 records, newest first" in page
     assert listed(part="topics:border", frequency="weekly") == [bo, both.ada]
     assert listed(frequency="monthly") == []
-    assert listed(state="paused", came="the form") == [bo], "a source that isn't offered doesn't count"
+    assert listed(state="paused", signup_source="the form") == [bo], "a source that isn't offered doesn't count"
     assert listed(until="2026-05-01") == []
     assert listed(since="2026-05-02", until="2026-05-02") == [bo, both.ada]
     assert listed(state="subscribed", domain="county.example", since="2026-05-01") == [bo]
@@ -189,23 +189,23 @@ def test_filters_by_state_place_domain_and_day_lead_to_a_url_without_the_domain(
 
 
 @pytest.mark.parametrize(
-    "came", [BO_ADDRESS, BO_ADDRESS.replace("@", "%40"), BO_ADDRESS.replace("@", "\uff20"), "nowhere"]
+    "signup_source", [BO_ADDRESS, BO_ADDRESS.replace("@", "%40"), BO_ADDRESS.replace("@", "\uff20"), "nowhere"]
 )
-def test_a_forged_filter_puts_no_address_into_the_url(world: Any, came: str) -> None:
+def test_a_forged_filter_puts_no_address_into_the_url(world: Any, signup_source: str) -> None:
     add(world, BO_ADDRESS)
     admin = world.signed_in_client("admin")
-    answer = post_form(admin, "/admin/readers/filter", came=came)
+    answer = post_form(admin, "/admin/readers/filter", signup_source=signup_source)
     assert (answer.status_code, answer.headers["Location"]) == (303, "/admin/readers#list")
-    assert BO_ADDRESS not in admin.get("/admin/readers", query_string={"came": came}).text
+    assert BO_ADDRESS not in admin.get("/admin/readers", query_string={"signup_source": signup_source}).text
 
 
 def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
     admin = world.signed_in_client("admin")
-    page = admin.get("/admin/readers?came=Border+expo&since=2025-03-02").text
+    page = admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-02").text
     assert '<td data-label="Since:">Nov. 19, 2026</td>' in page
     assert '<td data-label="Signed up:">March 2, 2025</td>' in page
-    assert "/admin/readers/1" not in admin.get("/admin/readers?came=Border+expo&since=2025-03-03").text
+    assert "/admin/readers/1" not in admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-03").text
 
 
 def test_a_domain_is_searched_for_like_a_part_of_an_address(world: Any) -> None:
@@ -220,7 +220,9 @@ def test_a_domain_is_searched_for_like_a_part_of_an_address(world: Any) -> None:
         ("", "The reason is missing."),
         ("ada@county.example asked", "The reason contains an address or an @"),
     ):
-        answer = post_form(admin, "/admin/readers/filter", domain="county.example", reason=reason, came="Border expo")
+        answer = post_form(
+            admin, "/admin/readers/filter", domain="county.example", reason=reason, signup_source="Border expo"
+        )
         assert (answer.status_code, said in answer.text) == (400, True), answer.text
         invalid = re.findall(r'name="(\w+)"[^>]* aria-invalid="true"', answer.text)
         assert (invalid, "<option selected>Border expo" in answer.text) == (["reason"], True)

@@ -19,6 +19,7 @@ from digest.app.approval import edition_approval
 from digest.app.demo.sample_week import DEMO_ACTOR
 from digest.app.editions import drafting as editions
 from digest.app.editions.edition_status import read_edition_status
+from digest.app.editions.edition_views import read_edition
 from digest.collect.fetch.fetcher import FolderFetcher
 from digest.edition.content.edition_content import EditionImage, LabeledBlock
 from digest.edition.kinds import SECTION_KINDS
@@ -603,7 +604,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
     # The email has the note's opening, and the web edition all of it.
     assert re.search(r"<span[^>]*>Two <em[^>]*>ports</em>\. Still one\.</span>", mail)
-    text = editions.render_edition_bytes(week.installation, week.name, "text").decode()
+    text = editions.render_edition_bytes(week.installation, read_edition(week.installation, week.name), "text").decode()
     assert "Two ports. Still one." in text
     assert "Then water." not in mail + text
     is_note = RenderedEditionFragment.kind == "page", RenderedEditionFragment.name == "top"
@@ -748,7 +749,11 @@ def test_a_block_moves_behind_another_section(week: SampleWeek) -> None:
     title = next(section.title for section in week.installation.settings.file.sections if section.key == key)
 
     def stands_behind() -> bool:
-        mail = " ".join(editions.render_edition_bytes(week.installation, week.name, "text").decode().split())
+        mail = " ".join(
+            editions.render_edition_bytes(week.installation, read_edition(week.installation, week.name), "text")
+            .decode()
+            .split()
+        )
         return mail.index("Radios for all") > mail.rindex(week.headlines(key)[0])
 
     assert not stands_behind()

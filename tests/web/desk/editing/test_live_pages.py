@@ -12,7 +12,7 @@ from digest.app.editing.presence import KEPT_PERIOD, PRESENT_PERIOD
 from digest.app.editions.edition_status import read_edition_status
 from digest.store.account_models import EditingPresence
 from digest.store.models import Edition, EditionState
-from digest.web.context import SCRIPT_FILES, strip_comment_lines
+from digest.web.app_state import SCRIPT_FILES, strip_comment_lines
 from tests.actors import EDITOR
 from tests.conftest import ROOT
 from tests.moments import Clock

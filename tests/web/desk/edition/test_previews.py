@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from digest.app.editions import drafting as editions
+from digest.app.editions.edition_views import read_edition
 from digest.deliver.compose.variants import create_variants, format_signup_text
 from digest.edition.approval.approved_versions import read_draft_version
 from digest.edition.content.edition_content import EditionContent, EditionSection, SectionEntry
@@ -196,8 +197,10 @@ def test_every_story_has_its_place_in_the_preview_and_the_bytes_are_the_mail_but
         found = re.findall(rf' id="{place}"[^>]*>(.{{,900}})', mail, re.DOTALL)
         assert len(found) == 1, headline
         assert unescape(headline) in unescape(re.sub(r"<[^>]+>", "", found[0])).replace("\xa0", " ")
-    html = editions.render_edition_bytes(week.installation, week.name, "html").decode()
-    content = EditionContent.from_json(json.loads(editions.render_edition_bytes(week.installation, week.name, "json")))
+    html = editions.render_edition_bytes(week.installation, read_edition(week.installation, week.name), "html").decode()
+    content = EditionContent.from_json(
+        json.loads(editions.render_edition_bytes(week.installation, read_edition(week.installation, week.name), "json"))
+    )
     assert unmarked(insert_preview_anchors(html, content)) == html
 
 

@@ -1,4 +1,4 @@
-"""The areas that settings and actions affect.
+"""The guarded areas that settings and actions affect.
 
 Every setting and action declares one, so none is left unguarded by oversight.
 """
@@ -8,8 +8,8 @@ from enum import StrEnum
 from pydantic import BaseModel
 
 
-class AffectedArea(StrEnum):
-    """The area that a change affects, as worded in the email to admins."""
+class GuardedArea(StrEnum):
+    """The guarded area that a change affects, as worded in the email to admins."""
 
     NONE = "no guarded settings"
     BY_SETTING = "as declared by each changed setting"  # for the one action that changes settings
@@ -32,24 +32,24 @@ class AffectedArea(StrEnum):
     @property
     def weakens_control(self) -> bool:
         """True if people must confirm who they are before the change, and all other admins are emailed."""
-        return self not in {AffectedArea.NONE, AffectedArea.BY_SETTING, AffectedArea.ADDRESSES}
+        return self not in {GuardedArea.NONE, GuardedArea.BY_SETTING, GuardedArea.ADDRESSES}
 
     @property
     def needs_confirmation(self) -> bool:
         """True if people must confirm who they are before the change or action."""
-        return self.weakens_control or self is AffectedArea.ADDRESSES
+        return self.weakens_control or self is GuardedArea.ADDRESSES
 
 
-def find_affected_area(table: type[BaseModel], name: str) -> AffectedArea:
+def find_guarded_area(table: type[BaseModel], name: str) -> GuardedArea:
     """Return the area that a setting's field declares, or else the area that its table declares.
 
     Raises:
         TypeError: neither declares one.
     """
     for mark in table.model_fields[name].metadata:
-        if isinstance(mark, AffectedArea):
+        if isinstance(mark, GuardedArea):
             return mark
-    declared = vars(table).get("affected_area")
-    if not isinstance(declared, AffectedArea):
-        raise TypeError(f"{table.__name__}.{name} doesn't declare its affected area")
+    declared = vars(table).get("guarded_area")
+    if not isinstance(declared, GuardedArea):
+        raise TypeError(f"{table.__name__}.{name} doesn't declare its guarded area")
     return declared

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import select
 
 from digest.app.sending import background_tasks
-from digest.app.subscribers.inactive_subscribers import ask_inactive_subscribers, count_inactive_subscribers
+from digest.app.subscribers.inactivity_questions import ask_inactive_subscribers, count_inactive_subscribers
 from digest.app.upkeep.nightly_steps import unsubscribe_nonresponders
 from digest.installation.audited_actions import make_terminal_actor
 from digest.web.app import create_app
 from subscribers.consent import ledger, seals
 from subscribers.consent.preferences import Preferences, change_preferences
 from subscribers.consent.unsubscribe_log import UnsubscribeLog
-from subscribers.lifecycle.inactive_subscribers import ANSWER_PERIOD
+from subscribers.lifecycle.inactivity_questions import ANSWER_PERIOD
 from subscribers.lifecycle.unsubscribe import unsubscribe_person
 from subscribers.signup.manual_signup import ConsentEvidence, add_subscriber
 from subscribers.store import one_time_tokens

@@ -33,7 +33,7 @@ _KINDS = {"logo": (prepare_logo, make_logo_source_url), "header": (prepare_heade
 _WORDS = {"logo": "a logo", "header": "a header image"}
 
 
-class LogoRefusedError(ApplicationError):
+class BrandImageRefusedError(ApplicationError):
     """Raised if an image can't be used as a logo or header image.
 
     The message says why.
@@ -41,7 +41,7 @@ class LogoRefusedError(ApplicationError):
 
 
 @dataclass(frozen=True, slots=True)
-class StoredLogo:
+class StoredBrandImage:
     """A stored image: its name for `[branding]`, and its size in emails, in CSS pixels."""
 
     name: str
@@ -49,32 +49,32 @@ class StoredLogo:
     height: int
 
 
-def store_logo(
+def store_brand_image(
     installation: Installation, actor: Actor, name: str, body: bytes, *, kind: BrandImageKind = "logo", now: datetime
-) -> StoredLogo:
+) -> StoredBrandImage:
     """Store an image as a logo or header image, and replace any earlier one of the same name.
 
     A child process decodes the image and encodes it again.
 
     Raises:
-        LogoRefusedError: the name isn't allowed in `[branding]`, or the image can't be used.
+        BrandImageRefusedError: the name isn't allowed in `[branding]`, or the image can't be used.
     """
     prepare, make_source_url = _KINDS[kind]
     with KEEP.steps(installation, actor, name, now=now) as audit:
         if not LOGO_NAME.fullmatch(name):
-            raise LogoRefusedError(
+            raise BrandImageRefusedError(
                 f"{name!r} can't be used in [branding]. Use only letters, digits, dots, and hyphens."
             )
         try:
             prepared = prepare(body, name, installation.settings.file.limits)
         except ImageError as exc:
-            raise LogoRefusedError(
+            raise BrandImageRefusedError(
                 f"{name} can't be used as {_WORDS[kind]} ({exc}). Use a PNG, WebP, GIF, AVIF, or JPEG image."
             ) from exc
         with installation.write() as session:
             row = store_image(session, prepared, now)
             if row.source_url != make_source_url(name):
-                raise LogoRefusedError(
+                raise BrandImageRefusedError(
                     f"{name} is the same image as {row.source_url.partition(':')[2]}, which is already stored. Use that "
                     "name in [branding]."
                 )
@@ -85,10 +85,10 @@ def store_logo(
                 size = HEADER_WIDTH, round(HEADER_WIDTH * row.height / row.width)
         audit.changed, audit.detail = True, {"hash": prepared.hash}
     installation.reload_brand_images()
-    return StoredLogo(name, *size)
+    return StoredBrandImage(name, *size)
 
 
-def replace_logos(
+def replace_brand_images(
     installation: Installation,
     actor: Actor,
     uploads: Mapping[str, tuple[str, bytes]],
@@ -110,7 +110,7 @@ def replace_logos(
 
     Raises:
         NotPermittedError: the actor isn't an admin.
-        LogoRefusedError: an image can't be used, one of two logos is missing, or one can't be seen.
+        BrandImageRefusedError: an image can't be used, one of two logos is missing, or one can't be seen.
         SettingsConflictError: someone else changed the table at the same time.
         SettingsError: there's no settings file, or it can't be written.
     """
@@ -118,21 +118,21 @@ def replace_logos(
     branding = installation.settings.file.branding
     logos = [name for name in ("logo", "logo_dark") if name in uploads or getattr(branding, name)]
     if not uploads:
-        raise LogoRefusedError("No image was chosen. Choose one, then upload it.")
+        raise BrandImageRefusedError("No image was chosen. Choose one, then upload it.")
     if len(logos) == 1:
-        raise LogoRefusedError(
+        raise BrandImageRefusedError(
             "The logo wasn't changed because an image is missing. Choose one for light screens and one for dark "
             "screens (or the same file for both)."
         )
-    names = {setting: name_uploaded_logo(file_name, body) for setting, (file_name, body) in uploads.items()}
+    names = {setting: name_uploaded_image(file_name, body) for setting, (file_name, body) in uploads.items()}
     with _delete_if_refused(installation, names):
         for setting, (_, body) in uploads.items():
             kind: BrandImageKind = "header" if setting == "header" else "logo"
-            store_logo(installation, actor, names[setting], body, kind=kind, now=now)
+            store_brand_image(installation, actor, names[setting], body, kind=kind, now=now)
         try:
             return change_settings(installation, actor, "branding", names, fingerprint=fingerprint, now=now)
         except SettingsValueError as exc:
-            raise LogoRefusedError(" ".join(exc.problems.values())) from exc
+            raise BrandImageRefusedError(" ".join(exc.problems.values())) from exc
 
 
 @contextmanager
@@ -154,7 +154,7 @@ def _delete_if_refused(installation: Installation, names: Mapping[str, str]) -> 
         raise
 
 
-def name_uploaded_logo(file_name: str, body: bytes) -> str:
+def name_uploaded_image(file_name: str, body: bytes) -> str:
     """Return a unique name for an uploaded logo.
 
     The name contains the full hash of the file, so a different file can't have the same name, and

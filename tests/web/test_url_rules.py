@@ -3,7 +3,7 @@
 import pytest
 from werkzeug.routing import BuildError, Map, Rule
 
-from digest.web.routes import LazyRule
+from digest.web.url_rules import LazyRule
 
 ROUTES = {
     "start": "/",

@@ -1,4 +1,4 @@
-"""The affected area of every action and setting. A new one without a row here fails."""
+"""The guarded area of every action and setting. A new one without a row here fails."""
 
 import importlib
 import pkgutil
@@ -13,24 +13,24 @@ import digest.installation
 from digest.installation.audited_actions import Action
 from digest.installation.guarded_action_notices import choose_recipients
 from digest.settings import SettingsFileContent
-from digest.settings.affected_areas import AffectedArea, find_affected_area
+from digest.settings.guarded_areas import GuardedArea, find_guarded_area
 from digest.settings.values import SettingsTable
 
 ACTIONS = {
-    AffectedArea.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
+    GuardedArea.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
     "staff added, staff link mailed, staff removed, staff role changed",
-    AffectedArea.ADDRESSES: "address correction withdrawn, address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, import undone, "
+    GuardedArea.ADDRESSES: "address correction withdrawn, address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, import undone, "
     "adoption tried, suppressions adopted, suppressions exported, links renewed, list exported, list imported, list uploaded, people re-asked, "
     "preferences changed, refused suppressed, rejected rows taken, row outcomes taken, "
     "silent readers asked, subscriber added, subscriber address shown, subscriber erased, subscriber looked up, subscriber shown, "
     "subscriber withdrawn, uncertain settled by a log",
-    AffectedArea.BACKUPS: "moved to another database, restored",
-    AffectedArea.BY_SETTING: "settings changed",
-    AffectedArea.CONSENT: "address correction requested, sign-up allowed, subscriber restored",
-    AffectedArea.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
-    AffectedArea.SENDER: "set up",
-    AffectedArea.SENDING: "held, released",
-    AffectedArea.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
+    GuardedArea.BACKUPS: "moved to another database, restored",
+    GuardedArea.BY_SETTING: "settings changed",
+    GuardedArea.CONSENT: "address correction requested, sign-up allowed, subscriber restored",
+    GuardedArea.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
+    GuardedArea.SENDER: "set up",
+    GuardedArea.SENDING: "held, released",
+    GuardedArea.NONE: "added release, alert tested, approve, audit log checked, audit log exported, audit log shown, "
     "backups looked at, breaking news drafted, cancelled, clipboard, collected, consent wordings listed, corrected, correction email approved, correction email requested, deliveries shown, "
     "domain dropped, domain sent, draft, draft updated, edited, growth looked at, imported past editions, inbound mail read, installation examined, keys listed, "
     "ledger sealed, ledger verified, letter keys switched, logo kept, looked again, moved release, name changed, passkey renamed, paused, "
@@ -42,17 +42,17 @@ ACTIONS = {
 }
 # Settings by what they declare: a whole table, or one setting of it.
 SETTINGS = {
-    AffectedArea.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
-    AffectedArea.APPROVAL: "approval schedule.at_deadline",
-    AffectedArea.BACKUPS: "backup",
-    AffectedArea.CONSENT_TEXT: "publication.language publication.name schedule.send consent",
-    AffectedArea.LOOK: "branding",
-    AffectedArea.LIMITS: "limits",
-    AffectedArea.NETWORK: "limits.allow_networks limits.proxies",
-    AffectedArea.RETENTION: "retention",
-    AffectedArea.SENDER: "publication.site relay.dkim_record sender",
-    AffectedArea.TEXT: "publication.about sections.title",
-    AffectedArea.NONE: "preferences publication readership schedule sections select select.weights sources sponsor",
+    GuardedArea.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
+    GuardedArea.APPROVAL: "approval schedule.at_deadline",
+    GuardedArea.BACKUPS: "backup",
+    GuardedArea.CONSENT_TEXT: "publication.language publication.name schedule.send consent",
+    GuardedArea.LOOK: "branding",
+    GuardedArea.LIMITS: "limits",
+    GuardedArea.NETWORK: "limits.allow_networks limits.proxies",
+    GuardedArea.RETENTION: "retention",
+    GuardedArea.SENDER: "publication.site relay.dkim_record sender",
+    GuardedArea.TEXT: "publication.about sections.title",
+    GuardedArea.NONE: "preferences publication readership schedule sections select select.weights sources sponsor",
 }
 
 
@@ -78,9 +78,9 @@ def list_tables(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str,
 
 
 def test_every_action_declares_what_it_weakens_or_touches() -> None:
-    declared: dict[AffectedArea, set[str]] = {}
+    declared: dict[GuardedArea, set[str]] = {}
     for action in list_actions():
-        declared.setdefault(action.affected_area, set()).add(action.name)
+        declared.setdefault(action.guarded_area, set()).add(action.name)
         assert action.words, (
             f"{action.name}: digest/installation/actions.toml says what was done, for the log and for emails"
         )
@@ -94,7 +94,7 @@ def test_every_setting_declares_what_it_weakens_or_touches() -> None:
     for table, model in tables.items():
         for name in model.model_fields.keys() - {name.rpartition(".")[2] for name in tables if "." in name}:
             wanted = expected.get(f"{table}.{name}", expected.get(table))
-            assert find_affected_area(model, name) is wanted, f"{table}.{name}"
+            assert find_guarded_area(model, name) is wanted, f"{table}.{name}"
 
 
 def test_a_setting_without_a_declaration_is_found_out() -> None:
@@ -105,8 +105,8 @@ def test_a_setting_without_a_declaration_is_found_out() -> None:
         value: int = 0
 
     for table in (Undeclared, Inherited):
-        with pytest.raises(TypeError, match="value doesn't declare its affected area"):
-            find_affected_area(table, "value")
+        with pytest.raises(TypeError, match="value doesn't declare its guarded area"):
+            find_guarded_area(table, "value")
 
 
 def test_admins_other_than_the_one_who_acts_are_told_and_a_sole_admin_all_the_same() -> None:

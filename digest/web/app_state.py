@@ -1,4 +1,4 @@
-"""The context shared by all pages: the installation, a clock, and the style sheets.
+"""The state that all pages share: the installation, a clock, the style sheets, and caches.
 
 It's created once by `app`.
 """
@@ -83,8 +83,8 @@ class PublicFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class WebContext:
-    """The context shared by the pages of one process while the application exists."""
+class WebAppState:
+    """The state that the pages of one process share while the application exists."""
 
     installation: Installation
     clock: Callable[[], datetime]
@@ -116,7 +116,7 @@ class WebContext:
         return self.settings.zone
 
 
-def web_context() -> WebContext:
-    """Return the context of the running application."""
-    context: WebContext = current_app.extensions["digest"]
-    return context
+def get_app_state() -> WebAppState:
+    """Return the state of the running application."""
+    app_state: WebAppState = current_app.extensions["digest"]
+    return app_state

@@ -15,7 +15,12 @@ from sqlalchemy import select
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.settings_checks import check_logo
-from digest.app.settings.logos import LogoRefusedError, name_uploaded_logo, replace_logos, store_logo
+from digest.app.settings.brand_images import (
+    BrandImageRefusedError,
+    name_uploaded_image,
+    replace_brand_images,
+    store_brand_image,
+)
 from digest.app.settings.setting_changes import change_settings
 from digest.cli import digest as digest_command
 from digest.collect.imaging.encoded_image import LOWEST_LOGO, TALLEST_LOGO, WIDEST_LOGO
@@ -65,7 +70,7 @@ def rewrite(install: Installation, text: str) -> None:
 def test_an_uploaded_logo_is_named_by_all_of_its_hash() -> None:
     """Two files with the same first digits would share a name, and the second would replace the first in silence."""
     body = draw_logo("#0B4F8A")
-    name = name_uploaded_logo("A very long name of a file, as a camera or a designer may give it.png", body)
+    name = name_uploaded_image("A very long name of a file, as a camera or a designer may give it.png", body)
     assert hashlib.sha256(body).hexdigest() in name
     assert LOGO_NAME.fullmatch(name)
 
@@ -76,7 +81,7 @@ def test_a_logo_goes_from_its_file_into_mail_and_pages(install: Installation, fu
     rewrite(install, BRANDING)
     assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
-        assert (kept := store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
+        assert (kept := store_brand_image(install, ADMIN, name, draw_logo(colour), now=NOW)).width == 112
         assert kept.name == name
     assert not list(check_logo(ExaminedInstallation(install)))
     logo = install.settings.logo
@@ -106,7 +111,7 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
     for minute, colour in enumerate(("#111111", "#222222", "#111111")):
         for name in ("vigie-light.png", "vigie-dark.png"):
             logo_bytes = draw_logo(colour, size=(300 + len(name), 90))
-            store_logo(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
+            store_brand_image(install, ADMIN, name, logo_bytes, now=NOW + timedelta(minutes=minute))
     logo = install.settings.logo
     assert logo is not None
     with (
@@ -114,14 +119,14 @@ def test_a_second_logo_of_a_name_takes_the_place_of_the_first(install: Installat
         Image.open(io.BytesIO(session.get_one(MediaFile, logo.dark).body)) as image,
     ):
         assert image.getpixel((45, 45)) == (0x11, 0x11, 0x11, 255)
-    with pytest.raises(LogoRefusedError, match=r"is the same image as vigie-dark\.png, which is already stored"):
-        store_logo(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
+    with pytest.raises(BrandImageRefusedError, match=r"is the same image as vigie-dark\.png, which is already stored"):
+        store_brand_image(install, ADMIN, "other.png", draw_logo("#111111", size=(314, 90)), now=NOW)
 
 
 @pytest.mark.parametrize("logo_height", [LOWEST_LOGO, 30, TALLEST_LOGO])
 def test_a_wide_logo_is_shown_as_high_as_the_widest_may_be(install: Installation, logo_height: int) -> None:
     rewrite(install, f'[branding]\nlogo = "wide.png"\nlogo_dark = "wide.png"\nlogo_height = {logo_height}\n')
-    store_logo(install, ADMIN, "wide.png", draw_logo("#111111", size=(1350, 90)), now=NOW)
+    store_brand_image(install, ADMIN, "wide.png", draw_logo("#111111", size=(1350, 90)), now=NOW)
     logo = install.settings.logo
     assert logo is not None
     assert (logo.light_width, logo.light_height) == (WIDEST_LOGO, LOWEST_LOGO)
@@ -151,8 +156,8 @@ def test_a_wide_logo_is_shown_as_high_as_the_widest_may_be(install: Installation
 def test_what_cannot_be_the_logo_is_refused_in_a_sentence(
     install: Installation, name: str, body: bytes, says: str
 ) -> None:
-    with pytest.raises(LogoRefusedError) as refused:
-        store_logo(install, ADMIN, name, body, now=NOW)
+    with pytest.raises(BrandImageRefusedError) as refused:
+        store_brand_image(install, ADMIN, name, body, now=NOW)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -188,7 +193,7 @@ def test_a_logo_that_cannot_be_seen_on_its_background_is_named(
 ) -> None:
     rewrite(install, f'{BRANDING}background = "{background}"\n')
     for name, colour, width in (("vigie-light.png", light, 448), ("vigie-dark.png", dark, 449)):
-        store_logo(install, ADMIN, name, draw_logo(colour, (width, 120)), now=NOW)
+        store_brand_image(install, ADMIN, name, draw_logo(colour, (width, 120)), now=NOW)
     findings = list(check_logo(ExaminedInstallation(install)))
     assert len(findings) == len(says)
     for finding, (level, words) in zip(findings, says, strict=True):
@@ -208,7 +213,7 @@ def test_a_logo_with_a_background_of_its_own_is_read_on_it(
     install: Installation, colour: str, ground: str, says: list[str]
 ) -> None:
     for name, width in (("vigie-light.png", 448), ("vigie-dark.png", 449)):
-        store_logo(install, ADMIN, name, draw_logo(colour, (width, 120), ground), now=NOW)
+        store_brand_image(install, ADMIN, name, draw_logo(colour, (width, 120), ground), now=NOW)
     with install.read() as session:
         problems = find_logo_problems(session, BrandingSettings(logo="vigie-light.png", logo_dark="vigie-dark.png"))
         assert [problem.level for problem in problems] == says
@@ -217,25 +222,27 @@ def test_a_logo_with_a_background_of_its_own_is_read_on_it(
 def test_settings_with_a_logo_that_cannot_be_seen_are_not_saved(install: Installation) -> None:
     uploads = {"logo": ("white.png", draw_logo("#FFFFFF")), "logo_dark": ("dark.png", draw_logo("#6FD0DB"))}
     fingerprint = fingerprint_values(install.settings.file.branding)
-    with pytest.raises(LogoRefusedError, match=r"can be seen on the page background #FFFFFF\. Use a darker version"):
-        replace_logos(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
+    with pytest.raises(
+        BrandImageRefusedError, match=r"can be seen on the page background #FFFFFF\. Use a darker version"
+    ):
+        replace_brand_images(install, ADMIN, uploads, fingerprint=fingerprint, now=NOW)
     assert install.settings.file.branding.logo == ""
     with install.read() as session:
         assert session.scalars(select(MediaFile.source_url)).all() == []
     for name, body in uploads.values():
-        store_logo(install, ADMIN, name_uploaded_logo(name, body), body, now=NOW)
-    stored = {"logo": name_uploaded_logo(*uploads["logo"]), "logo_dark": name_uploaded_logo(*uploads["logo_dark"])}
+        store_brand_image(install, ADMIN, name_uploaded_image(name, body), body, now=NOW)
+    stored = {"logo": name_uploaded_image(*uploads["logo"]), "logo_dark": name_uploaded_image(*uploads["logo_dark"])}
     with pytest.raises(SettingsValueError) as refused:
         change_settings(install, ADMIN, "branding", stored, fingerprint=fingerprint, now=NOW)
     assert list(refused.value.problems) == ["logo"]
     seen = uploads | {"logo": ("ink.png", draw_logo("#00606B"))}
-    assert replace_logos(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
+    assert replace_brand_images(install, ADMIN, seen, fingerprint=fingerprint, now=NOW)
 
 
 def test_another_page_background_changes_the_logo(install: Installation) -> None:
     rewrite(install, BRANDING)
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
-        store_logo(install, ADMIN, name, draw_logo(colour), now=NOW)
+        store_brand_image(install, ADMIN, name, draw_logo(colour), now=NOW)
     logo = install.settings.logo
     assert logo is not None
     assert logo.light != logo.dark
@@ -254,7 +261,7 @@ def test_a_logo_is_at_most_60_pixels_high_and_300_wide(
 ) -> None:
     rewrite(install, f"{BRANDING}logo_height = 60\n")
     for name, colour in (("vigie-light.png", "#00606B"), ("vigie-dark.png", "#6FD0DB")):
-        kept = store_logo(install, ADMIN, name, draw_logo(colour, size), now=NOW)
+        kept = store_brand_image(install, ADMIN, name, draw_logo(colour, size), now=NOW)
         assert (kept.width, kept.height) == shown
     logo = install.settings.logo
     assert logo is not None
@@ -266,7 +273,7 @@ def test_a_header_image_is_stored_by_command_and_shown_above_the_masthead(
 ) -> None:
     picture = tmp_path / "skyline.jpg"
     Image.new("RGB", (1500, 250), "#336699").save(picture)
-    kept = store_logo(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)
+    kept = store_brand_image(install, ADMIN, picture.name, picture.read_bytes(), kind="header", now=NOW)
     assert (kept.width, kept.height) == (560, 94)
     rewrite(install, '[branding]\nheader = "other.jpg"\n')
     assert [f.level for f in check_logo(ExaminedInstallation(install))] == ["error"]
@@ -301,5 +308,5 @@ def test_a_header_image_is_judged_by_the_size_of_the_uploaded_file(
     out, exif = io.BytesIO(), Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     Image.new("RGB", size, "#336699").save(out, "JPEG", exif=exif)
-    with pytest.raises(LogoRefusedError, match=re.escape(says)) if says else nullcontext():
-        store_logo(install, ADMIN, "skyline.jpg", out.getvalue(), kind="header", now=NOW)
+    with pytest.raises(BrandImageRefusedError, match=re.escape(says)) if says else nullcontext():
+        store_brand_image(install, ADMIN, "skyline.jpg", out.getvalue(), kind="header", now=NOW)

@@ -42,10 +42,10 @@ EnvironmentFileText = Annotated[str, AfterValidator(check_environment_file_text)
 SecretText = Annotated[EnvironmentFileText, SecretMarker()]
 
 
-class ProviderSetupAnswers(SettingsTable):
-    """The answers to the questions about a provider.
+class ProviderQuestionnaire(SettingsTable):
+    """The questions about a provider, as fields with the answers as their values.
 
-    A field is a question. Its title is the text of the question, and its name starts with the
+    A field's title is the text of the question, and its name starts with the
     provider's name. Without a default, an answer is required. A field named like one of the
     provider's variables (`variables.toml`) is stored in that variable.
     """

@@ -6,12 +6,12 @@ from digest.app.subscribers.consent_texts import build_consent_text
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
-from subscribers.lifecycle import inactive_subscribers
-from subscribers.lifecycle.inactive_subscribers import InactivityQuestion
+from subscribers.lifecycle import inactivity_questions
+from subscribers.lifecycle.inactivity_questions import InactivityQuestion
 
 ASK = Action("silent readers asked")
 SUBJECT = "silent readers"
-ANSWER_DAYS = inactive_subscribers.ANSWER_PERIOD.days
+ANSWER_DAYS = inactivity_questions.ANSWER_PERIOD.days
 USUAL_YEARS = 2
 MOST_YEARS = 20
 _DAYS_A_YEAR = 365.25
@@ -35,7 +35,7 @@ def count_inactive_subscribers(installation: Installation, actor: Actor, years: 
     """
     ASK.check_permitted(installation, actor, SUBJECT, now=now)
     with installation.read() as session:
-        return inactive_subscribers.count_inactive_subscribers(session, find_inactivity_start(years, now))
+        return inactivity_questions.count_inactive_subscribers(session, find_inactivity_start(years, now))
 
 
 def ask_inactive_subscribers(
@@ -51,7 +51,7 @@ def ask_inactive_subscribers(
     """
     settings = installation.settings
     with ASK.steps(installation, actor, SUBJECT, now=now) as draft:
-        asked_count = inactive_subscribers.queue_inactivity_questions(
+        asked_count = inactivity_questions.queue_inactivity_questions(
             installation.database,
             make_mail_queue(installation, now),
             InactivityQuestion(find_inactivity_start(years, now), takes_off),
