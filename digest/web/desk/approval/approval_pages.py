@@ -78,7 +78,9 @@ def read_approval_status(
         # This is the sentence about who can approve the edition. The review page shows the others.
         approver_sentence="".join(approval_overviews.explain_draft_approvers(overview, viewer)[-1:]),
         actor=viewer,
-        first_draft=edit_history.build_first_draft_content(app_state.installation, state) if state and is_first else None,
+        first_draft=edit_history.build_first_draft_content(app_state.installation, state)
+        if state and is_first
+        else None,
     )
 
 
