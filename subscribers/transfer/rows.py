@@ -257,7 +257,7 @@ def _confirmation_time(texts: Sequence[str], now: datetime) -> datetime | None:
         confirmed_at = parse_row_time(texts[0])
     except (ValueError, OverflowError):
         raise RowError(
-            "the confirmation time can't be read; use the format 2026-03-04, 2026-03-04 10:20:30, or 2026-03-04T10:20:30Z"
+            "the confirmation time can't be read; use 2026-03-04 or 4.3.2026, with or without a time, or 2026-03-04T10:20:30Z"
         ) from None
     if confirmed_at is not None and confirmed_at > now + _CLOCK_TOLERANCE:
         raise RowError("the confirmation time is in the future")

@@ -237,6 +237,12 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     assert (now[1].topics, now[5].most) == (["Maritime security", "Ports"], 3)
     [(_, _, detail)] = [row for row in audit_rows(filed) if row[0] == "settings changed"]
     assert (detail["before"]["featured"]["place"], "featured" in detail["after"]) == (1, False)
+    shown = client.get("/admin/settings/sections").text
+    recent = " ".join(re.sub(r"<[^>]+>", " ", shown.partition("<h2>Recent changes</h2>")[2]).split())
+    assert "Most read, Maximum stories: default 3" in recent
+    assert "Section “Featured”: removed" in recent
+    assert "Section “Ports”: added" in recent
+    assert "{" not in recent
 
 
 @pytest.mark.parametrize("title", ["Opportunities", "Calls"])
