@@ -144,7 +144,7 @@ def test_other_keys_of_its_table_can_be_saved_and_it_cannot(file: Path) -> None:
     assert (saved.file.limits.proxies, saved.file.limits.fetch_redirects) == (3, 2)
     before = file.read_text("utf-8")
     assert "proxies = 1\n" in before
-    with pytest.raises(SettingsError, match="sets DIGEST_LIMITS__PROXIES, which takes precedence"):
+    with pytest.raises(SettingsError, match="DIGEST_LIMITS__PROXIES is set in the environment, which takes precedence"):
         change(saved, "limits", proxies=4)
     with pytest.raises(SettingsError, match="sets DIGEST_LIMITS__PROXIES"):
         file_edits.edit_settings_text(saved, before, {"limits": {"proxies": 4}})
@@ -156,7 +156,7 @@ def test_sources_of_the_environment_are_not_added_to_in_the_file(file: Path) -> 
     settings = load_settings(
         file, {"DIGEST_SOURCES": '[{url = "https://two.example.org/feed", name = "Two", publisher = "Two"}]'}
     )
-    with pytest.raises(SettingsError, match="sets DIGEST_SOURCES"):
+    with pytest.raises(SettingsError, match="DIGEST_SOURCES is set"):
         file_edits.append_sources(settings, [source])
 
 

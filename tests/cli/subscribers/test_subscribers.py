@@ -58,7 +58,7 @@ def test_an_admin_pauses_a_subscriber_and_changes_their_preferences(home: Path) 
     for _ in range(2):
         result = _run("preferences", "-", *words, *paused, typed="ada@example.org\n")
         assert result.exit_code == 0, result.output
-    assert result.output == "No change. These were the preferences of person 1 already.\n"
+    assert result.output == "No change. Person 1 already had these preferences.\n"
     choices = json.loads(_run("show", "1").output)["pii_information"]["choices"]
     omitted = choices.pop("omit")
     assert {"featured", "events"}.isdisjoint(omitted)

@@ -262,7 +262,7 @@ def test_the_record_leads_to_the_form_which_shows_the_preferences_and_changes_th
     assert f'href="{record}/pause"' in page
     form = admin.get(f"{record}/preferences").text
     assert (
-        "link that restores the earlier preferences for seven days. You can also undo the change on the subscriber’s record."
+        "link that restores the earlier preferences. The link works for seven days. You can also undo the change on the subscriber’s record."
         in form
     )
     assert 'name="breaking_news"' not in form, "only the subscriber turns it on"

@@ -30,7 +30,7 @@ def test_an_admin_pauses_emails_and_the_subscriber_undoes_it(
         page = context.new_page()
         page.goto(f"{address}/admin/readers/{world.ada}")
         press(page.get_by_role("link", name="Pause emails…"))
-        expect(page.get_by_text("restores the earlier preferences for seven days")).to_be_visible()
+        expect(page.get_by_text("restores the earlier preferences. The link works for seven days")).to_be_visible()
         if press is follow:
             assert page_faults(page, widths=WIDTHS) == ""
             page.set_viewport_size({"width": width, "height": 900})
