@@ -146,7 +146,7 @@ def test_other_keys_of_its_table_can_be_saved_and_it_cannot(file: Path) -> None:
     assert "proxies = 1\n" in before
     with pytest.raises(SettingsError, match="DIGEST_LIMITS__PROXIES is set in the environment, which takes precedence"):
         change(saved, "limits", proxies=4)
-    with pytest.raises(SettingsError, match="sets DIGEST_LIMITS__PROXIES"):
+    with pytest.raises(SettingsError, match="DIGEST_LIMITS__PROXIES is set"):
         file_edits.edit_settings_text(saved, before, {"limits": {"proxies": 4}})
     assert file.read_text("utf-8") == before
 
