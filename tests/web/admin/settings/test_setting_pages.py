@@ -245,6 +245,16 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     assert "{" not in recent
 
 
+def test_recent_changes_show_limits_by_domain(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    for limit in (40, 50):
+        assert submit(client, "limits", domains_per_hour=f"gmail.com = {limit}").status_code == 303
+    recent = client.get("/admin/settings/limits").text.partition("<h2>Recent changes</h2>")[2]
+    words = " ".join(re.sub(r"<[^>]+>", " ", recent).split())
+    assert "gmail.com = 40 gmail.com = 50" in words
+    assert "Section" not in words
+
+
 @pytest.mark.parametrize("title", ["Opportunities", "Calls"])
 def test_the_key_of_a_section_is_not_changed_because_subscribers_choices_name_it(filed: Any, title: str) -> None:
     sections = filed.install.settings.file.sections
