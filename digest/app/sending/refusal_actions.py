@@ -54,10 +54,6 @@ class RefusalOverview:
         """Return the groups with one of these reasons or keys that can be sent again."""
         return [group for group in self.groups if group.is_resendable(chosen)]
 
-    def choose_suppressible(self, chosen: Collection[str]) -> list[RefusalGroup]:
-        """Return the groups with one of these reasons or keys whose mailboxes are full or missing."""
-        return [group for group in self.groups if group.is_suppressible(chosen)]
-
 
 def find_provider_contact(domain: str) -> str:
     """Return a mailbox provider's contact for senders.
@@ -89,21 +85,37 @@ def map_provider_names(
     return names | refused_deliveries.find_small_provider_names(session, installation.keys, edition, groups, names)
 
 
-def read_refusals(
-    installation: Installation, name: str, actor: Actor, *, chosen: str = refused_deliveries.ALL_REASONS
-) -> RefusalOverview:
+def read_refusals(installation: Installation, name: str, actor: Actor) -> RefusalOverview:
     """Read the refusals of an edition, with the names of providers that `actor` may see.
-
-    If `chosen` is the key of a group, only refusals by the group's provider are read.
 
     Raises:
         UnknownEditionError: there's no such edition.
     """
     with installation.read() as session:
         edition = find_edition(session, name)
-        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name, chosen))
+        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name))
         for_admin = actor.holds(Role.ADMIN)
         names = map_provider_names(installation, session, edition.name, groups, for_admin=for_admin)
+    return RefusalOverview(edition, tuple(groups), names)
+
+
+def read_chosen_refusals(
+    installation: Installation, name: str, chosen: str, *, suppresses: bool, shown: int, actor: Actor
+) -> RefusalOverview:
+    """Read only those refusals of an edition that would be suppressed or resent if `chosen` is.
+
+    Only the providers of the `shown` largest groups are named.
+
+    Raises:
+        UnknownEditionError: there's no such edition.
+    """
+    can_act = RefusalGroup.is_suppressible if suppresses else RefusalGroup.is_resendable
+    with installation.read() as session:
+        edition = find_edition(session, name)
+        groups = refused_deliveries.merge_refusals(refused_deliveries.group_refusals(session, edition.name, chosen))
+        groups = [group for group in groups if can_act(group, [chosen])]
+        for_admin = actor.holds(Role.ADMIN)
+        names = map_provider_names(installation, session, edition.name, groups[:shown], for_admin=for_admin)
     return RefusalOverview(edition, tuple(groups), names)
 
 

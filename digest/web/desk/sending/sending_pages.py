@@ -55,6 +55,7 @@ _SHOWN_STATES = (
 )
 # In thousandths of the bar, so that a single refused email is visible among a million.
 _MIN_SHARE = 4.0
+MAX_SHOWN_GROUPS = 10  # of refusals, on the page that asks before resending or suppressing
 
 
 class SendingPhase(StrEnum):
@@ -307,13 +308,20 @@ def _act_on_refused(
 def _refusal_action_page(
     name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
 ) -> str:
-    overview = refusal_actions.read_refusals(get_app_state().installation, name, current_actor(), chosen=chosen)
-    choose = overview.choose_suppressible if suppresses else overview.choose_resendable
+    overview = refusal_actions.read_chosen_refusals(
+        get_app_state().installation,
+        name,
+        chosen,
+        suppresses=suppresses,
+        shown=MAX_SHOWN_GROUPS,
+        actor=current_actor(),
+    )
     return render_template(
         "web/desk/sending/resend.html",
-        view=overview,
         edition=overview.edition,
-        groups=choose([chosen]),
+        groups=overview.groups,
+        domain_names=overview.domain_names,
+        max_shown=MAX_SHOWN_GROUPS,
         chosen=chosen,
         suppresses=suppresses,
         refusal=refusal,

@@ -239,6 +239,11 @@ def test_a_small_provider_is_named_after_a_domain_with_enough_refused_subscriber
     assert {"one.example", "two.example"}.isdisjoint(shown.values()), (
         "only admins see names that subscribers' addresses give"
     )
+    for shown_groups, expected in ((0, set()), (1, {"two.example"})):
+        asked = refusal_actions.read_chosen_refusals(
+            opened(world), EDITION_NAME, "no mailbox", suppresses=True, shown=shown_groups, actor=ADMIN
+        )
+        assert expected == {"one.example", "two.example"}.intersection(asked.domain_names.values())
 
 
 def test_replies_that_differ_in_an_id_are_one_group_from_the_start(world: DeliverySetup) -> None:
@@ -447,10 +452,10 @@ def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup
     )
     log = world.settings.left_log.read_text()
     assert log.count('"barred"') == 2, "a restored copy knows it too"
-    assert all(
-        group.recipients == 0
-        for group in refusal_actions.read_refusals(opened(world), EDITION_NAME, ADMIN).choose_suppressible(["all"])
+    remaining = refusal_actions.read_chosen_refusals(
+        opened(world), EDITION_NAME, "all", suppresses=True, shown=10, actor=ADMIN
     )
+    assert all(group.recipients == 0 for group in remaining.groups)
 
 
 @pytest.mark.parametrize("kind", [ConsentKind.ADDRESS_CHANGED, ConsentKind.CONFIRMED])
