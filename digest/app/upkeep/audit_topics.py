@@ -49,6 +49,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "duplicates": "duplicate",
     "rejected": "skipped",
     "stay": "kept",
+    "preferences": "earlier preferences restored",
     "leave_out_slips": "skip likely typos in domains",
     "attest_reason": "reason for vouching",
     "gone": "articles gone",
