@@ -24,6 +24,7 @@ from digest.web.auth.access import current_staff
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.import_names import PLAIN_LIST
+from subscribers.pages.preferences_form import OfferedPreferences
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
 from subscribers.transfer.import_undo import UndoResult
@@ -308,7 +309,7 @@ def _upload_page(
         plain_list=PLAIN_LIST,
         example_rows=EXAMPLE_ROWS,
         confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
-        parts=list_transfers.list_sections_and_topics(installation),
+        offered=OfferedPreferences(list_transfers.list_sections_and_topics(installation)),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -450,6 +450,13 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
         assert count_audience(session) == 2501
 
 
+def test_the_columns_of_a_list_come_with_the_sections_and_topics_that_tags_can_match(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    (listed,) = re.findall("<p>Sections: (.+)</p>", client.get(upload(client, "email\nbo@county.example\n")).text)
+    sections, _, topics = listed.partition(" Topics: ")
+    assert ("Most read" in sections, "Maritime security" in topics) == (True, True)
+
+
 def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     client = both.signed_in_client("admin")
     rows = f"email,confirmed_at\nbo@county.example,2024-01-01\n{ADA_ADDRESS},2024-01-01\n"
