@@ -11,6 +11,15 @@ from digest.settings.guarded_areas import GuardedArea
 from digest.settings.values import file_only_setting
 from subscribers.subscriber_language import SubscriberLanguage, mark_message
 
+# The titles of a section's fields on the page of settings and in the audit log.
+SECTION_FIELD_TITLES = {
+    "place": "Position",
+    "title": "Title",
+    "most": "Maximum stories",
+    "kind": "Kind",
+    "note": "Note below the title",
+    "topics": "Topics",
+}
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 

@@ -15,6 +15,7 @@ from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from digest.app.sending.send_control import is_all_sending_paused
 from digest.app.site.page_context import build_page_context
 from digest.installation.audited_actions import ConfirmationRequiredError
 from digest.installation.opened_installation import Installation
@@ -247,6 +248,7 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["undo_words"] = find_undo_words
+    env.globals["is_all_sending_paused"] = lambda: is_all_sending_paused(get_app_state().installation)
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{get_app_state().styles.public_names[sheet]}"

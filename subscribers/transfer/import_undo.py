@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from subscribers.consent import ledger
 from subscribers.consent.personal_data import clear_all_personal_data
 from subscribers.consent.unsubscribe_log import IMPORT_UNDONE, PendingUnsubscribeLogEntry, UnsubscribeLog
+from subscribers.english_text import count_with_noun, join_words
 from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
@@ -56,6 +57,14 @@ class UndoOutcome(StrEnum):
     DEPARTED_BY_FILE = "unsubscribed by the file"  # counted among the rows of the import, not here
 
 
+# Why people are kept, in the singular and the plural.
+_KEPT_WORDS = {
+    UndoOutcome.EARLIER: ("was here before the import", "were here before the import"),
+    UndoOutcome.ACTIVE: ("has been active since", "have been active since"),
+    UndoOutcome.DEPARTED: ("has unsubscribed or was suppressed since", "have unsubscribed or were suppressed since"),
+}
+
+
 class ImportedLink(NamedTuple):
     """An event in a chain, reduced to what decisions require."""
 
@@ -88,7 +97,26 @@ class UndoResult:
     @property
     def kept(self) -> int:
         """The number of people who are kept because they were here before, or were active or unsubscribed since."""
-        return self.earlier + self.active + self.departed
+        return sum(self.kept_counts.values())
+
+    @property
+    def kept_counts(self) -> dict[UndoOutcome, int]:
+        """The numbers of people who are kept, by the reason for keeping them."""
+        counts = {
+            UndoOutcome.EARLIER: self.earlier,
+            UndoOutcome.ACTIVE: self.active,
+            UndoOutcome.DEPARTED: self.departed,
+        }
+        return {outcome: count for outcome, count in counts.items() if count}
+
+    @property
+    def kept_sentence(self) -> str:
+        """A sentence that says who is kept and why, or an empty string if no one is."""
+        people = [
+            f"{count_with_noun(count, 'person', 'people')} who {_KEPT_WORDS[outcome][count != 1]}"
+            for outcome, count in self.kept_counts.items()
+        ]
+        return f"Kept {join_words(people)}." if people else ""
 
     def count(self, outcome: UndoOutcome, *, restores: bool) -> None:
         """Count one person by outcome, and by whether their earlier preferences are restored."""

@@ -39,6 +39,11 @@ class StaffOverview:
     ways: tuple[str, ...]
     last_sign_in: datetime | None
 
+    @property
+    def is_invited(self) -> bool:
+        """True if the member hasn't accepted the invitation and hasn't signed in any other way."""
+        return not (self.member.proven_at or self.ways or self.last_sign_in)
+
 
 def add_staff_member(
     installation: Installation, actor: Actor, address: Address, role: staff.StaffRole, *, name: str = "", now: datetime

@@ -39,6 +39,7 @@ from digest.edition.edition_queries import (
     WITHOUT_TEXTS,
     explain_missed_release,
 )
+from digest.installation.action_words import name_actor
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -56,6 +57,7 @@ from subscribers.english_text import (
 )
 from subscribers.signup import rate_limits
 
+PAUSE_KIND = "held"  # all sending is paused
 MAX_SOURCES_NAMED = 3
 MAX_STANDSTILL = timedelta(hours=1)  # without progress while an edition is being sent
 
@@ -83,7 +85,7 @@ class AttentionKind:
 
 _KINDS = (
     AttentionKind(
-        "held",
+        PAUSE_KIND,
         "Sending isn't paused",
         "Ask the person who paused sending whether it can resume, then run 'digest resume --all'.",
         message_includes_remedy=True,
@@ -253,11 +255,12 @@ def list_attention_sentences(session: Session, now: datetime, file: SettingsFile
 class PageNotes:
     """Sentences about problems that need attention, for a page of the desk.
 
-    Only admins can fix the problems in `for_admins`.
+    Only admins can fix the problems in `for_admins`. `pause` is about a pause of all sending, if there's one.
     """
 
     own: tuple[str, ...]
     for_admins: tuple[str, ...] = ()
+    pause: str = ""
 
 
 def build_page_notes(
@@ -282,10 +285,12 @@ def build_page_notes(
     )
     own: list[str] = []
     for_admins: list[str] = []
+    pause: list[str] = []
     for finding in findings:
-        notes = own if is_admin or ATTENTION_KINDS[finding.kind].for_editors else for_admins
+        is_own = is_admin or ATTENTION_KINDS[finding.kind].for_editors
+        notes = pause if finding.kind == PAUSE_KIND else own if is_own else for_admins
         notes.append(finding.page_sentence or finding.sentence)
-    return PageNotes(tuple(own), tuple(for_admins))
+    return PageNotes(tuple(own), tuple(for_admins), "".join(pause))
 
 
 @cache  # called for every page of the desk
@@ -329,7 +334,7 @@ def _find_in_sending(
     """
     hold = installation_hold.read_current_hold(session)
     if hold is not None:
-        yield AttentionFinding("held", str(hold), page_sentence=_explain_hold(session, hold, zone))
+        yield AttentionFinding(PAUSE_KIND, str(hold), page_sentence=_explain_hold(session, hold, zone))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != edition_with_shown_pause:
@@ -393,11 +398,11 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
 
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
-    began = f"All sending has been paused since {_write_moment(hold.since, zone)}"
+    began = f"All sending has been paused since {_write_moment(hold.since, zone)}, so emails wait"
     release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
         return f"{began}. {sentence(hold.reason)} {sentence(release)}"
-    who = map_staff_display_names(session).get(hold.actor, hold.actor)
+    who = name_actor(hold.actor, map_staff_display_names(session))
     if not hold.reason:
         return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed. If it isn't, {release}"
     return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved. If it is, {release}"

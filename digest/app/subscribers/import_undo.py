@@ -161,7 +161,8 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         with mark_import_running(installation.database, file_hash, now=now):
             log_file = installation.unsubscribe_log
             result = import_undo.undo_batch(installation.database, log_file, batch, actor=actor.name, now=now)
-        draft.detail = {"why": reason, "people": result.removed, "stay": result.kept, "preferences": result.preferences}
+        draft.detail = {"why": reason, "people": result.removed, "stay": result.kept_counts}
+        draft.detail |= {"preferences": result.preferences} if result.preferences else {}
         return result
 
 

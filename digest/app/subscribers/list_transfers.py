@@ -347,7 +347,7 @@ def abandon_import(installation: Installation, actor: Actor, batch: int, *, now:
         result = abandon_batch(installation.database, batch, actor=actor.name, now=now)
         if result is None:
             raise _unknown_import(batch)
-        draft.detail = {"people": result.removed, "stay": result.kept}
+        draft.detail = {"people": result.removed, "stay": result.kept_counts}
         return result
 
 

@@ -3,8 +3,12 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
+from digest.settings import SECTION_FIELD_TITLES
+from digest.settings.misspelled_names import find_table
 from subscribers.english_text import capitalize_first
 
 REFUSED = "refused"
@@ -49,6 +53,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "duplicates": "duplicate",
     "rejected": "skipped",
     "stay": "kept",
+    "preferences": "earlier preferences restored",
     "leave_out_slips": "skip likely typos in domains",
     "attest_reason": "reason for vouching",
     "gone": "articles gone",
@@ -153,8 +158,8 @@ def _is_row_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
-def describe_detail(detail: object) -> tuple[str, str]:
-    """Return the reason and the other details of a row, each on one line.
+def describe_detail(detail: object, subject: str = "") -> tuple[str, str]:
+    """Return the reason and the other details of a row about a subject, each on one line.
 
     If the row is damaged, the details are a note about that.
     """
@@ -166,7 +171,7 @@ def describe_detail(detail: object) -> tuple[str, str]:
     before, after = detail.get("before"), detail.get("after")
     hidden = {"error"} if message else set[str]()
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        detail_lines += _describe_changes(before, after)
+        detail_lines += [change.words for change in list_value_changes(before, after, subject)]
         hidden |= {"before", "after"}
     detail_lines += [
         f"{_DETAIL_NAMES.get(name, name)}: {_write_value(value)}"
@@ -176,10 +181,60 @@ def describe_detail(detail: object) -> tuple[str, str]:
     return str(reason), capitalize_first(", ".join(detail_lines))
 
 
-def _describe_changes(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class ValueChange:
+    """A changed value: its label, and what it was and is, as texts.
+
+    For a section that was added or removed, one of the texts is empty.
+    """
+
+    label: str
+    old: str
+    new: str
+
+    @property
+    def words(self) -> str:
+        """The change on one line, such as "Tagline: not set → All the news"."""
+        return f"{self.label}: {' → '.join(filter(None, (self.old, self.new)))}"
+
+
+def list_value_changes(before: Mapping[str, Any], after: Mapping[str, Any], table: str = "") -> list[ValueChange]:
+    """Return the values that differ between two states of a thing.
+
+    If it's the settings table named `table`, values have the titles that they have on its page.
+    """
     names = [*after, *(name for name in before if name not in after)]
-    texts = ((name, *(_write_value(side[name]) if name in side else "" for side in (before, after))) for name in names)
-    return [f"{name}: {old or 'not set'} → {new or 'not set'}" for name, old, new in texts if old != new]
+    if table == "sections":
+        return [change for name in names for change in _list_section_changes(before.get(name), after.get(name))]
+    model = find_table((table,))
+    titles = {name: field.title for name, field in model.model_fields.items()} if model else {}
+    return _list_changed_texts({name: titles.get(name) or name for name in names}, before, after, "not set")
+
+
+def _list_section_changes(old: Any, new: Any) -> list[ValueChange]:
+    """Return what changed in a section, or that it was added or removed."""
+    old, new = (side if isinstance(side, Mapping) else {} for side in (old, new))
+    title = (new or old).get("title", "")
+    if not old or not new:
+        return [ValueChange(f"Section “{title}”", "" if new else "removed", "added" if new else "")]
+    labels = {name: f"{title}, {words}" for name, words in SECTION_FIELD_TITLES.items()}
+    return _list_changed_texts(labels, old, new, "default")
+
+
+def _list_changed_texts(
+    labels: Mapping[str, str], before: Mapping[str, Any], after: Mapping[str, Any], missing: str
+) -> list[ValueChange]:
+    changes = [
+        ValueChange(label, *(_write_setting(side.get(name)) or missing for side in (before, after)))
+        for name, label in labels.items()
+    ]
+    return [change for change in changes if change.old != change.new]
+
+
+def _write_setting(value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} = {_write_value(each)}" for name, each in value.items())
+    return "" if value is None else _write_value(value)
 
 
 def _write_value(value: object) -> str:

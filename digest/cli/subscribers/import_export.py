@@ -65,10 +65,7 @@ def abandon_import(context: CommandContext, batch: int, *, confirmed: bool) -> N
     result = context.act(list_transfers.abandon_import, batch, now=now)
     click.echo(f"Undid import {batch} ({count_with_noun(result.removed, 'person', 'people')} removed).")
     if result.kept:
-        click.echo(
-            f"Kept {count_with_noun(result.kept, 'person', 'people')} who were here before or have been active since. The import "
-            "no longer affects them."
-        )
+        click.echo(f"{result.kept_sentence} The import no longer affects them.")
 
 
 def undo_finished_import(context: CommandContext, batch: int, reason: str, *, confirmed: bool) -> None:
@@ -88,7 +85,8 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
     if not confirmed:
         click.confirm("Undo it?", abort=True)
     result = context.act(import_undo.undo_import, batch, reason, now=now)
-    click.echo(f"Undid import {batch} ({count_with_noun(result.removed, 'person', 'people')} removed).")
+    removed = count_with_noun(result.removed, "person", "people")
+    click.echo(f"Undid import {batch} ({removed} removed). {result.kept_sentence}".rstrip())
 
 
 @click.command(

@@ -98,7 +98,7 @@ def _write_row(row: audit_log.AuditRow) -> str:
 def _make_table(rows: Iterable[audit_log.AuditRow], zone: tzinfo) -> Table:
     table = Table("Row", "When", "Who", "Act", "Subject", "Reason or details")
     for row in rows:
-        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_entry_detail(row))))
+        detail = ". ".join(filter(None, audit_topics.describe_detail(audit_log.read_entry_detail(row), row.subject)))
         when = f"{row.at.astimezone(zone):%Y-%m-%d %H:%M}"
         table.add_row(str(row.seq), when, row.actor, row.act, row.subject, detail)
     return table

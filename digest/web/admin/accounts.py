@@ -40,10 +40,11 @@ class InvitationForm(RoleForm):
 
 
 class StaffQuery(FormOrQueryModel):
-    """The numbers of the staff members who were just invited and removed, or 0."""
+    """The numbers of the staff members who were just invited and removed, or whose invitation was withdrawn, or 0."""
 
     invited: Count = 0
     removed: Count = 0
+    withdrawn: Count = 0
 
 
 @admin_pages.get("/staff")
@@ -75,7 +76,7 @@ def _staff_page(*, refusal: RefusalError | None = None) -> str:
         refused=staff_actions.count_refused_sign_ins(installation, actor, now=now),
         refusal=refusal,
         invited=members.get(query.invited),
-        removed=query.removed,
+        query=query,
         names=staff_actions.read_display_names(installation),
     )
 
@@ -116,7 +117,8 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
     if act == "removal":
-        return redirect(url_for("admin.list_staff", removed=number), 303)
+        result = {"withdrawn" if row.is_invited else "removed": number}
+        return redirect(url_for("admin.list_staff", **result), 303)
     flash(f"{done_action} {ended}", f"member {number}")
     return redirect(url_for("admin.show_member", number=number), 303)
 

@@ -52,7 +52,8 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "admin.filter_subscribers": NOTHING,
     "admin.find_subscriber": NOTHING,
     "admin.follow_moved_source": "You can undo this on the source’s page.",
-    "admin.invite_member": "You can undo this by removing the team member.",
+    "admin.invite_member": "You can undo this by withdrawing the invitation, or by removing the team member "
+    "once it’s accepted.",
     "admin.open_subscriber": NOTHING,
     "admin.pause_or_resume_all": {
         "hold": "You can undo this by resuming.",

@@ -135,6 +135,31 @@ def test_another_role_ends_the_sessions_and_a_removal_closes_the_desk(world: Any
     assert "eve@" not in admin.get("/admin/staff").text
 
 
+def test_an_admin_withdraws_an_invitation_that_nobody_accepted(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    invite(admin)
+    number, path = member(world).id, emailed_link(world, SAM, "You’re invited")
+    for page in ("/admin/staff", f"/admin/staff/{number}"):
+        assert f'href="/admin/staff/{number}/removal">Withdraw invitation…' in admin.get(page).text
+    asked = admin.get(f"/admin/staff/{number}/removal").text
+    assert f"<h1>Withdraw the invitation of {SAM}</h1>" in asked
+    answer = admin.post(f"/admin/staff/{number}/removal", data=hidden_fields(asked) | {"number": str(number)})
+    page = admin.get(answer.location).text
+    assert (f"The invitation of team member {number} was withdrawn." in page, SAM in page) == (True, False)
+    invitee = world.client
+    assert "no longer works" in invitee.get(path).text
+
+
+def test_an_invitation_that_was_accepted_is_not_offered_to_be_withdrawn(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    invite(admin)
+    number, path = member(world).id, emailed_link(world, SAM, "You’re invited")
+    invitee = world.client
+    invitee.post(path, data=hidden_fields(invitee.get(path).text))
+    for page in ("/admin/staff", f"/admin/staff/{number}", f"/admin/staff/{number}/removal"):
+        assert "Withdraw invitation" not in admin.get(page).text
+
+
 def test_an_admin_ends_a_colleagues_sessions_and_leaves_the_ways_to_sign_in(world: Any) -> None:
     admin, editor, phone = world.signed_in_client("admin"), world.desk, world.desk
     number = member(world, "eve@newsroom.example").id

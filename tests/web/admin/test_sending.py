@@ -12,6 +12,7 @@ from digest.app.sending.uncertain_delivery_actions import resolve_uncertain
 from digest.app.upkeep.nightly_steps import cache_finished_delivery_counts
 from digest.deliver.control import installation_hold
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
+from digest.installation import sending_pause
 from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
 from subscribers.address import read_address
@@ -271,3 +272,20 @@ def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
         states = [session.get_one(Delivery, f"d{n:025d}").state for n in (3, 4, 5)]
     assert states == ["accepted", "waiting", "waiting"]
     assert not [each.name for each in both.install.settings.home.iterdir() if each.name.startswith(".log-")]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("correct", "pause", "preferences", "request", "restore"),
+        *("/admin/readers/ask", "/admin/readers/silent", "/admin/staff", "/admin/staff/2", "/admin/staff/2/reset"),
+    ],
+)
+def test_a_page_that_promises_an_email_says_that_it_waits_while_all_sending_is_paused(world: Any, path: str) -> None:
+    admin, _ = world.signed_in_client("admin"), world.session_cookie()
+    path = path if path.startswith("/") else f"/admin/readers/{world.ada}/{path}"
+    words = "All sending is paused, so emails wait until an admin resumes sending."
+    assert words not in admin.get(path).text
+    sending_pause.pause_all_sending(world.install, reason="", actor=ADMIN, now=NOW)
+    page = admin.get(path)
+    assert (page.status_code, words in page.text) == (200, True)

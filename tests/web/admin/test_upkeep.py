@@ -278,6 +278,11 @@ def test_the_address_of_the_admin_pages_leads_to_the_first_one(world: Any, path:
     assert world.desk.get("/admin/").status_code == 403
 
 
+def test_a_change_of_sections_that_was_tampered_with_is_shown_all_the_same() -> None:
+    change = {"before": {"ports": 7, "events": ["x"]}, "after": {"ports": {"most": 3}}}
+    assert audit_topics.describe_detail(change, "sections") == ("", "Section “”: added, Section “”: removed")
+
+
 @pytest.mark.parametrize(
     ("detail", "words"),
     [

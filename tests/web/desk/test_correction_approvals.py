@@ -22,6 +22,7 @@ from digest.cli import digest
 from digest.deliver.send.notices import notice_queue
 from digest.edition.archive.corrections import load_correction_blocks
 from digest.edition.edition_queries import find_edition
+from digest.installation import sending_pause
 from digest.installation.audited_actions import ActionEntryPoint, Actor, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation, open_installation
 from digest.settings import ApprovalSettings, load_settings
@@ -348,6 +349,22 @@ def test_at_the_desk_the_author_requests_and_a_colleague_approves(sent: Any) -> 
     assert "The correction was approved" in page
     assert "Approved by you." in page
     assert plan(sent.install) == "5 corrections queued"
+
+
+def test_while_all_sending_is_paused_the_page_says_that_the_email_waits(sent: Any) -> None:
+    hire(sent.install, "dana", "priya")
+    client, made = sent.world.desk, correct(sent.install)
+    path = f"/desk/editions/{NAME}/corrections/{made.seq}"
+    words = "All sending is paused, so emails wait until an admin resumes sending."
+    request(sent.install, made.seq)
+    assert words not in client.get(path).text
+    sending_pause.pause_all_sending(sent.install, reason="", actor=make_terminal_actor("eve"), now=LATER)
+    page = client.get(path).text
+    assert ("Approve and email the correction" in page, words in page) == (True, True)
+    mark = re.findall(r'name="mark" value="(\w+)"', page)[0]
+    assert client.post(path, data=form_token(page) | {"mark": mark}).status_code == 303
+    page = client.get(path).text
+    assert ("The emails are being queued." in page, words in page) == (True, True)
 
 
 def test_the_command_requests_for_the_author_and_approves_for_a_colleague(new_home: Any) -> None:

@@ -18,14 +18,15 @@ from digest.app.settings.brand_images import BrandImageRefusedError
 from digest.app.settings.setting_changes import EDITABLE_TABLES, EarlyDraft, SendTimeComparison
 from digest.app.subscribers import consent_texts
 from digest.app.subscribers.subscriber_preferences import list_offered_preferences
+from digest.app.upkeep.audit_topics import list_value_changes
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
-from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError
+from digest.installation.action_words import name_actor
+from digest.settings import SECTION_FIELD_TITLES, ScheduleSettings, SectionSettings, Settings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
 from digest.settings.values import SettingsTable
-from digest.web.actor_names import name_actor
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow
@@ -206,7 +207,7 @@ def _settings_page(
         view=view,
         titles=_TITLES,
         fields=fields,
-        labels={shown.name: shown.field.title for shown in fields},
+        section_titles=SECTION_FIELD_TITLES,
         section_kinds=setting_fields.SECTION_KINDS,
         weekdays=setting_fields.WEEKDAYS,
         problems=problems,
@@ -219,7 +220,10 @@ def _settings_page(
         zone=get_app_state().zone,
         is_fresh=current_staff().is_fresh(now),
         has_passphrase=bool(installation.settings.backup_passphrase_text),
-        changes=[(change, name_actor(change.actor, names)) for change in view.changes],
+        changes=[
+            (change, name_actor(change.actor, names), list_value_changes(change.before, change.after, table))
+            for change in view.changes
+        ],
         **parts,
     )
     return refresh_page(page, every_seconds=REFRESH_SECONDS if renews else 0)

@@ -24,8 +24,10 @@ from digest.web.auth.access import current_staff
 from digest.web.forms import Count, FormOrQueryModel, ReasonForm, make_field_validator, read_form, read_query
 from subscribers.errors import RefusalError
 from subscribers.import_names import PLAIN_LIST
+from subscribers.pages.preferences_form import OfferedPreferences
 from subscribers.transfer.decisions import RowReason
 from subscribers.transfer.formats import DEPARTURE_STATUSES, EXPORT_FORMATS, ColumnMeaning, ImportedSubscriberStatus
+from subscribers.transfer.import_undo import UndoResult
 from subscribers.transfer.options import ImportOptions
 
 # The seconds between reloads of the page while a step is running. No script is needed.
@@ -177,7 +179,8 @@ def undo_import(batch: int) -> ResponseReturnValue:
         return _undo_page(batch, refusal=exc), 409
     if undone is None:
         return redirect(url_for("admin.list_imports", undoing=batch), 303)
-    return redirect(url_for("admin.list_imports", taken_back=batch, removed=undone.removed), 303)
+    kept = {"earlier": undone.earlier, "active": undone.active, "departed": undone.departed}
+    return redirect(url_for("admin.list_imports", taken_back=batch, removed=undone.removed, **kept), 303)
 
 
 def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
@@ -253,11 +256,19 @@ def _read_options(upload: ListUpload) -> ImportOptions:
 
 
 class ImportsQuery(FormOrQueryModel):
-    """The numbers of the imports that were just undone and are being undone, or 0, and how many people were removed."""
+    """The numbers of the imports that were just undone and are being undone, or 0, and of the people removed and kept."""
 
     taken_back: Count = 0
     removed: Count | None = None
+    earlier: Count = 0
+    active: Count = 0
+    departed: Count = 0
     undoing: Count = 0
+
+    @property
+    def kept_sentence(self) -> str:
+        """A sentence that says who was kept and why, or an empty string if no one was."""
+        return UndoResult(earlier=self.earlier, active=self.active, departed=self.departed).kept_sentence
 
 
 def _imports_page(*, refusal: RefusalError | None = None) -> str:
@@ -298,7 +309,7 @@ def _upload_page(
         plain_list=PLAIN_LIST,
         example_rows=EXAMPLE_ROWS,
         confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
-        parts=list_transfers.list_sections_and_topics(installation),
+        offered=OfferedPreferences(list_transfers.list_sections_and_topics(installation)),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
-from pydantic import AfterValidator
+from pydantic import AfterValidator, BeforeValidator
 
 from digest.app.subscribers import inactivity_questions, list_transfers, subscriber_actions, subscriber_views
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
@@ -17,7 +17,7 @@ from digest.web.admin.subscribers.subscriber_pages import SubscriberQuery
 from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_staff
 from digest.web.charts import Chart, LimitLine, draw_bar_chart, draw_line_chart
-from digest.web.forms import Count, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
+from digest.web.forms import Count, Day, FormOrQueryModel, Reason, ReasonForm, read_form, read_query
 from subscribers.consent.ledger import UNSUBSCRIBE_REASONS
 from subscribers.consent.preferences import FREQUENCY_LABELS
 from subscribers.english_text import clock_hour, short_month_day
@@ -48,10 +48,19 @@ def _check_years(years: int) -> int:
     return years
 
 
+OptionalDay = Annotated[Day | None, BeforeValidator(lambda text: text or None)]
+
+
 class ExportForm(ReasonForm):
-    """The reason for an export, and its recipient."""
+    """The reason for an export, its recipient, and the first and last day of sign-ups in it, if any."""
 
     to: Reason = ""
+    since: OptionalDay = None
+    until: OptionalDay = None
+
+    def change_days(self, query: SubscriberQuery) -> SubscriberQuery:
+        """Return a filter of the list with the days from this form in place of its own."""
+        return query.model_copy(update=self.model_dump(include={"since", "until"} & self.model_fields_set))
 
 
 class PermissionRequestForm(FormOrQueryModel):
@@ -102,6 +111,7 @@ def export_list() -> ResponseReturnValue:
         form = read_form(ExportForm)
     except FormError as exc:
         return _export_page(query, refusal=exc), 400
+    query = form.change_days(query)
     recipient = ExportRecipient(form.to, form.reason, current_staff().sign_in)
     # The file has no name, and is deleted once it's sent.
     file = tempfile.TemporaryFile("w+", newline="", encoding="utf-8", dir=installation.settings.home)  # noqa: SIM115 - sent below

@@ -243,6 +243,16 @@ def test_sections_are_put_in_another_order_left_out_and_added(filed: Any) -> Non
     assert "Section “Featured”: removed" in recent
     assert "Section “Ports”: added" in recent
     assert "{" not in recent
+    logged = client.get("/admin/audit?what=settings").text
+    assert "Most read, Maximum stories: default → 3" in logged
+    assert "Section “Featured”: removed" in logged
+
+
+def test_the_audit_log_names_settings_as_their_page_does(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    assert submit(client, "sender", postal_address="9 Example Street").status_code == 303
+    for path in ("/admin/audit", "/admin/settings/sender"):
+        assert "Postal address: " in client.get(path).text
 
 
 def test_recent_changes_show_limits_by_domain(filed: Any) -> None:

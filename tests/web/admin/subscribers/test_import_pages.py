@@ -39,7 +39,7 @@ from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.packed_lists import write_workbook, zip_files
 from tests.web.conftest import ADA_ADDRESS
-from tests.web.forms import fetch_token, form_token
+from tests.web.forms import fetch_token, form_token, post_form
 
 EVE = make_terminal_actor("eve")
 HEADINGS = "Email Address,First Name,OPTIN_TIME,OPTIN_IP,CONFIRM_TIME,CONFIRM_IP,STATUS"
@@ -450,6 +450,13 @@ def test_an_import_that_was_cut_short_goes_on_or_is_taken_back(world: Any) -> No
         assert count_audience(session) == 2501
 
 
+def test_the_columns_of_a_list_come_with_the_sections_and_topics_that_tags_can_match(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    (listed,) = re.findall("<p>Sections: (.+)</p>", client.get(upload(client, "email\nbo@county.example\n")).text)
+    sections, _, topics = listed.partition(" Topics: ")
+    assert ("Most read" in sections, "Maritime security" in topics) == (True, True)
+
+
 def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     client = both.signed_in_client("admin")
     rows = f"email,confirmed_at\nbo@county.example,2024-01-01\n{ADA_ADDRESS},2024-01-01\n"
@@ -488,6 +495,22 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     assert "<dt>Removed by undoing an import</dt>" in client.get("/admin/readers").text
     again = upload(client, rows)
     assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
+
+
+def test_after_undoing_an_import_the_page_says_who_was_kept_and_why(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\ncy@county.example,2024-01-01\n")
+    post_step(world, client, path, "try")
+    post_step(world, client, path, "commit")
+    with world.database.read() as session:
+        number = session.scalars(select(Person.number).order_by(Person.number.desc())).first()
+    post_form(client, f"/admin/readers/{number}/leave", reason="asked")
+    undo = client.post(
+        "/admin/import/finished/1/undo", data=fetch_token(client) | {"reason": "wrong file", "number": "1"}
+    )
+    page = client.get(undo.location).text
+    assert "Import 1 was undone. 1 person was removed from the list. Kept 1 person who has unsubscribed or was" in page
+    assert "Kept: 1 unsubscribed since</small>" in client.get("/admin/audit").text
 
 
 def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,12 +53,12 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     assert 'class="attention"' not in world.desk.get("/desk/").text
     with world.database.write() as session:
         session.add(SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 640}))
-        installation_hold.pause_all_sending(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+        installation_hold.pause_all_sending(session, "a restored copy", actor="terminal:eve", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
         assert "up to 640 in an hour. Sign-ups over the limits" in page
         assert "All sending has been paused since " in page
-        assert "eve@news.example.org paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
+        assert "eve (at a terminal) paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
         assert "If it is, an admin can resume sending under Admin → Deliveries." in page
         shown = "".join(re.findall(r'<details class="notes".*?</details>', page, re.DOTALL))
         assert "up to 640 in an hour" in shown
@@ -82,10 +82,20 @@ def test_what_only_admins_can_act_on_is_folded_for_editors(world: Any) -> None:
         folds = re.findall(r'<details class="notes".*?<b>(.*?)</b>(.*?)</details>', page, re.DOTALL)
         return {re.sub(r"<.+?>", "", heading): re.findall(r"<li>(.*?)</li>", rest) for heading, rest in folds}
 
-    own, for_admins = list_notes("editor").values()
-    assert list(list_notes("editor")) == ["1 note", "2 notes for admins"]
-    assert "All sending has been paused since" in own[0]
-    assert list_notes("admin") == {"3 notes": [*own, *for_admins]}
+    (for_admins,) = list_notes("editor").values()
+    assert list(list_notes("editor")) == ["2 notes for admins"]
+    assert list_notes("admin") == {"2 notes": for_admins}
+
+
+@pytest.mark.parametrize("path", ["/desk/", "/desk/sent", "/admin/readers", "/admin/audit"])
+def test_a_pause_of_all_sending_is_shown_in_full_on_every_page(world: Any, path: str) -> None:
+    world.edition()
+    admin = world.signed_in_client("admin")
+    with world.database.write() as session:
+        installation_hold.pause_all_sending(session, "", actor="terminal:eve", now=NOW)
+    (shown,) = re.findall(r'<p class="attention bad" role="status">(.*?)</p>', admin.get(path).text)
+    assert shown.startswith("All sending has been paused since ")
+    assert ", so emails wait. eve (at a terminal) paused it without giving a reason." in shown
 
 
 def test_without_an_edition_the_desk_says_what_to_do(world: Any) -> None:

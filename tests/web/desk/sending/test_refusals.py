@@ -112,6 +112,9 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
         "Suppress 2…",
         "Suppress 1…",
     ]
+    assert section.count("To stop emailing them now, suppress them.") == 2, "beside each of these buttons"
+    assert "don’t need to do anything" not in section
+    assert "suppress them." not in refused.desk.get(f"{PATH}/sending").text, "an editor has no such button"
     assert "Most were refused by gmail.com: blocked by policy or reputation." in page
     contact = re.findall(r'href="([^"]+)"[^>]*>(Ask [^<]+)<', section)
     assert contact == [

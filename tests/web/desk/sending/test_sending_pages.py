@@ -310,6 +310,7 @@ def test_only_an_admin_stops_everything_and_lets_it_leave_again(going: Any) -> N
         assert installation_hold.read_current_hold(session) is not None
     page = admin.get(PATH).text
     assert "<h1>All sending is paused</h1>" in page
+    assert 'class="attention bad"' not in page, "the heading says so"
     assert "ann paused all sending Nov. 19, 5:30 p.m." in page
     assert "an admin can resume all sending" in editor.get(PATH).text
     assert admin.post("/desk/editions/2026-W47/release", data=fields).status_code == 303
