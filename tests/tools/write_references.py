@@ -44,11 +44,14 @@ problems hide others. The exit code is 1 for errors, and 2 if the checks couldn'
 With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
 add `--name-server` with the zone's own name server.
 
-To check an email that you received, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
+To check a received email, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
 provider's name, because headers can be forged. These checks are named `received-…`.
 
-Each entry says what a passed check means, and how to fix a failed one.
+Entries say what a passed check means and how to fix a failed one. If no fix is listed, the result says what to do.
+`journalctl -u digest` shows the service's log.
 """
+# Also said in the head.
+_LOG_COMMAND = re.compile(r" \(journalctl -u digest\)")
 
 
 def list_commands(command: click.Command, path: tuple[str, ...] = ("digest",)) -> Iterator[tuple[str, click.Command]]:
@@ -80,11 +83,12 @@ def write_doctor() -> str:
     by_name: list[dict[str, DoctorCheck[Any]]] = [{**examination.list_checks()}, {**received_message.MESSAGE_CHECKS}]
     # Registration follows the order of imports, so it isn't the same in each process.
     checks = [check for registry in by_name for _, check in sorted(registry.items())]
-    entries = (
-        f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}.')}\n\n{_wrap(mark_code(check.remedy))}\n"
-        for check in checks
-    )
-    return "\n".join([_DOCTOR_HEAD, *entries])
+    return "\n".join([_DOCTOR_HEAD, *map(_write_check, checks)])
+
+
+def _write_check(check: DoctorCheck[Any]) -> str:
+    paragraphs = (f"{check.meaning}.", _LOG_COMMAND.sub("", check.remedy))
+    return "\n".join([f"## {check.name}\n", *(f"{_wrap(mark_code(text))}\n" for text in paragraphs if text)])
 
 
 def _write_command(words: str, command: click.Command) -> str:
