@@ -10,8 +10,9 @@ import click
 
 from digest.app.doctor import examination, received_message
 from digest.app.doctor.check_registry import DoctorCheck
+from digest.app.setup.answers import QUESTIONS
 from digest.cli import digest
-from subscribers.english_text import QUOTED_CODE
+from subscribers.english_text import QUOTED_CODE, join_words
 from tests.conftest import ROOT
 
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
@@ -23,6 +24,9 @@ _CODE = re.compile(
 _COMMON = re.compile(
     r"Don't ask for confirmation\.|Print [^.]* as JSON\.|Reason, recorded in the [a-z ]+\. No names or email addresses\."
 )
+# Described in the tutorial, with an example of each.
+_ANSWERS = {f"{question.text}." for question in QUESTIONS}
+_ANSWERS_LINE = "- {}: Answers, as in the [answers file](setup.md#answer-from-a-file)."
 _COMMANDS_HEAD = """\
 # Commands
 
@@ -97,7 +101,10 @@ def _write_command(words: str, command: click.Command) -> str:
     summary = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     common = [f"`{option.opts[0]}`" for option in options if _COMMON.fullmatch(option.help or "")]
-    own = "".join(_write_option(option, command) for option in options if not _COMMON.fullmatch(option.help or ""))
+    answers = [f"`{option.opts[0]}`" for option in options if option.help in _ANSWERS]
+    described = [o for o in options if o.help not in _ANSWERS and not _COMMON.fullmatch(o.help or "")]
+    own = "".join(_write_option(option, command) for option in described)
+    own += f"{_wrap(_ANSWERS_LINE.format(join_words(answers)), indent='  ')}\n" if answers else ""
     parts = (
         f"{'#' * len(words.split())} {words}\n",
         f"{_wrap(usage + mark_code(summary))}\n",
