@@ -133,7 +133,7 @@ class PreflightInput:
 
     @property
     def links_may_stay_here(self) -> bool:
-        """Whether links to this machine are acceptable because the emails don't leave it either."""
+        """True if links to this machine are acceptable because the emails don't leave it either."""
         return self.is_written_to_files and is_local_url(self.base)
 
     @cached_property
@@ -164,7 +164,7 @@ class PreflightInput:
 
     @property
     def is_in_current_language(self) -> bool:
-        """Whether the edition was drafted in the publication's current language."""
+        """True if the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
 
