@@ -94,7 +94,7 @@ def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-host",
-    "Add a DNS record for the name, or change it (in Postfix, myhostname).",
+    "Add a DNS record with the server's IP address, or change the name (in Postfix, myhostname).",
     is_online=True,
 )
 def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
