@@ -83,7 +83,7 @@ class OperatorTemplates(Environment):
     """
 
     def handle_exception(self, source: str | None = None) -> NoReturn:
-        """Raise an error from compiling or rendering a template again.
+        """Reraise an error from compiling or rendering a template.
 
         If it's Jinja's error, raise a `TemplateMistakeError` instead.
         """

@@ -68,7 +68,7 @@ class SubscriberLanguage:
         return find_writing_direction(self.code)
 
     def gettext(self, message: str, **values: object) -> str:
-        """Return the translation of a message with its values filled in. They're written as %(name)s in the message.
+        """Return the translation of a message with its values, which are written as %(name)s, filled in.
 
         Percent signs are doubled.
         """

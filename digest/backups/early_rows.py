@@ -1,4 +1,4 @@
-"""Reading most rows before a backup's snapshot: deliveries of finished editions, and events.
+"""Rows that a backup reads before its snapshot: deliveries of finished editions, and events.
 
 While a snapshot is open, PostgreSQL can't remove outdated rows, which slows down a send. So most rows are read before
 it, each page in its own transaction. Triggers record later changes to them, such as late bounces, erasures, and

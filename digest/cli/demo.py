@@ -1,4 +1,4 @@
-"""The `digest demo` command, which runs a whole week into files and tells you how to view them."""
+"""The `digest demo` command, which runs a whole week into files and prints how to view them."""
 
 import sys
 from pathlib import Path

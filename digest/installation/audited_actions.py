@@ -222,7 +222,7 @@ class PendingAuditEntry:
         self.are_admins_told = True
 
     def finish(self, session: Session) -> None:
-        """Write whatever hasn't been written when the action is done."""
+        """At the end of the action, record it and notify admins, unless that has been done."""
         if self.changed and not self.recorded:
             self.record(session)
         elif self.changed and not self.are_admins_told:

@@ -54,7 +54,7 @@ def queue_staff_mail(
 
 
 def make_deadline_email_key(slot: str, what: str, moment: datetime) -> str:
-    """Return the occasion of an email about a deadline.
+    """Return the key that identifies an email about a deadline.
 
     It consists of the edition's slot, the topic, and the time that the email is about.
     """
@@ -62,7 +62,7 @@ def make_deadline_email_key(slot: str, what: str, moment: datetime) -> str:
 
 
 def make_pause_email_key(name: str, paused_at: datetime) -> str:
-    """Return the occasion of an email about a pause by a stop rule."""
+    """Return the key that identifies an email about a pause by a stop rule."""
     return f"{name}-{paused_at:%Y%m%d%H%M%S%f}"
 
 

@@ -75,7 +75,7 @@ class Story:
 
     @property
     def is_single(self) -> bool:
-        """Whether the story has no article besides its lead."""
+        """True if the story has no article besides its lead."""
         return not (self.also_reported or self.further_articles)
 
     @property
@@ -176,7 +176,7 @@ class ScoredStory:
 
     @property
     def is_ours(self) -> bool:
-        """Whether the story has one of our topics, or its lead is from our site or featured."""
+        """True if the story has one of our topics, or its lead is from our site or featured."""
         return bool(self.topic or self.lead.own or self.lead.featured)
 
 

@@ -34,7 +34,7 @@ class TopicPhrase:
 
     @property
     def is_plain_word(self) -> bool:
-        """Whether only the first word has to be checked."""
+        """True if only the first word has to be checked."""
         return len(self.tokens) == 1 and not self.capitals_only
 
     @property

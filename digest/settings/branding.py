@@ -128,9 +128,9 @@ class HeaderImage(values.SettingsTable):
 
 
 class BrandingSettings(values.SettingsTable, title="Branding"):
-    """Colors, fonts, and images of emails and public pages. Unreadable colors are rejected.
+    """Colors, fonts, and images of emails and public pages. Text needs a contrast of 4.5 (WCAG 2.2, 1.4.3).
 
-    Text needs a contrast of 4.5 (WCAG 2.2, 1.4.3). For the layout, use [custom templates](templates.md).
+    For the layout, use [custom templates](templates.md).
     """
 
     guarded_area: ClassVar = GuardedArea.LOOK  # a logo appears in all emails immediately, without approval
@@ -142,21 +142,18 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "#FFFFFF",
         "Page background",
         "Text must be readable on it.",
-        "A dark one is used on all screens, with the colors for dark screens. With a light one, dark screens use #12161C.",
+        "A dark one is used on all screens, with the dark colors. With a light one, dark screens use #12161C.",
     )
     tint: Color = setting("#F4F5F7", "Background of panels", "Text must be readable on it.")
-    tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "Light text must be readable on it.")
+    tint_dark: Color = setting("#1B2129", "Background of panels on dark screens", "It must be dark.")
     accent: Color = setting("#0B4F8A", "Links and buttons", "Also the lines under headlines.")
-    accent_dark: Color = setting("#8FC0F5", "Links and buttons on dark screens", "It must be readable on a dark page.")
+    accent_dark: Color = setting("#8FC0F5", "Links and buttons on dark screens", "It must be light.")
     label: Color = setting(
         "#B0390C",
         "Topics, ranks, and deadlines",
-        "Its hue must differ from that of links by 30 degrees or more.",
-        "Also the dot in the publication's name.",
+        "Its hue must be at least 30 degrees from that of links.",
     )
-    label_dark: Color = setting(
-        "#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be readable on a dark page."
-    )
+    label_dark: Color = setting("#F2966B", "Topics, ranks, and deadlines on dark screens", "It must be light.")
     font: Literal["system", "arial", "verdana", "tahoma", "georgia"] = setting(
         "system",
         "Text",
@@ -193,7 +190,7 @@ class BrandingSettings(values.SettingsTable, title="Branding"):
         "",
         "Logo",
         "A stored image. Leave empty to show the publication's name.",
-        "Store an image with [`digest media add`](commands.md#digest-media-add).",
+        "Store it with [`digest media add`](commands.md#digest-media-add).",
     )
     logo_dark: LogoName = setting("", "Logo on dark screens", "Set both logos or neither.")
     logo_height: int = setting(30, "Logo height", "In pixels. A logo is at most 300 wide.", ge=20, le=60)

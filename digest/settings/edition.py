@@ -117,22 +117,21 @@ class SourceSettings(values.SettingsTable):
     own: bool = file_only_setting(False, "Marks the publication's own site.", "Only its stories can lead Most read.")
     images: Literal["own", "licensed", "credited", "none"] = file_only_setting(
         "none",
-        "Emails can have images that are your `own`, `licensed`, or `credited` to a US agency.",
-        "For `credited`, the credit must name an agency or the publisher as the maker. Article images that show a seal or logo are never emailed.",
+        "Emailed images can be your `own`, `licensed`, or `credited` to a US agency.",
+        "For `credited`, the credit must name an agency or the publisher as the maker. Seals and logos are never emailed.",
     )
     paused: bool = file_only_setting(False, "Stops collecting. Earlier articles are kept.")
     topics: dict[str, str] = file_only_setting({}, "Maps the publisher's categories to your topics.")
     default_topic: str = file_only_setting(
         "",
         "The topic of articles that match no other.",
-        "Unless the source is official or your own, they need one of its keywords.",
+        "See [topics](choosing.md#topics).",
         max_length=100,
     )
     license: values.SingleLine = file_only_setting("", "A note for editors.", max_length=200)
     checked: Annotated[str, AfterValidator(values.check_day)] = file_only_setting(
         "",
         "The last day its URL worked, such as 2026-08-09.",
-        "`digest doctor --online` shows it if the source fails.",
     )
 
 
@@ -220,7 +219,6 @@ class SelectionSettings(values.SettingsTable):
     repeat_editions: int = file_only_setting(
         4,
         "Past editions whose articles aren't repeated.",
-        "Their stories return only with news.",
         ge=0,
     )
     variety: float = file_only_setting(  # the lambda of MMR (maximal marginal relevance)
@@ -229,13 +227,11 @@ class SelectionSettings(values.SettingsTable):
     home_country: str = file_only_setting(
         "US",
         "The country whose news ranks first (ISO 3166).",
-        "Its name, states, and cities are recognized.",
         pattern=r"^[A-Z]{2}$",
     )
     home_agencies: list[str] = file_only_setting(
         HOME_AGENCIES,
         "Names related to the home country, as the press writes them.",
-        "Your list replaces the default one.",
     )
     borderless_topics: list[str] = file_only_setting(
         ["Cybersecurity"], "Topics that concern the home country wherever the news happens."
@@ -243,7 +239,7 @@ class SelectionSettings(values.SettingsTable):
     local_topics: list[str] = file_only_setting(
         ["Law enforcement", "Fire service"],
         "Topics whose local cases lose a fifth of their score.",
-        "Cases are local unless they mention something related to the whole country.",
+        "Cases are local unless they mention something national.",
     )
     topics: dict[str, list[str]] = file_only_setting(
         {},

@@ -48,23 +48,20 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
         40,
         "Sign-ups in 7 days for one domain",
         "Any more are rejected, except for large mailbox providers.",
-        "Subdomains count with their registered domain.",
         ge=1,
     )
     signups_first: int = setting(
         500,
         "Sign-ups per hour, counting one per large network",
-        f"{_MORE_WAIT} A large network is a /16 (IPv4) or a /32 (IPv6).",
+        f"{_MORE_WAIT} A large network is a /16 (IPv4) or /32 (IPv6).",
         ge=1,
     )
-    signups_further: int = setting(
-        200, "All other sign-ups, per hour", _MORE_WAIT, "These can also use the rest of `signups_first`.", ge=1
-    )
+    signups_further: int = setting(200, "All other sign-ups, per hour", _MORE_WAIT, ge=1)
     signups_alert: int = setting(100, "Sign-ups per hour that trigger an alert", "All sign-ups count.", ge=1)
     signups_waiting: int = setting(
         5000,
         "Sign-ups in the queue",
-        "If the queue is full, a sign-up from the network with the most is dropped.",
+        "If it's full, a sign-up from the network with the most is dropped.",
         ge=1,
     )
     signup_mails_per_address: int = file_only_setting(
@@ -73,22 +70,19 @@ class UsageLimitSettings(values.SettingsTable, title="Limits"):
     contact_per_network: int = setting(
         5,
         "Messages to the editors per hour from one network",
-        "Any more are rejected. Networks are /24 (IPv4) or /48 (IPv6).",
+        "Any more are rejected.",
         ge=1,
     )
     contact_first: int = file_only_setting(
         250,
-        "Messages to the editors per hour, counting the first from each /16 or /32. Any more are rejected.",
+        "Messages to the editors per hour, counting the first from each /16 or /32.",
         ge=1,
     )
-    contact_further: int = file_only_setting(
-        50, "All other messages to the editors per hour. Any more are rejected.", ge=1
-    )
+    contact_further: int = file_only_setting(50, "All other messages to the editors per hour.", ge=1)
     proxies: Annotated[int, GuardedArea.NETWORK] = setting(
         0,
         "Proxies in front of the pages",
         "The number of trusted entries in X-Forwarded-For.",
-        "With 0, the header is ignored.",
         ge=0,
         le=5,
     )
@@ -129,14 +123,12 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
 
     complaints: int = file_only_setting(3, "Complaints about one edition.", ge=1)
     complaints_share: float = file_only_setting(  # Gmail asks senders to stay below this share
-        0.001, "Complaints as a share of accepted messages.", ge=0, le=1
+        0.001, "Their share of accepted messages.", ge=0, le=1
     )
     hard_bounces: int = file_only_setting(10, "Addresses that don't exist.", ge=1)
-    hard_bounces_share: float = file_only_setting(0.05, "Hard bounces as a share of attempted messages.", ge=0, le=1)
+    hard_bounces_share: float = file_only_setting(0.05, "Their share of attempted messages.", ge=0, le=1)
     policy_refusals: int = file_only_setting(5, "Policy refusals (DKIM, DMARC, reputation).", ge=1)
-    policy_refusals_share: float = file_only_setting(
-        0.01, "Policy refusals as a share of attempted messages.", ge=0, le=1
-    )
+    policy_refusals_share: float = file_only_setting(0.01, "Their share of attempted messages.", ge=0, le=1)
     list_drift: float = file_only_setting(
         0.25, "Maximum change in list size between editions. Use 0 for no limit.", ge=0
     )
@@ -164,7 +156,6 @@ class AlertSettings(values.SettingsTable, title="Alerts"):
         "",
         "Webhook",
         "Alerts are posted to this https URL. Leave empty for none.",
-        "They're signed with `DIGEST_ALERT_SECRET`.",
     )
 
 
@@ -172,7 +163,7 @@ Heartbeat = Annotated[str, AfterValidator(_check_webhook), values.SHOWN_BY_HOST]
 
 
 class HeartbeatSettings(values.SettingsTable, title="Heartbeats"):
-    """The https URLs to request after each job, so that a service such as Healthchecks notices if this one stops.
+    """The https URLs to request after each job, so that a monitoring service notices if this one stops.
 
     See [heartbeats](maintenance.md#heartbeats).
     """
@@ -196,13 +187,12 @@ class RetentionSettings(values.SettingsTable):
     evidence_days: int = file_only_setting(
         90,
         "Days to keep a sign-up's encrypted IP address and user agent.",
-        "The ledger keeps their hashes.",
+        "Their hashes stay.",
         ge=1,
     )
     delivery_days: int = file_only_setting(  # a shorter period would hide repeated bounces
         400,
         "Days to keep each delivery and its events. Totals stay.",
-        "Daily counts are kept for at least 400 days.",
         ge=90,
     )
 
@@ -271,8 +261,8 @@ def check_dkim_record(text: str) -> str:
 class RelaySettings(values.SettingsTable):
     """Your own mail server.
 
-    Its log shows the result of messages that it accepted ([how to follow it](bounces.md#following-the-mail-servers-log)),
-    and it can [sign them](operating.md#let-the-mail-server-sign).
+    Its log shows each message's result ([how to follow it](bounces.md#following-the-mail-servers-log)), and it can
+    [sign messages](operating.md#let-the-mail-server-sign).
     """
 
     guarded_area: ClassVar = GuardedArea.ALERTS
@@ -284,7 +274,6 @@ class RelaySettings(values.SettingsTable):
     dkim_record: Annotated[str, AfterValidator(check_dkim_record), GuardedArea.SENDER] = file_only_setting(
         "",
         "If your mail server signs all email, its key's DNS name, such as mail._domainkey.news.example.org.",
-        "Then email isn't signed here.",
     )
 
     @property
@@ -294,7 +283,7 @@ class RelaySettings(values.SettingsTable):
 
 
 class BounceMailboxSettings(values.SettingsTable):
-    """The IMAP mailbox for bounces, complaints, and, if you like, replies.
+    """The IMAP mailbox for bounces, complaints, and optionally replies.
 
     It requires `sender.bounce_domain`. See [how to set it up](bounces.md#with-a-mail-server).
     """

@@ -41,14 +41,14 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
     intro: Annotated[values.LongText, GuardedArea.NONE] = setting(
         "",
         "Intro",
-        "The intro of each new draft. Emails show its first sentences, up to 90 characters.",
+        "The intro of each new draft.",
         "You can use `*emphasis*`, `**strong**`, `[links](https://…)`, and blank lines.",
     )
     language: Annotated[str, GuardedArea.CONSENT_TEXT] = setting(
         "en",
         "Language",
         "The subscribers' language: en, fr, or one you have a catalog for.",
-        "[How to add one](translating.md#add-a-language).",
+        "[Add one](translating.md#add-a-language).",
     )
     timezone: Annotated[str, AfterValidator(values.check_time_zone), GuardedArea.NONE] = setting(
         "America/New_York", "Time zone", "For settings and editors' pages."
@@ -71,7 +71,7 @@ class PublicationSettings(values.SettingsTable, title="Publication"):
 class ConsentSettings(values.SettingsTable, title="Consent"):
     """The text that people agree to when they press the button in the confirmation email.
 
-    Each consent event has the exact text that the person was shown.
+    Each consent event has the text that was shown.
     [`digest subscribers consent-texts`](commands.md#digest-subscribers-consent-texts) lists all versions.
     """
 
@@ -81,7 +81,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
-        "The standard text depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
+        "That depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
     )
 
 
@@ -98,7 +98,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Topics",
         "Lets subscribers leave out topics in sections that list stories by topic.",
-        "An edition has at most 64 versions. Rarer combinations get the closest one with more topics.",
+        "An edition has at most 64 versions, so rare combinations can include more topics.",
         choices={"offer": "Subscribers can choose them", "off": "Everyone gets every topic"},
     )
 
@@ -106,7 +106,7 @@ class PreferenceSettings(values.SettingsTable, title="Preferences"):
         "offer",
         "Breaking news",
         "Lets subscribers choose emails about breaking news, which are off until they do.",
-        "They're also on for people who sign up (but not those you add, import, or correct) with a consent text that mentions “breaking news” in the publication's language. If you'll never send any, turn this off, because the sign-up form and privacy page mention them.",
+        "They're on for people who sign up themselves with a consent text that mentions “breaking news” in the publication's language. The sign-up form and privacy page mention them.",
         choices={"offer": "Subscribers can choose it", "off": "Don't offer it"},
     )
 
@@ -138,7 +138,6 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "",
         "Postal address",
         "Every email includes it.",
-        "You can't approve an edition without one (15 USC 7704(a)(5)).",
     )
     list_id: Annotated[values.ListId, values.ASKED_TWICE] = (
         setting(  # RFC 2919, section 4: constant for as long as the list exists
@@ -169,7 +168,6 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",
-        "To skip, move, or add editions, use the calendar.",
     )
     draft: Annotated[values.RuleText, GuardedArea.NONE] = setting(
         "thu 17:30", "Draft time", "When a new edition is drafted."
@@ -178,7 +176,6 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         10,
         "Approve by",
         "Hours before the usual send time.",
-        "If that's before the draft time, the deadline is the send time.",
         ge=0,
         le=168,
     )
@@ -192,7 +189,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         "wait",
         "If it isn't approved in time",
         "Applies at the deadline and again at the send time.",
-        "`wait` sends it once it's approved. `skip` moves its stories to the next edition. `send-last-approved` sends the last approved version unless it was revoked.",
+        "`skip` moves its stories to the next edition. `send-last-approved` sends the last approved version unless it was revoked.",
         choices={
             "wait": "Wait until it's approved",
             "skip": "Skip the week and keep its stories for the next edition",
@@ -247,6 +244,5 @@ class ApprovalSettings(values.SettingsTable, title="Approval"):
         (
             "People other than the author who must approve each text, link, and image. With one, a sole editor can approve alone."
         ),
-        "In a terminal, use `--as`.",
         choices={1: "One", 2: "Two"},
     )

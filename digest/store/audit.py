@@ -91,7 +91,7 @@ class RawAuditRow(NamedTuple):
 
     @property
     def is_intact(self) -> bool:
-        """Whether the row matches its hash."""
+        """True if the row matches its hash."""
         detail = self.read_detail()
         try:
             return detail is not None and self.hash == hash_audit_entry(*self[:5], detail, previous=self.previous)

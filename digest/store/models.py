@@ -248,7 +248,7 @@ class Edition(Base):
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether the edition is an extra one with breaking news."""
+        """True if the edition is an extra one with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property
@@ -258,7 +258,7 @@ class Edition(Base):
 
     @property
     def has_refusals(self) -> bool:
-        """Whether the edition was sent with refusals that haven't been acknowledged yet."""
+        """True if the edition was sent with refusals that haven't been acknowledged yet."""
         return self.state is EditionState.SENT and self.refusals > 0
 
     @property

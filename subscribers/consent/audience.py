@@ -181,7 +181,7 @@ def count_audience(session: Session) -> int:
 
 
 def count_people_by_state(session: Session) -> dict[PersonState, int]:
-    """Return the number of people in each state, including states that nobody is in.
+    """Return the number of people in each state, including 0 for empty states.
 
     People of unfinished imports aren't counted. They're subtracted from the total, which is read
     from an index.

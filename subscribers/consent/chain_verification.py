@@ -214,7 +214,7 @@ def find_broken_link(chunk: EventChainBatch) -> BrokenLink | None:
 
 
 def list_consent_text_hashes(chunk: EventChainBatch) -> set[str]:
-    """Return the hashes of the consent texts that were shown to a batch's people.
+    """Return the hashes of the consent texts that were shown to the people in a batch.
 
     The register must contain them.
     """
@@ -339,7 +339,7 @@ class StoredAddressFault:
 
 
 def find_stored_address_faults(keys: KeyRing, chunk: EventChainBatch) -> list[StoredAddressFault]:
-    """Return a batch's people whose stored address doesn't match their chain or can't be decrypted.
+    """Return the people in a batch whose stored address doesn't match their chain or can't be decrypted.
 
     Each is returned with a description of what's wrong.
     """

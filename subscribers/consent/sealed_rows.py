@@ -58,7 +58,7 @@ class SealedTable:
 
     @property
     def has_holder(self) -> bool:
-        """Whether each row belongs to a person."""
+        """True if each row belongs to a person."""
         return _HOLDER in self.columns
 
 

@@ -95,7 +95,7 @@ class LedgerProof:
 
     @property
     def sound(self) -> bool:
-        """Whether everything passed verification."""
+        """True if everything passed verification."""
         return not (self.broken or self.fault or self.address_fault_count or self.disclosure_faults)
 
 

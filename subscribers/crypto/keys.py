@@ -136,7 +136,7 @@ class KeyRing:
 
     @property
     def has_demo_keys(self) -> bool:
-        """Whether any key is one of the public demo keys.
+        """True if any key is one of the public demo keys.
 
         Rotating the keys wouldn't help, because old keys remain valid.
         """

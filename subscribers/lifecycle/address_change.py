@@ -1,4 +1,4 @@
-"""Address changes, which a subscriber or an admin requests, and which the owner of the new address confirms.
+"""Address changes, requested by a subscriber or an admin and confirmed by the owner of the new address.
 
 A link that stops the change is emailed to the old address. Until the change is confirmed, the link
 cancels it. For seven days afterward, it restores the old address. Someone who has obtained a link

@@ -1,4 +1,4 @@
-"""Unsubscribing, which is immediate, permanent, and recorded twice before it's confirmed to anyone."""
+"""Unsubscribing, which takes effect immediately and is recorded twice before it's confirmed to anyone."""
 
 import json
 from datetime import datetime

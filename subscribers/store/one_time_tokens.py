@@ -189,7 +189,7 @@ def revoke_tokens(
 
 
 def revoke_all_tokens(session: Session, numbers: Collection[int], *, now: datetime) -> None:
-    """End every open token of people (at most 1,000) as if it had been used, because no one is left to use it."""
+    """End every open token of people (at most 1,000) as if it had been used."""
     _end_where(session, OneTimeToken.person.in_(numbers), now=now, used=True)
 
 

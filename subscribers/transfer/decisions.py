@@ -136,7 +136,7 @@ class EarlierRow(NamedTuple):
 
     @property
     def departed(self) -> bool:
-        """Whether the row says that the person left."""
+        """True if the row says that the person left."""
         return self.claim.outcome is RowOutcome.DEPARTED
 
 

@@ -27,7 +27,7 @@ class UnfinishedImport:
 
     @property
     def sentence(self) -> str:
-        """Sentences that say that the import is unfinished, and what to do."""
+        """A text that says that the import is unfinished, and what to do."""
         if self.is_undo:
             return (
                 f"Undoing import {self.batch} ({self.name}) was interrupted, so the people in it won't be emailed. To "

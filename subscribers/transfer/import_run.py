@@ -270,7 +270,7 @@ def decide_rows(
     batch: int | None,
     needs_lookup: bool = True,
 ) -> list[DecidedRow]:
-    """Decide about each row, given what's known about its address.
+    """Decide the outcome of each row, given what's known about its address.
 
     `batch` is None in a dry run. Without `needs_lookup`, addresses are assumed to be unknown, which
     is checked by the writing transaction.

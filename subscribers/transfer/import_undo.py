@@ -96,7 +96,7 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people who are kept because they were here before, or were active or unsubscribed since."""
+        """The number of people who stay because they were here before, or have been active or unsubscribed since."""
         return sum(self.kept_counts.values())
 
     @property

@@ -63,7 +63,7 @@ class DecidedRow(NamedTuple):
 
     @property
     def ends_subscription(self) -> bool:
-        """Whether the row unsubscribes someone whom this import didn't add."""
+        """True if the row unsubscribes someone whom this import didn't add."""
         if self.existing is None or self.decision.reason.outcome is not RowOutcome.DEPARTED:
             return False
         return self.existing.state is PersonState.SUBSCRIBED and not self.existing.import_unfinished

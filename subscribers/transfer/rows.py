@@ -75,7 +75,7 @@ class ImportRow(NamedTuple):
 
     @property
     def lacks_network(self) -> bool:
-        """Whether the row is confirmed but has no IP address."""
+        """True if the row is confirmed but has no IP address."""
         return self.confirmed_at is not None and not self.confirmed_ip
 
 

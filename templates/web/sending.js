@@ -2,7 +2,7 @@
 // the focus and open tables aren't changed.
 "use strict";
 (() => {
-  const head = document.getElementById("sending");
+  const head = document.querySelector("[data-phase]");
   if (!head) return;
   const SECONDS = 3;
   let stopped = false;
@@ -20,7 +20,7 @@
     const text = await answer.text();
     if (!answer.ok || stopped) return;
     const page = new DOMParser().parseFromString(text, "text/html");
-    const phase = page.getElementById("sending");
+    const phase = page.querySelector("[data-phase]");
     const typed = document.getElementById("number");
     if (!phase || phase.dataset.phase !== head.dataset.phase) {
       if (!typed || !typed.value) { stopped = true; location.reload(); }

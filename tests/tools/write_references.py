@@ -10,8 +10,9 @@ import click
 
 from digest.app.doctor import examination, received_message
 from digest.app.doctor.check_registry import DoctorCheck
+from digest.app.setup.answers import QUESTIONS
 from digest.cli import digest
-from subscribers.english_text import QUOTED_CODE
+from subscribers.english_text import QUOTED_CODE, join_words
 from tests.conftest import ROOT
 
 COMMANDS_PAGE, DOCTOR_PAGE = ROOT / "docs" / "commands.md", ROOT / "docs" / "doctor.md"
@@ -23,6 +24,9 @@ _CODE = re.compile(
 _COMMON = re.compile(
     r"Don't ask for confirmation\.|Print [^.]* as JSON\.|Reason, recorded in the [a-z ]+\. No names or email addresses\."
 )
+# Described in the tutorial, with an example of each.
+_ANSWERS = {f"{question.text}." for question in QUESTIONS}
+_ANSWERS_LINE = "- {}: Answers, as in the [answers file](setup.md#answer-from-a-file)."
 _COMMANDS_HEAD = """\
 # Commands
 
@@ -44,11 +48,14 @@ problems hide others. The exit code is 1 for errors, and 2 if the checks couldn'
 With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
 add `--name-server` with the zone's own name server.
 
-To check an email that you received, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
+To check a received email, save it with all headers, and run `digest doctor received.eml --trust mx.google.com` with your mailbox
 provider's name, because headers can be forged. These checks are named `received-…`.
 
-Each entry says what a passed check means, and how to fix a failed one.
+Entries say what a passed check means and how to fix a failed one. If no fix is listed, the result says what to do.
+`journalctl -u digest` shows the service's log.
 """
+# Also said in the head.
+_LOG_COMMAND = re.compile(r" \(journalctl -u digest\)")
 
 
 def list_commands(command: click.Command, path: tuple[str, ...] = ("digest",)) -> Iterator[tuple[str, click.Command]]:
@@ -80,11 +87,12 @@ def write_doctor() -> str:
     by_name: list[dict[str, DoctorCheck[Any]]] = [{**examination.list_checks()}, {**received_message.MESSAGE_CHECKS}]
     # Registration follows the order of imports, so it isn't the same in each process.
     checks = [check for registry in by_name for _, check in sorted(registry.items())]
-    entries = (
-        f"## {check.name}\n\n{_wrap(f'{mark_code(check.meaning)}.')}\n\n{_wrap(mark_code(check.remedy))}\n"
-        for check in checks
-    )
-    return "\n".join([_DOCTOR_HEAD, *entries])
+    return "\n".join([_DOCTOR_HEAD, *map(_write_check, checks)])
+
+
+def _write_check(check: DoctorCheck[Any]) -> str:
+    paragraphs = (f"{check.meaning}.", _LOG_COMMAND.sub("", check.remedy))
+    return "\n".join([f"## {check.name}\n", *(f"{_wrap(mark_code(text))}\n" for text in paragraphs if text)])
 
 
 def _write_command(words: str, command: click.Command) -> str:
@@ -93,7 +101,10 @@ def _write_command(words: str, command: click.Command) -> str:
     summary = " ".join(inspect.cleandoc(command.help or "").partition("\n\n")[0].split())
     options = [p for p in command.params if isinstance(p, click.Option) and not p.hidden]
     common = [f"`{option.opts[0]}`" for option in options if _COMMON.fullmatch(option.help or "")]
-    own = "".join(_write_option(option, command) for option in options if not _COMMON.fullmatch(option.help or ""))
+    answers = [f"`{option.opts[0]}`" for option in options if option.help in _ANSWERS]
+    described = [o for o in options if o.help not in _ANSWERS and not _COMMON.fullmatch(o.help or "")]
+    own = "".join(_write_option(option, command) for option in described)
+    own += f"{_wrap(_ANSWERS_LINE.format(join_words(answers)), indent='  ')}\n" if answers else ""
     parts = (
         f"{'#' * len(words.split())} {words}\n",
         f"{_wrap(usage + mark_code(summary))}\n",

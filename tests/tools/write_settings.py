@@ -45,7 +45,7 @@ _SAID_IN_HEAD = re.compile(r" (?:Leave empty for n(?:one|o \w+)|Use 0 for n(?:on
 _GUIDE_HEAD = """\
 # Settings
 
-`digest init` writes a `digest.toml` with every key. A running service rereads it ([services](operating.md#services)). Most settings are also under **Admin → Settings**, and each has an [environment variable](environment.md#settings).
+`digest init` writes a `digest.toml` with every key. A running service [rereads it](operating.md#services). Most settings are also under **Admin → Settings**, and each has an [environment variable](environment.md#settings).
 Unless stated otherwise, an empty value means none, and 0 means no limit.
 
 """
@@ -91,7 +91,7 @@ def list_choices(field: FieldInfo) -> tuple[Any, ...]:
 
 def describe_briefly(name: str, field: FieldInfo, title_form: str) -> str:
     """Return the title that a form has, unless it repeats the key, and the description."""
-    if not field.title or field.title.lower().replace("-", "_").replace(" ", "_") == name:
+    if not field.title or re.sub("[- ]", "", field.title.lower()) == name.replace("_", ""):
         return str(field.description)
     return f"{title_form.format(field.title)} {field.description}"
 
@@ -101,18 +101,22 @@ def write_guide() -> str:
     parts = [_GUIDE_HEAD]
     for path, table, is_list in list_tables():
         heading = f"## [[{path}]]" if is_list else f"## [{path}]"
-        rows = "".join(_write_guide_row(name, field) for name, field in list_settings(table).items())
+        settings = list_settings(table)
+        has_bounds = any(map(describe_allowed, settings.values()))
+        rows = "".join(_write_guide_row(name, field, has_bounds=has_bounds) for name, field in settings.items())
         text = textwrap.dedent(f"    {table.__doc__}").strip()
         text += f" `{build_variable_name((path,))}` sets the whole list." if is_list else ""
-        head = "| key | default | allowed | description |\n|---|---|---|---|\n"
+        titles = ["key", "default", *(["allowed"] if has_bounds else []), "description"]
+        head = f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}\n"
         parts.append(f"{heading}\n\n{text}\n\n{head}{rows}\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _write_guide_row(name: str, field: FieldInfo) -> str:
+def _write_guide_row(name: str, field: FieldInfo, *, has_bounds: bool) -> str:
     parts = (describe_briefly(name, field, "**{}.**"), read_extra(field, "details"))
     words = _SAID_IN_HEAD.sub("", " ".join(filter(None, parts)))
-    return f"| `{name}` | {_write_guide_default(field)} | {describe_allowed(field)} | {words} |\n"
+    allowed = f" {describe_allowed(field)} |" if has_bounds else ""
+    return f"| `{name}` | {_write_guide_default(field)} |{allowed} {words} |\n"
 
 
 def _write_guide_default(field: FieldInfo) -> str:

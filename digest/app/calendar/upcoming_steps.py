@@ -96,7 +96,7 @@ def _describe_release(name: str, release: PlannedRelease, steps: ReleaseSteps) -
 
 
 def find_missed_runs(session: Session, file: SettingsFileContent, now: datetime) -> Iterator[JobSlot]:
-    """Yield the overdue slots of jobs that haven't finished a run since then and aren't running now."""
+    """Yield overdue slots whose jobs haven't finished a run since the slot and aren't running now."""
     since = find_schedule_start(session)
     if since is None:
         return  # the scheduler has never run

@@ -69,9 +69,8 @@ class AttentionKind:
     Attributes:
         name: the name, which never changes. `digest doctor` has a check of the same name.
         meaning: a sentence that's true as long as there's no such problem.
-        remedy: what to do about it. If it's empty, the providers' remedies are used.
-        message_includes_remedy: True if the sentences about a problem already say what to do, so that the
-            remedy is shown only in the docs.
+        remedy: what to do about it, unless the sentences about a problem say so or the providers have
+            remedies.
         for_editors: True if editors can fix the problem or must know about it before they approve
             an edition. Other problems need an admin.
     """
@@ -79,7 +78,6 @@ class AttentionKind:
     name: str
     meaning: str
     remedy: str = ""
-    message_includes_remedy: bool = False
     for_editors: bool = False
 
 
@@ -87,60 +85,42 @@ _KINDS = (
     AttentionKind(
         PAUSE_KIND,
         "Sending isn't paused",
-        "Ask the person who paused sending whether it can resume, then run 'digest resume --all'.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "paused",
         "No edition is paused partway through sending",
-        "Run 'digest resume EDITION', or 'digest cancel EDITION' to cancel the rest.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "set-aside",
         "No emails are set aside by a stop rule",
-        "Run 'digest set-aside EDITION' to see the reasons, then run it again with --send or --drop.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "gone-articles",
         "Visitors can read every article in upcoming editions",
-        "Remove or replace the article, then approve the edition again.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "signup-surge",
         "The number of sign-ups is normal",
-        "Wait, or raise the limits if the sign-ups are real.",
-        message_includes_remedy=True,
     ),
     AttentionKind(
         "refused-sign-ins",
         "Fewer than 30 sign-ins were rejected in the last hour",
-        "Ask the owners of the accounts in the log (journalctl -u digest).",
-        message_includes_remedy=True,
     ),
     AttentionKind(
         "undelivered-warnings",
         "Emails about security changes reach the admins",
-        "Check the change in the audit log, and whether the mail server accepts the sender's address.",
-        message_includes_remedy=True,
     ),
     AttentionKind(
         "unfinished-import",
         "Every import is finished",
-        "Import the same file again to continue.",
-        message_includes_remedy=True,
     ),
     AttentionKind(
         "missed-release",
         "Approved editions are sent at their send time",
-        "Run 'digest send EDITION' or 'digest cancel EDITION'.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
@@ -155,7 +135,6 @@ _KINDS = (
     AttentionKind(
         "stuck-erasures",
         "The provider erases addresses when asked",
-        message_includes_remedy=True,
     ),
     AttentionKind(
         "missed-deadline",
@@ -176,22 +155,16 @@ _KINDS = (
     AttentionKind(
         "refusals",
         "All refusals are acknowledged",
-        "Send the messages again, or acknowledge the refusals, under Sent or with 'digest refused EDITION'.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "refused-correction",
         "The mail server accepts correction emails",
-        "Check the server's reply. The correction is retried hourly.",
-        message_includes_remedy=True,
         for_editors=True,
     ),
     AttentionKind(
         "missing-backup",
         "The last scheduled backup was made and verified",
-        "Run 'digest backup'.",
-        message_includes_remedy=True,
     ),
 )
 ATTENTION_KINDS = {kind.name: kind for kind in _KINDS}

@@ -57,8 +57,8 @@ class DoctorCheck(Generic[Examined]):
     """A named check, its description, and its remedy.
 
     `meaning` says what it checks, and `remedy` what to do about a finding that has no remedy of its
-    own. `is_online` is True if it uses the network. `message_includes_remedy` is True if its messages already
-    say what to do, so that no remedy is added.
+    own. It's empty if the findings' messages say what to do. `is_online` is True if it uses the
+    network.
     """
 
     name: str
@@ -66,7 +66,6 @@ class DoctorCheck(Generic[Examined]):
     remedy: str
     examine: CheckFunction[Examined]
     is_online: bool = False
-    message_includes_remedy: bool = False
 
 
 class CheckRegistry(dict[str, DoctorCheck[Examined]]):
@@ -83,7 +82,7 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
         self[check.name] = check
 
     def check(
-        self, name: str, remedy: str, *, is_online: bool = False, message_includes_remedy: bool = False
+        self, name: str, remedy: str = "", *, is_online: bool = False
     ) -> Callable[[CheckFunction[Examined]], CheckFunction[Examined]]:
         """Return a decorator that registers a function as the check `name`.
 
@@ -93,7 +92,7 @@ class CheckRegistry(dict[str, DoctorCheck[Examined]]):
 
         def register(examine: CheckFunction[Examined]) -> CheckFunction[Examined]:
             meaning = (examine.__doc__ or "").partition("\n")[0].rstrip(".")
-            self.add(DoctorCheck(name, meaning, remedy, examine, is_online, message_includes_remedy))
+            self.add(DoctorCheck(name, meaning, remedy, examine, is_online))
             return examine
 
         return register
@@ -134,7 +133,7 @@ def fill_in_finding(check: DoctorCheck[Any], finding: DoctorFinding) -> DoctorFi
         finding,
         check=check.name,
         message=end_sentence(finding.message),
-        remedy=finding.remedy or ("" if check.message_includes_remedy else check.remedy),
+        remedy=finding.remedy or check.remedy,
     )
 
 

@@ -104,7 +104,7 @@ def check_key_file(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "database",
-    "Check DIGEST_DATABASE_URL and the database server, or run 'digest upgrade' to update the schema.",
+    "Check DIGEST_DATABASE_URL and the server, or update the schema: digest upgrade",
 )
 def check_database(examined: ExaminedInstallation) -> DoctorFindings:
     """The database works and has this version's schema, and other users can't write to it."""
@@ -143,8 +143,8 @@ def _find_sqlite_damage(examined: ExaminedInstallation) -> ApplicationError | No
 
 @doctor_check(
     "audit-log",
-    "Compare the log with a backup and your integrity emails. If rows were changed, restore an earlier backup: "
-    f"digest restore FILE --replace. {RESTORE_LOSSES} If only the key file was missing or wrong, vouch for the rows: digest keys rotate audit",
+    "Compare the log with a backup and integrity emails. If rows were changed, restore an earlier backup: "
+    f"digest restore FILE --replace. {RESTORE_LOSSES} If only the key file was wrong, vouch for the rows: digest keys rotate audit",
 )
 def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The audit log passes verification."""
@@ -159,7 +159,7 @@ def check_audit_log(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"audit log verified ({count_with_noun(proof.rows, 'row')})")
 
 
-@doctor_check("departure-log", "Restore left.log from a copy of the server. Backups can't be restored without it.")
+@doctor_check("departure-log", "Restore left.log from a copy. Backups can't be restored without it.")
 def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
     """`left.log` passes verification and is writable."""
     installation = examined.installation
@@ -258,7 +258,7 @@ def _name_installation(file: Path, content: Path) -> str:
 
 @doctor_check(
     "parsing-sandbox",
-    "Use Linux 5.13 or later (x86_64 or aarch64) with Landlock (see /sys/kernel/security/lsm). In a service or container, allow landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
+    "Use Linux 5.13 or later (x86_64, aarch64) with Landlock (/sys/kernel/security/lsm). In a service or container, allow landlock_create_ruleset, landlock_add_rule, landlock_restrict_self, and prctl.",
 )
 def check_parsing_sandbox(_examined: ExaminedInstallation) -> DoctorFindings:
     """The system isolates the processes that parse documents."""
@@ -315,8 +315,7 @@ def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "clock",
-    "Synchronize the clock: timedatectl set-ntp true. If it's already correct, it was ahead when the action was recorded, and "
-    "there's nothing else to do.",
+    "Synchronize the clock: timedatectl set-ntp true. If it's already correct, it was ahead earlier, and there's nothing to do.",
 )
 def check_clock(examined: ExaminedInstallation) -> DoctorFindings:
     """The clock isn't behind the newest recorded action."""
@@ -353,7 +352,7 @@ def check_heartbeats(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-log",
-    "Check relay.log. If the service can't read the log, change its group to adm, rerun 'digest setup', and install the unit file.",
+    "Check relay.log. If the log can't be read, change its group to adm, rerun 'digest setup', and install the unit file.",
 )
 def check_mail_log(examined: ExaminedInstallation) -> DoctorFindings:
     """The mail server's log can be followed."""
@@ -383,10 +382,10 @@ _HOLDING_SLOTS = text(
 
 @doctor_check(
     "held-rows",
-    "End the connection with pg_terminate_backend, or drop the slot with pg_drop_replication_slot. To see other users' transactions, grant the role pg_read_all_stats.",
+    "End the connection (pg_terminate_backend), or drop the slot (pg_drop_replication_slot). To see other users' transactions, grant pg_read_all_stats.",
 )
 def check_vacuum_blockers(examined: ExaminedInstallation) -> DoctorFindings:
-    """No old transaction or unused replication slot keeps outdated rows in PostgreSQL."""
+    """No old transaction or unused slot keeps outdated rows in PostgreSQL."""
     with examined.read() as session:
         if not is_postgresql(session):
             return

@@ -27,7 +27,7 @@ from digest.deliver.compose.dkim import SigningKey, load_signer, quote_record_te
 from digest.deliver.inbound.imap import check_mailbox_access
 from digest.deliver.providers.certificates import judge_certificate
 from digest.deliver.providers.kind import DoctorFinding, MailServer, MailServerCheckResult
-from digest.deliver.providers.registry import join_provider_remedies, provider_in_use
+from digest.deliver.providers.registry import provider_in_use
 from digest.settings import Settings, is_local_url, is_loopback
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from subscribers.english_text import join_words
@@ -94,7 +94,7 @@ def check_mail_server(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "mail-host",
-    "Add a DNS record with the server's IP address, or change the server's name (in Postfix, myhostname).",
+    "Add a DNS record with the server's IP address, or change the name (in Postfix, myhostname).",
     is_online=True,
 )
 def check_mail_host(examined: ExaminedInstallation) -> DoctorFindings:
@@ -118,9 +118,7 @@ def check_inbound_server(examined: ExaminedInstallation) -> DoctorFindings:
     yield judge_certificate("", inbound.host, valid_until, examined.now)
 
 
-@doctor_check(
-    "provider-account", join_provider_remedies("provider-account"), is_online=True, message_includes_remedy=True
-)
+@doctor_check("provider-account", is_online=True)
 def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
     """The provider accepts your key, signs with your domain, and doesn't track opens or clicks."""
     settings = examined.settings
@@ -129,13 +127,9 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
         yield from account.findings(settings, examined.outside.timeout)
 
 
-@doctor_check(
-    "spf",
-    "Publish one TXT record with v=spf1, every sender for the domain, and -all or ~all at the end.",
-    is_online=True,
-)
+@doctor_check("spf", is_online=True)
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
-    """The return path's SPF record allows only your email (RFC 7208, section 4)."""
+    """The return path's SPF record allows only your email (RFC 7208, 4)."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -222,9 +216,9 @@ def _record_line(name: str, text: str) -> str:
     return f"{name}. TXT {quote_record_text(text)}"
 
 
-@doctor_check("dkim-record", "Publish the TXT record that 'digest doctor --online' shows.", is_online=True)
+@doctor_check("dkim-record", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS has the public key of every signing key (RFC 6376, section 3.6)."""
+    """DNS has every signing key's public key (RFC 6376, 3.6)."""
     settings = examined.settings
     signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
     if provider_in_use(settings).account is not None or not (signer or relay_record):
@@ -306,13 +300,9 @@ def _count_bits(tags: dict[str, str]) -> int | None:
     return key.key_size if isinstance(key, RSAPublicKey) else None
 
 
-@doctor_check(
-    "dmarc",
-    "Publish a TXT record at _dmarc.DOMAIN, such as 'v=DMARC1; p=none; rua=mailto:reports@DOMAIN'.",
-    is_online=True,
-)
+@doctor_check("dmarc", is_online=True)
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The From header's domain has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
+    """The From domain has a DMARC policy with a report address (RFC 9989, 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.dns, domain)
@@ -359,13 +349,9 @@ def _judge_report_addresses(examined: ExaminedInstallation, record: dmarc.DmarcR
             )
 
 
-@doctor_check(
-    "alignment",
-    "Sign with the domain of sender.address (DIGEST_DKIM_DOMAIN), and use it or a subdomain for bounces.",
-    is_online=True,
-)
+@doctor_check("alignment", is_online=True)
 def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
-    """The signature's or return path's domain is aligned with the From domain (DMARC)."""
+    """The signature or return path is aligned with the From domain (DMARC)."""
     settings, dns = examined.settings, examined.outside.dns
     if provider_in_use(settings).mail_server is None:
         return
@@ -406,7 +392,7 @@ def check_alignment(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("exchangers", "Publish an MX record for the server that accepts the domain's email.", is_online=True)
+@doctor_check("exchangers", is_online=True)
 def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
     """The sender, reply, and return-path domains have mail servers."""
     settings, dns = examined.settings, examined.outside.dns
@@ -451,7 +437,7 @@ def check_exchangers(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "reverse-name",
-    "Ask the IP address's provider to set its PTR record to the mail server's name, which must resolve to that IP address.",
+    "Ask the hosting provider to set the PTR record to the mail server's name, which must resolve to that IP address.",
     is_online=True,
 )
 def check_reverse_name(examined: ExaminedInstallation) -> DoctorFindings:

@@ -78,10 +78,7 @@ MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
 MAX_NAMED = 5  # findings per check
 
 
-@doctor_check(
-    "staff",
-    "Add an admin: digest staff add EMAIL --role admin. 'digest serve' emails the link that verifies the address.",
-)
+@doctor_check("staff", "Add an admin: digest staff add EMAIL --role admin")
 def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFindings:
     """An admin has a verified address for alerts."""
     with examined.read() as session:
@@ -110,7 +107,7 @@ def check_verified_admin_exists(examined: ExaminedInstallation) -> DoctorFinding
     "Find out what changed the database. Run 'digest keys rotate access', which deletes invalid rows, and add missing team members: digest staff add EMAIL",
 )
 def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
-    """Access rows, edition counts, edits, proposals, and corrections have valid seals, and no team member is missing."""
+    """Sealed rows have valid seals, and no team member is missing."""
     if (keys := _find_keys(examined)) is None:
         return
     with examined.read() as session:
@@ -131,7 +128,7 @@ def check_row_seals(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "public-editions",
-    f"Find out what changed the database. To publish the approved pages again, restore a backup from before the change: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
+    f"Find out what changed the database, and restore a backup from before the change: 'digest restore FILE --replace'. {RESTORE_LOSSES}",
 )
 def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFindings:
     """Public pages and the search show the approved text."""
@@ -154,10 +151,10 @@ def check_public_editions_unaltered(examined: ExaminedInstallation) -> DoctorFin
 
 @doctor_check(
     "changed-deliveries",
-    "Find out what changed the database. The emails weren't sent. Acknowledge an edition's emails with 'digest refused EDITION'. People can request other emails again.",
+    "Find out what changed the database. Acknowledge an edition's emails, which weren't sent, with 'digest refused EDITION'. People can request other emails again.",
 )
 def check_altered_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
-    """Deliveries in the last 30 days match the people and purposes they were planned for."""
+    """No deliveries in the last 30 days were altered."""
     refused = (Delivery.state == DeliveryState.REFUSED, Delivery.reply == CHANGED_ROW)
     recent = Delivery.due_at > examined.now - MAX_CHANGE_AGE
     with examined.read() as session:
@@ -179,7 +176,7 @@ def _find_keys(examined: ExaminedInstallation) -> KeyRing | None:
 
 @doctor_check(
     "drafts",
-    "Choose “Update the draft” on the review page, or run 'digest draft --update EDITION', and redo missing edits. If neither the settings nor the program changed, find out what changed the database.",
+    "Update the draft on the review page or with 'digest draft --update EDITION', and redo missing edits. If neither settings nor program changed, find out what changed the database.",
 )
 def check_drafts_match_composition(examined: ExaminedInstallation) -> DoctorFindings:
     """Upcoming drafts match their stories, edits, and settings."""
@@ -308,7 +305,7 @@ def check_ledger_sealed_recently(examined: ExaminedInstallation) -> DoctorFindin
         yield report_ok(f"consent ledger sealed {last.at:%Y-%m-%d %H:%M} UTC")
 
 
-@doctor_check("backup", "Make a backup on another disk or machine: digest backup FILE")
+@doctor_check("backup", "Back up to another disk or machine: digest backup FILE")
 def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a backup from the last week."""
     with examined.read() as session:
@@ -325,7 +322,7 @@ def check_backup(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("backup-folder", "Set DIGEST_BACKUP_PASSPHRASE, and make backup.folder writable by the service.")
+@doctor_check("backup-folder")
 def check_backup_folder(examined: ExaminedInstallation) -> DoctorFindings:
     """Scheduled backups have a passphrase, a writable folder, and a copy on another disk."""
     settings = examined.settings
@@ -426,7 +423,7 @@ def check_unapplied_events(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "uncertain",
-    "Resolve the messages under Admin → Deliveries, or with 'digest uncertain EDITION' or 'digest uncertain notices'.",
+    "Resolve the messages under Admin → Deliveries, or with 'digest uncertain'.",
 )
 def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings:
     """No message has an unknown status."""
@@ -448,7 +445,7 @@ def check_uncertain_deliveries(examined: ExaminedInstallation) -> DoctorFindings
         )
 
 
-@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve'. Either one reads and removes the file.")
+@doctor_check("dead-run", "Run 'digest send EDITION' or 'digest serve', which removes the file.")
 def check_dead_runs(examined: ExaminedInstallation) -> DoctorFindings:
     """No killed process left a run file behind."""
     settings = examined.settings
@@ -517,6 +514,5 @@ for attention_kind in ATTENTION_KINDS.values():
             attention_kind.meaning,
             attention_kind.remedy or join_provider_remedies(attention_kind.name),
             partial(check_attention, attention_kind.name),
-            message_includes_remedy=attention_kind.message_includes_remedy,
         )
     )

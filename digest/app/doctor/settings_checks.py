@@ -118,11 +118,7 @@ def _explain_silence(source: SourceSettings, failure: VisitFailure) -> str:
     return f"can't be read, though it could be on {month_day(day)}, {day.year}: {reason}."
 
 
-@doctor_check(
-    "templates",
-    "Correct the line that the message names, or remove the template from DIGEST_TEMPLATES.",
-    message_includes_remedy=True,
-)
+@doctor_check("templates")
 def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     """Custom templates work for every email, and their HTML tags are closed."""
     settings = examined.settings
@@ -145,9 +141,9 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"custom templates in {folder} work for every email")
 
 
-@doctor_check("logo", "Upload the logo under Settings → Branding, or run 'digest media add FILE'.")
+@doctor_check("logo")
 def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
-    """The logo and header image are stored, and the logo is visible on light and dark screens."""
+    """The logo and header image are stored, and the logo shows on light and dark screens."""
     settings = examined.settings
     branding = settings.file.branding
     if branding.logo and settings.logo is None:
@@ -169,7 +165,7 @@ def check_logo(examined: ExaminedInstallation) -> DoctorFindings:
         yield report(problem.message, problem.advice)
 
 
-@doctor_check("own-texts", "Enter your own text in digest.toml or under Settings.")
+@doctor_check("own-texts")
 def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
     """No texts, addresses, or sources are HLS.Today's or the sample's."""
     file, place = examined.settings.file, examined.settings.settings_place
@@ -193,7 +189,7 @@ def check_default_texts(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("consent-wording", "Add {name} to consent.text.")
+@doctor_check("consent-wording")
 def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
     """The consent text includes the publication's name."""
     settings = examined.settings
@@ -207,9 +203,7 @@ def check_consent_text(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check(
-    "postal-address", "Set sender.postal_address to a street address, registered PO box, or commercial mailbox."
-)
+@doctor_check("postal-address")
 def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
     """There's a postal address, as CAN-SPAM requires (15 USC 7704)."""
     settings = examined.settings
@@ -223,9 +217,9 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("base-url", "Set DIGEST_BASE_URL to the pages' public https URL.")
+@doctor_check("base-url")
 def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
-    """Links use https, which one-click unsubscribe requires (RFC 8058, section 3.1)."""
+    """Links use https, as one-click unsubscribe requires (RFC 8058, 3.1)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
@@ -239,10 +233,7 @@ def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"links start with {base}")
 
 
-@doctor_check(
-    "proxies",
-    "Set limits.proxies to the number of proxies. Each must add the client's IP address to X-Forwarded-For.",
-)
+@doctor_check("proxies")
 def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
     """The pages receive visitors' IP addresses."""
     settings = examined.settings
@@ -257,7 +248,7 @@ def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
     )
 
 
-@doctor_check("sender-domain", "Use an address at your own domain.")
+@doctor_check("sender-domain")
 def check_sender_domain(examined: ExaminedInstallation) -> DoctorFindings:
     """The sender's address is at your own domain."""
     settings = examined.settings
@@ -271,7 +262,7 @@ def check_sender_domain(examined: ExaminedInstallation) -> DoctorFindings:
         )
 
 
-@doctor_check("provider", "Correct DIGEST_MAIL_URL. For SMTP, it looks like smtp://user:password@host:587.")
+@doctor_check("provider", "Correct DIGEST_MAIL_URL, such as smtp://user:password@host:587.")
 def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
     """The settings for sending email are valid."""
     settings = examined.settings
@@ -318,7 +309,7 @@ for name, meaning, remedy in (
             "server to sign."
         ),
     ),
-    ("bounces", "Bounces are read", "Set [inbound] and sender.bounce_domain, or relay.log."),
+    ("bounces", "Bounces are read", ""),
     ("provider-events", "The provider's events are received", join_provider_remedies("provider-events")),
 ):
     DOCTOR_CHECKS.add(DoctorCheck(name, meaning, remedy, partial(run_named_provider_check, name)))

@@ -152,11 +152,7 @@ def _if_public(examine: CheckFunction[ExaminedInstallation]) -> CheckFunction[Ex
     return examine_public_pages
 
 
-@doctor_check(
-    "site-address",
-    "Point the host to this server, or to a proxy that passes on all paths.",
-    is_online=True,
-)
+@doctor_check("site-address", is_online=True)
 def check_site_address(examined: ExaminedInstallation) -> DoctorFindings:
     """The base URL's host is in DNS and serves these pages."""
     if _stays_here(examined):
@@ -220,7 +216,7 @@ def check_site_sign_in(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-https",
-    "Have the proxy pass on Strict-Transport-Security and redirect http to https, as in the files from 'digest setup'.",
+    "Have the proxy pass on Strict-Transport-Security and redirect http to https, as 'digest setup' configures it.",
     is_online=True,
 )
 @_if_public
@@ -255,7 +251,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindin
 )
 @_if_public
 def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
-    """One-click unsubscribing (RFC 8058, section 3.2) works."""
+    """One-click unsubscribing (RFC 8058, 3.2) works."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
@@ -273,12 +269,12 @@ def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check(
     "site-visitors",
-    "Have each proxy add the client's IP address to X-Forwarded-For, as in the files from 'digest setup'.",
+    "Have each proxy add the client's IP address to X-Forwarded-For, as 'digest setup' configures it.",
     is_online=True,
 )
 @_if_public
 def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
-    """The proxies pass on the IP addresses of visitors."""
+    """The proxies pass on visitors' IP addresses."""
     settings = examined.settings
     count, expected = _visit(examined, "/healthz").headers.get(FORWARDED_COUNT_HEADER, ""), settings.file.limits.proxies
     if not expected or not count.isdigit():
@@ -302,7 +298,7 @@ def check_site_visitors(examined: ExaminedInstallation) -> DoctorFindings:
 @doctor_check("site-clock", "Synchronize the clock: timedatectl set-ntp true", is_online=True)
 @_if_public
 def check_site_clock(examined: ExaminedInstallation) -> DoctorFindings:
-    """This server's clock matches the clock behind the base URL."""
+    """This server's clock matches the base URL's."""
     date_header = _visit(examined, "/healthz").headers.get("date", "")
     try:
         difference = (parsedate_to_datetime(date_header) - examined.now).total_seconds()

@@ -334,7 +334,7 @@ def explain_unusable_database(installation: Installation) -> str:
 
 
 def find_schema_problem(installation: Installation) -> ApplicationError | None:
-    """Return the reason that this version can't use the database with a remedy, or None if it can."""
+    """Return why this version can't use the database, and the remedy, or None if it can."""
     try:
         with installation.database.engine.connect() as connection:
             revision = str(connection.scalar(text("SELECT version_num FROM alembic_version")) or "empty")

@@ -44,7 +44,7 @@ def look_up_mail_servers(
     stopping: StopCheck = lambda: False,
     find_exchangers: FindExchangers | None = None,
 ) -> int:
-    """Look up the groups of domains that have no current one, if a pass is due.
+    """Look up the mail servers of domains without a current group, if a pass is due.
 
     Return the number of domains looked up. `find_exchangers` returns the mail servers of a domain,
     the preferred one first, or raises `LookupFailedError`. By default, it asks the system's name

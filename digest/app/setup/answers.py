@@ -170,7 +170,7 @@ class SetupQuestion:
 
     @property
     def text(self) -> str:
-        """The text with which the question is asked."""
+        """The text of the question."""
         return self.field.title or self.key
 
     @property

@@ -74,7 +74,7 @@ class DocumentKind(StrEnum):
 
     @property
     def is_json(self) -> bool:
-        """Whether documents of this kind are detected from their JSON value rather than their text."""
+        """True if documents of this kind are detected from their JSON value rather than their text."""
         return not self.roots and not self.opening
 
 
@@ -92,7 +92,7 @@ class DateBasis(StrEnum):
 
     @property
     def is_first_seen(self) -> bool:
-        """Whether only the time of discovery is known, because there's no usable date."""
+        """True if only the time of discovery is known, because there's no usable date."""
         return self.startswith("first seen")
 
 

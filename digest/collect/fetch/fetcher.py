@@ -67,7 +67,7 @@ class _FetchRequest:
 
     @property
     def conditional(self) -> bool:
-        """Whether the server may respond "not modified"."""
+        """True if the server may respond "not modified"."""
         return "If-None-Match" in self.headers or "If-Modified-Since" in self.headers
 
 

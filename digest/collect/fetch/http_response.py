@@ -129,7 +129,7 @@ class _GzipDecoder:
 
     @property
     def complete(self) -> bool:
-        """Whether the last member has ended or the body is empty."""
+        """True if the last member has ended or the body is empty."""
         return self._member.eof or not self._started
 
     def decode(self, data: bytes, max_bytes: int) -> bytes:

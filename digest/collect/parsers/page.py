@@ -119,7 +119,7 @@ class _Page:
 
     @property
     def may_have_article(self) -> bool:
-        """Whether the page declares an article or isn't at the root of its site."""
+        """True if the page declares an article or isn't at the root of its site."""
         is_declared = self.declares_article or "article:published_time" in self.meta
         return is_declared or urlsplit(self.url).path not in {"", "/"}
 

@@ -114,7 +114,7 @@ class _Child:
 
     @property
     def is_used_up(self) -> bool:
-        """Whether the next document needs a new child."""
+        """True if the next document needs a new child."""
         is_large = self.document is not None and len(self.document.message) > _LARGE_DOCUMENT
         return is_large or self.messages_read >= _DOCUMENTS_PER_CHILD
 

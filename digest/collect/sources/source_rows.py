@@ -55,7 +55,7 @@ class VisitFailure:
 
     @property
     def is_missing(self) -> bool:
-        """Whether the site says that there's nothing at the URL."""
+        """True if the site says that there's nothing at the URL."""
         return self.status in {404, 410}
 
 

@@ -80,7 +80,7 @@ class SourceReport(ItemCounts):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the source returned readable content or "not modified"."""
+        """True if the source returned readable content or "not modified"."""
         return self.error is None and self.skipped is None
 
 

@@ -179,7 +179,7 @@ class PageCheckResult:
 
     @property
     def is_gone(self) -> bool:
-        """Whether visitors can't read the article, because its page is missing or isn't public."""
+        """True if visitors can't read the article, because its page is missing or isn't public."""
         return bool(self.barrier) or self.status in MISSING_STATUSES
 
     @property

@@ -235,7 +235,7 @@ class MessageTemplate:
 
     @cached_property
     def needs_no_dot_stuffing(self) -> bool:
-        """Whether no line starts with a dot, so that SMTP doesn't have to double any dots (RFC 5321, section 4.5.2).
+        """True if no line starts with a dot, so that SMTP doesn't have to double any dots (RFC 5321, section 4.5.2).
 
         Encoded lines never do (`encode_quoted_printable` escapes dots), nor do header fields and slot values.
         """

@@ -67,7 +67,7 @@ class EditionVariants:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether the edition is an extra one with breaking news."""
+        """True if the edition is an extra one with breaking news."""
         return self.edition.number == BREAKING_NEWS_NUMBER
 
     def is_owed_to(self, preferences: Preferences, today: date) -> bool:

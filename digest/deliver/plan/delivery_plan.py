@@ -29,7 +29,7 @@ class DeliveryCounts:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether the states add up to the number planned."""
+        """True if the states add up to the number planned."""
         return self.planned == sum(self.by_state.values())
 
     def __getitem__(self, state: DeliveryState) -> int:
@@ -55,7 +55,7 @@ class DeliveryCounts:
 
     @property
     def has_only_claimed_left(self) -> bool:
-        """Whether no deliveries are waiting, but runs still have claims on some."""
+        """True if no deliveries are waiting, but runs still have claims on some."""
         return 0 < self.open == sum(self.by_state[state] for state in CLAIMED_STATES)
 
 

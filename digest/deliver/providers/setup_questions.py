@@ -89,7 +89,7 @@ class ProviderQuestionnaire(SettingsTable):
 
     @property
     def signs_here(self) -> bool:
-        """Whether this program signs email with DKIM."""
+        """True if this program signs email with DKIM."""
         return False
 
     @property

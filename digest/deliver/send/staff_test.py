@@ -79,7 +79,7 @@ class StaffTestReport:
 
     @property
     def arrived(self) -> bool:
-        """Whether every email was accepted."""
+        """True if every email was accepted."""
         return all(result.state is DeliveryState.ACCEPTED for result in self.tested)
 
 

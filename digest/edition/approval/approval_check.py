@@ -57,7 +57,7 @@ def verify_approval(session: Session, edition: Edition, *, settings: Settings, k
 def verify_version(
     session: Session, edition: Edition, approval: Approval, *, settings: Settings, keys: KeyRing
 ) -> MailableEdition:
-    """Verify an approved version's content, and that enough people approved it, and return it.
+    """Verify the content and the approvals of an approved version, and return it.
 
     Raises:
         ApprovalError: something the approval covers has changed, it has too few signatures, or

@@ -53,17 +53,17 @@ class PlannedRelease:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether editors skipped the release."""
+        """True if editors skipped the release."""
         return self.change is not None and self.change.skipped
 
     @property
     def is_extra(self) -> bool:
-        """Whether editors added the release to those in the schedule."""
+        """True if editors added the release to those in the schedule."""
         return self.regular_at is None
 
     @property
     def is_moved(self) -> bool:
-        """Whether editors moved the release from its scheduled time."""
+        """True if editors moved the release from its scheduled time."""
         return self.regular_at is not None and self.release_at != self.regular_at
 
 

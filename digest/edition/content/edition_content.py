@@ -115,7 +115,7 @@ class SectionEntry:
 
     @property
     def has_other_credit(self) -> bool:
-        """Whether the news is from a publisher other than the source."""
+        """True if the news is from a publisher other than the source."""
         return bool(self.credit) and self.credit.casefold() != self.source.casefold()
 
     @property

@@ -47,7 +47,7 @@ class EditionIdentity:
 
     @property
     def is_breaking_news(self) -> bool:
-        """Whether the edition is an extra one with breaking news."""
+        """True if the edition is an extra one with breaking news."""
         return self.number == BREAKING_NEWS_NUMBER
 
     @property

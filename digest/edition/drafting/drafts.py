@@ -395,21 +395,12 @@ def replace_fragments(session: Session, edition: Edition, fragments: Iterable[Re
         for position, fragment in enumerate(fragments)
     }
     table, outdated = table_of(RenderedEditionFragment), []
-    columns = (
-        table.c.edition_id,
-        table.c.kind,
-        table.c.name,
-        table.c.position,
-        table.c.body,
-        table.c.slots,
-        table.c.hash,
-    )
-    for row_id, *stored in session.execute(select(table.c.id, *columns).where(table.c.edition_id == edition.id)):
-        place = stored[1], stored[2]
-        if place in rows and list(rows[place].values()) == stored:
+    for stored in session.execute(select(table).where(table.c.edition_id == edition.id)).mappings():
+        place = stored["kind"], stored["name"]
+        if place in rows and all(stored[column] == value for column, value in rows[place].items()):
             del rows[place]
         else:
-            outdated.append(row_id)
+            outdated.append(stored["id"])
     if outdated:
         session.execute(delete(table).where(table.c.id.in_(outdated)))
     if rows:

@@ -82,7 +82,7 @@ class RemovedStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the story is kept for the next edition."""
+        """True if the story is kept for the next edition."""
         return self.edit.keeps_for_next
 
 

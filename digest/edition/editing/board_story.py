@@ -51,7 +51,7 @@ class EditedImage:
 
     @property
     def is_described(self) -> bool:
-        """Whether an editor chose the image or wrote one of its texts."""
+        """True if an editor chose the image or wrote one of its texts."""
         return not self.hidden and bool(self.cuts or self.alt or self.credit)
 
 
@@ -107,7 +107,7 @@ class BoardStory:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the story is kept for the next edition."""
+        """True if the story is kept for the next edition."""
         return bool(self.removal and self.removal.edit.keeps_for_next)
 
     @property

@@ -96,12 +96,12 @@ class Edit:
 
     @property
     def keeps_for_next(self) -> bool:
-        """Whether the edit removes stories and offers them for the next edition."""
+        """True if the edit removes stories and offers them for the next edition."""
         return self.flag("kept", default=False)
 
     @property
     def is_undo(self) -> bool:
-        """Whether the edit does nothing but undo other edits."""
+        """True if the edit does nothing but undo other edits."""
         return self.kind in {EditKind.UNDO, EditKind.REVERT}
 
     def text(self, name: str) -> str:

@@ -35,7 +35,7 @@ class SectionKind(SectionSelectionRules):
 
     @property
     def is_grouped_by_topic(self) -> bool:
-        """Whether stories on one topic are together, and each topic is a part that subscribers can leave out."""
+        """True if stories on one topic are together, and each topic is a part that subscribers can leave out."""
         return self.style == "topics"
 
     def build_candidate_condition(self, window: EditionWindow, release_at: datetime) -> ColumnElement[bool]:

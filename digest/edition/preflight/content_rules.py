@@ -50,11 +50,11 @@ def check_masthead_day(examined: PreflightInput) -> Iterator[PreflightFinding]:
     day, send_day = examined.content.date, examined.send_day
     # In another language, the day is written differently. The rule "language" reports that.
     if send_day and day != send_day and examined.is_in_current_language:
+        is_overdue = day == examined.release_day
         yield warning_finding(
             f"The masthead says {day}, but the edition's send date is {send_day}.",
-            "Move the overdue edition in the calendar if the day matters."
-            if day == examined.release_day
-            else UPDATE_DRAFT,
+            "Move the overdue edition in the calendar if the day matters." if is_overdue else UPDATE_DRAFT,
+            is_fixed_by_update=not is_overdue,
         )
 
 
@@ -66,6 +66,7 @@ def check_drafted_language(examined: PreflightInput) -> Iterator[PreflightFindin
         yield error_finding(
             f"The edition was drafted in {name_language(drafted)}, but the publication's language is now {name_language(publication_language)}.",
             UPDATE_DRAFT,
+            is_fixed_by_update=True,
         )
 
 

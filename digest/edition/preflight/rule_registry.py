@@ -38,7 +38,7 @@ HEAD_PLACES = SUBJECT_PLACE, PREHEADER_PLACE, INTRO_PLACE = "Subject", "Preheade
 
 
 _ASK_ADMIN = "Ask an admin to "
-UPDATE_DRAFT = "Update the draft. Your edits are kept."  # the remedy that the desk has a button for
+UPDATE_DRAFT = "Update the draft. Your edits are kept."
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class PreflightFinding:
     """A rule's finding: what's wrong, what to do, and where.
 
     `is_for_admins` is true if editors can't fix it. If `must_be_confirmed` is true, approvers must
-    select a checkbox.
+    select a checkbox. `is_fixed_by_update` is true if updating the draft to the current settings and
+    send time fixes it. The desk has a button for that.
     """
 
     rule: str
@@ -56,16 +57,12 @@ class PreflightFinding:
     where: str = ""
     is_for_admins: bool = False
     must_be_confirmed: bool = False
+    is_fixed_by_update: bool = False
 
     @property
     def sentence(self) -> str:
         """The message, followed by the remedy, if there is one."""
         return f"{self.message} {self.remedy}".strip()
-
-    @property
-    def is_fixed_by_update(self) -> bool:
-        """True if updating the draft to the current settings and send time fixes it."""
-        return self.remedy == UPDATE_DRAFT
 
     def address_to_admin(self) -> "PreflightFinding":
         """Return the finding without the advice to ask an admin."""
@@ -136,7 +133,7 @@ class PreflightInput:
 
     @property
     def links_may_stay_here(self) -> bool:
-        """Whether links to this machine are acceptable because the emails don't leave it either."""
+        """True if links to this machine are acceptable because the emails don't leave it either."""
         return self.is_written_to_files and is_local_url(self.base)
 
     @cached_property
@@ -167,7 +164,7 @@ class PreflightInput:
 
     @property
     def is_in_current_language(self) -> bool:
-        """Whether the edition was drafted in the publication's current language."""
+        """True if the edition was drafted in the publication's current language."""
         language = self.file.publication.language
         return not self.drafted_language or self.drafted_language.casefold() == language.casefold()
 
@@ -280,11 +277,13 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     return tuple(sorted(findings, key=order))
 
 
-def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+def error_finding(message: str, remedy: str, where: str = "", *, is_fixed_by_update: bool = False) -> PreflightFinding:
     """Return a finding that prevents approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
+    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where, is_fixed_by_update=is_fixed_by_update)
 
 
-def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+def warning_finding(
+    message: str, remedy: str, where: str = "", *, is_fixed_by_update: bool = False
+) -> PreflightFinding:
     """Return a finding that doesn't prevent approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)
+    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where, is_fixed_by_update=is_fixed_by_update)

@@ -88,12 +88,12 @@ class PublicationContext:
 
     @property
     def has_tall_masthead(self) -> bool:
-        """Whether the masthead fills so much of a phone's first screen that the intro has to come later."""
+        """True if the masthead fills so much of a phone's first screen that the intro has to come later."""
         return self.header is not None or (self.logo is not None and self.logo.light_height > TALL_LOGO)
 
     @property
     def has_wide_logo(self) -> bool:
-        """Whether a phone has no room for the number and date next to the logo."""
+        """True if a phone has no room for the number and date next to the logo."""
         return self.logo is not None and self.logo.light_width > WIDE_LOGO
 
     @property

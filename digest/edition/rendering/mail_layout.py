@@ -46,7 +46,7 @@ class DatedEntry:
 
     @property
     def is_stated_in_text(self) -> bool:
-        """Whether the date is a deadline in a story's texts rather than the story's own date."""
+        """True if the date is a deadline in a story's texts rather than the story's own date."""
         return self.fragment.endswith("-due")
 
     @property
@@ -231,7 +231,7 @@ class MailLayout:
 
     @property
     def has_late_intro(self) -> bool:
-        """Whether the intro is below the lead.
+        """True if the intro is below the lead.
 
         This is the case if the masthead or the headlines fill the first screen, or if there's no
         intro. The intro's row also has the link to the web edition.

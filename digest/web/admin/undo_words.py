@@ -1,4 +1,4 @@
-"""What admins are told, before each action on their pages, about undoing it. Without words, the app doesn't start."""
+"""Texts that tell admins, before each action, whether it can be undone. If one is missing, the app doesn't start."""
 
 from collections.abc import Iterable, Mapping
 
@@ -94,7 +94,7 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
 
 
 def find_undo_words(endpoint: str, act: str = "") -> str:
-    """Return what the page of an action says about undoing it; empty if there's nothing to undo."""
+    """Return an action's text about undoing it, or "" if there's nothing to undo."""
     words = UNDO_WORDS[endpoint]
     return words if isinstance(words, str) else words[act]
 

@@ -1011,7 +1011,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a row of the audit log was changed": Fault(forge_audit, "audit-log", "lose everything newer", restore_backup),
     "the clock went back": Fault(act_in_the_future, "clock", "timedatectl", let_time_pass(2 * HOUR)),
     "the clock was ahead": Fault(
-        act_before_the_clock_was_set, "clock", "there's nothing else to do", let_time_pass(2 * HOUR)
+        act_before_the_clock_was_set, "clock", "there's nothing to do", let_time_pass(2 * HOUR)
     ),
     "the departure log is damaged": Fault(
         damage_unsubscribe_log,

@@ -39,12 +39,7 @@ def test_nothing_outside_its_folder_names_a_provider(kind: ProviderKind) -> None
 
 @pytest.mark.parametrize("kind", load_provider_kinds(), ids=lambda kind: kind.name)
 def test_a_provider_says_what_to_do_about_whatever_it_offers(kind: ProviderKind) -> None:
-    offers = {
-        "provider-account": kind.account,
-        "provider-events": kind.webhook,
-        "suppression-lists": kind.suppressions,
-        "stuck-erasures": kind.erasures,
-    }
+    offers = {"provider-events": kind.webhook, "suppression-lists": kind.suppressions}
     assert {check for check, offered in offers.items() if offered} <= kind.remedies.keys()
     assert kind.remedies.keys() <= DOCTOR_CHECKS.keys() | MESSAGE_CHECKS.keys()
 

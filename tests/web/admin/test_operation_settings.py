@@ -157,12 +157,12 @@ def test_a_backup_is_made_in_the_background_and_the_page_says_what_came_of_it(fi
     client, folder = filed.signed_in_client("admin"), tmp_path / "backups"
     wrong = submit(client, "backup", folder="backups", at="daily 02:30", daily="7", weekly="4", monthly="0")
     assert (wrong.status_code, "an absolute path. Use one such as" in wrong.text) == (400, True)
-    assert "Make a backup on another disk or machine" in wrong.text, "while no schedule is set"
+    assert "Back up to another disk or machine" in wrong.text, "while no schedule is set"
     assert submit(client, "backup", folder=str(folder), at="daily 03:10", daily="3").status_code == 303
     page = client.get("/admin/settings/backup").text
     assert "No verified backup yet." in page
     assert "No backup has been made yet." in unescape(page), "the doctor says so, once"
-    assert "Make a backup on another disk or machine" not in page
+    assert "Back up to another disk or machine" not in page
     assert press(client, "backup", "backup/now").status_code == 303
     filed.app.extensions["digest"].backups.wait()
     page = client.get("/admin/settings/backup").text

@@ -109,11 +109,9 @@ class SendGridQuestionnaire(ProviderQuestionnaire):
 
 
 REMEDIES = {
-    "provider-account": "Check DIGEST_SENDGRID_API_KEY and the account's settings.",
     "provider-events": "Set DIGEST_SENDGRID_WEBHOOK_KEY to the Event Webhook's verification key.",
     "suppression-lists": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
-    "stuck-erasures": "Check the permissions of DIGEST_SENDGRID_API_KEY.",
-    "received-one-click": "SendGrid garbles values of more than 77 bytes.",
+    "received-one-click": "SendGrid garbles values over 77 bytes.",
     "received-links": "In SendGrid, tracking is under Settings → Tracking.",
 }
 

@@ -113,7 +113,7 @@ class SmtpEnvelope:
 
     @property
     def is_valid(self) -> bool:
-        """Whether both addresses can be used in a command without being parsed as something else."""
+        """True if both addresses can be used in a command without being parsed as something else."""
         return bool(_ADDRESS.fullmatch(self.sender) and _ADDRESS.fullmatch(self.recipient))
 
 
@@ -127,7 +127,7 @@ class SmtpReply:
 
     @property
     def is_expected(self) -> bool:
-        """Whether the reply allows the next step."""
+        """True if the reply allows the next step."""
         return self.code in _EXPECTED_CODES[self.command]
 
 

@@ -192,7 +192,7 @@ class SmtpQuestionnaire(ProviderQuestionnaire):
 
     @property
     def signs_here(self) -> bool:
-        """Whether this program, rather than the mail server, signs email."""
+        """True if this program, rather than the mail server, signs email."""
         return not self.relay_dkim_record
 
     def account_steps(self, sender_domain: str, base_url: str) -> tuple[SetupStep, ...]:

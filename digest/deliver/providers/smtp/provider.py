@@ -84,7 +84,7 @@ class ConnectionLimit:
 
     @property
     def is_exhausted(self) -> bool:
-        """Whether the server doesn't accept any connections."""
+        """True if the server doesn't accept any connections."""
         return not self.taken
 
     def note_refusal(self, others: int) -> float:

@@ -246,7 +246,7 @@ class SmtpSession:
 
     @property
     def is_open(self) -> bool:
-        """Whether the session is connected, as far as we know."""
+        """True if the session is connected, as far as we know."""
         return self._connection is not None
 
     def send_message(self, message: OutgoingMessage, recorder: HandoverRecorder) -> SmtpSteps[MessageOutcome]:

@@ -47,7 +47,7 @@ class LeaseKeeper:
 
     @property
     def is_valid(self) -> bool:
-        """Whether the run may hand over anything.
+        """True if the run may hand over anything.
 
         It's checked before each batch and before each message is completed.
         """

@@ -83,7 +83,7 @@ class HandoverSlots:
 
     @property
     def is_busy(self) -> bool:
-        """Whether the provider may be sending any of the messages."""
+        """True if the provider may be sending any of the messages."""
         return bool(self._state_offsets)
 
     def begin_batch(self, delivery_ids: Sequence[str]) -> None:

@@ -69,7 +69,7 @@ class RateLimiter:
 
     @property
     def has_limits(self) -> bool:
-        """Whether there are any limits, so that messages have to be counted."""
+        """True if there are any limits, so that messages have to be counted."""
         return bool(self.limits.send_per_second or self._is_counted_by_minute)
 
     @property

@@ -68,7 +68,7 @@ class _CorrectionRun(NoticeRun):
 
     @property
     def was_just_accepted(self) -> bool:
-        """Whether the server accepted a message in the last batch, and its correction isn't waiting."""
+        """True if the server accepted a message in the last batch, and its correction isn't waiting."""
         accepted = any(change.state is DeliveryState.ACCEPTED for _, change in self.state_changes)
         return accepted and self.correction in self.suspicions
 

@@ -1,4 +1,4 @@
-"""A pure decision about whether refusals are due to particular recipient domains or to the edition.
+"""Decisions about whether refusals are due to particular recipient domains or to the edition. Pure.
 
 If a single domain accounts for the refusals, it's set aside, and sending to others continues. If
 several do, the sender is the more likely cause, so everything is paused.

@@ -56,12 +56,12 @@ class MessageSuspicion:
 
     @property
     def is_probing(self) -> bool:
-        """Whether the next attempts are probes."""
+        """True if the next attempts are probes."""
         return bool(self.suspect_reply) and not self.was_accepted
 
     @property
     def is_confirmed(self) -> bool:
-        """Whether the message is known to be at fault."""
+        """True if the message is known to be at fault."""
         return self.probes_refused >= 2 * PROBE_SIZE and not self.was_accepted
 
     @property

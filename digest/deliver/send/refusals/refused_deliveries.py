@@ -1,4 +1,4 @@
-"""An edition's refused deliveries: the reasons, the domains, whether someone should be told, and resending.
+"""An edition's refused deliveries: their reasons and domains, whether to report them, and resending.
 
 An expired delivery counts as refused, because each attempt was. A mailbox provider is identified by
 its domain's or domain group's tag, never by an address.
@@ -88,17 +88,17 @@ class RefusalReason(StrEnum):
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the address isn't to blame, so that the message can be sent again."""
+        """True if the address isn't to blame, so that the message can be sent again."""
         return self in _DOUBTFUL
 
     @property
     def is_about_mailbox(self) -> bool:
-        """Whether the mailbox is full or missing, so that the address may be suppressed."""
+        """True if the mailbox is full or missing, so that the address may be suppressed."""
         return self in _ABOUT_MAILBOX
 
     @property
     def is_loss(self) -> bool:
-        """Whether an existing person who wants the edition didn't receive it."""
+        """True if an existing person who wants the edition didn't receive it."""
         return self not in _NO_LOSS
 
 
@@ -170,7 +170,7 @@ class RefusalGroup:
 
     @property
     def is_reply_of_cause(self) -> bool:
-        """Whether the reply's codes are consistent with the cause."""
+        """True if the reply's codes are consistent with the cause."""
         own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
         return own_cause in {None, FailureCause.NONE, self.cause}
 
@@ -324,7 +324,7 @@ def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _G
 
 
 def is_notable(refusals: int, tried: int) -> bool:
-    """Return True if someone should be told about a number of refusals. Pure."""
+    """Return True if a number of refusals is high enough to report. Pure."""
     return refusals >= MIN_REFUSALS and refusals >= MIN_REFUSED_SHARE * tried
 
 

@@ -263,7 +263,7 @@ class StopRuleLevel:
 
     @property
     def is_triggered(self) -> bool:
-        """Whether the rule is triggered."""
+        """True if the rule is triggered."""
         return self.count >= self.triggered_at and self.count >= self.triggered_at_share * self.handed_over
 
 

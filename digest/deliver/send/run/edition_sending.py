@@ -91,12 +91,12 @@ class SendReport:
 
     @property
     def is_finishing_elsewhere(self) -> bool:
-        """Whether another process is handing over the last messages, which means that this run is over."""
+        """True if another process is handing over the last messages, which means that this run is over."""
         return self.delivery_counts.has_only_claimed_left
 
     @property
     def awaits_decision(self) -> bool:
-        """Whether all waiting emails are addressed to domains that have been set aside."""
+        """True if all waiting emails are addressed to domains that have been set aside."""
         return self.next_due_at is not None and self.next_due_at >= set_aside_domains.PARKED_FROM
 
 

@@ -61,12 +61,12 @@ class SendRun(HandoverRun):
 
     @property
     def has_unwritten_results(self) -> bool:
-        """Whether there are results to be stored by the next commit."""
+        """True if there are results to be stored by the next commit."""
         return bool(self.state_changes or self.withdrawn or self.unsent)
 
     @property
     def is_over(self) -> bool:
-        """Whether this run has stopped handing over messages."""
+        """True if this run has stopped handing over messages."""
         return bool(self.stop_reason or self.wait_reason)
 
     @property
@@ -85,9 +85,9 @@ class SendRun(HandoverRun):
 
     @property
     def may_reserve(self) -> bool:
-        """Whether to claim more deliveries than the workers can take.
+        """True if the run may claim more deliveries than the workers can take.
 
-        That isn't done under a limit or while probes are being sent.
+        It may not under a limit or while probes are being sent.
         """
         counted = self.rate_limiter.has_limits or self.rate_limiter.domain_limits.by_domain
         probing = self.suspicion.is_probing or self.unanswered_rounds

@@ -54,7 +54,7 @@ class SendWorker:
         return 0 if self.is_suspended or self.task_count else self.batch_size
 
     def assign_tasks(self, tasks: Sequence[SendTask]) -> None:
-        """Assign the worker tasks, but no more than it can take.
+        """Assign tasks to the worker, which must have room for all of them.
 
         Their slots must have begun.
         """

@@ -240,7 +240,7 @@ def show_past_state(name: str, seq: int) -> Response:
 
 @history_pages.post("/undo")
 def undo_edit(name: str) -> ResponseReturnValue:
-    """Undo an edit in the history, whoever made it."""
+    """Undo any editor's edit in the history."""
     installation, form = get_app_state().installation, read_edit_form(name)
     seq = read_number(request.form.get("edit", ""))
     if seq is None:

@@ -43,7 +43,7 @@ class EditSentenceWriter:
         return join_words([self._quote(target) for target in targets])
 
     def quote_article(self, url: str) -> str:
-        """Quote the headline of an article, whatever story it's in now."""
+        """Quote the headline of an article, regardless of the story that it's in now."""
         arranged = self.arrangement.find_story(url)
         scored = arranged.original if arranged else find_listed_story(self.arrangement, url)
         articles = scored.story.members if scored else ()
