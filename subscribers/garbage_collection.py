@@ -1,11 +1,14 @@
-"""Tuning Python's garbage collection so that it doesn't waste time searching for cycles."""
+"""Tuning Python's garbage collection and the C library's memory pools for processes that run for weeks."""
 
+import ctypes
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _USUAL_THRESHOLDS = gc.get_threshold()
 _RARE_THRESHOLD = 100_000  # new objects between two collections
+_M_ARENA_MAX = -8  # from malloc.h of the GNU C library; see mallopt(3)
+_MAX_ARENAS = 2
 
 
 @contextmanager
@@ -32,3 +35,14 @@ def freeze_long_lived_objects() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+def limit_memory_arenas() -> None:
+    """Limit the GNU C library to two pools of memory. Other C libraries are left alone.
+
+    By default, threads get up to eight pools per processor, and what one of them frees isn't
+    available to the others. Serving pages while sending took 185 MB instead of 160. Python's lock
+    lets one thread run at a time, so threads rarely wait for a pool.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _MAX_ARENAS)

@@ -54,7 +54,7 @@ from digest.stop_signals import stop_on_signal
 from digest.store.engine import UnsupportedSchemaError
 from digest.web.app import create_app
 from digest.web.server import open_page_server as serve_app
-from subscribers.garbage_collection import freeze_long_lived_objects
+from subscribers.garbage_collection import freeze_long_lived_objects, limit_memory_arenas
 
 DNS_PORT = 53  # RFC 1035, section 4.2
 
@@ -223,6 +223,7 @@ def serve(context: CommandContext, host: str, port: int, schedule: bool, emails:
     from scheduler import JobScheduler  # the only upward import, because serving also starts the scheduler
 
     logs.configure_logging(log_format=context.settings.log_format)
+    limit_memory_arenas()  # before any other thread runs
     use_port_in_links(context, port)
     installation = context.installation
     links = make_sign_in_links(context, emails)
