@@ -3,7 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime
-from time import perf_counter
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -143,6 +143,6 @@ def test_any_markup_gives_prose_of_its_own_words(markup: str) -> None:
     "part", ["<div>", "<p>a", "<table><tr><td>", "[a ", "[caption]", "<form class='newsletter'>", "<", "&lt;p&gt;", "[a b=c"]
 )  # fmt: skip
 def test_a_huge_or_deep_text_takes_bounded_time(part: str) -> None:
-    started = perf_counter()
+    started = process_time()
     extract_prose(part * 100_000)
-    assert perf_counter() - started < 2
+    assert process_time() - started < 2

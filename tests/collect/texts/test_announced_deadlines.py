@@ -217,7 +217,7 @@ def test_a_hostile_text_of_twice_the_length_takes_at_most_twice_the_work(
         for name, value in list(vars(module).items()):
             if isinstance(value, re.Pattern):
                 monkeypatch.setattr(module, name, CountedPattern(value))
-    text = f"{part}{end}" * (50_000 // len(part))
+    text = f"{part}{end}" * (5_000 // len(part))
     base = count_searched(text)
     assert base >= len(text)
     assert count_searched(text * 2) <= 2.1 * base
