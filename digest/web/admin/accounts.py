@@ -117,8 +117,8 @@ def change_member(number: int, act: str) -> ResponseReturnValue:
     except (StaffError, OwnAccountError) as exc:
         return _member_page(_find_row(number), refusal=exc), 409
     if act == "removal":
-        result = {"withdrawn" if row.is_invited else "removed": number}
-        return redirect(url_for("admin.list_staff", **result), 303)
+        withdrawn, removed = (number, None) if row.is_invited else (None, number)
+        return redirect(url_for("admin.list_staff", withdrawn=withdrawn, removed=removed), 303)
     flash(f"{done_action} {ended}", f"member {number}")
     return redirect(url_for("admin.show_member", number=number), 303)
 

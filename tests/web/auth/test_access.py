@@ -273,7 +273,9 @@ def test_a_sign_in_link_ends_the_session_of_a_colleague_in_the_same_browser(worl
     link = staff_link(world.install)
     assert client.post(link, data=hidden_fields(client.get(link).text)).location == "/desk/security"
     with world.database.read() as session:
-        emails = session.scalars(select(StaffMember.email).join(StaffSession, StaffSession.staff == StaffMember.id)).all()
+        emails = session.scalars(
+            select(StaffMember.email).join(StaffSession, StaffSession.staff == StaffMember.id)
+        ).all()
     assert emails == [MEMBERS["editor"]] * 2
 
 

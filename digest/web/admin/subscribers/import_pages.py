@@ -179,8 +179,15 @@ def undo_import(batch: int) -> ResponseReturnValue:
         return _undo_page(batch, refusal=exc), 409
     if undone is None:
         return redirect(url_for("admin.list_imports", undoing=batch), 303)
-    kept = {"earlier": undone.earlier, "active": undone.active, "departed": undone.departed}
-    return redirect(url_for("admin.list_imports", taken_back=batch, removed=undone.removed, **kept), 303)
+    page = url_for(
+        "admin.list_imports",
+        taken_back=batch,
+        removed=undone.removed,
+        earlier=undone.earlier,
+        active=undone.active,
+        departed=undone.departed,
+    )
+    return redirect(page, 303)
 
 
 def _undo_page(batch: int, *, refusal: RefusalError | None = None) -> Response:
@@ -309,7 +316,7 @@ def _upload_page(
         plain_list=PLAIN_LIST,
         example_rows=EXAMPLE_ROWS,
         confirmation_label=ColumnMeaning.CONFIRMED_AT.label,
-        offered=OfferedPreferences(list_transfers.list_sections_and_topics(installation)),
+        offered=OfferedPreferences(parts=list_transfers.list_sections_and_topics(installation)),
         statuses=list(ImportedSubscriberStatus),
         without_consent=[form.origin for form in EXPORT_FORMATS if not form.exports_consent],
     )

@@ -143,7 +143,9 @@ def test_what_cannot_be_searched_for_is_refused(world: Any, part: str) -> None:
 
 
 def test_a_search_asks_why_and_says_what_the_reason_is_for(world: Any) -> None:
-    assert "so the audit log records your name and reason." in world.signed_in_client("admin").get("/admin/readers").text
+    assert (
+        "so the audit log records your name and reason." in world.signed_in_client("admin").get("/admin/readers").text
+    )
     answer = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital")
     assert (answer.status_code, "Choose a reason." in answer.text) == (400, True)
     empty = post_form(world.signed_in_client("admin"), "/admin/readers/search", part="hospital", why="other", other=" ")
