@@ -296,7 +296,7 @@ CHECKS_OF_MACHINE = {"disk-space": judge_disk_space, "home-folder": judge_file_a
 
 @doctor_check(
     "disk-growth",
-    "Delete old backups and outbox files, shorten [retention], or move DIGEST_HOME to a larger disk.",
+    "Delete old backups and outbox files, shorten [retention], or use a larger disk.",
 )
 def check_disk_growth(examined: ExaminedInstallation) -> DoctorFindings:
     """The disk won't fill up within 60 days."""

@@ -129,7 +129,7 @@ def check_provider_account(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("spf", is_online=True)
 def check_spf(examined: ExaminedInstallation) -> DoctorFindings:
-    """The return path's SPF record allows only your email (RFC 7208, 4)."""
+    """The return path's SPF record allows only your email (RFC 7208, section 4)."""
     settings = examined.settings
     kind = provider_in_use(settings)
     if kind.mail_server is not None:
@@ -218,7 +218,7 @@ def _record_line(name: str, text: str) -> str:
 
 @doctor_check("dkim-record", is_online=True)
 def check_dkim_records(examined: ExaminedInstallation) -> DoctorFindings:
-    """DNS has every signing key's public key (RFC 6376, 3.6)."""
+    """DNS has every signing key's public key (RFC 6376, section 3.6)."""
     settings = examined.settings
     signer, relay_record = load_signer(settings), settings.file.relay.dkim_record
     if provider_in_use(settings).account is not None or not (signer or relay_record):
@@ -302,7 +302,7 @@ def _count_bits(tags: dict[str, str]) -> int | None:
 
 @doctor_check("dmarc", is_online=True)
 def check_dmarc(examined: ExaminedInstallation) -> DoctorFindings:
-    """The From domain has a DMARC policy with a report address (RFC 9989, 4.10.1)."""
+    """The From domain has a DMARC policy with a report address (RFC 9989, section 4.10.1)."""
     sender = examined.settings.file.sender
     domain, reports = _sender_domain(examined.settings), dmarc.choose_report_address(sender.address, sender.reply_to)
     discovery = dmarc.discover_policy(examined.outside.dns, domain)

@@ -290,7 +290,7 @@ def check_signatures(received: ReceivedMessage) -> DoctorFindings:
     "Sign here (set DIGEST_DKIM_DOMAIN), or have the signing server list List-Unsubscribe and List-Unsubscribe-Post in h=.",
 )
 def check_signed_headers(received: ReceivedMessage) -> DoctorFindings:
-    """A signature covers both one-click unsubscribe headers (RFC 8058, 4)."""
+    """A signature covers both one-click unsubscribe headers (RFC 8058, section 4)."""
     sound = [signature for signature in received.signatures if signature.is_valid is not False]
     if any(set(ONE_CLICK_FIELDS) <= signature.covered for signature in sound):
         yield report_ok("List-Unsubscribe and List-Unsubscribe-Post are signed")
@@ -322,7 +322,7 @@ def check_message_alignment(received: ReceivedMessage) -> DoctorFindings:
     "Check a message sent to an address that doesn't forward email.",
 )
 def check_arc_seals(received: ReceivedMessage) -> DoctorFindings:
-    """Forwarders' ARC seals are valid (RFC 8617, 4.1.3)."""
+    """Forwarders' ARC seals are valid (RFC 8617, section 4.1.3)."""
     seals = [dmarc.parse_record_tags(value) for value in received.list_values("ARC-Seal")]
     if any(seal.get("cv", "").lower() == "fail" for seal in seals):
         yield report_warning("The message was forwarded, and a forwarder's ARC seal is invalid.")
@@ -337,7 +337,7 @@ def check_arc_seals(received: ReceivedMessage) -> DoctorFindings:
     "Compare it with the message as sent ('digest check'). " + join_provider_remedies("received-one-click"),
 )
 def check_one_click_fields(received: ReceivedMessage) -> DoctorFindings:
-    """The one-click unsubscribe headers are correct (RFC 8058, 3.1)."""
+    """The one-click unsubscribe headers are correct (RFC 8058, section 3.1)."""
     links, posts = received.list_values("List-Unsubscribe"), received.list_values("List-Unsubscribe-Post")
     if len(links) != 1 or len(posts) != 1:
         yield report_error(

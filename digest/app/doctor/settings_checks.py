@@ -69,7 +69,7 @@ def check_settings(examined: ExaminedInstallation) -> DoctorFindings:
         yield report_ok(f"all settings in {file} are valid")
 
 
-@doctor_check("sources", "Run 'digest sources add URL', or open the Sources page.")
+@doctor_check("sources", "Run 'digest sources add URL'.")
 def check_sources(examined: ExaminedInstallation) -> DoctorFindings:
     """The settings list at least one source."""
     count = len(examined.settings.file.sources)
@@ -219,7 +219,7 @@ def check_postal_address(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("base-url")
 def check_base_url(examined: ExaminedInstallation) -> DoctorFindings:
-    """Links use https, as one-click unsubscribe requires (RFC 8058, 3.1)."""
+    """Links use https, as one-click unsubscribe requires (RFC 8058, section 3.1)."""
     settings = examined.settings
     base = settings.link_base
     if urlsplit(base).scheme != "https":
@@ -250,7 +250,7 @@ def check_proxies(examined: ExaminedInstallation) -> DoctorFindings:
 
 @doctor_check("sender-domain")
 def check_sender_domain(examined: ExaminedInstallation) -> DoctorFindings:
-    """The sender's address is at your own domain."""
+    """The sender's address is at your domain."""
     settings = examined.settings
     domain = settings.file.sender.address.rpartition("@")[2].lower()
     if is_large_provider(domain):

@@ -251,7 +251,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindin
 )
 @_if_public
 def check_site_one_click(examined: ExaminedInstallation) -> DoctorFindings:
-    """One-click unsubscribing (RFC 8058, 3.2) works."""
+    """One-click unsubscribing (RFC 8058, section 3.2) works."""
     token = secrets.token_urlsafe(16)
     posted, opened = _visit(examined, f"/u/{token}", is_post=True), _visit(examined, f"/u/{token}")
     if token in opened.headers.get("location", "") + posted.headers.get("location", ""):
