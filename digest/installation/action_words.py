@@ -1,6 +1,6 @@
-"""The declarations of actions in `actions.toml`, and the wording of actions.
+"""The declarations of actions in `actions.toml`, the wording of actions, and the names of actors.
 
-The wording is used in the audit log and in emails to admins.
+They're used on pages, in the audit log, and in emails to admins.
 """
 
 import re
@@ -15,6 +15,7 @@ from digest.settings.guarded_areas import GuardedArea
 
 _SUBJECT = re.compile(r"\{(.*?)\}")
 _LOG_ONLY = re.compile(r"\[.*?\]")
+TERMINAL_PREFIX = "terminal:"  # of the names of terminal users in the audit log
 
 
 class Role(StrEnum):
@@ -92,3 +93,15 @@ def split_audit_phrase_at_subject(words: str) -> list[str]:
 def format_action_for_email(words: str, subject: str = "") -> str:
     """Return a wording for an email, in which `subject` replaces `{}`."""
     return _SUBJECT.sub(lambda match: match[1] or subject, _LOG_ONLY.sub("", words))
+
+
+def name_actor(actor: str, names: Mapping[str, str]) -> str:
+    """Return an actor's name as colleagues see it: a display name, a terminal user's name, or a part of the product.
+
+    `names` maps the actors on the staff to their display names.
+    """
+    if actor in names:
+        return names[actor]
+    if actor.startswith(TERMINAL_PREFIX):
+        return f"{actor.removeprefix(TERMINAL_PREFIX)} (at a terminal)"
+    return {"scheduler": "The scheduler", "digest": "A stop rule", "demo": "Demo"}.get(actor, actor)

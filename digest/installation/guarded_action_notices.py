@@ -18,7 +18,7 @@ from digest.deliver.control import installation_hold
 from digest.deliver.events.server_replies import scrub_addresses
 from digest.deliver.send.notices.notice_queue import make_notice_queue
 from digest.edition.rendering.sanitizer import sanitize_text
-from digest.installation.action_words import format_action_for_email
+from digest.installation.action_words import TERMINAL_PREFIX, format_action_for_email, name_actor
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.settings import Settings
@@ -125,7 +125,8 @@ class GuardedActionNotice:
             "did": curl_quotes(format_action_for_email(self.words, describe_actor(session, self.subject))),
             "concern": self.guarded_area,
             "done_at": self.at.isoformat(),
-            "face": FACE_WORDS.get(self.face, self.face),
+            # The name of a terminal user says where they acted.
+            "face": "" if self.actor.startswith(TERMINAL_PREFIX) else FACE_WORDS.get(self.face, self.face),
             "sent_from": settings.file.sender.model_dump(include={"name", "address", "reply_to", "bounce_domain"}),
             "undo_url": f"{settings.link_base}{undo_path}" if undo_path else "",
             **_page_urls(settings),
@@ -198,12 +199,12 @@ def _page_urls(settings: Settings) -> dict[str, str]:
 def describe_actor(session: Session, name: str) -> str:
     """Return the name of an actor for emails.
 
-    It's `Dana (staff 3)`, or `staff 3` if the member hasn't entered a name. It never contains an
-    address.
+    It's `Dana (staff 3)`, or `staff 3` if the member hasn't entered a name. For others, it's the
+    same as on pages. It never contains an address.
     """
     number = name.removeprefix(STAFF_PREFIX)
     if number == name or not number.isdecimal():
-        return name
+        return name_actor(name, {})
     member = session.get(StaffMember, int(number))
     chosen = sanitize_text(scrub_addresses(member.name)) if member is not None else ""
     return f"{chosen} ({name})" if chosen else name

@@ -100,6 +100,11 @@ def end_session(session: Session, staff: int, session_id: int) -> bool:
     return _delete_sessions(session, (StaffSession.staff == staff) & (StaffSession.id == session_id)) > 0
 
 
+def end_session_of_token(session: Session, token: str) -> None:
+    """End the session that a token belongs to, if any."""
+    _delete_sessions(session, StaffSession.hash == hash_session_token(token))
+
+
 def end_sessions(session: Session, staff: int, *, keep: int | None = None) -> int:
     """End a member's sessions, optionally keeping one, and return the number of sessions ended."""
     mine = StaffSession.staff == staff

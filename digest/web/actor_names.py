@@ -1,19 +1,11 @@
-"""Names of actors as they're shown to their colleagues."""
+"""Names of the authors of edits as they're shown to their colleagues."""
 
 from collections.abc import Mapping
 from dataclasses import replace
 
 from digest.edition.editing.arrangement import Arrangement
 from digest.edition.editing.edits import Edit
-
-
-def name_actor(actor: str, names: Mapping[str, str]) -> str:
-    """Return an actor's name as colleagues see it: a display name, a terminal user's name, or a part of the product."""
-    if actor in names:
-        return names[actor]
-    if actor.startswith("terminal:"):
-        return f"{actor.removeprefix('terminal:')} (at a terminal)"
-    return {"scheduler": "The scheduler", "digest": "A stop rule", "demo": "Demo"}.get(actor, actor)
+from digest.installation.action_words import name_actor
 
 
 def name_edit_author(edit: Edit, names: Mapping[str, str]) -> Edit:

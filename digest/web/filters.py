@@ -18,9 +18,9 @@ from digest.app.site.page_metadata import name_edition
 from digest.collect.imaging.encoded_image import HEADER_WIDTH
 from digest.collect.texts.urls import site_name
 from digest.edition.content.edition_content import LabeledBlock
+from digest.installation.action_words import name_actor
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.branding import Palette
-from digest.web.actor_names import name_actor
 from subscribers.english_text import (
     QUOTED_CODE,
     clock_hour,

@@ -484,7 +484,7 @@ def begin_session(
     now: datetime,
     passkey: str = "",
 ) -> NewStaffSession:
-    """Begin a session for a member who has proved their identity.
+    """Begin a session for a member who has proved their identity, in place of the browser's earlier one.
 
     The sign-in is added to the member's log and the audit log.
     """
@@ -492,6 +492,7 @@ def begin_session(
     actor = staff.staff_actor(member)
     record_audit(session, "signed in", actor, {"by": str(method)}, actor=actor, now=now)
     token = staff_sessions.begin_session(session, member, network=visitor.network, browser=visitor.browser, now=now)
+    staff_sessions.end_session_of_token(session, visitor.session)  # only now, so that its number isn't given again
     return NewStaffSession(token, make_device_token(installation.keys, member.id), _has_own_way(session, member))
 
 

@@ -33,14 +33,16 @@ _SYSTEMS = (
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A client that isn't signed in yet.
+    """A client that signs in.
 
-    `device` is the token that the browser received at an earlier sign-in.
+    `device` is the token that the browser received at an earlier sign-in, and `session` the token of the session
+    that it already has, if any.
     """
 
     address: str
     user_agent: str
     device: str = ""
+    session: str = ""
 
     @property
     def network(self) -> str:

@@ -25,6 +25,7 @@ from digest.edition.editing.edit_log import load_edits
 from digest.edition.editing.edits import EditionField, StoryField
 from digest.edition.edition_queries import COMING_STATES, find_edition
 from digest.edition.kinds import find_section_before_block
+from digest.installation.action_words import name_actor
 from digest.installation.audited_actions import Action, Actor
 from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval, SentBackNote
@@ -143,7 +144,7 @@ class ApproverRuleOverview:
 
     def name_actor(self, actor: str, viewer: str = "", you: str = "") -> str:
         """Return an actor's display name, or `you` if it isn't empty and the actor is the viewer."""
-        return you if you and actor == viewer else self.names.get(actor, actor)
+        return you if you and actor == viewer else name_actor(actor, self.names)
 
     def list_parts_by(self, author: str) -> list[WrittenPart]:
         """Return the parts that an author wrote."""
@@ -307,9 +308,8 @@ def explain_approval_state(overview: ApprovalOverview, viewer: str = "") -> list
 
     The viewer is called "you".
     """
-    names = overview.names
     notes = [
-        f"{names.get(n.actor, n.actor)} sent the edition back with a note that isn't done yet: “{n.text}”"
+        f"{overview.name_actor(n.actor)} sent the edition back with a note that isn't done yet: “{n.text}”"
         for n in overview.open_notes
     ]
     return [*notes, *explain_draft_approvers(overview, viewer)]

@@ -39,6 +39,7 @@ from digest.edition.edition_queries import (
     WITHOUT_TEXTS,
     explain_missed_release,
 )
+from digest.installation.action_words import name_actor
 from digest.settings import SettingsFileContent
 from digest.store.correction_models import Correction
 from digest.store.delivery_models import Delivery, DeliveryState
@@ -397,7 +398,7 @@ def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zo
     release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
         return f"{began}. {sentence(hold.reason)} {sentence(release)}"
-    who = map_staff_display_names(session).get(hold.actor, hold.actor)
+    who = name_actor(hold.actor, map_staff_display_names(session))
     if not hold.reason:
         return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed. If it isn't, {release}"
     return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved. If it is, {release}"

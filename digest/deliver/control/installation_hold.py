@@ -132,7 +132,7 @@ def pause_all_sending(
         if before.may_be_copy or not may_be_copy:
             return False
         words = f': "{before.reason.rstrip(".")}"' if before.reason else ""
-        reason = f"{reason.rstrip('.')}. {before.actor} had already paused it{words}"
+        reason = f"{reason.rstrip('.')}. It had already been paused{words}"
     stored = {"because": reason, "actor": actor, "since": now.isoformat(), "may_be_copy": may_be_copy}
     write_installation_value(session, HOLD_STATE_KEY, stored, now=now)
     return True

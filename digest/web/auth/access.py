@@ -21,6 +21,7 @@ from digest.web.kept_forms import capture_kept_form, get_submitted_path
 from digest.web.security import DESK_POLICY, mark_response_private
 from subscribers.pages.signup import read_client_ip_address
 
+FIRST_PAGE = "/desk/"
 MAX_NEXT_LENGTH = 500  # characters of a redirect path
 # Visible ASCII characters without a backslash, not beginning with two slashes.
 _LOCAL_PATH = re.compile(r"/(?:[!-.0-\[\]-~][!-\[\]-~]*)?")
@@ -97,9 +98,9 @@ def is_admin() -> bool:
 
 
 def read_request_visitor() -> Visitor:
-    """Return the visitor who sent this request: their IP address, user agent, and device token."""
-    proxies = get_app_state().settings.file.limits.proxies
-    return Visitor(read_client_ip_address(proxies), request.headers.get("User-Agent", ""), read_device_cookie())
+    """Return the visitor who sent this request: their IP address, user agent, and device and session tokens."""
+    address = read_client_ip_address(get_app_state().settings.file.limits.proxies)
+    return Visitor(address, request.headers.get("User-Agent", ""), read_device_cookie(), read_session_cookie())
 
 
 def provide_current_staff() -> dict[str, SignedInStaff | None]:
@@ -139,7 +140,8 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
     if _is_read_request():
         back = _here()
     else:
-        back = sanitize_next_path(request.form.get("back") or request.path)
+        back = request.form.get("back", "")
+        back = back if _is_staff_path(back) else _find_nearest_page()
         _keep_form(back)
     return redirect(url_for("auth.show_identity_confirmation", next=back), 303)
 
@@ -157,7 +159,7 @@ def _keep_form(back: str) -> None:
 def _ask_to_sign_in() -> ResponseReturnValue:
     if _is_read_request():
         return redirect(url_for("auth.show_sign_in", next=_here()), 303)
-    return render_template("web/auth/signed_out.html"), 401
+    return render_template("web/auth/signed_out.html", next=_find_nearest_page()), 401
 
 
 def _is_read_request() -> bool:
@@ -170,9 +172,17 @@ def _here() -> str:
     return f"{request.path}?{query}" if query else request.path
 
 
+def _find_nearest_page() -> str:
+    """Return the staff page at the path of a submitted form, or the nearest one above it."""
+    path = request.path
+    while path and not _is_staff_path(path):
+        path = path.rpartition("/")[0]
+    return path or FIRST_PAGE
+
+
 def sanitize_next_path(path: str | None) -> str:
     """Return the path if it leads to a staff page, or else the path of the desk's first page."""
-    return path if path is not None and _is_staff_path(path) else "/desk/"
+    return path if path is not None and _is_staff_path(path) else FIRST_PAGE
 
 
 def _is_staff_path(path: str) -> bool:

@@ -13,6 +13,7 @@ from digest.app.accounts.sign_in import SessionEndedError
 from digest.store.staff import StaffError, VerificationLink, VerificationLinkState
 from digest.web.app_state import get_app_state
 from digest.web.auth.access import (
+    FIRST_PAGE,
     build_next_url,
     current_staff,
     find_current_staff,
@@ -23,6 +24,7 @@ from digest.web.auth.cookies import delete_session_cookie, read_session_cookie, 
 from digest.web.kept_forms import KeptForm
 
 auth_pages = Blueprint("auth", __name__)
+_NEXT_PAGE = "next"  # the key in the browser's session cookie
 
 
 @auth_pages.get("/desk/sign-in")
@@ -64,10 +66,22 @@ def submit_passkey_sign_in() -> ResponseReturnValue:
     return finish_sign_in(new_session, form.get("next"))
 
 
+def _remember_next_page(path: str | None) -> str:
+    """Return the page that follows signing in, and remember it in the browser in case that's done with a link."""
+    session[_NEXT_PAGE] = page = sanitize_next_path(path)
+    return page
+
+
+def _find_remembered_page() -> str:
+    """Return the page that was asked for before a sign-in link was opened, or an empty string."""
+    page = sanitize_next_path(session.get(_NEXT_PAGE))
+    return "" if page == FIRST_PAGE else page
+
+
 def _sign_in_page(next_path: str | None, *, email: str = "", refusal: Exception | None = None) -> str:
     return render_template(
         "web/auth/sign_in.html",
-        next=sanitize_next_path(next_path),
+        next=_remember_next_page(next_path),
         email=email,
         refusal=refusal,
         was_signed_in=refusal is None and bool(read_session_cookie()),
@@ -103,7 +117,8 @@ def show_sign_in_link(token: str) -> ResponseReturnValue:
     """Show whom a sign-in link is for, and the button for signing in."""
     app_state = get_app_state()
     link = sign_in.look_up_sign_in_link(app_state.installation, token, now=app_state.clock())
-    return render_template("web/auth/sign_in_link.html", link=link), 200 if link.until else 410
+    page = render_template("web/auth/sign_in_link.html", link=link, returns=bool(_find_remembered_page()))
+    return page, 200 if link.until else 410
 
 
 @auth_pages.post("/desk/link/<token>")
@@ -113,7 +128,7 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
     new_session = sign_in.sign_in_by_link(app_state.installation, token, read_request_visitor(), now=app_state.clock())
     if new_session is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
-    return finish_sign_in(new_session, _first_page(new_session))
+    return finish_sign_in(new_session, _find_remembered_page() or _first_page(new_session))
 
 
 @auth_pages.get("/staff/<token>")
@@ -241,7 +256,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
     account = own_account.view_own_account(app_state.installation, current_staff(), now=app_state.clock())
     return render_template(
         "web/auth/confirm.html",
-        next=sanitize_next_path(next_path),
+        next=_remember_next_page(next_path),
         keeps_form=_find_kept_form(sanitize_next_path(next_path)) is not None,
         minutes=minutes,
         account=account,

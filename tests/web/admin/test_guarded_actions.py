@@ -208,6 +208,8 @@ def test_if_a_sole_admin_changes_who_is_on_the_team_the_whole_team_is_told(
     own = [MEMBERS["admin"]] if has_proven_address else []
     assert sorted(added) == [*own, MEMBERS["editor"]]
     assert "There’s no other admin to notify, so the whole team gets this email." in added[MEMBERS["editor"]]
+    assert "You can’t turn this email off." in added[MEMBERS["editor"]]
+    assert "Admins always" not in added[MEMBERS["editor"]]
     assert "/admin/" not in added[MEMBERS["editor"]]
     assert all("/admin/staff" in added[address] for address in own)
     sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
@@ -227,7 +229,7 @@ def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     with world.database.read() as session:
         found = installation_hold.read_current_hold(session)
     assert found is not None
-    assert (found.may_be_copy, "terminal:eve had already paused it" in found.reason) == (True, True)
+    assert (found.may_be_copy, "It had already been paused" in found.reason) == (True, True)
     assert sent_emails(world) == []
     assert len(queued(world)) == 1
     sending_pause.resume_all_sending(install, actor=ADMIN, now=NOW)
@@ -238,10 +240,10 @@ def test_during_a_pause_nothing_but_warnings_leaves(world: Any) -> None:
     add_admin(world)
     sending_pause.pause_all_sending(world.install, reason="a doubt", actor=ADMIN, now=NOW)
     staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
-    assert {str(email["Subject"]) for email in sent_emails(world)} == {
-        "terminal:eve paused all sending",
-        "terminal:eve added staff 2 as an admin",
-    }
+    emails = {str(email["Subject"]): text_of(email) for email in sent_emails(world)}
+    assert set(emails) == {"eve (at a terminal) paused all sending", "eve (at a terminal) added staff 2 as an admin"}
+    paused = emails["eve (at a terminal) paused all sending"]
+    assert "eve (at a terminal) paused all sending, on November 19, 2026" in paused
     with world.database.read() as session:
         left = select(Delivery.state).where(Delivery.purpose.like("staff:%"))
         assert session.scalars(left).one() == DeliveryState.WAITING
@@ -285,7 +287,7 @@ def test_the_email_about_a_rotated_key_opens_with_the_keys_that_are_left(world: 
     add_admin(world)
     keys.rotate_key(world.install, ADMIN, "vault", force_new_key=True, now=NOW, progress=lambda *_: None)
     (email,) = sent_emails(world)
-    assert str(email["Subject"]).startswith("terminal:eve rotated a key (vault 2-")
+    assert str(email["Subject"]).startswith("eve (at a terminal) rotated a key (vault 2-")
 
 
 def test_when_the_mail_server_is_down_the_email_waits_and_is_tried_again(world: Any) -> None:
@@ -392,7 +394,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     for email in emails:
         text = text_of(email)
         assert "staff 2 viewed a subscriber’s full record (3 times)" in text
-        assert "terminal:eve looked up a subscriber by address" in text
+        assert "eve (at a terminal) looked up a subscriber by address" in text
         assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
     next_day = NOW + timedelta(days=1)
     assert guarded_action_notices.queue_address_access_summary(install, next_day).startswith("1 kinds of")

@@ -16,6 +16,8 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.installation.audited_actions import CONFIRMATION_LIFETIME
 from digest.store import staff_sessions
 from digest.store.account_models import StaffSession
+from digest.store.delivery_models import StaffMember
+from digest.store.staff import StaffRole
 from digest.web.admin.undo_words import check_undo_words
 from digest.web.app import create_app
 from digest.web.auth.access import build_next_url
@@ -24,6 +26,8 @@ from subscribers.address import read_address
 from tests.actors import ADMIN
 from tests.moments import DRAFTING as NOW
 from tests.row_keys import change_rows
+from tests.web.conftest import MEMBERS
+from tests.web.forms import hidden_fields
 
 TEMPLATES = Path(__file__).parents[3] / "templates" / "web"
 FORM_TAG, ENDPOINT = re.compile(r"<form\b[^>]*>"), re.compile(r"url_for\('([\w.]+)'")
@@ -243,8 +247,49 @@ def test_every_cookie_is_closed_to_scripts_and_other_sites(world: Any, base_url:
         assert "Domain" not in line
 
 
-def staff_link(install: Any) -> str:
-    return urlsplit(make_sign_in_link(install, ADMIN, "eve@newsroom.example", now=NOW)).path
+def staff_link(install: Any, role: StaffRole = "editor") -> str:
+    return urlsplit(make_sign_in_link(install, ADMIN, MEMBERS[role], now=NOW)).path
+
+
+def test_a_sign_in_link_replaces_the_browsers_session_and_leads_to_the_page_asked_for(both: Any) -> None:
+    asked = "/admin/readers/export?state=subscribed"
+    client, elsewhere = both.client, both.signed_in_client("admin")
+    client.set_cookie(*both.session_cookie("admin", fresh_at=NOW - CONFIRMATION_LIFETIME))
+    client.get(client.get(asked).location)
+    link = staff_link(both.install, "admin")
+    page = client.get(link).text
+    assert "Next, you’ll return to the page you asked for." in page
+    answer = client.post(link, data=hidden_fields(page))
+    assert (answer.status_code, answer.location) == (303, asked)
+    assert client.get(asked).status_code == 200
+    assert elsewhere.get("/desk/").status_code == 200
+    with both.database.read() as session:
+        assert len(session.scalars(select(StaffSession)).all()) == 2, "one for each browser"
+
+
+def test_a_sign_in_link_ends_the_session_of_a_colleague_in_the_same_browser(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    world.session_cookie()
+    link = staff_link(world.install)
+    assert client.post(link, data=hidden_fields(client.get(link).text)).location == "/desk/security"
+    with world.database.read() as session:
+        emails = session.scalars(select(StaffMember.email).join(StaffSession, StaffSession.staff == StaffMember.id)).all()
+    assert emails == [MEMBERS["editor"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("path", "page"),
+    [
+        ("/admin/readers/find", "/admin/readers"),
+        ("/admin/staff/1/sessions", "/admin/staff/1"),
+        ("/desk/editions/2026-W47/pause", "/desk/editions/2026-W47"),
+        ("/desk/sign-out", "/desk/"),
+    ],
+)
+def test_whoever_submits_a_form_while_signed_out_comes_back_to_the_nearest_page(
+    world: Any, path: str, page: str
+) -> None:
+    assert f'href="/desk/sign-in?next={page}"' in world.client.post(path).text
 
 
 def test_a_sign_in_link_signs_in_once_within_an_hour_and_looking_does_nothing(both: Any) -> None:

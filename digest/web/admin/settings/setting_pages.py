@@ -20,12 +20,12 @@ from digest.app.subscribers import consent_texts
 from digest.app.subscribers.subscriber_preferences import list_offered_preferences
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
+from digest.installation.action_words import name_actor
 from digest.settings import ScheduleSettings, SectionSettings, Settings, SettingsError
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
 from digest.settings.values import SettingsTable
-from digest.web.actor_names import name_actor
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, refresh_page
 from digest.web.admin.settings import setting_fields
 from digest.web.admin.settings.setting_fields import NEW_SECTION, SectionRow

@@ -11,8 +11,8 @@ from digest.app.editing import edit_application, edit_history, editing_state
 from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
+from digest.installation.action_words import name_actor
 from digest.store.models import Edition
-from digest.web.actor_names import name_actor
 from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.desk.approval.approval_page_data import ApprovalStatusView, build_approval_status_view

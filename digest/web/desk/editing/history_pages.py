@@ -15,7 +15,7 @@ from digest.app.editing.edit_history import ApprovalHistoryEntry, EditionHistory
 from digest.app.editing.editing_state import EditRefusedError
 from digest.edition.editing.arrangement import Arrangement, EditOutcome
 from digest.edition.editing.edits import Edit, EditKind, RevertEffect
-from digest.web.actor_names import name_actor
+from digest.installation.action_words import name_actor
 from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor
 from digest.web.desk.editing.editing_pages import read_edit_form, read_edition_name_from_url, render_approval_warning

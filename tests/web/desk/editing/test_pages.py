@@ -53,12 +53,12 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
     assert 'class="attention"' not in world.desk.get("/desk/").text
     with world.database.write() as session:
         session.add(SignupSurge(kind=SURGE_KIND, at=NOW, detail={"most": 640}))
-        installation_hold.pause_all_sending(session, "a restored copy", actor="eve@news.example.org", now=NOW)
+        installation_hold.pause_all_sending(session, "a restored copy", actor="terminal:eve", now=NOW)
     for path in ("/desk/", "/desk/sources", "/desk/sent", "/desk/editions/none"):
         page = world.desk.get(path).text
         assert "up to 640 in an hour. Sign-ups over the limits" in page
         assert "All sending has been paused since " in page
-        assert "eve@news.example.org paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
+        assert "eve (at a terminal) paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
         assert "If it is, an admin can resume sending under Admin → Deliveries." in page
         shown = "".join(re.findall(r'<details class="notes".*?</details>', page, re.DOTALL))
         assert "up to 640 in an hour" in shown
