@@ -45,8 +45,8 @@ UPDATE_DRAFT = "Update the draft. Your edits are kept."  # the remedy that the d
 class PreflightFinding:
     """A rule's finding: what's wrong, what to do, and where.
 
-    `is_for_admins` is true if editors can't fix it. If `must_be_confirmed` is true, approvers must
-    select a checkbox.
+    `settings` is the table of the settings in which it's fixed, or empty. `is_for_admins` is true if it's for someone
+    else because editors can't fix it. If `must_be_confirmed` is true, approvers must select a checkbox.
     """
 
     rule: str
@@ -54,6 +54,7 @@ class PreflightFinding:
     message: str
     remedy: str = ""
     where: str = ""
+    settings: str = ""
     is_for_admins: bool = False
     must_be_confirmed: bool = False
 
@@ -68,9 +69,9 @@ class PreflightFinding:
         return self.remedy == UPDATE_DRAFT
 
     def address_to_admin(self) -> "PreflightFinding":
-        """Return the finding without the advice to ask an admin."""
+        """Return the finding for an admin, without the advice to ask one."""
         advice = self.remedy.removeprefix(_ASK_ADMIN)
-        return replace(self, remedy=f"{advice[:1].upper()}{advice[1:]}")
+        return replace(self, remedy=f"{advice[:1].upper()}{advice[1:]}", is_for_admins=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,11 +281,11 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     return tuple(sorted(findings, key=order))
 
 
-def error_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+def error_finding(message: str, remedy: str, where: str = "", *, settings: str = "") -> PreflightFinding:
     """Return a finding that prevents approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where)
+    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where, settings)
 
 
-def warning_finding(message: str, remedy: str, where: str = "") -> PreflightFinding:
+def warning_finding(message: str, remedy: str, where: str = "", *, settings: str = "") -> PreflightFinding:
     """Return a finding that doesn't prevent approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where)
+    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where, settings)
