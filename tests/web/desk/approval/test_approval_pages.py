@@ -157,6 +157,19 @@ def test_an_editor_reads_at_once_that_approval_waits_for_an_admin(week: SampleWe
     assert "For an admin" not in bar
 
 
+def test_the_checks_note_that_this_version_was_not_tested_and_it_can_still_be_approved(week: SampleWeek) -> None:
+    note = "No test email of this version was sent."
+    with week.installation.database.read() as session:
+        sam = staff.require_staff_member(session, EDITORS["sam"]).id
+    assert note in page(week)
+    assert week.client("sam").post(f"{week.path}/test", data={"to": sam}).status_code == 303
+    assert note not in page(week)
+    write_head(week, subject="Cranes first")
+    assert note in page(week)
+    assert approve(week, "sam").status_code == 303
+    assert note in page(week)
+
+
 def press_update(week: SampleWeek) -> str:
     """Press the button that updates the draft, wherever its form leads; give the review page that follows."""
     client = week.client("sam")
