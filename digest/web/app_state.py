@@ -22,6 +22,7 @@ from digest.app.sending.uploaded_logs import UploadedLogs
 from digest.app.subscribers.address_searches import AddressSearches
 from digest.app.subscribers.uploads import ListUploads
 from digest.app.upkeep.background_backups import BackgroundBackups
+from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
 from digest.store.engine import Database
@@ -99,6 +100,8 @@ class WebAppState:
     uploads: ListUploads = field(default_factory=ListUploads)
     backups: BackgroundBackups = field(default_factory=BackgroundBackups)
     kept_forms: KeptForms = field(default_factory=KeptForms)
+    # What the last page of each edition showed, for responses that don't wait for another check.
+    shown_findings: dict[str, Sequence[PreflightFinding]] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:

@@ -8,7 +8,6 @@
   const findAll = (selector, root = document) => [...root.querySelectorAll(selector)];
   const actForm = () => document.getElementById("act");
   const token = () => find("input[name=csrf_token]", actForm()).value;
-  const SIGNED_OUT = "You’re signed out. Sign in in another tab. Your text stays here.";
   const letters = desk.dataset.letters === "on";
   // After a rejection, the URL is that of the form. Replace it with the page's own URL, which can be reloaded.
   if (desk.dataset.page) history.replaceState(null, "", desk.dataset.page);
@@ -34,6 +33,11 @@
     return queue;
   };
   const say = (text) => { find("#saved").textContent = text; };
+  const sayOut = () => {
+    const link = document.createElement("a");
+    Object.assign(link, { href: "", target: "_blank", textContent: "Sign in in another tab" });
+    find("#saved").replaceChildren("You’re signed out. ", link, ". Your text stays here.");
+  };
 
   const post = async (form, fields) => {
     const hasFile = [...fields].some(([, value]) => value instanceof File), body = hasFile ? new FormData() : new URLSearchParams();
@@ -67,7 +71,7 @@
   // The server has a page for conflicts and rejections, which is shown by submitting the same fields normally. Editors who are signed out,
   // or are already typing in the next field, stay here. The rejected fields are sent again with that field.
   const showRefusal = async (answer, form, fields, left = new Map()) => {
-    if (answer.status === 401) return say(SIGNED_OUT);
+    if (answer.status === 401) return sayOut();
     const held = document.activeElement;
     if (unsaved.has(held) && savesItself(held) && held.value !== left.get(held)) {
       return say(`Not saved: ${find("h1", parse(await answer.text())).textContent}. Leave this field to see the error.`);
@@ -798,8 +802,9 @@
   };
   // The file would be lost on the conflict page, so the page is only shown after the next "Save", which images.js then doesn't intercept.
   const refuseFile = async (answer, form, left) => {
+    if (answer.status === 401) return sayOut();
     if (answer.status === 409) form.dataset.plain = "";
-    const why = answer.status === 401 ? SIGNED_OUT : find("h1", parse(await answer.text())).textContent;
+    const why = find("h1", parse(await answer.text())).textContent;
     refuseText(left, answer.status === 409 ? `${why}. Select “${find("button[type=submit]:not([name])", form).textContent}” to continue` : why);
   };
   // A date changes with each digit. Changes that revoke an approval are confirmed when the form loses focus or with its buttons, because an
@@ -1024,12 +1029,13 @@
   };
   let lastBeat = 0, told = { revision: "" };
   const beat = async () => {
-    if (document.hidden || Date.now() - lastBeat < 1000) return;
+    if (find("#saved a") || document.hidden || Date.now() - lastBeat < 1000) return;
     lastBeat = Date.now();
     const seq = desk.dataset.seq;
-    const body = new URLSearchParams({ csrf_token: token(), place: placeNow(), revision: told.revision });
-    const answer = await fetch(desk.dataset.presence, { method: "POST", body, redirect: "manual" }).catch(() => null);
-    if (!answer?.ok) { if (answer?.status === 401) say(SIGNED_OUT); return; }
+    const fields = { csrf_token: token(), place: placeNow(), revision: told.revision };
+    const answer = await post({ action: desk.dataset.presence }, Object.entries(fields)).catch(() => null);
+    if (answer?.status === 401) return sayOut();
+    if (!answer?.ok) return;
     // If there's no news, the response only contains who else is here.
     const heard = await answer.json();
     told = { ...told, ...heard };
@@ -1041,7 +1047,11 @@
   let acted = Date.now();
   const noteAct = () => { acted = Date.now(); };
   for (const name of ["keydown", "pointermove"]) document.addEventListener(name, noteAct, true);
-  document.addEventListener("visibilitychange", () => beat());
+  // Editors who are signed out may come back from signing in.
+  document.addEventListener("visibilitychange", () => {
+    if (find("#saved a")) say("");
+    beat();
+  });
   // The button doesn't take the focus, so that a field someone is typing in doesn't lose focus and isn't saved. After a minute without
   // input, the page updates itself, so that editors who return to it find the current state.
   const offerIt = () => {
@@ -1081,14 +1091,11 @@
       Object.assign(here, { className: "here", textContent: `${one.name} has this story open.` });
       line.prepend(here, " ");
     }
-    const tab = find(".tabs a"), count = find(".sig", tab), heading = find("#h-tray");
-    if (now.tray && count) count.textContent = `${now.tray} new`;
-    if (now.tray && heading) heading.textContent = now.waiting;
-    if (now.tray && !count) {
-      const fresh = document.createElement("span");
-      Object.assign(fresh, { className: "sig", textContent: `${now.tray} new` });
-      tab.append(" ", fresh);
-    }
+    if (!now.tray) return;
+    const count = find(".tabs .sig") || document.createElement("span"), heading = find("#h-tray");
+    if (!count.isConnected) find(".tabs a").append(" ", count);
+    Object.assign(count, { className: "sig", textContent: `${now.tray} new` });
+    if (heading) heading.textContent = now.waiting;
   };
   setInterval(beat, Number(desk.dataset.beat) * 1000);
   window.addEventListener("pagehide", () => {

@@ -135,7 +135,11 @@ WITHOUT_ROLE = {
         "it shows or changes what is the actor's own, or what they have just asked for",
     ),
     **dict.fromkeys(
-        ("sending.sending_view.view_sending", "sending.refusal_actions.read_refusals"),
+        (
+            "sending.sending_view.view_sending",
+            "sending.refusal_actions.read_refusals",
+            "sending.refusal_actions.read_chosen_refusals",
+        ),
         "everyone who signs in may see it; admins also see the names of small providers",
     ),
     "upkeep.backups.restore_backup": "no installation is open meanwhile: backups.check_may_restore asks before",

@@ -16,6 +16,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.texts.urls import is_example_site, site_name, usable_canonical_url
 from digest.collect.visits.page_check import check_linked_pages
 from digest.deliver.compose.variants import ComposeError, compose_sample_message
+from digest.deliver.plan.delivery_plan import has_accepted_test
 from digest.deliver.providers import registry
 from digest.deliver.send.limits.rate_limiter import read_first_handover
 from digest.deliver.send.limits.rate_limits import count_sending_days
@@ -200,10 +201,14 @@ class CheckedEditionEmail:
 
 @dataclass(frozen=True, slots=True)
 class ReviewedEditionEmail(CheckedEditionEmail):
-    """A checked email of an edition, with the content hash and plain text that approvers see."""
+    """A checked email of an edition, with the content hash and plain text that approvers see.
+
+    `is_tested` is True if a test email of this version was sent.
+    """
 
     content_hash: str
     text: str
+    is_tested: bool
 
 
 def check_edition_email(
@@ -236,6 +241,7 @@ def render_and_check_edition_email(installation: Installation, name: str, *, now
             html=fill_sample_placeholders(mailable.join("html"), settings),
             content_hash=content_hash,
             text=fill_sample_placeholders(mailable.join("text"), settings),
+            is_tested=has_accepted_test(session, edition.name, content_hash),
         )
 
 

@@ -1,5 +1,6 @@
 """The deliveries of an edition or another purpose: query conditions, and counts by state."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -85,6 +86,22 @@ def make_edition_delivery_purpose(edition: str) -> str:
 def make_correction_delivery_purpose(correction: Correction) -> str:
     """Return the purpose of a correction's emails, one per person."""
     return f"correction:{correction.id}"
+
+
+def make_test_purpose(edition: str, content_hash: str) -> str:
+    """Return the purpose of a new test of one version of an edition."""
+    return f"{_name_tested_version(edition, content_hash)}{secrets.token_hex(4)}"
+
+
+def has_accepted_test(session: Session, edition: str, content_hash: str) -> bool:
+    """Return True if a test email of a version of an edition was accepted by the mail server, or saved to a file."""
+    stem = _name_tested_version(edition, content_hash)
+    of_version = (Delivery.state == DeliveryState.ACCEPTED, Delivery.purpose.between(stem, f"{stem}g"))  # g follows f
+    return session.scalar(select(Delivery.id).where(*of_version).limit(1)) is not None
+
+
+def _name_tested_version(edition: str, content_hash: str) -> str:
+    return f"{TEST_PURPOSE_PREFIX}{edition}:{content_hash[:8]}"
 
 
 def count_deliveries(session: Session, purpose: str) -> DeliveryCounts:

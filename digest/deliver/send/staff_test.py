@@ -4,12 +4,12 @@ Staff members receive what a subscriber of all sections would receive, composed,
 over by the same code. The only differences are the mark in the subject, the address, the IDs, the
 sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
 the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
+The serial begins with the version that was tested.
 
 A test is tried once, because someone is waiting for it. Its row is stored and claimed in one
 commit, so anything left by a crash is `uncertain`.
 """
 
-import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +24,7 @@ from digest.deliver.compose.identifiers import make_delivery_id, make_message_id
 from digest.deliver.compose.message import MessageTemplate, PlaceholderValues
 from digest.deliver.compose.return_path import make_return_path
 from digest.deliver.compose.variants import check_unsubscribe_url_length, create_variants, format_signup_text
-from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX
+from digest.deliver.plan.delivery_plan import TEST_PURPOSE_PREFIX, make_test_purpose
 from digest.deliver.providers.base import OutgoingMessage, Provider
 from digest.deliver.send.claims import delivery_claims as claims
 from digest.deliver.send.claims.dead_runs import recover_dead_and_silent_runs
@@ -40,6 +40,7 @@ from digest.settings import Settings
 from digest.store import staff
 from digest.store.delivery_models import Delivery, DeliveryState, StaffMember
 from digest.store.engine import Database
+from digest.store.models import Edition
 from subscribers.consent.preferences import Preferences
 from subscribers.crypto import link_tokens
 from subscribers.crypto.keys import KeyRing
@@ -135,8 +136,9 @@ def compose_staff_test(
         ComposeError: the base URL is too long for List-Unsubscribe.
     """
     check_unsubscribe_url_length(settings.link_base)
-    purpose = f"{TEST_PURPOSE_PREFIX}{name}:{secrets.token_hex(4)}"
-    template = _compose_template(session, name, keys, settings)
+    edition = find_edition(session, name)
+    purpose = make_test_purpose(name, approval.read_current_content_hash(session, edition, settings))
+    template = _compose_template(session, edition, keys, settings)
     mails = [_compose_mail(member, template, purpose, keys, settings, now) for member in _choose_members(session, to)]
     return StaffTest(name, purpose, tuple(mails))
 
@@ -183,12 +185,11 @@ def read_test_report(session: Session, name: str, serial: str, keys: KeyRing) ->
     return StaffTestReport(name, tested, serial=serial) if tested else None
 
 
-def _compose_template(session: Session, name: str, keys: KeyRing, settings: Settings) -> MessageTemplate:
+def _compose_template(session: Session, edition: Edition, keys: KeyRing, settings: Settings) -> MessageTemplate:
     """Compose the edition's full variant.
 
     An approved edition must be what was approved, as for subscribers.
     """
-    edition = find_edition(session, name)
     if approval.find_valid_approval(session, edition):
         mailable = approval_check.verify_approval(session, edition, settings=settings, keys=keys)
     else:
@@ -196,7 +197,7 @@ def _compose_template(session: Session, name: str, keys: KeyRing, settings: Sett
     variants = create_variants(mailable, settings)
     template = variants.template_for(Preferences())
     if template is None or not variants.parts:
-        raise SendError(f"{name} has no sections.", "Draft the edition again.")
+        raise SendError(f"{edition.name} has no sections.", "Draft the edition again.")
     return replace(template, subject=f"{SUBJECT_MARK} {template.subject}")
 
 

@@ -70,11 +70,12 @@ class ArrangedStory:
 class RemovedStory:
     """A removed story, the edit that removed it, and its former place.
 
-    `section` is empty if the story wasn't in a section. `replacement_url` is the canonical URL of the story
-    that replaced it, or empty if there's none.
+    `headline` is the one that an editor wrote, or else the lead's title. `section` is empty if the story wasn't in a
+    section. `replacement_url` is the canonical URL of the story that replaced it, or empty if there's none.
     """
 
     scored: ScoredStory
+    headline: str
     edit: Edit
     section: str
     position: int  # its former index in the section
@@ -306,7 +307,7 @@ def _list_removed(board: StoryBoard) -> list[RemovedStory]:
     for story in board.list_in_state(StoryState.REMOVED):
         if removal := story.removal:
             place = (removal.edit, removal.section, removal.position)
-            removed_stories.append(RemovedStory(story.scored, *place, removal.replacement_url))
+            removed_stories.append(RemovedStory(story.scored, story.headline, *place, removal.replacement_url))
     return sorted(removed_stories, key=lambda removed: (-removed.edit.seq, removed.scored.url))
 
 

@@ -136,6 +136,12 @@ class BoardStory:
         """The canonical URL of the lead article."""
         return self.story.lead.url
 
+    @property
+    def headline(self) -> str:
+        """The headline written by an editor, or else the lead's title."""
+        written = self.current_texts().get(StoryField.HEADLINE)
+        return (written and written.text) or self.lead.title
+
     def keep_for_next_edition(self, edit: Edit) -> None:
         """Keep a removed story for the next edition. It can still be restored to its place.
 

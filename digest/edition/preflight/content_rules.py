@@ -77,6 +77,7 @@ def check_sending_duration(examined: PreflightInput) -> Iterator[PreflightFindin
         yield warning_finding(
             f"With the current limits, sending to {examined.subscribers:,} subscribers takes about {examined.sending_days} days.",
             "Raise the sending limits under Settings to send faster.",
+            settings="limits",
         )
 
 

@@ -261,6 +261,7 @@ def check_postal_address(examined: PreflightInput) -> Iterator[PreflightFinding]
         yield error_finding(
             "The publication has no postal address, which the law requires in every email.",
             "Enter the postal address under Settings.",
+            settings="sender",
         )
         return
     bodies = {"text": examined.text, "HTML": " ".join(examined.tree.itertext())}

@@ -57,7 +57,8 @@ def check_opening_names_stories(examined: PreflightInput) -> Iterator[PreflightF
         names = find_capitalized_words([text[:1].lower() + text[1:]])
         if names and names.isdisjoint(mentioned):
             named = join_words(
-                [f"“{word}”" for word in _WORD.findall(text) if names.intersection(significant_words(word))]
+                [f"“{word}”" for word in _WORD.findall(text) if names.intersection(significant_words(word))],
+                conjunction="or",
             )
             yield warning_finding(
                 f"The email doesn't mention {named}.", f"Write another {place.lower()}, or add the story.", place

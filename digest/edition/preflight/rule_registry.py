@@ -45,7 +45,8 @@ UPDATE_DRAFT = "Update the draft. Your edits are kept."
 class PreflightFinding:
     """A rule's finding: what's wrong, what to do, and where.
 
-    `is_for_admins` is true if editors can't fix it. If `must_be_confirmed` is true, approvers must
+    `settings` is the table of the settings in which it's fixed, or empty. `is_for_admins` is true if
+    it's for someone else because editors can't fix it. If `must_be_confirmed` is true, approvers must
     select a checkbox. `is_fixed_by_update` is true if updating the draft to the current settings and
     send time fixes it. The desk has a button for that.
     """
@@ -55,6 +56,7 @@ class PreflightFinding:
     message: str
     remedy: str = ""
     where: str = ""
+    settings: str = ""
     is_for_admins: bool = False
     must_be_confirmed: bool = False
     is_fixed_by_update: bool = False
@@ -65,9 +67,9 @@ class PreflightFinding:
         return f"{self.message} {self.remedy}".strip()
 
     def address_to_admin(self) -> "PreflightFinding":
-        """Return the finding without the advice to ask an admin."""
+        """Return the finding for an admin, without the advice to ask one."""
         advice = self.remedy.removeprefix(_ASK_ADMIN)
-        return replace(self, remedy=f"{advice[:1].upper()}{advice[1:]}")
+        return replace(self, remedy=f"{advice[:1].upper()}{advice[1:]}", is_for_admins=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,13 +279,19 @@ def _run_all_rules(examined: PreflightInput) -> tuple[PreflightFinding, ...]:
     return tuple(sorted(findings, key=order))
 
 
-def error_finding(message: str, remedy: str, where: str = "", *, is_fixed_by_update: bool = False) -> PreflightFinding:
+def error_finding(
+    message: str, remedy: str, where: str = "", *, settings: str = "", is_fixed_by_update: bool = False
+) -> PreflightFinding:
     """Return a finding that prevents approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.ERROR, message, remedy, where, is_fixed_by_update=is_fixed_by_update)
+    return PreflightFinding(
+        "", FindingLevel.ERROR, message, remedy, where, settings, is_fixed_by_update=is_fixed_by_update
+    )
 
 
 def warning_finding(
-    message: str, remedy: str, where: str = "", *, is_fixed_by_update: bool = False
+    message: str, remedy: str, where: str = "", *, settings: str = "", is_fixed_by_update: bool = False
 ) -> PreflightFinding:
     """Return a finding that doesn't prevent approval. The rule's name is added when the rules are run."""
-    return PreflightFinding("", FindingLevel.WARNING, message, remedy, where, is_fixed_by_update=is_fixed_by_update)
+    return PreflightFinding(
+        "", FindingLevel.WARNING, message, remedy, where, settings, is_fixed_by_update=is_fixed_by_update
+    )

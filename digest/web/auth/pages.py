@@ -128,7 +128,7 @@ def submit_sign_in_link(token: str) -> ResponseReturnValue:
     new_session = sign_in.sign_in_by_link(app_state.installation, token, read_request_visitor(), now=app_state.clock())
     if new_session is None:
         return render_template("web/auth/sign_in_link.html", link=sign_in.SignInLink()), 410
-    return finish_sign_in(new_session, _find_remembered_page() or _first_page(new_session))
+    return _finish_sign_in_by_link(new_session, _find_remembered_page())
 
 
 @auth_pages.get("/staff/<token>")
@@ -153,19 +153,22 @@ def submit_invitation(token: str) -> ResponseReturnValue:
     if new_session is None:
         return _invitation_page(link)
     edition = request.args.get("edition")
-    next_path = url_for("desk.show_test_email_form", name=edition) if edition else _first_page(new_session)
-    response = finish_sign_in(new_session, next_path)
+    next_path = url_for("desk.show_test_email_form", name=edition) if edition else _find_remembered_page()
+    response = _finish_sign_in_by_link(new_session, next_path)
     if edition:
         flash("verified", "link")
     return response
 
 
-def _first_page(new_session: sign_in.NewStaffSession) -> str | None:
-    """Return the first page after signing in with a link.
+def _finish_sign_in_by_link(new_session: sign_in.NewStaffSession, next_path: str) -> Response:
+    """Finish signing in with a link, which works once.
 
-    Until there's a sign-in method, it's the page for setting one up.
+    The next page offers to set up another way to sign in if there's none yet.
     """
-    return None if new_session.can_sign_in_without_link else "/desk/security"
+    response = finish_sign_in(new_session, next_path)
+    if not new_session.can_sign_in_without_link:
+        flash("offered", "sign-in method")
+    return response
 
 
 def _invitation_page(link: VerificationLink) -> ResponseReturnValue:

@@ -547,7 +547,7 @@ FAULTS = (
     Fault(
         "opening-names",
         FindingLevel.WARNING,
-        "doesn't mention “Nadia” and “Gulf”",
+        "doesn't mention “Nadia” or “Gulf”",
         _said(subject="Hurricane Nadia crosses the Gulf"),
     ),
     Fault(

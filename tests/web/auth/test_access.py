@@ -205,6 +205,23 @@ def test_whoever_had_to_sign_in_comes_back_to_where_they_were(world: Any, path: 
         assert build_next_url(path) == f"/weekly{path}"
 
 
+def test_a_first_sign_in_by_link_leads_to_the_page_that_was_asked_for_and_offers_a_way_to_sign_in(world: Any) -> None:
+    world.session_cookie()
+    offer = "add a passkey or a password</a> within 15 minutes"
+    for asked, where in (
+        ("/desk/sources", "/desk/sources"),
+        ("https://elsewhere.example/", "/desk/"),
+        (None, "/desk/"),
+    ):
+        client, link = world.client, staff_link(world.install)
+        if asked:
+            client.get("/desk/sign-in", query_string={"next": asked})
+        answer = client.post(link, data=hidden_fields(client.get(link).text))
+        assert (answer.status_code, answer.location) == (303, where)
+        pages = [client.get("/desk/sources").text for _ in range(2)]
+        assert [offer in page for page in pages] == [True, False], "it's offered once"
+
+
 def test_the_first_of_repeated_fields_counts(world: Any) -> None:
     """ASVS 15.3.7: a second value cannot take the place of the one that was judged."""
     for query, where in (
@@ -271,7 +288,7 @@ def test_a_sign_in_link_ends_the_session_of_a_colleague_in_the_same_browser(worl
     client = world.signed_in_client("admin")
     world.session_cookie()
     link = staff_link(world.install)
-    assert client.post(link, data=hidden_fields(client.get(link).text)).location == "/desk/security"
+    assert client.post(link, data=hidden_fields(client.get(link).text)).location == "/desk/"
     with world.database.read() as session:
         emails = session.scalars(
             select(StaffMember.email).join(StaffSession, StaffSession.staff == StaffMember.id)

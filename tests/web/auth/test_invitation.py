@@ -97,7 +97,7 @@ def test_the_button_behind_the_mailed_link_proves_the_address_and_signs_in_and_l
     assert both.dump() == before
     client = both.client
     answer = press(client, path)
-    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/security")
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/desk/")
     assert client.get("/desk/").status_code == 200
     assert member(both).proven_at == NOW
     again = both.client

@@ -282,6 +282,7 @@ def make_and_use_passkey(page: Page) -> None:
     """Prove the address by an invitation's page, make a passkey, leave, and come back by it."""
     add_authenticator(page)
     press_by_keyboard(button(page, "Verify address and sign in"))
+    press_by_keyboard(link(page, "add a passkey or a password"))
     press_by_keyboard(link(page, "Add a passkey"))
     write_by_keyboard(page.get_by_label("Name"), "Laptop at the desk")
     press_by_keyboard(button(page, "Create a passkey"))
@@ -294,6 +295,7 @@ def come_by_password(newsroom: Newsroom, lou: Page) -> None:
     """Lou chooses a password and codes, and signs in by them."""
     lou.goto(newsroom.base + newsroom.invitations()[LOU])
     press_by_keyboard(button(lou, "Verify address and sign in"))
+    press_by_keyboard(link(lou, "add a passkey or a password"))
     press_by_keyboard(button(lou, "Set up"))
     write_by_keyboard(lou.get_by_label("New password"), PASSWORD)
     open_by_keyboard(lou.get_by_text("Enter the key instead"))

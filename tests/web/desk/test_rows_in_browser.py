@@ -86,6 +86,11 @@ def test_ten_stories_and_eight_candidates_are_in_sight_and_each_headline_has_two
     for at, entry in enumerate(served.week.entries("featured")):
         expect(images.nth(at)).to_have_attribute("alt", entry["picture"]["alt"])
         expect(images.nth(at)).to_have_attribute("loading", "lazy")
+    # Where there's none, nothing is drawn, and the headlines stay aligned.
+    space = page.locator("span.thumb").first
+    assert space.evaluate("space => [space.offsetWidth, getComputedStyle(space).borderStyle]") == [56, "none"]
+    headlines = page.locator("#edition ol.imaged h3").evaluate_all("all => all.map(h => h.getBoundingClientRect().x)")
+    assert len(set(headlines)) == 1
     # Also where the email shows none, and in the list.
     for selector in ("ol[data-section=topics] img.thumb", "#stories li.cand img.thumb"):
         image = page.locator(selector).first

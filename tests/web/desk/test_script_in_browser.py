@@ -783,6 +783,29 @@ def test_what_is_typed_while_a_colleague_writes_is_neither_lost_nor_stored_over_
     assert week.entry("featured", 0)["summary"] == "Dana's last word."
 
 
+def test_a_page_that_is_signed_out_says_so_once_with_a_link_and_stops_asking_who_is_here(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    asked, saved = list[str](), desk.locator("#saved")
+    link = saved.get_by_role("link", name="Sign in in another tab")
+    desk.on("request", lambda request: asked.append(request.url) if request.url.endswith("/presence") else None)
+    desk.context.clear_cookies()
+    with desk.expect_response(lambda answer: answer.url.endswith("/presence") and answer.status == 401):
+        desk.clock.fast_forward(16_000)
+    expect(saved).to_have_text("You\u2019re signed out. Sign in in another tab. Your text stays here.")
+    expect(link).to_have_attribute("href", desk.url)
+    for _ in range(3):
+        desk.clock.run_for(15_000)
+    move_to_next_beat(desk)
+    assert len(asked) == 1
+    # Someone who comes back from signing in is here again.
+    sign_in(desk.context, week, address, "dana")
+    with desk.expect_response(answers_beat):
+        desk.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(link).to_have_count(0)
+
+
 def test_what_is_pressed_twice_is_done_once(desk: Page, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     desk.goto(f"{address}{week.path}?filter=left-out")

@@ -17,7 +17,7 @@ from digest.app.editions import edition_views
 from digest.collect.imaging.encoded_image import DEFAULT_FOCUS
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.editing.arrangement import Arrangement
-from digest.edition.editing.edits import Edit
+from digest.edition.editing.edits import EDITION_TARGET, Edit
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.preflight.rule_registry import PreflightFinding
 from digest.web.actor_names import replace_edit_authors_with_names
@@ -68,16 +68,21 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
         return answer | {"reload": True}
     before = state.arrange_at(get_app_state().installation, known_seq)
     names = staff.read_display_names(get_app_state().installation)
-    parts: dict[str, Any] = {"edition": state.edition, **build_section_template_values(state, query, (), names)}
+    findings = _list_shown_findings(state.name, saved)
+    parts: dict[str, Any] = {"edition": state.edition, **build_section_template_values(state, query, findings, names)}
     html = _render_changed_parts(parts, before, state.arrangement)
     return answer | {"seq": state.last_seq, "html": html}
 
 
-def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
-    """Render the parts of the page that differ between two arrangements.
+def _list_shown_findings(name: str, saved: Iterable[Edit]) -> list[PreflightFinding]:
+    """Return the findings that the page shows until the next check, except those about texts that were rewritten."""
+    rewritten = {edit.text("field") for edit in saved if edit.target == EDITION_TARGET}
+    findings = word_findings_for_viewer(get_app_state().shown_findings.get(name, ()))
+    return [finding for finding in findings if finding.where.lower() not in rewritten]
 
-    Preflight findings require the whole page.
-    """
+
+def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
+    """Render the parts of the page that differ between two arrangements."""
     topics = (story.placed.scored.topic for story in after.list_stories())
     return render_template(
         "web/desk/editing/edit_changes.html",

@@ -277,6 +277,7 @@ def render_edit_page(
     installation, file = app_state.installation, app_state.settings.file
     edition, name, now = state.edition, state.name, app_state.clock()
     mail = edition_checks.check_edition_email(installation, edition, edits=state.edits, now=now)
+    app_state.shown_findings[name] = mail.findings
     if query.open.startswith("at-"):
         content = EditionContent.from_json(edition.content)
         query = replace(query, open=find_story_in_preview(query.open, content, state.arrangement))

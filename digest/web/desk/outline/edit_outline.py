@@ -113,6 +113,15 @@ class ArrangedSection:
         return SECTION_KINDS[self.settings.kind].is_grouped_by_topic
 
 
+class ListedFinding(NamedTuple):
+    """A preflight finding, and where its link leads: to an anchor, or to the settings in which an admin fixes it."""
+
+    level: FindingLevel
+    anchor: str
+    words: str
+    settings: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class EditPageData:
     """The sections of an edition, the first page of its tray, and its preflight findings.
@@ -143,10 +152,12 @@ class EditPageData:
         rows = (row for section in self.sections for row in section.rows)
         return next((row.preview_place for row in rows if anchor in row.anchors), "")
 
-    def list_findings(self) -> list[tuple[FindingLevel, str, str]]:
-        """Return the level, anchor, and text of each preflight finding."""
+    def list_findings(self) -> list[ListedFinding]:
+        """Return each preflight finding, as listed at the top of the page."""
         return [
-            (finding.level, anchor, f"{place}: {finding.sentence}")
+            ListedFinding(finding.level, "", finding.remedy, finding.settings)
+            if finding.settings and not finding.is_for_admins
+            else ListedFinding(finding.level, anchor, f"{place}: {finding.sentence}")
             for anchor, place, findings in self._group_findings()
             for finding in findings
         ]

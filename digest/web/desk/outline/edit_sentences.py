@@ -62,8 +62,9 @@ class EditSentenceWriter:
         arranged = self.arrangement.find_story(target)
         if arranged:
             return arranged.texts.get("headline", arranged.original.story.lead.title)
+        removed_headlines = {gone.scored.url: gone.headline for gone in self.arrangement.removed}
         listed = find_listed_story(self.arrangement, target)
-        return listed.story.lead.title if listed else ""
+        return removed_headlines.get(listed.url, listed.story.lead.title) if listed else ""
 
     def find_section_title(self, key: str) -> str:
         """Return the title of a section, or its key if it isn't in the settings anymore."""

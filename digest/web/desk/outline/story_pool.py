@@ -368,6 +368,7 @@ def _list_pool(arrangement: Arrangement, sections: Sequence[SectionSettings]) ->
         removal = "kept for the next edition" if removed.is_kept else "removed"
         yield PoolRow(
             removed.scored,
+            texts={StoryField.HEADLINE: removed.headline},
             reason=f"{removal} by {removed.edit.actor}",
             is_removed=not removed.is_kept,
             is_kept=removed.is_kept,

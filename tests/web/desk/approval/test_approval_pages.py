@@ -24,6 +24,7 @@ from digest.store.models import Edition, EditionState
 from digest.web.app import create_app
 from digest.web.desk.outline.story_pool import story_anchor
 from tests.actors import ADMIN
+from tests.row_keys import change_rows
 from tests.web.desk.sample_week import EDITORS, SampleWeek, build_sample_week, later, unmarked
 
 PRIYA = "priya@news.example.org"
@@ -148,6 +149,25 @@ def test_an_editor_reads_at_once_that_approval_waits_for_an_admin(week: SampleWe
     )
     bar = homeless.client("sam").get(week.path).text
     assert "For an admin: The publication has no postal address" in bar
+    # An admin reads what to do, with a link to where it's done.
+    with week.installation.database.write() as session:
+        change_rows(session, StaffMember, StaffMember.email == EDITORS["sam"], role="admin")
+    bar = homeless.client("sam").get(week.path).text
+    assert '<a class="chk" href="/admin/settings/sender">Enter the postal address under Settings.</a>' in bar
+    assert "For an admin" not in bar
+
+
+def test_the_checks_note_that_this_version_was_not_tested_and_it_can_still_be_approved(week: SampleWeek) -> None:
+    note = "No test email of this version was sent."
+    with week.installation.database.read() as session:
+        sam = staff.require_staff_member(session, EDITORS["sam"]).id
+    assert note in page(week)
+    assert week.client("sam").post(f"{week.path}/test", data={"to": sam}).status_code == 303
+    assert note not in page(week)
+    write_head(week, subject="Cranes first")
+    assert note in page(week)
+    assert approve(week, "sam").status_code == 303
+    assert note in page(week)
 
 
 def press_update(week: SampleWeek) -> str:

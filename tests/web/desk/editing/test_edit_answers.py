@@ -46,6 +46,17 @@ def test_an_action_is_answered_with_its_section_alone_and_its_number(week: Sampl
     assert save(week, "act", act="undo").json["seq"] == 4
 
 
+def test_an_action_is_answered_with_what_the_last_check_found(week: SampleWeek) -> None:
+    _, second, third, *_ = week.anchors("featured")
+    save(week, "head", subject="Cranes " * 10)
+    assert "To check" not in save(week, "act", act=f"up {second}").json["html"], "nothing has been checked yet"
+    week.client().get(week.path)
+    mark = '<dt>Subject <b class="warn" title="The subject has 69 characters.'
+    assert mark in save(week, "act", act=f"up {third}").json["html"]
+    assert mark in save(week, "head", preheader="Pumps that start").json["html"]
+    assert mark not in save(week, "head", subject="Cranes wait").json["html"]
+
+
 def test_texts_and_blocks_are_answered_with_the_parts_that_they_changed(week: SampleWeek) -> None:
     (first, *_), subject = week.anchors("featured"), "Radios were off"
     story = save(week, f"story/{first}", headline="Cranes wait", summary="For parts.", open=first)

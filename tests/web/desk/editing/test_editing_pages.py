@@ -402,6 +402,26 @@ def test_undo_names_what_it_takes_back_and_takes_back_ones_own_act_alone(week: S
     assert week.headlines("featured")[:2] == [before[1], before[0]]
 
 
+def test_a_story_is_called_by_the_headline_that_an_editor_wrote_also_once_it_is_removed(week: SampleWeek) -> None:
+    anchor, original = week.anchors("featured")[1], week.headlines("featured")[1]
+    write_headline(week, anchor, original, "Cranes wait")
+    week.act(f"drop {anchor}")
+    shown = page(week)
+    assert 'title="Undo removing “Cranes wait”"' in shown
+    assert "“Cranes wait” was removed" in shown
+    assert "<b>Cranes wait</b>" in shown, "among the recently removed"
+    assert ">Cranes</mark> wait</a>" in page(week, "?q=cranes&filter=left-out")
+    fields = {"title": "A note", "url": "https://hls.example.org/note", "section": "featured"}
+    week.client().post(f"{week.path}/stories", data={"seq": week.state.last_seq, **fields})
+    write_headline(week, week.anchors("featured")[-1], "A note", "A longer note", editor="sam")
+    assert 'title="Undo adding “A longer note”"' in page(week)
+
+
+def write_headline(week: SampleWeek, anchor: str, was: str, headline: str, editor: str = "dana") -> None:
+    form = {"seq": week.state.last_seq, "headline": headline, "was-headline": was}
+    assert week.client(editor).post(f"{week.path}/story/{anchor}", data=form).status_code == 303
+
+
 def test_what_leads_says_what_the_mail_shows_with_it_and_a_pinned_lead_keeps_its_place(week: SampleWeek) -> None:
     fourth, topic = week.anchors("featured")[3], week.anchors("topics")[0]
     assert "<b>Lead</b>, with its image and 2 related links. " in page(week)
