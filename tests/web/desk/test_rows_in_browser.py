@@ -101,6 +101,27 @@ def test_ten_stories_and_eight_candidates_are_in_sight_and_each_headline_has_two
     assert page.locator(".state").evaluate("state => state.offsetHeight") <= 40
 
 
+def test_the_actions_of_a_row_cover_no_words(served: ServedWeek) -> None:
+    page = served.open(WIDE)
+    for rows, actions in (("#edition li.st", ".acts"), ("li.cand:has(> .btn)", ".why > summary")):
+        row = page.locator(rows).nth(1)
+        row.hover()
+        space = row.evaluate(
+            """(row, actions) => {
+              const meta = row.querySelector(".meta"), end = meta.getBoundingClientRect().right - parseFloat(getComputedStyle(meta).paddingRight);
+              return row.querySelector(actions).getBoundingClientRect().left - end;
+            }""",
+            actions,
+        )
+        assert space >= 0, rows
+    add, title = (page.locator("li.cand:has(> .btn)").nth(1).locator(part) for part in ("> .btn", "h3"))
+    boxes = [
+        one.evaluate("one => { const {top, bottom} = one.getBoundingClientRect(); return {top, bottom}; }")
+        for one in (add, title)
+    ]
+    assert boxes[0]["top"] >= boxes[1]["bottom"] - 1
+
+
 def test_a_phone_shows_the_state_of_the_edition_how_to_approve_it_and_four_stories(served: ServedWeek) -> None:
     page = served.open(PHONE)
     for part in (".head .pill", ".head .plan:not(#stands)", ".sticky .go"):

@@ -794,7 +794,7 @@ def test_a_page_that_is_signed_out_says_so_once_with_a_link_and_stops_asking_who
     with desk.expect_response(lambda answer: answer.url.endswith("/presence") and answer.status == 401):
         desk.clock.fast_forward(16_000)
     expect(saved).to_have_text("You\u2019re signed out. Sign in in another tab. Your text stays here.")
-    expect(link).to_have_attribute("href", desk.url)
+    expect(link).to_have_js_property("href", desk.url)
     for _ in range(3):
         desk.clock.run_for(15_000)
     move_to_next_beat(desk)
