@@ -36,6 +36,7 @@ LIST = Action("readers listed")
 COUNTING_SHARE = 100  # counts are cached for this many times as long as they took
 RECIPIENTS_KEPT_SECONDS = 10.0  # because they change with the edition and the settings
 # A page doesn't wait for a count that takes longer than this, if there's an earlier one.
+MIN_CACHED_SECONDS = 0.02  # counts that took less aren't cached
 SLOW_COUNT_SECONDS = 0.2
 MAX_OVERDUE_SECONDS = 60.0  # an expired count isn't shown for longer than this
 Counted = TypeVar("Counted")
@@ -83,7 +84,8 @@ def count_edition_recipients(installation: Installation, edition: Edition, *, no
     def count(session: Session) -> RecipientCounts:
         return count_recipients(session, find_edition(session, edition.name), installation.settings, now=now)
 
-    counted_name = f"recipients of {edition.name}"
+    # The settings can change while an earlier count is still kept.
+    counted_name = f"recipients of {edition.name} under {installation.settings.file.preferences!r}"
     return get_or_count(installation.database, counted_name, count, keep_for=RECIPIENTS_KEPT_SECONDS)
 
 
@@ -108,7 +110,7 @@ def get_or_count(
         with database.read() as session:
             result = count(session)
         took = monotonic() - began
-        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > 0.02 else -math.inf
+        expires = began + min(keep_for, (COUNTING_SHARE + 1) * took) if took > MIN_CACHED_SECONDS else -math.inf
         return CachedCount(result, expires, expires + (MAX_OVERDUE_SECONDS if took > SLOW_COUNT_SECONDS else 0))
 
     counts = _kept_counts.setdefault(database.engine, CachedCounts())

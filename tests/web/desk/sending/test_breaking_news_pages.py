@@ -11,6 +11,7 @@ from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from digest.app.sending import send_control as sending
+from digest.app.subscribers import subscriber_views
 from digest.collect.documents.parsed_document import DateBasis
 from digest.installation.opened_installation import Installation
 from digest.settings import PreferenceSettings
@@ -242,7 +243,10 @@ def test_every_page_of_the_desk_leads_to_what_is_not_sent_yet(week: SampleWeek) 
     assert "not sent yet" not in dana.get("/desk/").text
 
 
-def test_while_it_is_turned_off_the_pages_say_so_and_nothing_can_be_sent(week: SampleWeek) -> None:
+def test_while_it_is_turned_off_the_pages_say_so_and_nothing_can_be_sent(
+    week: SampleWeek, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber_views, "MIN_CACHED_SECONDS", -1.0)  # as if counting took long
     add_recipients(week)
     client, settings = week.client(), week.installation.settings
     path = draft(client)
@@ -253,6 +257,7 @@ def test_while_it_is_turned_off_the_pages_say_so_and_nothing_can_be_sent(week: S
     app.config["WTF_CSRF_ENABLED"] = False
     closed = replace(week, installation=installation, app=app).client()
     assert "Breaking news is turned off." in closed.get(PATH).text
+    assert "Send now to 3 subscribers" in client.get(f"{path}/send-now").text
     refused = closed.post(f"{path}/send-now")
     assert refused.status_code == 409
     assert "Breaking news is turned off. An admin can offer it under Settings → Preferences." in refused.text
