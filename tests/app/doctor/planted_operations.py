@@ -25,11 +25,13 @@ from digest.app.jobs import JobContext, record_schedule_start
 from digest.app.upkeep.backups import BACK_UP
 from digest.backups.last_backup import BACKUP_STATE_KEY
 from digest.deliver.control import article_recheck_results, correction_waits, installation_hold
+from digest.deliver.inbound import mail_log
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.inbound.mail_log import make_log_state_key
+from digest.deliver.inbound.mail_log import LogPart, make_log_state_key
 from digest.deliver.providers.kind import DoctorFinding
 from digest.deliver.send.claims.delivery_claims import CHANGED_ROW
 from digest.edition.content.edition_content import EditionContent
+from digest.folder_owner import find_user_name
 from digest.installation.opened_installation import Installation
 from digest.settings import load_settings
 from digest.settings.environment_file import change_variables
@@ -265,11 +267,13 @@ class FaultyInstallation:
         return printed
 
     def serve(self) -> None:
-        """Do what `digest serve` does at its start."""
+        """Do what `digest serve` does at its start, whether or not this machine has a journal."""
         context = JobContext(self.open(), clock=lambda: self.now)
         record_schedule_start(context)
-        for run_tick in scheduler.build_tick_jobs(context).values():
-            run_tick()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mail_log, "read_log_part", lambda *_: LogPart((), {}))
+            for run_tick in scheduler.build_tick_jobs(context).values():
+                run_tick()
 
 
 ASIDE = {"0" * 32: {"place": 0, "at": NOW.isoformat(), "reason": "refusals", "decision": "", "returning": False}}
@@ -964,6 +968,13 @@ def lose_backup_disk(world: FaultyInstallation) -> None:
     world.replace_setting(f'folder = "{world.safe / "locked"}"', f'folder = "{world.safe / "locked" / "backups"}"')
 
 
+def create_backup_folder(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Run the finding's command, which is for root; an ordinary user opens the folder above for it."""
+    (world.safe / "locked").chmod(0o700)
+    follow()(world, finding)
+    (world.safe / "locked").chmod(0o500)
+
+
 class Fault(NamedTuple):
     """What is planted, the only check that names it, a part of what its sentence says, and how that is carried out."""
 
@@ -992,7 +1003,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "the outbox cannot be written": Fault(close_outbox, "home-folder", "chmod 700"),
     "others may look into the outbox": Fault(open_outbox, "home-folder", "chmod 700"),
     "the database may not be written": Fault(
-        lambda w: (w.home / "digest.db").chmod(0o444), "home-folder", "digest.db (owner root, mode 0444), so nothing"
+        lambda w: (w.home / "digest.db").chmod(0o444),
+        "home-folder",
+        f"digest.db (owner {find_user_name(os.geteuid())}, mode 0444), so nothing",
     ),
     "root owns the folder of another user's files": Fault(
         keep_only_home_for_root, "home-folder", f"Run as root: chown -R {OTHER_USER} "
@@ -1001,7 +1014,10 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         keep_only_database_for_root, "home-folder", f"the service runs as {OTHER_USER}"
     ),
     "the environment file can't be read": Fault(
-        lambda w: (w.home / "digest.env").chmod(0), "home-folder", "Can't read"
+        # Only root gets as far as the other checks.
+        lambda w: (w.home / "digest.env").chmod(0),
+        "home-folder" if os.geteuid() == 0 else "settings",
+        "Can't read",
     ),
     "a file has a folder's place": Fault(lambda w: (w.home / "runs").touch(), "home-folder", "isn't a folder"),
     "others may write the database": Fault(open_database_file, "database", "chmod 600"),
@@ -1371,7 +1387,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "a backup folder that is none": Fault(block_backup_folder, "backup-folder", "Choose a folder"),
     "a backup folder that can't be written": Fault(lock_backup_folder, "backup-folder", "Run: chmod 700"),
     "the backup folder's disk isn't mounted": Fault(
-        lose_backup_disk, "backup-folder", "Otherwise, run as root: install -d"
+        lose_backup_disk, "backup-folder", "Otherwise, run as root: install -d", create_backup_folder
     ),
     "backups on the same disk": Fault(back_up_to_same_disk, "backup-folder", "copied = true"),
 }

@@ -36,7 +36,7 @@ from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
-from digest.settings import Settings
+from digest.settings import Settings, SettingsError
 from digest.store import engine
 from digest.store.audit import record_audit
 from digest.store.engine import Database, has_schema, open_database
@@ -214,7 +214,10 @@ def test_a_log_joined_with_another_machines_lacks_nothing(world: FaultyInstallat
 
 def find_problems(world: FaultyInstallation) -> list[DoctorFinding]:
     """List what `digest doctor` would report, also of an installation that can't be opened."""
-    findings = drop_consequences(run_local_checks(world.open(), now=world.now))
+    try:
+        findings = drop_consequences(run_local_checks(world.open(), now=world.now))
+    except SettingsError as exc:
+        findings = diagnose_open_failure(exc, None)
     return [f for f in findings if f.level != "ok" and f.check not in BEYOND_TESTS]
 
 
