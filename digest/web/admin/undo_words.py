@@ -31,8 +31,8 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     },
     "admin.change_settings": _SETTINGS,
     "admin.change_subscriber": {
-        "leave": "You can undo this once, for seven days. Other admins can’t, and you can’t after they unsubscribe "
-        "themselves, report spam, bounce, or are erased.",
+        "leave": "You can undo this once, for seven days, unless the subscriber unsubscribes, reports spam, bounces, "
+        "or is erased in the meantime. Other admins can’t undo it.",
         "leave for good": "You can’t undo this, because they were restored in the last seven days, or have given no "
         "consent that still counts.",
         "restore": "You can’t undo this, but you can unsubscribe them again.",
