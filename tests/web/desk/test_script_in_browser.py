@@ -594,6 +594,23 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     assert written == [("subject", "Radios were off"), ("preheader", f"{first_words} them")]
 
 
+def test_a_subject_that_was_mended_is_no_longer_called_faulty_in_its_open_form(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?open=head")
+    desk.get_by_label("Subject").fill("Radios were out…")
+    desk.get_by_label("Subject").press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("")
+    desk.reload()
+    expect(desk.locator("#head .fix")).to_contain_text("cuts off the lead story’s headline")
+    subject = desk.get_by_label("Subject")
+    subject.fill("Radios were out")
+    subject.press("Tab")
+    expect(desk.locator("#head .fix")).to_have_count(0)
+    expect(desk.locator("#head-preheader")).to_be_focused()
+
+
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
     headline = desk.locator("li.st.sel [name=headline]")

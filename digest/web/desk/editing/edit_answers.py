@@ -75,10 +75,15 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
 
 
 def _list_shown_findings(name: str, saved: Iterable[Edit]) -> list[PreflightFinding]:
-    """Return the findings that the page shows until the next check, except those about texts that were rewritten."""
+    """Return the findings that the page shows until the next check.
+
+    Those about texts that were rewritten are removed from them.
+    """
     rewritten = {edit.text("field") for edit in saved if edit.target == EDITION_TARGET}
-    findings = word_findings_for_viewer(get_app_state().shown_findings.get(name, ()))
-    return [finding for finding in findings if finding.where.lower() not in rewritten]
+    shown_findings = get_app_state().shown_findings
+    findings = [finding for finding in shown_findings.get(name, ()) if finding.where.lower() not in rewritten]
+    shown_findings[name] = findings
+    return word_findings_for_viewer(findings)
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
