@@ -264,6 +264,20 @@ def test_the_summaries_of_a_storys_articles_are_searched(week: SampleWeek) -> No
     assert week.anchors("featured")[0] in search_stories(week, f"q={word}&filter=used")[1]
 
 
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "Suggestions that aren’t in the edition. More stories are under All."),
+        ("q=port&filter=unused", "Not in the edition, but can be added."),
+        ("filter=used", "In the edition."),
+        ("filter=left-out", "Not chosen, or removed by an editor. The reason is under Why."),
+        ("q=port", "All of this week’s stories, whether or not they’re in the edition."),
+    ],
+)
+def test_the_tabs_of_the_list_say_which_stories_they_have(week: SampleWeek, query: str, words: str) -> None:
+    assert f'</nav>\n<p class="size">{words}</p>' in re.sub(r"\n+", "\n", page(week, f"?{query}&part=results"))
+
+
 def test_what_editors_wrote_is_found_too_and_shown(week: SampleWeek) -> None:
     anchor, title = week.anchors("topics")[1], week.headlines("topics")[1]
     fields = {"headline": "Zebras cross", "was-headline": title, "note": "Quokkas, too", "was-note": ""}
