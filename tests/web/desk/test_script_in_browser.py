@@ -384,7 +384,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     subject.fill("Radios were out in eleven counties on Monday")
     expect(desk.locator("#head .lab em").first).to_have_text("44 of 60 characters, about 40 on a phone. Not saved yet")
     subject.fill("Radios were out in eleven counties " * 2)
-    expect(desk.locator("#head .lab em").first).to_have_text("70 characters, 10 too many for the email. Not saved yet")
+    expect(desk.locator("#head .lab em").first).to_have_text("70 of 60 characters, 10 over. Not saved yet")
     subject.fill("Radios were out")
     expect(desk.locator("#head .lab em").first).to_have_text("15 of 60 characters. Not saved yet")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")

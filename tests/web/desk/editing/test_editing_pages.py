@@ -643,6 +643,8 @@ def test_the_head_of_the_mail_is_written(week: SampleWeek) -> None:
     shown = page(week)
     assert "Cranes first" in shown
     assert "And water" in shown
+    week.client().post(f"{week.path}/head", data={"seq": week.state.last_seq, "subject": "Cranes " * 10})
+    assert ">69 of 60 characters, 9 over</em>" in page(week, "?open=head")
 
 
 def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_it(week: SampleWeek) -> None:
@@ -656,7 +658,8 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     drafts = week.installation.settings.file.publication.intro
     assert drafts
     shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
-    assert "Emails show the intro’s first sentences, up to 90 characters" in shown
+    limit = "Emails show the intro’s first sentences, up to 90 characters (about two lines on a phone)"
+    assert 0 < shown.index(limit) < shown.index('id="head-intro"'), "the limit is explained before the field"
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
     # The email has the note's opening, and the web edition all of it.
