@@ -611,6 +611,25 @@ def test_a_subject_that_was_mended_is_no_longer_called_faulty_in_its_open_form(
     expect(desk.locator("#head-preheader")).to_be_focused()
 
 
+def test_a_story_that_is_moved_to_another_section_goes_to_its_end_by_default(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    first, end = week.anchors("featured")[0], str(len(week.headlines("topics")) + 1)
+    desk.goto(f"{address}{week.path}?panel=move&about={first}")
+    place = desk.locator(".move [name=position]")
+    expect(place).to_have_value("1")
+    desk.locator(".move [name=section]").select_option("topics")
+    expect(place).to_have_value(end)
+    # The dialog that the M key opens does the same.
+    desk.locator(f"#{first} .tick").focus()
+    desk.keyboard.press("m")
+    dialog = desk.get_by_role("dialog", name="Move this story")
+    expect(dialog.locator("[name=position]")).to_have_value("1")
+    dialog.locator("[name=section]").select_option("topics")
+    expect(dialog.locator("[name=position]")).to_have_value(end)
+
+
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:
     follow(desk.locator("ol[data-section=featured] > li").first.get_by_role("link", name="Edit"))
     headline = desk.locator("li.st.sel [name=headline]")
