@@ -695,8 +695,8 @@
     const { limit, unit = "characters", phone } = hint.dataset;
     const used = (unit === "words" ? control.value.match(/\S+/g) || [] : [...control.value]).length, over = used > limit;
     hint.dataset.says ??= hint.textContent;
-    const count = over ? `${used} ${unit}, ${used - limit} too many for the email`
-      : limit ? `${used} of ${limit} ${unit}${used > phone ? `, about ${phone} on a phone` : ""}` : hint.dataset.says;
+    const extra = over ? `, ${used - limit} over` : used > phone ? `, about ${phone} on a phone` : "";
+    const count = limit ? `${used} of ${limit} ${unit}${extra}` : hint.dataset.says;
     hint.classList.toggle("over", over);
     hint.textContent = [count, words].filter(Boolean).join(". ");
   };

@@ -198,6 +198,12 @@
     section.focus();
   };
 
+  // In another section, a story goes to the end unless a place is chosen.
+  document.addEventListener("change", ({ target }) => {
+    const number = target.matches("[name=section]") && target.form.elements.namedItem("position");
+    if (number) number.value = findAll(`ol[data-section="${target.value}"] > li`).length + 1;
+  });
+
   // --- actions on the selection ------------------------------------------------------------------------------
 
   const act = (word, fields = {}, stories = listPicked()) => {

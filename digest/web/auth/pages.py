@@ -153,10 +153,11 @@ def submit_invitation(token: str) -> ResponseReturnValue:
     if new_session is None:
         return _invitation_page(link)
     edition = request.args.get("edition")
-    next_path = url_for("desk.show_test_email_form", name=edition) if edition else _find_remembered_page()
-    response = _finish_sign_in_by_link(new_session, next_path)
-    if edition:
-        flash("verified", "link")
+    if not edition:
+        return _finish_sign_in_by_link(new_session, _find_remembered_page())
+    # Whoever requested the link was signed in already, and was offered another way to sign in then.
+    response = finish_sign_in(new_session, url_for("desk.show_test_email_form", name=edition))
+    flash("verified", "link")
     return response
 
 

@@ -341,7 +341,8 @@ def test_an_editor_without_a_verified_address_gets_a_link_on_the_page_of_the_tes
     assert ("<h1>Verify your address</h1>" in page, "invited" in page) == (True, False)
     pressed = press(client, link_of(mail))
     assert (pressed.status_code, pressed.headers["Location"]) == (303, path)
-    assert "Your address is verified. You can send the test now." in client.get(path).text
+    shown = client.get(path).text
+    assert ("Your address is verified. You can send the test now." in shown, "add a passkey" in shown) == (True, False)
     again = client.post(f"{path}/address", data=hidden_fields(client.get(path).text))
     assert (again.status_code, "verified the address on" in again.text) == (409, True)
     sent = client.post(path, data=hidden_fields(client.get(path).text) | {"to": chosen_in(client.get(path).text)})

@@ -384,7 +384,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     subject.fill("Radios were out in eleven counties on Monday")
     expect(desk.locator("#head .lab em").first).to_have_text("44 of 60 characters, about 40 on a phone. Not saved yet")
     subject.fill("Radios were out in eleven counties " * 2)
-    expect(desk.locator("#head .lab em").first).to_have_text("70 characters, 10 too many for the email. Not saved yet")
+    expect(desk.locator("#head .lab em").first).to_have_text("70 of 60 characters, 10 over. Not saved yet")
     subject.fill("Radios were out")
     expect(desk.locator("#head .lab em").first).to_have_text("15 of 60 characters. Not saved yet")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
@@ -592,6 +592,42 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     assert desk.evaluate(WHERE_IT_CLOSES) == place
     written = [(edit.value["field"], edit.value["text"]) for edit in week.state.edits]
     assert written == [("subject", "Radios were off"), ("preheader", f"{first_words} them")]
+
+
+def test_a_subject_that_was_mended_is_no_longer_called_faulty_in_its_open_form(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    desk.goto(f"{address}{week.path}?open=head")
+    desk.get_by_label("Subject").fill("Radios were out…")
+    desk.get_by_label("Subject").press("Tab")
+    expect(desk.locator("#unsaved")).to_have_text("")
+    desk.reload()
+    expect(desk.locator("#head .fix")).to_contain_text("cuts off the lead story’s headline")
+    subject = desk.get_by_label("Subject")
+    subject.fill("Radios were out")
+    subject.press("Tab")
+    expect(desk.locator("#head .fix")).to_have_count(0)
+    expect(desk.locator("#head-preheader")).to_be_focused()
+
+
+def test_a_story_that_is_moved_to_another_section_goes_to_its_end_by_default(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    first, end = week.anchors("featured")[0], str(len(week.headlines("topics")) + 1)
+    desk.goto(f"{address}{week.path}?panel=move&about={first}")
+    place = desk.locator(".move [name=position]")
+    expect(place).to_have_value("1")
+    desk.locator(".move [name=section]").select_option("topics")
+    expect(place).to_have_value(end)
+    # The dialog that the M key opens does the same.
+    desk.locator(f"#{first} .tick").focus()
+    desk.keyboard.press("m")
+    dialog = desk.get_by_role("dialog", name="Move this story")
+    expect(dialog.locator("[name=position]")).to_have_value("1")
+    dialog.locator("[name=section]").select_option("topics")
+    expect(dialog.locator("[name=position]")).to_have_value(end)
 
 
 def test_closing_with_something_unsaved_asks_first(desk: Page) -> None:

@@ -25,7 +25,7 @@ from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, is_admin
 from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query
 from digest.web.desk.edition.previews import find_preview_mode
-from digest.web.desk.outline.edit_outline import build_edit_page_data
+from digest.web.desk.outline.edit_outline import build_edit_page_data, list_likely_merges
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.edition_outline import count_opening_text_lengths
 from digest.web.desk.outline.story_pool import find_lead_section, story_anchor
@@ -75,10 +75,15 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
 
 
 def _list_shown_findings(name: str, saved: Iterable[Edit]) -> list[PreflightFinding]:
-    """Return the findings that the page shows until the next check, except those about texts that were rewritten."""
+    """Return the findings that the page shows until the next check.
+
+    Those about texts that were rewritten are removed from them.
+    """
     rewritten = {edit.text("field") for edit in saved if edit.target == EDITION_TARGET}
-    findings = word_findings_for_viewer(get_app_state().shown_findings.get(name, ()))
-    return [finding for finding in findings if finding.where.lower() not in rewritten]
+    shown_findings = get_app_state().shown_findings
+    findings = [finding for finding in shown_findings.get(name, ()) if finding.where.lower() not in rewritten]
+    shown_findings[name] = findings
+    return word_findings_for_viewer(findings)
 
 
 def _render_changed_parts(parts: dict[str, Any], before: Arrangement, after: Arrangement) -> str:
@@ -111,6 +116,7 @@ def build_section_template_values(
     app_state, actor = get_app_state(), current_actor().name
     file, content = app_state.settings.file, EditionContent.from_json(state.edition.content)
     arrangement = replace_edit_authors_with_names(state.arrangement, names)
+    outline = build_edit_page_data(arrangement, content, file.sections, findings, app_state.zone)
     return {
         "state": state,
         "asked": query,
@@ -119,7 +125,8 @@ def build_section_template_values(
         "content": content,
         "lengths": count_opening_text_lengths(content),
         "draft_intro": file.publication.intro,
-        "outline": build_edit_page_data(arrangement, content, file.sections, findings, app_state.zone),
+        "outline": outline,
+        "likely_merges": list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         "story_anchor": story_anchor,
         "order_articles": order_articles,
         "writer": create_sentence_writer(state.arrangement, state.edits, file.sections),

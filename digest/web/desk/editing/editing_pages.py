@@ -48,7 +48,7 @@ from digest.web.desk.editing.edit_answers import (
 from digest.web.desk.editing.edit_conflicts import RefusedEdit
 from digest.web.desk.editing.page_query import CHOICE_PANELS, EditionPageQuery, read_number, read_page_query, read_words
 from digest.web.desk.edition.previews import LINKED_SANDBOX, PREVIEW_MODES, MailSize
-from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows, list_likely_merges
+from digest.web.desk.outline.edit_outline import EditPageData, list_clipboard_rows
 from digest.web.desk.outline.edit_sentences import create_sentence_writer
 from digest.web.desk.outline.preview_anchors import find_story_in_preview
 from digest.web.desk.outline.story_pool import (
@@ -297,7 +297,6 @@ def render_edit_page(
         place="block" if query.open.startswith("block-") else query.open,
         clippings=list_clipboard_rows(clipboard.list_clipboard_items(installation, actor), outline, name),
         story_choices=_list_story_choices(state.arrangement, query),
-        likely_merges=list_likely_merges(state.proposal.proposal.likely_merges, state.arrangement, outline),
         topic_choices=list_topic_choices(pool.topics),
         view=edition_views.view_edition(installation, edition, now=now),
         now=now,

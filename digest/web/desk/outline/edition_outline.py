@@ -61,9 +61,9 @@ class TextLength:
         return self.length > self.limit
 
     def __str__(self) -> str:
-        if self.is_over_limit:
-            return f"{self.length} {self.unit}, {self.length - self.limit} too many for the email"
         count = f"{self.length} of {self.limit} {self.unit}"
+        if self.is_over_limit:
+            return f"{count}, {self.length - self.limit} over"
         return f"{count}, about {self.phone} on a phone" if self.phone and self.length > self.phone else count
 
 

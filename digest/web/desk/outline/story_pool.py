@@ -84,6 +84,7 @@ class PoolRow(NamedTuple):
     # For example, "Event: Thursday, December 3, 1 p.m. ET, Town Hall"; empty if the story has no
     # date of its own.
     when: str = ""
+    word_count: int = 0  # the number of words of the search that it has
 
     @property
     def headline(self) -> str:
@@ -124,6 +125,9 @@ class PoolPage:
     totals: Mapping[str, int]
     publisher_count: int
     topics: tuple[str, ...]
+    # False if no story has all the words of the search, and stories with at least half of them are
+    # listed instead.
+    has_all_words: bool = True
 
     @property
     def next_start(self) -> int | None:
@@ -251,10 +255,14 @@ def build_story_pool_page(
     Only the rows of that page have all their values.
     """
     rows = list(_list_pool(arrangement, sections))
+    hits = [row for row in rows if not query.topic or row.scored.topic == query.topic]
     patterns = _compile_words(query.words)
-    hits = [row for row in rows if _has_words(row, patterns)] if patterns else rows
-    if query.topic:
-        hits = [row for row in hits if row.scored.topic == query.topic]
+    if patterns:
+        hits = [row._replace(word_count=_count_found_words(row, patterns)) for row in hits]
+    most_words = max((row.word_count for row in hits), default=0)
+    has_all_words = most_words == len(patterns)
+    least_words = len(patterns) if has_all_words else (len(patterns) + 1) // 2
+    hits = [row for row in hits if row.word_count >= least_words]
     unplaced = [row for row in hits if not row.place]
     kinds = {
         "all": hits,
@@ -263,7 +271,7 @@ def build_story_pool_page(
         "left-out": [row for row in hits if row.reason],
     }
     order_key = _POOL_ORDER_KEYS.get(query.order, _by_score)
-    fitting_rows = sorted(kinds.get(query.filter, hits), key=order_key)
+    fitting_rows = sorted(kinds.get(query.filter, hits), key=lambda row: (-row.word_count, order_key(row)))
     start = min(max(0, query.start), max(0, len(fitting_rows) - 1))
     row_limit = min(max(query.rows, MAX_POOL_STORIES), MAX_SCROLLED_STORIES)
     publishers = {article.publisher for row in rows for article in row.scored.story.members}
@@ -280,6 +288,7 @@ def build_story_pool_page(
         {key: len(kind_rows) for key, kind_rows in kinds.items()},
         len(publishers),
         tuple(sorted(topics)),
+        has_all_words=has_all_words or not hits,
     )
 
 
@@ -325,7 +334,7 @@ def list_story_choices(
         if row is not own
         and row.anchor == row.place_anchor
         and (row.place if placed_only else words or not row.is_removed)
-        and (not patterns or _has_words(row, patterns))
+        and _count_found_words(row, patterns) == len(patterns)
     )
     return [_make_choice(row) for row, _ in nsmallest(MAX_POOL_STORIES, fitting, key=rank)]
 
@@ -381,11 +390,14 @@ def _compile_words(words: str) -> list[tuple[str, re.Pattern[str]]]:
     return [(word, re.compile(rf"(?<!\w){re.escape(word)}")) for word in words.casefold().split()]
 
 
-def _has_words(row: PoolRow, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> bool:
-    parts = (part for article in row.scored.story.members for part in (article.title, article.publisher))
+def _count_found_words(row: PoolRow, patterns: Sequence[tuple[str, re.Pattern[str]]]) -> int:
+    """Return how many words are in a story's texts or in the titles, summaries, or publishers of its articles."""
+    if not patterns:
+        return 0
+    parts = (part for each in row.scored.story.members for part in (each.title, each.summary, each.publisher))
     text = " ".join((*row.texts.values(), *parts)).casefold()
     # Most texts don't contain the words at all, which is checked first because it's faster.
-    return all(word in text for word, _ in patterns) and all(pattern.search(text) for _, pattern in patterns)
+    return sum(word in text and bool(pattern.search(text)) for word, pattern in patterns)
 
 
 def _by_score(row: PoolRow) -> tuple[bool, float, str]:

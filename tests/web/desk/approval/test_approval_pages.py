@@ -481,3 +481,9 @@ def test_the_review_says_what_became_of_each_story_and_lists_the_fields_of_a_blo
     filled = words.partition("Filled automatically")[2].partition("Compare both versions")[0]
     assert f": {came_up}" in filled
     assert "Dana" not in filled
+
+
+def test_an_edition_that_nobody_would_get_says_so_before_its_approval(week: SampleWeek) -> None:
+    said = "No one will get this edition. It has no recipients at the moment."
+    shown = page(week)
+    assert ("will be sent to 0 subscribers" in shown, said in shown) == (True, True)

@@ -55,6 +55,17 @@ def test_an_action_is_answered_with_what_the_last_check_found(week: SampleWeek) 
     assert mark in save(week, "act", act=f"up {third}").json["html"]
     assert mark in save(week, "head", preheader="Pumps that start").json["html"]
     assert mark not in save(week, "head", subject="Cranes wait").json["html"]
+    assert mark not in save(week, "head", preheader="Pumps that run").json["html"], "nor with the next edit"
+
+
+def test_the_form_of_the_subject_says_what_is_wrong_only_until_that_is_mended(week: SampleWeek) -> None:
+    fault = r'<div data-fresh="findings">(?:(?!</form>).)*cuts off the lead story’s headline'
+    save(week, "head", subject="Radios were out, and paper…")
+    form = f"{week.path}?open=head"
+    assert re.search(fault, week.client().get(form).text, re.DOTALL)
+    answer = save(week, "head", subject="Radios were out", open="head")
+    assert ('data-fresh="findings"' in answer.json["html"], "cuts off" in answer.json["html"]) == (True, False)
+    assert "cuts off" not in week.client().get(form).text
 
 
 def test_texts_and_blocks_are_answered_with_the_parts_that_they_changed(week: SampleWeek) -> None:

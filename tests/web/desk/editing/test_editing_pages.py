@@ -227,7 +227,7 @@ def test_a_search_goes_through_every_tab_and_counts_the_hits_in_each(week: Sampl
     assert 0 < counts["Used"] < search_stories(week, "filter=all")[0]["Used"]
     assert search_stories(week, "q=crane&filter=used")[0] == counts
     assert len(search_stories(week, "q=crane&filter=used")[1]) == counts["Used"]
-    assert search_stories(week, "q=no+such+words")[0] == dict.fromkeys(counts, 0)
+    assert search_stories(week, "q=zyx+wvut")[0] == dict.fromkeys(counts, 0)
     # Without scripts, a form does the same, whatever tab is open; the same search again keeps the tab.
     form = page(week, "?filter=unused&q=port")
     assert re.search(r'name="was-q" value="port"', form)
@@ -239,6 +239,43 @@ def test_a_search_goes_through_every_tab_and_counts_the_hits_in_each(week: Sampl
     results = page(week, "?was-q=&q=crane&filter=unused")
     assert f"{counts['All']} results for \u201ccrane\u201d" in results
     assert re.search(r"<mark>crane", results, re.IGNORECASE)
+
+
+def test_a_search_that_no_story_fits_lists_those_with_most_of_its_words_first_and_says_so(week: SampleWeek) -> None:
+    anchor, title = week.anchors("featured")[0], week.entry("featured", 0)["headline"]
+    said = "No story has all these words. These have some of them."
+    words = title.split()[:3]
+    assert said not in page(week, f"?q={'+'.join(words)}")
+    shown = page(week, f"?q={'+'.join(words)}+quokkas")
+    assert (said in shown, re.search(r"\d+ partial results? for", shown) is not None) == (True, True)
+    assert search_stories(week, f"q={'+'.join(words)}+quokkas")[1][0] == anchor
+    # With fewer than half of the words, a story isn't listed.
+    none = page(week, f"?q={words[0]}+quokkas+wombats")
+    assert (said in none, '<li class="cand' in none) == (False, False)
+    assert "No stories match. Headlines, original titles, summaries, and publishers were searched." in none
+
+
+def test_the_summaries_of_a_storys_articles_are_searched(week: SampleWeek) -> None:
+    arrangement = week.state.arrangement
+    story = arrangement.sections["featured"][0]
+    titles = " ".join(article.title for article in story.original.story.members).casefold()
+    summary = story.original.story.lead.summary
+    word = next(word for word in re.findall(r"\w{6,}", summary) if word.casefold() not in titles)
+    assert week.anchors("featured")[0] in search_stories(week, f"q={word}&filter=used")[1]
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("", "Suggestions that aren’t in the edition. More stories are under All."),
+        ("q=port&filter=unused", "Not in the edition, but can be added."),
+        ("filter=used", "In the edition."),
+        ("filter=left-out", "Not chosen, or removed by an editor. The reason is under Why."),
+        ("q=port", "All of this week’s stories, whether or not they’re in the edition."),
+    ],
+)
+def test_the_tabs_of_the_list_say_which_stories_they_have(week: SampleWeek, query: str, words: str) -> None:
+    assert f'</nav>\n<p class="size">{words}</p>' in re.sub(r"\n+", "\n", page(week, f"?{query}&part=results"))
 
 
 def test_what_editors_wrote_is_found_too_and_shown(week: SampleWeek) -> None:
@@ -606,6 +643,8 @@ def test_the_head_of_the_mail_is_written(week: SampleWeek) -> None:
     shown = page(week)
     assert "Cranes first" in shown
     assert "And water" in shown
+    week.client().post(f"{week.path}/head", data={"seq": week.state.last_seq, "subject": "Cranes " * 10})
+    assert ">69 of 60 characters, 9 over</em>" in page(week, "?open=head")
 
 
 def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_it(week: SampleWeek) -> None:
@@ -619,7 +658,8 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     drafts = week.installation.settings.file.publication.intro
     assert drafts
     shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
-    assert "Emails show the intro’s first sentences, up to 90 characters" in shown
+    limit = "Emails show the intro’s first sentences, up to 90 characters (about two lines on a phone)"
+    assert 0 < shown.index(limit) < shown.index('id="head-intro"'), "the limit is explained before the field"
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
     # The email has the note's opening, and the web edition all of it.

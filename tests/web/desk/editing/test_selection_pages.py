@@ -195,8 +195,13 @@ def test_likely_duplicates_are_suggested_until_they_are_one_or_an_editor_said_ot
     assert f'value="apart {pairs[1][0]} {pairs[1][1]}">Dismiss' in week.client().get(week.path).text
     week.act(f"apart {pairs[1][0]} {pairs[1][1]}")
     assert suggested() == []
-    assert re.search(r"marked “[^”]+” and “[^”]+” as different news", week.client().get(f"{week.path}/history").text)
+    assert re.search(r"dismissed “[^”]+” and “[^”]+” as duplicates", week.client().get(f"{week.path}/history").text)
+    assert re.search(r'title="Undo dismissing “[^”]+” and “[^”]+” as duplicates"', week.client().get(week.path).text)
     week.act("undo")
     assert suggested() == pairs[1:]
+    # The page's script is told at once.
+    fields = {"act": f"apart {pairs[1][0]} {pairs[1][1]}", "seq": week.state.last_seq}
+    answer = week.client().post(f"{week.path}/act", data=fields, headers={"Accept": "application/json"}).text
+    assert ("part-likely" in answer, "likely duplicate" in answer) == (True, False)
     week.act(f"drop {pairs[1][1]}")
     assert suggested() == []
