@@ -224,6 +224,19 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     )
 
 
+def test_suppressing_from_the_deliveries_leads_back_there_and_leaves_nothing_to_do(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    deliveries = f"/admin/deliveries?edition={NAME}"
+    assert "You can wait." in admin.get(deliveries).text
+    (path, *_) = re.findall(r'href="([^"]+/suppress[^"]*)"', admin.get(deliveries).text)
+    assert f'<a href="{deliveries}">Cancel</a>' in admin.get(path).text
+    assert post(admin, path, recipients="2", reason="full for months").headers["Location"] == deliveries
+    page = admin.get(deliveries).text
+    assert "<p>Suppressed 2 addresses.</p>" in page
+    assert "2 addresses are suppressed. There’s nothing left to do." in page
+    assert "You can wait." not in page
+
+
 def test_refusals_of_erased_people_are_said_of_no_provider(refused: Any) -> None:
     with refused.database.write() as session:
         session.execute(update(Delivery).values(person=None, domain_tag=None))
