@@ -476,6 +476,8 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     assert "Deleted when the subscriber was erased." in page
     assert "As the subscriber sees them" not in page
     assert "Show address" not in page
+    assert "acts-title" not in page
+    assert 'aria-labelledby="source-title"' in page
     assert f"{record}/erase" not in page
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 409
 
