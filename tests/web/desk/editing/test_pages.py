@@ -59,7 +59,10 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert "up to 640 in an hour. Sign-ups over the limits" in page
         assert "All sending has been paused since " in page
         assert "eve (at a terminal) paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
-        assert "If it is, an admin can resume sending under Admin → Deliveries." in page
+        assert "Once that’s settled, an admin can resume sending under Admin → Deliveries." in page
+        for_admin = world.signed_in_client("admin").get(path).text
+        assert 'Once that’s settled, <a href="/admin/deliveries#hold">resume sending</a>.' in for_admin
+        assert "an admin can resume" not in for_admin
         shown = "".join(re.findall(r'<details class="notes".*?</details>', page, re.DOTALL))
         assert "up to 640 in an hour" in shown
         assert not re.search(r"UTC|staff \d|<code>digest ", shown)
