@@ -16,7 +16,7 @@ from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from digest.store.account_models import SignInAttempt
-from digest.store.audit import STAFF_ADDED, STAFF_REMOVED, record_audit
+from digest.store.audit import INVITATION_WITHDRAWN, STAFF_ADDED, STAFF_REMOVED, record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, QueuedNoticeEmail, StaffMember
 from digest.store.models import AuditEntry
 from digest.store.staff_revocations import filter_current_members, read_revocations
@@ -236,12 +236,18 @@ def queue_verification_link(
     _queue_proof_mail(session, member, queue, now=now, edition=edition)
 
 
-def remove_staff_member(session: Session, member: StaffMember, *, actor: str, now: datetime) -> None:
-    """Remove a member: end their links, withdraw emails to them, and delete their address."""
+def remove_staff_member(
+    session: Session, member: StaffMember, *, is_invited: bool = False, actor: str, now: datetime
+) -> None:
+    """Remove a member: end their links, withdraw emails to them, and delete their address.
+
+    With `is_invited`, the audit log says that an invitation was withdrawn.
+    """
     _end_open_links(session, member, now)
     end_member_links(session, member, SIGN_IN_PURPOSE, now)
     member.removed_at, member.proven_at, member.email = now, None, staff_actor(member)
-    _audit_staff_change(session, STAFF_REMOVED, member, {"role": member.role}, actor=actor, now=now)
+    act = INVITATION_WITHDRAWN if is_invited else STAFF_REMOVED
+    _audit_staff_change(session, act, member, {"role": member.role}, actor=actor, now=now)
 
 
 def look_up_verification_link(session: Session, token: str, *, now: datetime) -> VerificationLink:

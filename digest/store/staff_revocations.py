@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.account_models import AuthenticatorApp, Passkey, StaffSession
 from digest.store.audit import (
+    INVITATION_WITHDRAWN,
     PASSWORD_SET,
     ROLE_CHANGED,
     SIGN_IN_RESET,
@@ -30,7 +31,8 @@ from subscribers.store.keyed_row_seals import find_keys_of_session
 
 # Adding a member is included. If a row was deleted and its ID is reused, nothing carries over to
 # the new member.
-_ENDING_METHODS = (STAFF_ADDED, STAFF_REMOVED, SIGN_IN_RESET)
+_REMOVALS = (STAFF_REMOVED, INVITATION_WITHDRAWN)
+_ENDING_METHODS = (STAFF_ADDED, *_REMOVALS, SIGN_IN_RESET)
 _ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
@@ -56,9 +58,9 @@ class Revocations:
     def add(self, act: str, at: datetime, detail: object) -> None:
         """Apply an entry from the audit log."""
         values = detail if isinstance(detail, dict) else {}
-        if act in (STAFF_ADDED, STAFF_REMOVED):
+        if act in (STAFF_ADDED, *_REMOVALS):
             self.is_known = self.is_known or act == STAFF_ADDED
-            self.removed = act == STAFF_REMOVED  # an early version reused the ID of a returning member
+            self.removed = act in _REMOVALS  # an early version reused the ID of a returning member
         if act in (STAFF_ADDED, ROLE_CHANGED):
             self.role = str(values.get("role", ""))
         if act in _ENDING_METHODS:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from digest.app.accounts.own_account import delete_sign_in_methods, refuse_taken_name, require_plain_person_name
 from digest.app.accounts.sign_in_log import RefusedSignInCounts, count_recent_refusals
@@ -78,9 +79,12 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
     """
     with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        staff.remove_staff_member(session, member, actor=actor.name, now=now)
+        is_invited = any(row.is_invited for row in _list_overviews(session) if row.member is member)
+        staff.remove_staff_member(session, member, is_invited=is_invited, actor=actor.name, now=now)
         delete_sign_in_methods(session, member)
         draft.subject, draft.recorded = staff.staff_actor(member), True
+        if is_invited:
+            draft.words = "withdrew the invitation of {}"
         return member
 
 
@@ -211,23 +215,27 @@ def view_staff(installation: Installation, actor: Actor, *, now: datetime) -> li
     """
     LIST.check_role(installation, actor, AUDIT_SUBJECT, now=now)
     with installation.read() as session:
-        passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
-        confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
-        apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
-        newest = (
-            select(SignInAttempt.staff, func.max(SignInAttempt.at))
-            .where(SignInAttempt.succeeded)
-            .group_by(SignInAttempt.staff)
+        return _list_overviews(session)
+
+
+def _list_overviews(session: Session) -> list[StaffOverview]:
+    passkeys = Counter(passkey.staff for passkey in filter_genuine_rows(session, session.scalars(select(Passkey))))
+    confirmed = session.scalars(select(AuthenticatorApp).where(AuthenticatorApp.confirmed_at.is_not(None)))
+    apps = {app.staff for app in filter_genuine_rows(session, confirmed)}
+    newest = (
+        select(SignInAttempt.staff, func.max(SignInAttempt.at))
+        .where(SignInAttempt.succeeded)
+        .group_by(SignInAttempt.staff)
+    )
+    last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
+    return [
+        StaffOverview(
+            member,
+            _name_ways(passkeys[member.id], by_password=bool(member.password_hash) and member.id in apps),
+            last_sign_ins.get(member.id),
         )
-        last_sign_ins = {row[0]: row[1] for row in session.execute(newest)}
-        return [
-            StaffOverview(
-                member,
-                _name_ways(passkeys[member.id], by_password=bool(member.password_hash) and member.id in apps),
-                last_sign_ins.get(member.id),
-            )
-            for member in staff.list_staff_members(session)
-        ]
+        for member in staff.list_staff_members(session)
+    ]
 
 
 def count_refused_sign_ins(installation: Installation, actor: Actor, *, now: datetime) -> RefusedSignInCounts:

@@ -228,12 +228,14 @@ def list_attention_sentences(session: Session, now: datetime, file: SettingsFile
 class PageNotes:
     """Sentences about problems that need attention, for a page of the desk.
 
-    Only admins can fix the problems in `for_admins`. `pause` is about a pause of all sending, if there's one.
+    Only admins can fix the problems in `for_admins`. `pause` is about a pause of all sending, if there's one,
+    and `may_resume` is true for admins, who can end it.
     """
 
     own: tuple[str, ...]
     for_admins: tuple[str, ...] = ()
     pause: str = ""
+    may_resume: bool = False
 
 
 def build_page_notes(
@@ -263,7 +265,7 @@ def build_page_notes(
         is_own = is_admin or ATTENTION_KINDS[finding.kind].for_editors
         notes = pause if finding.kind == PAUSE_KIND else own if is_own else for_admins
         notes.append(finding.page_sentence or finding.sentence)
-    return PageNotes(tuple(own), tuple(for_admins), "".join(pause))
+    return PageNotes(tuple(own), tuple(for_admins), "".join(pause), may_resume=is_admin)
 
 
 @cache  # called for every page of the desk
@@ -372,13 +374,12 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
 
 def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
     began = f"All sending has been paused since {_write_moment(hold.since, zone)}, so emails wait"
-    release = "an admin can resume sending under Admin → Deliveries."
     if hold.may_be_copy:
-        return f"{began}. {sentence(hold.reason)} {sentence(release)}"
+        return f"{began}. {sentence(hold.reason)}"
     who = name_actor(hold.actor, map_staff_display_names(session))
     if not hold.reason:
-        return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed. If it isn't, {release}"
-    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved. If it is, {release}"
+        return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed."
+    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved."
 
 
 def _write_moment(at: datetime, zone: tzinfo) -> str:

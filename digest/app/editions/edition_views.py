@@ -143,11 +143,12 @@ def read_edition_summary(
 def find_send_start_condition(session: Session) -> SendStartCondition:
     """Return the event that starts the sending of a due edition.
 
-    It isn't known whether the scheduler is currently running.
+    It isn't known whether the scheduler is currently running. If it never has, the end of a pause
+    doesn't start anything.
     """
-    if read_current_hold(session):
-        return SendStartCondition.END_OF_HOLD
-    return SendStartCondition.TIMETABLE if find_schedule_start(session) else SendStartCondition.COMMAND
+    if not find_schedule_start(session):
+        return SendStartCondition.COMMAND
+    return SendStartCondition.END_OF_HOLD if read_current_hold(session) else SendStartCondition.TIMETABLE
 
 
 def _sent_edition(

@@ -232,7 +232,7 @@ def suppress_refused(
                 suppressible = set(_iterate_suppressible(session, name, chosen, page))
                 still = [person for person in locked if person.number in suppressible]
                 people = _suppress_people(installation, session, still, reason, actor, clock())
-                audit.detail = {"because": reason, "people": people}
+                audit.detail = {"because": reason, "people": people, "addresses": len(people)}
                 if people:
                     audit.record(session)
             suppressed += len(people)

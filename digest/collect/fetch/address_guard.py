@@ -65,8 +65,8 @@ class UnreachableHostError(ApplicationError):
 
     def __init__(self, host: str, detail: str) -> None:
         super().__init__(
-            f"{host} can't be reached from here. Check the spelling. If it's on a private network, list that "
-            "network under limits.allow_networks in digest.toml."
+            f"{host} can't be reached from here. Check the spelling, and the DNS and network of this server. If it's on "
+            "a private network, list that network under limits.allow_networks in digest.toml."
         )
         self.detail = detail
 

@@ -41,8 +41,9 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
         "withdraw": "You can’t undo this, but you can correct the address again.",
         "erase": _FOR_GOOD,
     },
-    "admin.correct_address": "Until then, you can withdraw the correction or replace it with another. Afterward, only "
-    "the owner of the old address can undo it, for seven days, with a link that they get by email.",
+    "admin.correct_address": "Until then, you can withdraw the correction or replace it with another. The old "
+    "address is emailed right away, unless it bounced, with a link that stops the correction. For seven days after the "
+    "correction takes effect, only that link can undo it.",
     "admin.count_inactive_subscribers": NOTHING,
     "admin.download_rejected_rows": NOTHING,
     "admin.download_row_outcomes": NOTHING,

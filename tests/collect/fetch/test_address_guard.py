@@ -165,7 +165,10 @@ def test_a_name_without_an_address_says_what_to_check() -> None:
     def none(host: str, port: int) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    with pytest.raises(UnknownHostError, match=r"nowhere.example can't be reached from here. Check the spelling."):
+    with pytest.raises(
+        UnknownHostError,
+        match=r"nowhere.example can't be reached from here. Check the spelling, and the DNS and network",
+    ):
         AddressGuard([], none).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)
     with pytest.raises(UnknownHostError):
         AddressGuard([], lambda *_: []).resolve("nowhere.example", 80, timeout=WAIT_TIMEOUT)

@@ -142,11 +142,16 @@ def test_an_admin_withdraws_an_invitation_that_nobody_accepted(world: Any) -> No
     number, path = member(world).id, emailed_link(world, SAM, "You’re invited")
     for page in ("/admin/staff", f"/admin/staff/{number}"):
         assert f'href="/admin/staff/{number}/removal">Withdraw invitation…' in admin.get(page).text
+    assert re.search(r"<h1>\d team members?, 1 invited</h1>", admin.get("/admin/staff").text)
+    for page in (f"/admin/staff/{number}", f"/admin/staff/{number}/role"):
+        shown = admin.get(page).text
+        assert ("The invitation that was sent still works" in shown, "signed out" in shown) == (True, False)
     asked = admin.get(f"/admin/staff/{number}/removal").text
     assert f"<h1>Withdraw the invitation of {SAM}</h1>" in asked
     answer = admin.post(f"/admin/staff/{number}/removal", data=hidden_fields(asked) | {"number": str(number)})
     page = admin.get(answer.location).text
     assert (f"The invitation of team member {number} was withdrawn." in page, SAM in page) == (True, False)
+    assert "withdrew the invitation of" in admin.get("/admin/audit").text
     invitee = world.client
     assert "no longer works" in invitee.get(path).text
 

@@ -185,6 +185,7 @@ def test_the_new_address_of_a_source_is_taken_over_and_its_articles_and_health_s
         article.dated_at = article.found_at = article.seen_at = NOW
         article.categories, article.date_basis = [], "stated"
         session.add(article)
+    assert ">Moved</span>" in client.get("/desk/sources").text
     assert "Update URL…" in client.get(path).text
     asked = client.get(f"{path}/address").text
     assert all(f'<dd class="address">{url}</dd>' in asked for url in ("https://alpha.example/feed", new))

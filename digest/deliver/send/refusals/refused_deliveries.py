@@ -50,7 +50,7 @@ from subscribers.crypto.keys import KeyRing
 from subscribers.crypto.stored_addresses import make_domain_tag
 from subscribers.lifecycle.feedback import build_current_bounce_condition
 from subscribers.signup.mailbox_identity import LARGE_PROVIDERS
-from subscribers.store.models import Person
+from subscribers.store.models import Person, PersonState
 from subscribers.store.people import read_addresses_matching_commitments
 
 # The refused subscribers that a domain must have to be named. The name of a smaller one could
@@ -148,8 +148,8 @@ class RefusalGroup:
     """The number of similar refusals by one mailbox provider.
 
     `recipients` counts the refusals of people who may be emailed now. If the mailbox is to blame,
-    people who have since confirmed again or changed their address aren't counted. `cause` and `reply`
-    are from the last event with a cause, or else from the delivery. `tag` is empty for erased people.
+    people who have since confirmed again or changed their address aren't counted. `suppressed` counts the
+    refusals of people who have been suppressed since. `cause` and `reply` are from the last event with a cause, or else from the delivery. `tag` is empty for erased people.
     """
 
     tag: str
@@ -157,6 +157,7 @@ class RefusalGroup:
     reply: str
     count: int
     recipients: int
+    suppressed: int = 0
 
     @cached_property
     def reason(self) -> RefusalReason:
@@ -198,16 +199,18 @@ def group_refusals(session: Session, edition: str, chosen: str = ALL_REASONS) ->
     """
     refused = _select_refused(session, edition)
     # They aren't grouped by SQL, because most replies contain an ID, and SQLite would read each twice.
-    columns = [refused.c[name] for name in ("provider_tag", "decision", "reply", "may_mail", "may_suppress")]
+    columns = [
+        refused.c[name] for name in ("provider_tag", "decision", "reply", "may_mail", "may_suppress", "is_suppressed")
+    ]
     query = select(*columns).where(_is_of_provider(refused.c.provider_tag, chosen))
     alike: dict[tuple[Any, ...], _AlikeRefusals] = {}
-    for tag, decision, reply, may_mail, may_suppress in session.execute(query).yield_per(BATCH_SIZE):
+    for tag, decision, reply, *counted in session.execute(query).yield_per(BATCH_SIZE):
         cause, words, likeness = _read_refusal(decision, reply)
         key = (tag, cause, likeness)
         refusals = alike.get(key)
         if refusals is None:
             refusals = alike[key] = _AlikeRefusals(tag or "", cause, words)
-        refusals.add(words, may_mail, may_suppress)
+        refusals.add(words, *counted)
     return [refusals.as_group() for refusals in alike.values()]
 
 
@@ -219,15 +222,17 @@ class _AlikeRefusals:
     count: int = 0
     may_mail: int = 0
     may_suppress: int = 0
+    suppressed: int = 0
 
-    def add(self, reply: str, may_mail: int, may_suppress: int) -> None:
+    def add(self, reply: str, may_mail: int, may_suppress: int, suppressed: int) -> None:
         self.reply = min(self.reply, reply)  # the result doesn't depend on the order of the rows
         self.count += 1
         self.may_mail += may_mail
         self.may_suppress += may_suppress
+        self.suppressed += suppressed
 
     def as_group(self) -> RefusalGroup:
-        group = RefusalGroup(self.tag, self.cause, self.reply, self.count, self.may_mail)
+        group = RefusalGroup(self.tag, self.cause, self.reply, self.count, self.may_mail, self.suppressed)
         has_fewer = self.may_suppress != self.may_mail and group.reason.is_about_mailbox
         return replace(group, recipients=self.may_suppress) if has_fewer else group
 
@@ -273,9 +278,10 @@ def _select_refused(session: Session, edition: str, people: Collection[int] | No
     counts_still = build_current_bounce_condition(Delivery.person, handed_at)
     may_mail = case((is_mailable, 1), else_=0).label("may_mail")
     may_suppress = case((and_(is_mailable, counts_still), 1), else_=0).label("may_suppress")
+    is_suppressed = case((Person.state == PersonState.SUPPRESSED, 1), else_=0).label("is_suppressed")
     provider_tag = select_domain_group_tag(Delivery.domain_tag).label("provider_tag")
     row = (Delivery.id, Delivery.person, Delivery.reply, Delivery.sealed_in)
-    columns = (*row, provider_tag, decision, may_mail, may_suppress)
+    columns = (*row, provider_tag, decision, may_mail, may_suppress, is_suppressed)
     refused = select(*columns).outerjoin(Person, Person.number == Delivery.person)
     was_refused: ColumnElement[bool] = _WAS_REFUSED
     if people is not None:  # the expression keeps SQLite from reading all refusals to find these people's
@@ -305,12 +311,12 @@ def merge_refusals(groups: Iterable[RefusalGroup]) -> list[RefusalGroup]:
 
 
 def _merge_alike(groups: Sequence[RefusalGroup]) -> RefusalGroup:
-    count, recipients = sum(g.count for g in groups), sum(g.recipients for g in groups)
+    counts = {name: sum(getattr(g, name) for g in groups) for name in ("count", "recipients", "suppressed")}
     of_cause = _keep_most_common(groups, lambda g: g.cause)
     of_cause = [g for g in of_cause if g.is_reply_of_cause] or of_cause
     alike = _keep_most_common(of_cause, lambda g: _drop_varying_words(g.reply))
     example = min(alike, key=lambda g: (-g.count, g.reply))
-    return replace(example, count=count, recipients=recipients)
+    return replace(example, **counts)
 
 
 def _keep_most_common(groups: _Groups, key: Callable[[RefusalGroup], str]) -> _Groups:

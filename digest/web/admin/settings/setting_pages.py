@@ -56,6 +56,7 @@ def show_signup_embed_code() -> str:
     settings = get_app_state().settings
     return render_template(
         "web/admin/site/signup_form.html",
+        titles=_TITLES,
         signup_url=f"{settings.link_base}/subscribe",
         offered=list_offered_preferences(settings),
     )

@@ -302,7 +302,14 @@ def _act_on_refused(
         return show(refusal=exc), 409
     done = f"Suppressed {count_with_noun(people, 'address', 'addresses')}."
     flash(done if suppresses else f"{count_with_noun(people, 'email')} will be sent again.", f"refused {name}")
-    return redirect(url_for("sending.show_sending", name=name), 303)
+    return redirect(_find_page_of_refusals(name), 303)
+
+
+def _find_page_of_refusals(name: str) -> str:
+    """Return the URL of the page that the question was opened from."""
+    if request.args.get("origin") == "deliveries":
+        return url_for("admin.list_deliveries", edition=name)
+    return url_for("sending.show_sending", name=name)
 
 
 def _refusal_action_page(
@@ -324,6 +331,8 @@ def _refusal_action_page(
         max_shown=MAX_SHOWN_GROUPS,
         chosen=chosen,
         suppresses=suppresses,
+        origin=request.args.get("origin"),
+        back=_find_page_of_refusals(overview.edition.name),
         refusal=refusal,
     )
 

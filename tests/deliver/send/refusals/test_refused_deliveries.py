@@ -448,7 +448,7 @@ def test_those_whose_mailboxes_are_full_are_suppressed_once(world: DeliverySetup
     assert (row.actor, row.subject, row.detail) == (
         ADMIN.name,
         EDITION_NAME,
-        {"because": "gone", "people": sorted(by_admin)},
+        {"because": "gone", "people": sorted(by_admin), "addresses": 2},
     )
     log = world.settings.left_log.read_text()
     assert log.count('"barred"') == 2, "a restored copy knows it too"

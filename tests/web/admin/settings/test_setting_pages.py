@@ -462,6 +462,8 @@ def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> 
     admin = filed.signed_in_client("admin")
     assert 'href="/admin/settings/sign-up-form"' in admin.get("/admin/settings/publication").text
     page = admin.get("/admin/settings/sign-up-form").text
+    assert 'href="/admin/settings/sign-up-form" aria-current="page"' in page
+    assert "This page only shows the form. Its texts are changed elsewhere" in page
     website, wordpress = (unescape(text) for text in re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL))
     docs = (Path(__file__).parents[4] / "docs" / "embedding.md").read_text("utf-8")
     (code,) = re.findall(r"```html\n(.*?)\n```", docs, re.DOTALL)
@@ -474,4 +476,6 @@ def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> 
     assert "<li>Maritime security</li>" in page
     submit(admin, "preferences", topics="off")
     page = admin.get("/admin/settings/sign-up-form").text
+    assert 'href="/admin/settings/sign-up-form" aria-current="page"' in page
+    assert "This page only shows the form. Its texts are changed elsewhere" in page
     assert "doesn’t offer topics" in page

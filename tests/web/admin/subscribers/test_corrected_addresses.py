@@ -220,7 +220,8 @@ def test_admins_can_request_three_a_week_and_mailboxes_have_their_limit(both: An
 def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     assert f'href="{record}/correct"' in admin.get(record).text
-    assert "only the owner of the old address can undo it, for seven days" in admin.get(f"{record}/correct").text
+    asked = admin.get(f"{record}/correct").text
+    assert "The old address is emailed right away, unless it bounced, with a link that stops the correction." in asked
     for form, words in (
         ({"address": "nobody", "reason": "new job"}, "The address has no @"),
         ({"address": NEW, "reason": ""}, "The reason is missing"),

@@ -207,7 +207,10 @@ def test_the_page_says_what_changed_and_reads_kept_counts_alone(world: Any) -> N
     page = client.get("/admin/growth")
     event.remove(world.database.engine, "before_cursor_execute", note_statement)
     assert "<h1>7 more subscribers than last week</h1>" in page.text
-    assert "1,000 subscribers on Nov. 19, 2026, up 365 from a year earlier" in page.text
+    assert (
+        "1,000 subscribers, paused or not, at the nightly count on Nov. 19, 2026, up 365 from a year earlier"
+        in page.text
+    )
     assert "Subscribers by week, from 636 on Nov. 20, 2025, to 1,000 on Nov. 19, 2026" in page.text
     assert "2 others" in page.text
     assert "Why there are no open or click rates." in page.text

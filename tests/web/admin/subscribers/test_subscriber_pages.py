@@ -75,6 +75,7 @@ def test_the_list_shows_subscribers_by_number_and_no_part_of_an_address(both: An
         session.add(_delivery("d1", "edition:2026-W47", both.ada, DeliveryState.ACCEPTED))
     page = both.signed_in_client("admin").get("/admin/readers").text
     assert "<h1>2 subscribers</h1>" in page
+    assert "everyone who’s subscribed now, paused or not" in page
     assert re.search(r"<dt>Get email</dt><dd><a [^>]*>2</a></dd>", page)
     assert f">{both.ada}</a>" in page
     assert page.index(f"/admin/readers/{bo}") < page.index(f"/admin/readers/{both.ada}")
@@ -476,6 +477,8 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     assert "Deleted when the subscriber was erased." in page
     assert "As the subscriber sees them" not in page
     assert "Show address" not in page
+    assert "acts-title" not in page
+    assert 'aria-labelledby="source-title"' in page
     assert f"{record}/erase" not in page
     assert post_form(admin, f"{record}/address", why="The subscriber asked").status_code == 409
 

@@ -59,7 +59,10 @@ def test_every_page_of_the_desk_says_what_somebody_should_look_at(world: Any) ->
         assert "up to 640 in an hour. Sign-ups over the limits" in page
         assert "All sending has been paused since " in page
         assert "eve (at a terminal) paused it (“a restored copy”). Ask whether that’s resolved." in html.unescape(page)
-        assert "If it is, an admin can resume sending under Admin → Deliveries." in page
+        assert "Once that’s settled, an admin can resume sending under Admin → Deliveries." in page
+        for_admin = world.signed_in_client("admin").get(path).text
+        assert 'Once that’s settled, <a href="/admin/deliveries#hold">resume sending</a>.' in for_admin
+        assert "an admin can resume" not in for_admin
         shown = "".join(re.findall(r'<details class="notes".*?</details>', page, re.DOTALL))
         assert "up to 640 in an hour" in shown
         assert not re.search(r"UTC|staff \d|<code>digest ", shown)
@@ -149,6 +152,11 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
         f"once it\u2019s approved and an admin sends it with <code>digest send {name}</code>, because automatic sending is off",
         world.signed_in_client("admin"),
     )
+    with world.database.write() as session:
+        installation_hold.pause_all_sending(session, "a test", actor="priya", now=NOW)
+    assert_says("once it\u2019s approved and an admin sends it, because automatic sending is off")
+    with world.database.write() as session:
+        installation_hold.resume_all_sending(session)
     schedule_slots.find_or_record_schedule_start(world.database, NOW)
     assert_says("as soon as it\u2019s approved")
     with world.database.write() as session:
@@ -158,6 +166,17 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     assert "Test mode" in world.desk.get(page).text
     status = read_edition_status(world.install, name, now=NOW)
     assert "immediately" in describe_upcoming_send(world.install, status, now=NOW)
+
+
+def test_a_paused_edition_isnt_said_to_go_out_at_its_time(world: Any) -> None:
+    name = world.edition(state=EditionState.APPROVED, release_at=NOW + timedelta(hours=2))
+    with world.database.write() as session:
+        session.execute(update(Edition).values(approved_at=NOW, paused_at=NOW))
+    for path in (f"/desk/editions/{name}", "/desk/"):
+        answer = world.desk.get(path, follow_redirects=True)
+        plan = html.unescape(re.sub("</?b>", "", answer.text)).partition('<p class="plan">')[2].partition("</p>")[0]
+        assert "It\u2019s due Thursday, November 19, 7:30 p.m. ET. It\u2019s paused." in plan
+        assert "will be sent" not in plan
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:

@@ -224,6 +224,30 @@ def test_suppressing_asks_first_and_takes_a_reason(refused: Any) -> None:
     )
 
 
+def test_suppressing_from_the_deliveries_leads_back_there_and_leaves_nothing_to_do(refused: Any) -> None:
+    admin = refused.signed_in_client("admin")
+    deliveries = f"/admin/deliveries?edition={NAME}"
+    assert "You can wait." in admin.get(deliveries).text
+    (path, *_) = re.findall(r'href="([^"]+/suppress[^"]*)"', admin.get(deliveries).text)
+    assert f'<a href="{deliveries}">Cancel</a>' in admin.get(path).text
+    assert post(admin, path, recipients="2", reason="full for months").headers["Location"] == deliveries
+    page = admin.get(deliveries).text
+    assert "<p>Suppressed 2 addresses.</p>" in page
+    assert "2 addresses are suppressed. There’s nothing left to do." in page
+    assert "You can wait." not in page
+    log = admin.get("/admin/audit").text
+    assert re.search(r"suppressed addresses after <b>edition 2026-W47</b> was refused\.", log)
+    assert "Addresses: 2" in log
+
+
+def test_an_unnamed_provider_is_not_said_to_be_asked(refused: Any) -> None:
+    with refused.database.write() as session:
+        session.execute(update(Delivery).values(domain_tag="f" * 32))
+    page = refused.desk.get(f"{PATH}/sending").text
+    assert "An unnamed provider can’t be asked to unblock you." in page
+    assert "Ask the provider to unblock you" not in page
+
+
 def test_refusals_of_erased_people_are_said_of_no_provider(refused: Any) -> None:
     with refused.database.write() as session:
         session.execute(update(Delivery).values(person=None, domain_tag=None))
