@@ -158,12 +158,18 @@ _TOLL = re.compile(
 _ATTRIBUTION = re.compile(r"[,:;-] [^,:;]{0,40}\b(?:say|says|said|tells|told)\b[^,:;]{0,20}$", re.IGNORECASE)
 
 # Crimes that matter beyond their town: several deaths, a suspect at large, or federal charges.
+_SEVERAL = r"(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)"
 _GRAVE_TITLE = TitlePattern(
-    r"\b(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)(?: \w+){0,2} (?:dead|die|killed|deaths|slain)\b",
-    r"\b(?:kills?|killing|killed) (?:at least )?(?:[2-9]|\d\d+|two|three|four|five|six|seven|eight|nine|ten|several|dozens)\b",
-    r"\b(?:manhunt|massacre|on the run)\b",
+    rf"\b{_SEVERAL}(?: \w+){{0,2}} (?:dead|die|killed|deaths|slain|bodies|murdered|fatally)\b",
+    rf"\b(?:kills?|killing|killed) (?:at least )?{_SEVERAL}\b",
+    r"\b(?:double|triple|quadruple|multiple) (?:homicide|killing|murder|slaying)",
+    r"\b(?:manhunt|massacre|on the run|death toll)\b",
+    r"\b(?:still|remains?) at large\b",
+    r"\bhunt(?:s|ing)?(?: for)?(?: \w+)? (?:escapee|fugitive|gunman|gunmen|killer|shooter|suspect)",
     r"\bmass (?:shooting|killing|casualty)",
-    r"\bfederal(?:ly)? (?:charge|charges|charged|indictment|indicted|hate crime)",
+    r"\bfederal(?:ly)?(?: \w+)? (?:charge|indict|grand jury|hate crime)",
+    r"\bfederal(?:ly)? (?:charge|indict|grand jury|hate crime)",
+    r"\bcharged federally\b",
 )
 
 # Verbs that describe an agency's official action when they follow its name.
@@ -181,6 +187,7 @@ _CASE_TITLE = TitlePattern(
 # Headlines written before an event, which are misleading afterward.
 _FORECAST_TITLE = TitlePattern(
     r"\b(?:expected|predicted|forecast(?:ed)?|projected|poised|set|due|likely|about|scheduled) to\b",
+    r"\bexpected in\b",
     r"\bto (?:become|hit|strike|make landfall|reach|slam|strengthen|intensify|arrive|testify|surrender|vote)\b",
     r"\bto be \w+(?:ed|en|d)\b",
     r"\bfaces? (?:a |the )?(?:sentenc|trial)",

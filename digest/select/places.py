@@ -50,6 +50,7 @@ class PlaceFinder:
 
     home_country: str
     names_by_first_word: Mapping[str, tuple[PlaceName, ...]] = field(repr=False)
+    agencies: frozenset[tuple[str, ...]]  # the home agencies' names, split into words
 
     def find_names(self, *texts: str) -> Iterator[PlaceName]:
         """Yield the places and home agencies named in the texts, in order."""
@@ -139,7 +140,8 @@ def compile_place_rules(home_country: str, home_agencies: tuple[str, ...]) -> Pl
     by_first: dict[str, list[PlaceName]] = defaultdict(list)
     for tokens in sorted(by_tokens, key=lambda t: (-len(t), t)):
         by_first[tokens[0]].append(by_tokens[tokens])
-    return PlaceFinder(home_country, {first: tuple(names) for first, names in by_first.items()})
+    names_by_first_word = {first: tuple(names) for first, names in by_first.items()}
+    return PlaceFinder(home_country, names_by_first_word, frozenset(tuple(_split_names(a)) for a in home_agencies))
 
 
 def _list_names(home_country: str, home_agencies: Iterable[str]) -> Iterator[tuple[str, str, str]]:

@@ -1,6 +1,7 @@
 """The sections of an edition while they're being filled, and the rules for filling them."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,13 @@ from operator import itemgetter
 from typing import Any, ClassVar
 
 from digest.select.advisories import find_advisory
-from digest.select.penalties import find_penalties, is_agency_action, is_case_title, is_title_repeated
+from digest.select.penalties import (
+    find_penalties,
+    is_agency_action,
+    is_case_title,
+    is_sentence_title,
+    is_title_repeated,
+)
 from digest.select.ranking import COVERAGE_TERM, PENALTY_TERM, StoryRanker
 from digest.select.selection_types import CandidateArticle, ScoredStory, Story
 from digest.select.stories import build_story_with_lead
@@ -158,6 +165,7 @@ class SectionFiller:
     def _may_support(self, scored: ScoredStory, least_score: float) -> bool:
         lead = scored.lead
         is_free = lead.section == NEWS_SECTION and lead.url not in self._taken_urls
+        is_free = is_free and not is_sentence_title(lead.title)
         return is_free and bool(scored.topic) and scored.score >= least_score
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
@@ -230,13 +238,17 @@ class SectionFiller:
 
     def take_within_cap(self, section: SectionSettings, scored: ScoredStory) -> None:
         """Append a story to a section, led by the best article whose publisher is below its limit."""
+        self.take_story(section, self._lead_within_cap(scored))
+
+    def _lead_within_cap(self, scored: ScoredStory) -> ScoredStory:
+        """Return a story led by the best article whose publisher is below its limit."""
         leads = self._find_leads_within_cap(scored.story)
-        if scored.lead not in leads:
-            lead = self.similarity.order_leads(leads)[0]
-            others = [article for article in scored.story.members if article is not lead]
-            led_anew = self.ranking.score_story(build_story_with_lead(lead, others))
-            scored = replace(led_anew, continues=scored.continues, topic_rank=scored.topic_rank)
-        self.take_story(section, scored)
+        if scored.lead in leads:
+            return scored
+        lead = self.similarity.order_leads(leads)[0]
+        others = [article for article in scored.story.members if article is not lead]
+        led_anew = self.ranking.score_story(build_story_with_lead(lead, others))
+        return replace(led_anew, continues=scored.continues, topic_rank=scored.topic_rank)
 
     def is_publisher_full(self, scored: ScoredStory) -> bool:
         """Return True if every publisher that could lead a story is at its limit."""
@@ -310,9 +322,10 @@ class SectionFiller:
         free_places = max(section.most - len(self.sections[section.key]), 0)
         unplaced = [scored for scored in pool if not self.is_taken(scored)]
         fit = filter(self._may_have_reserved_place, sorted(unplaced, key=_uncovered_key))
-        for scored in islice(fit, min(self.select.official_places, free_places)):
-            self.take_within_cap(section, scored)
-            self.official_urls.add(self.sections[section.key][-1].url)
+        official = filter(self.is_official_action, map(self._lead_within_cap, fit))
+        for scored in islice(official, min(self.select.official_places, free_places)):
+            self.take_story(section, scored)
+            self.official_urls.add(scored.url)
 
     def _may_have_reserved_place(self, scored: ScoredStory) -> bool:
         """Return True if a story is an official action on a matter that the news sections don't cover yet."""
@@ -321,16 +334,19 @@ class SectionFiller:
         return self.similarity.find_same_matter(scored, self.news_stories) is None
 
     def is_official_action(self, scored: ScoredStory) -> bool:
-        """Return True if a story is an action by an official source or home agency and has few publishers."""
+        """Return True if a story is an action by an official source or home agency and has few publishers.
+
+        The country itself may act as well ("U.S. charges hackers"), but naming it makes no case official.
+        """
         lead, rules = scored.lead, self.ranking.place_finder
         if len(scored.story.publishers) > MAX_ACTION_PUBLISHERS or scored.points(PENALTY_TERM):
             return False
         at_home = (name for name in rules.find_names(lead.title) if name.country == rules.home_country)
-        agencies = [" ".join(name.tokens) for name in at_home if not name.state]
-        if not (lead.primary or agencies):
-            return False
-        actions = (lead.title.partition(agency)[2].lstrip(" .") for agency in agencies)
-        return is_case_title(lead.title) or any(map(is_agency_action, actions)) or find_advisory(lead) is not None
+        actors = [name.tokens for name in at_home if not name.state]
+        if any(is_agency_action(_cut_name(lead.title, tokens)) for tokens in actors):
+            return True
+        is_official = lead.primary or not rules.agencies.isdisjoint(actors)
+        return is_official and (is_case_title(lead.title) or find_advisory(lead) is not None)
 
     def take_in_order(self, section: SectionSettings, pool: Sequence[ScoredStory]) -> None:
         """Fill a section with the pinned stories, then with the first others in the pool."""
@@ -349,6 +365,12 @@ def is_topic_full(placed: Iterable[ScoredStory], scored: ScoredStory) -> bool:
     if len(publishers) < MAX_STORIES_PER_TOPIC:
         return False
     return len(scored.story.publishers) < max(FAR_HIGHER_COVERAGE * min(publishers), MIN_FAR_COVERAGE)
+
+
+def _cut_name(title: str, tokens: Iterable[str]) -> str:
+    """Return what follows a name in a title."""
+    found = re.search(r"\W+".join(tokens) + r"\b[ .]*", title)
+    return title[found.end() :] if found else ""
 
 
 def _uncovered_key(scored: ScoredStory) -> tuple[float, datetime, str]:

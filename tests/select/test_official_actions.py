@@ -33,10 +33,11 @@ def propose(
     *candidates: CandidateArticle,
     official_places: int = 2,
     sections: Sequence[SectionSettings] = DEFAULT_SECTIONS,
+    select: SelectionSettings | None = None,
 ) -> Proposal:
     return propose_edition(
         [*widely_reported(), *candidates],
-        select=SelectionSettings(official_places=official_places),
+        select=select or SelectionSettings(official_places=official_places),
         sections=sections,
         kinds=SECTION_KINDS,
         now=NOW,
@@ -83,6 +84,7 @@ def test_actions_compete_without_their_coverage() -> None:
         "Six months after FEMA's disaster, no rules",
         "Opinion: FEMA declares a disaster too late",
         "Storm floods Marten County, killing two",
+        "Harlow man, twice deported from US, charged with murders in Marten",
     ],
 )
 def test_other_news_of_one_publisher_takes_no_reserved_place(title: str) -> None:
@@ -104,6 +106,22 @@ def test_an_official_source_s_advisory_or_case_needs_no_agency_in_its_title() ->
     advisory = replace(article("ICSA-26-320-01 Harlow pump controllers, ransomware", "CISA"), primary=True)
     case = replace(article("Envoy sentenced for smuggling migrants", "FBI"), primary=True)
     assert reserved(propose(advisory, case)) == {advisory.title, case.title}
+
+
+@pytest.mark.parametrize("country", ["US", "U.S."])
+def test_the_country_itself_may_act(country: str) -> None:
+    charges = article(f"{country} charges islanders over ransomware at Marten hospital")
+    assert reserved(propose(charges)) == {charges.title}
+
+
+def test_an_action_has_no_reserved_place_if_another_publisher_has_to_lead_it() -> None:
+    told = "Two towns below the Marten Creek dam were cleared after days of rain, FEMA said."
+    pinned = article(ACTIONS[1], "Wire")
+    action = article("FEMA orders two towns cleared as Marten Creek dam gives way", "Wire", summary=told, primary=True)
+    report = article("Marten Creek dam gives way, two towns cleared", "Herald", summary=told, days=1.2)
+    capped = SelectionSettings(official_places=1, per_publisher=1, pins=[pinned.url])
+    assert reserved(propose(action, report)) == {action.title}
+    assert reserved(propose(pinned, action, report, select=capped)) == set()
 
 
 def test_without_actions_other_stories_take_the_places() -> None:

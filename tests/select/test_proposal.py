@@ -421,9 +421,13 @@ def test_a_further_story_of_a_matter_stands_under_the_first_and_is_not_left_out(
 
 @pytest.mark.parametrize(
     "title",
-    ["Oakdale shelters full as Hurricane Nadia is ashore", "Oakdale schools shelter 900 people after Hurricane Nadia"],
+    [
+        "Oakdale shelters full as Hurricane Nadia is ashore",
+        "Oakdale schools shelter 900 people after Hurricane Nadia",
+        "Oakdale mayor opens schools to those whom Hurricane Nadia drove out.",
+    ],
 )
-def test_a_story_that_only_repeats_a_title_of_the_first_does_not_stand_under_it(title: str) -> None:
+def test_a_repeated_title_or_a_sentence_of_a_post_does_not_stand_under_the_first_story(title: str) -> None:
     told = "Hurricane Nadia came ashore in Oakdale County and cut the power of two towns."
     saga = [
         article("Hurricane Nadia comes ashore in Oakdale", "Wire", days=1, summary=told),

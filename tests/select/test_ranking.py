@@ -193,6 +193,15 @@ def test_a_local_police_case_loses_a_part_and_a_federal_one_does_not() -> None:
         "Gunman kills five police officers at traffic stop in Ohio",
         "Manhunt for man who shot police officer in Ohio",
         "Federal charges over police officer shot at traffic stop in Ohio",
+        "Police officer shot at traffic stop in Ohio, suspect hit with federal weapons charges",
+        "Police officer indicted by federal grand jury in Ohio",
+        "Police officer charged federally over shot at traffic stop in Ohio",
+        "Police officer shot by triple homicide suspect in Ohio",
+        "Police officer shot, five bodies found at traffic stop in Ohio",
+        "Police say four people fatally shot at traffic stop in Ohio",
+        "Death toll of shots at police officer in Ohio rises",
+        "Prisoner who shot police officer in Ohio still at large",
+        "Police hunt for gunman who shot officer in Ohio",
     ],
 )
 def test_a_local_case_of_several_deaths_a_manhunt_or_federal_charges_loses_nothing(title: str) -> None:
