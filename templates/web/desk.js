@@ -681,7 +681,7 @@
     const words = names.length ? `Not saved yet: ${names.join(", ")}` : "";
     Object.assign(find("#unsaved"), { textContent: words, title: words });
     // Undo and redo wouldn't affect unsaved input, so they're disabled.
-    for (const button of findAll(".state button[name=act]")) button.disabled = left.some((control) => control.form.dataset.saves !== "own");
+    for (const button of findAll("[value=undo], [value=redo]")) button.disabled = left.some((control) => control.form.dataset.saves !== "own");
     // Text is saved when its field loses focus, so only an image can be lost by closing the form.
     for (const link of findAll("a[data-close]")) {
       const isLost = left.some((control) => inPicture(control) && control.form === link.closest("form"));
@@ -910,7 +910,7 @@
     const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
     const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
     heading.textContent = words;
-    text.textContent = `${question} The edition will become a draft and need approval again.`;
+    text.textContent = `${question} The edition becomes a draft. Undo restores the approval.`;
     Object.assign(go, { className: "btn", type: "button", textContent: "Change and revoke approval" });
     Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
     go.addEventListener("click", () => { dialog.close(); work(); });

@@ -139,7 +139,9 @@ def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_s
         press_key(page, third, "j")
         expect(badge).to_have_text(state)
     press_key(page, second, "x")
-    expect(asked).to_contain_text(f"Remove “{week.headlines('featured')[1]}”? The edition will become a draft")
+    expect(asked).to_contain_text(
+        f"Remove “{week.headlines('featured')[1]}”? The edition becomes a draft. Undo restores the approval."
+    )
     asked.get_by_role("button", name="Change and revoke approval").click()
     expect(row(page, second)).to_contain_text("Not saved")
     press_key(page, third, "x")

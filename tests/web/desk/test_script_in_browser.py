@@ -303,9 +303,10 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     expect(desk.locator(".void")).to_contain_text("no longer applies. Dana made")
     expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
-    desk.get_by_role("button", name=re.compile("^Undo")).click()
+    desk.get_by_role("button", name="Undo the change").click()
     # The same edition was approved, so nobody has to approve it again; and the next change is asked about like the first.
     expect(pill).to_have_text("Approved")
+    expect(desk.locator("#void")).to_have_text("The approval is valid again.")
     expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
     for answer in ("Cancel", "Change and revoke approval"):
         desk.get_by_role("button", name="Redo").click()

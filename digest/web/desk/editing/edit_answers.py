@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from flask import get_template_attribute, jsonify, redirect, render_template, request
+from flask import flash, get_template_attribute, jsonify, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from markupsafe import Markup
 
@@ -40,8 +40,11 @@ def is_script_request() -> bool:
 def answer_saved_edits(state: EditingState, saved: Sequence[Edit], back: str) -> ResponseReturnValue:
     """Redirect to the page, or return the changes to its script.
 
-    `state` is the edition with the edits.
+    `state` is the edition with the edits. If it's approved, they reinstated the approval, and the
+    page says so once.
     """
+    if saved and state.approved:
+        flash("reinstated", "approval")
     if not is_script_request():
         return redirect(back, 303)
     return jsonify(_describe_saved_edits(state, saved))

@@ -1074,6 +1074,13 @@ def test_a_picture_that_is_refused_is_answered_on_the_story_s_form_with_what_was
     assert "choose the file again" not in answer.text
 
 
+def find_banner(html: str) -> str:
+    """Give the banner about an approval that no longer applies."""
+    found = re.search('<p class="void">.*?</p>', html, re.DOTALL)
+    assert found
+    return found.group()
+
+
 def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek, clock: Clock) -> None:
     mark = read_edition_status(week.installation, week.name, now=later()).content_hash
     edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
@@ -1099,10 +1106,27 @@ def test_an_edit_of_an_approved_edition_makes_it_a_draft_again(week: SampleWeek,
     clock.now += timedelta(days=2)
     assert "and won\u2019t be sent automatically" in page(week)
     clock.now = later()
+    assert "Undoing the change restores the approval." in asked.text
     assert client.post(f"{week.path}/act", data=fields).status_code == 303
-    assert "Review and approve" in page(week)
-    assert week.act("undo").status_code == 303
-    assert "Any change revokes the approval" in page(week), "what was approved is approved again"
+    revoked = client.get(week.path).text
+    assert "Review and approve" in revoked
+    assert "Undoing the change restores the approval." in revoked
+    assert 'value="undo"' in find_banner(revoked)
+    assert client.post(f"{week.path}/act", data={"act": "undo"}).status_code == 303
+    again = client.get(week.path).text
+    assert "Any change revokes the approval" in again, "what was approved is approved again"
+    assert "The approval is valid again." in again
+    assert "The approval is valid again." not in client.get(week.path).text
+
+
+def test_the_banner_offers_an_undo_only_if_that_alone_restores_the_approval(week: SampleWeek) -> None:
+    mark = read_edition_status(week.installation, week.name, now=later()).content_hash
+    edition_approval.approve_edition(week.installation, week.name, mark, actor=EDITOR, now=later())
+    for anchor in week.anchors("featured")[1:3]:
+        assert week.act(f"drop {anchor}", supersedes=week.state.approval).status_code == 303
+    banner = find_banner(page(week))
+    assert "Undoing all changes since the approval restores it." in banner
+    assert 'value="undo"' not in banner
 
 
 def test_an_act_that_nobody_knows_and_a_story_that_is_not_there_are_refused(week: SampleWeek) -> None:
