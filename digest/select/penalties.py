@@ -56,6 +56,7 @@ _ROUND_UP_TITLE = TitlePattern(
     r"^in other news\b",
     r"\b(?:morning|evening|daily|weekly|weekend) (?:report|briefing|mail|edition|digest|recap|wrap|round-?up)\b",
     r"\bbriefing:",
+    r"\btoday['\u2019]s (?:\w+ ){0,2}(?:briefing|headlines|report)\b",
     r"^(?:your|the) \w+ briefing\b",
     r"\bround-?up\b",
     r"\bnewsletter\b.*\b(?:round|issue|edition|no\.?|#) ?\d+",

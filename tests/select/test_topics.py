@@ -332,6 +332,7 @@ def test_other_titles_are_no_round_ups(title: str) -> None:
         ("Sponsored: why zero trust", "sponsored or a deal"),
         ("Get this course for just $20", "sponsored or a deal"),
         ("Weekly roundup", "a round-up"),
+        ("Today’s Logistics Report: Seeking a seat in court", "a round-up"),
         ("Top 5 firewalls for offices", "not news: a list or guide"),
         ("Opinion: close the port", "not news: an opinion piece"),
         ("Watch: flood waters rise", "not news: a talk, video, or game"),
