@@ -31,7 +31,7 @@ _DEADLINE_CUE = re.compile(
     r"\b(?:(?P<whole>(?:close|due|response|deadline|submission) dates?|clos(?:es?|ing)"
     rf"|deadlines?(?: (?:for|to) {_WITHIN_SENTENCE} (?:is|are)\b)?"
     rf"|(?:last|final) day (?:for|to) {_WITHIN_SENTENCE} is|due|open (?:until|till|through)"
-    r"|(?:application|comment|nomination|registration|submission)s? (?:period|window) (?:ends|runs (?:until|through))"
+    r"|(?:application|comment|enrollment|filing|grace|nomination|registration|submission|voting)s? (?:period|window) (?:ends|runs (?:until|through))"
     r"|early(?:[ -]bird)? (?:rate|price|registration)s? (?:ends?|expires?))"
     rf"|{_RESPONSE_WORDS})\b",
     re.IGNORECASE,
@@ -43,6 +43,7 @@ _WRITTEN_DAY = rf"(?:{MONTH_NAMES}\.? \d{{1,2}}|\d{{1,2}} {MONTH_NAMES}\b\.?|\d{
 _OBLIGATION_CUE = re.compile(
     r"\b(?:(?P<whole>(?:has|have|got|get|gets|given) until|(?:no|not) later than|expir(?:es?|ing)"
     rf"|(?:gives?|gave|given|giving)\b{_WITHIN_SENTENCE} (?:until|(?:days|weeks|months),? to)"
+    r"|(?:has|have|gets?) [\w-]{1,12} (?:days|weeks|months),? (?:to|until)"
     rf"|(?:by|before)(?= {_WRITTEN_DAY}{_WITHIN_SENTENCE}\b{_MUST}\b)"
     rf"|(?={_WRITTEN_DAY},? (?:(?:as the |(?:(?!after|before|miss|past)[\w-]{{1,20}} ){{0,2}})(?:deadline|due date|cutoff)\b(?!{_WITHIN_SENTENCE} extended\b)"
     r"|is the (?:last|final) day\b)))"
@@ -57,17 +58,17 @@ _UNTIL = re.compile(
 )
 _UNTIL_REACH = 80  # maximum characters
 # A request to readers, or what they can do: "Patch before", "should renew by", "can weigh in until".
-_VERBS = r"(?:renew|install|send|buy|replace|disconnect|disable|remove|weigh in)"
+_VERBS = r"(?:renew|install|send|buy|replace|disconnect|disable|remove|back up|weigh in)"
 _NOUNS_TOO = (  # at the beginning of a sentence, what follows shows that it's a verb
-    r"(?:patch|update|upgrade|file|pay|mail|complete|switch|vote|order|claim|request|return|report|review|book|check)"
+    r"(?:patch|update|upgrade|file|pay|mail|complete|switch|vote|order|claim|request|report|review|book|check)"
 )
 _OBJECT = (
     r"(?: (?:by|before|until|no later|an?|all|any|it|the|them|your)\b"
-    r"|(?: [\w-]{1,20}){0,2}s (?:by|before|no later)\b)"
+    r"|(?! of\b)(?: [\w-]{1,20}){0,2}s (?:by|before|no later)\b)"
 )
 _REQUEST_CUE = re.compile(
-    rf"(?:(?:^|[.!?:;] )(?:{_VERBS}|{_NOUNS_TOO}(?={_OBJECT}))"
-    rf"|\b(?:please|should|can)(?: also| still)? (?:{_VERBS}|{_NOUNS_TOO}))\b",
+    rf"(?:(?:^|[.!?:;] )(?:{_VERBS}|(?:{_NOUNS_TOO}|return)(?={_OBJECT}))"
+    rf"|\bplease return|\b(?:please|should|can)(?: also| still)? (?:{_VERBS}|{_NOUNS_TOO}))\b",
     re.IGNORECASE,
 )
 _MAX_CUES = 300  # per text
