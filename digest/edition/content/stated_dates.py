@@ -64,15 +64,30 @@ def find_mentioned_days(content: EditionContent) -> Iterator[tuple[str, str, dat
     """
     released_at = datetime.combine(content.released_on, time(), UTC)
     for title, source, text in _list_texts(content):
-        for day in dict.fromkeys(written.first for written in find_days(text, released_at)):
-            if day > content.released_on:
-                yield title, source, day
+        mentioned = [written.first for written in find_days(text, released_at)]
+        deadlines = [deadline.day for deadline in find_deadlines(text, released_at)]  # some are numbers, such as 11/30
+        yield from ((title, source, day) for day in dict.fromkeys(mentioned + deadlines) if day > content.released_on)
+
+
+def find_deadline_days(content: EditionContent) -> Iterator[tuple[str, str, date]]:
+    """Yield the days after the release that texts state as deadlines, but not after `MAX_AHEAD`.
+
+    The values are those of `find_mentioned_days`.
+    """
+    released_at = datetime.combine(content.released_on, time(), UTC)
+    last = content.released_on + MAX_AHEAD
+    for title, source, text in _list_texts(content):
+        days = (deadline.day for deadline in find_deadlines(text, released_at))
+        yield from ((title, source, day) for day in days if content.released_on < day <= last)
 
 
 def _list_texts(content: EditionContent) -> Iterator[tuple[str, str, str]]:
     yield "", "The subject, preheader, or intro", f"{content.subject}. {content.preheader}. {content.intro}"
     for section in content.sections:
-        yield from ((section.title, f"“{entry.headline}”", _join_texts(entry)) for entry in section.entries)
+        for entry in section.entries:
+            yield section.title, f"“{entry.headline}”", _join_texts(entry)
+            links = ". ".join(link.headline or link.text for link in (*entry.also, *entry.related))
+            yield section.title, f"A link under “{entry.headline}”", links
     for block in content.blocks:
         source = f"“{block.headline}”" if block.headline else "A labeled block"
         yield "", source, f"{block.headline}. {block.text}"

@@ -14,7 +14,7 @@ from digest.edition.content.edition_content import (
     PHONE_SUBJECT_LENGTH,
     SectionEntry,
 )
-from digest.edition.content.stated_dates import find_mentioned_days
+from digest.edition.content.stated_dates import find_deadline_days, find_mentioned_days
 from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
     INTRO_PLACE,
@@ -170,12 +170,20 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
 
 @preflight_rule("earlier-dates", must_be_confirmed=True)
 def check_dates_before_next_deadline(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """No text mentions an upcoming date before the next deadline, unless an entry announces that date."""
+    """No text mentions an upcoming date before the next deadline, or states one if there's none, unless an entry announces it."""
     content = examined.content
     deadline = find_next_deadline(content.sections)
     announced = {dated.when.day for dated in list_dated_entries(content.sections)}
-    for title, source, day in find_mentioned_days(content) if deadline else ():
-        if deadline and day < deadline.when.day and day not in announced:
+    for title, source, day in find_mentioned_days(content) if deadline else find_deadline_days(content):
+        if day in announced:
+            continue
+        if deadline is None:
+            yield warning_finding(
+                f"{source} states a deadline, {month_day(day)}, but the edition announces none.",
+                "Check whether something is due then.",
+                title,
+            )
+        elif day < deadline.when.day:
             yield warning_finding(
                 f"{source} mentions {month_day(day)}, but the next deadline is {month_day(deadline.when.day)}.",
                 "Check whether something is due earlier.",

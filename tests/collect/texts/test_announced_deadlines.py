@@ -128,6 +128,85 @@ def test_every_deadline_and_obligation_is_found(said: str, days: list[tuple[int,
 
 
 @pytest.mark.parametrize(
+    ("said", "days"),
+    [
+        ("Agencies face November 30 deadline", [(11, 30)]),
+        ("Congress inches closer to a Dec. 18 funding deadline.", [(12, 18)]),
+        ("Agencies face 11/30 deadline", [(11, 30)]),
+        ("The board set December 4, 2026, as the deadline.", [(12, 4)]),
+        ("December 4 is the last day to apply", [(12, 4)]),
+        ("The last day to file is December 4.", [(12, 4)]),
+        ("Banks are expected to comply no later than 30 November.", [(11, 30)]),
+        ("Submit the form no later than 11/30", [(11, 30)]),
+        ("Claims are due 12/4", [(12, 4)]),
+        ("Patch no later than 11/30/2026", [(11, 30)]),
+        ("Patch before November 30", [(11, 30)]),
+        ("CISA: Patch the Citrix flaw before November 30", [(11, 30)]),
+        ("Patch Citrix flaws before November 30", [(11, 30)]),
+        ("Vote by Nov. 30", [(11, 30)]),
+        ("The fund is open. File claims before December 4", [(12, 4)]),
+        ("Please return the form by December 4", [(12, 4)]),
+        ("Order by December 15 for delivery", [(12, 15)]),
+        ("Travelers should renew by December 1", [(12, 1)]),
+        ("The public can weigh in until December 4", [(12, 4)]),
+        ("Owners can still file claims through December 4.", [(12, 4)]),
+        ("The waiver expires December 1", [(12, 1)]),
+        ("Their permits are set to expire on Dec. 1.", [(12, 1)]),
+        ("CISA gives agencies three weeks, to November 30, to patch", [(11, 30)]),
+        ("Agencies have two weeks, until November 30, to patch", [(11, 30)]),
+        ("The grace period ends December 4", [(12, 4)]),
+        ("The court gave owners until December 4.", [(12, 4)]),
+        ("By Nov. 30, agencies must patch the flaw.", [(11, 30)]),
+        ("CISA extends the December 1 deadline to December 8.", [(12, 8)]),
+        ("The extended deadline for bids is December 8, open to all.", [(12, 8)]),
+        ("The December 1 deadline was extended to December 8.", [(12, 8)]),
+    ],
+)
+def test_headlines_and_plain_requests_announce_deadlines(said: str, days: list[tuple[int, int]]) -> None:
+    assert [deadline.day for deadline in find_deadlines(said, PUBLISHED)] == [date(2026, *day) for day in days]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "before December 2023, Biden had to answer",
+        "Shareholders voted by November 30 against the deal",
+        "until December 4, 2022, he was in office; he should have paid by then",
+        "The waiver expired December 1",
+        "The flaw was patched before November 30",
+        "The permit was due to be renewed; files were kept until December 4",
+        "Drivers can expect delays until December 4",
+        "Power should be back by November 30",
+        "The storm should reach land by November 22",
+        "Return flights run until December 4",
+        "Vote expected by Nov. 30",
+        "The updates, filed before November 30, fix it",
+        "He can stay until December 4.",
+        "Votes were counted before November 30",
+        "They closed for three weeks, to November 30",
+        "Before November 30, the board met. Agencies must answer.",
+        "By November 30, the board had met",
+        "The deal closed, and by 12/4 the price rose",
+        "The plan must cut costs by 2/3",
+        "The rules should end by 9/11 attacks",
+        "The post must be staffed by 24/7 crews",
+        "December 4 was the last day of school",
+        "They met on December 4. Deadline pressure grew",
+        "They meet on December 4 after missing deadlines",
+        "Power should return before November 22",
+        "UN report: Return of refugees by December 4",
+        "Mail service suspended until December 4",
+        "Complete blackout until December 4",
+        "Patch rollout halted until December 4",
+        "She gave a speech before the December 4 vote",
+        "Planes must carry logs; before 11/30/2020 they did not",
+    ],
+)
+def test_reports_and_forecasts_with_a_date_announce_no_deadline(said: str) -> None:
+    assert find_deadlines(said, PUBLISHED) == ()
+
+
+@pytest.mark.parametrize(
     ("said", "published", "day"),
     [
         ("Agencies must patch the flaw by Friday.", 18, 20),
@@ -207,7 +286,17 @@ def count_searched(text: str) -> int:
 
 @pytest.mark.parametrize(
     "part",
-    ["must ", "must by ", "deadline extended ", "have until ", "due November 30 ", "must " * 30 + "by Dec 4. "],
+    [
+        *("must ", "must by ", "deadline extended ", "have until ", "due November 30 ", "must " * 30 + "by Dec 4. "),
+        *(
+            "Nov 30 deadline ",
+            "11/30 deadline ",
+            ": patch by ",
+            "by Nov. 30 must ",
+            "no later than ",
+            "extend the deadline ",
+        ),
+    ],
 )
 @pytest.mark.parametrize("end", ["", "Friday "])
 def test_a_hostile_text_of_twice_the_length_takes_at_most_twice_the_work(

@@ -16,6 +16,7 @@ from digest.deliver.compose.variants import create_variants
 from digest.edition.content.edition_content import (
     EditionContent,
     EditionImage,
+    EditionLink,
     EntryDate,
     LabeledBlock,
     RenderedFragment,
@@ -362,6 +363,18 @@ FAULTS = (
         FindingLevel.WARNING,
         "A labeled block mentions December 1, but",
         lambda: examined(replace(sound(), blocks=(LabeledBlock("b", "sponsor", "", text="Until December 1."),))),
+    ),
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "A link under “",
+        lambda: _lead_mentioning("", related=(EditionLink("Reports start on December 1", "https://example.org/1"),)),
+    ),
+    Fault(
+        "earlier-dates",
+        FindingLevel.WARNING,
+        "cranes” mentions November 30, but the next deadline is December 4.",
+        lambda: _lead_mentioning("Reply no later than 11/30."),
     ),
     Fault(
         "withdrawn",
@@ -794,6 +807,41 @@ def test_the_release_day_is_not_upcoming() -> None:
     assert run_preflight_rules(_lead_mentioning("The board met on November 20.")) == ()
     (finding,) = run_preflight_rules(_lead_mentioning("The board meets on November 21."))
     assert finding.rule == "earlier-dates"
+
+
+def test_the_headlines_of_other_reports_and_related_articles_are_read_for_dates() -> None:
+    links = EditionLink("CISA", "https://example.org/1", headline="Agencies face November 30 deadline")
+    related = EditionLink("Board meets December 1", "https://example.org/2")
+    findings = run_preflight_rules(_lead_mentioning("", also=(links,), related=(related,)))
+    assert [f.sentence.partition("” ")[2] for f in findings if f.rule == "earlier-dates"] == [
+        "mentions November 30, but the next deadline is December 4. Check whether something is due earlier.",
+        "mentions December 1, but the next deadline is December 4. Check whether something is due earlier.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("Replies are due by November 30.", 1),
+        ("Reply no later than 11/30.", 1),
+        ("The board meets on November 30.", 0),
+        ("The waiver expires December 1, 2028.", 0),  # too late to be announced
+        ("Replies were due by November 16.", 0),
+    ],
+)
+def test_a_stated_deadline_is_confirmed_if_none_is_announced(words: str, found: int) -> None:
+    content = sound()
+    sections = tuple(
+        replace(s, entries=tuple(replace(e, when=None, due=None, details=()) for e in s.entries))
+        for s in content.sections
+    )
+    content = first_entry(
+        replace(content, sections=sections, intro="News."), lambda e: replace(e, summary=f"{e.summary} {words}")
+    )
+    sentences = [f.sentence for f in run_preflight_rules(examined(content)) if f.rule == "earlier-dates"]
+    assert [s.partition("” ")[2] for s in sentences] == [
+        "states a deadline, November 30, but the edition announces none. Check whether something is due then."
+    ] * found
 
 
 def test_a_deadline_that_a_text_states_is_announced() -> None:

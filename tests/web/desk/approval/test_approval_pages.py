@@ -406,7 +406,7 @@ def test_the_deadline_of_a_text_is_proposed_and_one_that_an_editor_removes_takes
     assert week.client("dana").post(registration, data=data).status_code == 303
     shown = page(week, "sam")
     assert "mentions November 30, but the next deadline is December 1" in shown
-    assert "I checked the warnings about dates before the next deadline." in shown
+    assert "I checked the warnings about possible deadlines." in shown
     refused = approve(week, "sam")
     assert refused.status_code == 409
     assert "can’t be approved until someone confirms a warning" in refused.text
