@@ -248,7 +248,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.filters["local_images"] = make_safe_html_with_local_images
     env.globals["honeypot"] = HONEYPOT_FIELD
     env.globals["undo_words"] = find_undo_words
-    env.globals["is_all_sending_paused"] = lambda: is_all_sending_paused(get_app_state().installation)
+    env.globals["is_all_sending_paused"] = lambda *, for_team=False: is_all_sending_paused(
+        get_app_state().installation, for_team=for_team
+    )
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)
     env.globals["style"] = lambda sheet: f"{request.script_root}/style/{get_app_state().styles.public_names[sheet]}"

@@ -168,10 +168,14 @@ def saves_emails_to_files(installation: Installation) -> bool:
     return is_outbox_in_use(installation.settings)
 
 
-def is_all_sending_paused(installation: Installation) -> bool:
-    """Return True if someone or the program has paused all sending, so that emails wait."""
+def is_all_sending_paused(installation: Installation, *, for_team: bool = False) -> bool:
+    """Return True if someone or the program has paused all sending, so that emails wait.
+
+    With `for_team`, it's about invitations and sign-in links, which wait only in a possible copy.
+    """
     with installation.read() as session:
-        return installation_hold.read_current_hold(session) is not None
+        hold = installation_hold.read_current_hold(session)
+    return hold is not None and (hold.may_be_copy or not for_team)
 
 
 def list_test_recipients(installation: Installation) -> list[StaffMember]:

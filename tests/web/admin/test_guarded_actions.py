@@ -236,7 +236,7 @@ def test_from_what_may_be_a_copy_no_exempt_email_leaves(world: Any) -> None:
     assert len(sent_emails(world)) == 2
 
 
-def test_during_a_pause_nothing_but_warnings_leaves(world: Any) -> None:
+def test_during_a_pause_only_warnings_and_the_teams_links_leave(world: Any) -> None:
     add_admin(world)
     sending_pause.pause_all_sending(world.install, reason="a doubt", actor=ADMIN, now=NOW)
     staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
@@ -245,8 +245,21 @@ def test_during_a_pause_nothing_but_warnings_leaves(world: Any) -> None:
     paused = emails["eve (at a terminal) paused all sending"]
     assert "eve (at a terminal) paused all sending, on November 19, 2026" in paused
     with world.database.read() as session:
-        left = select(Delivery.state).where(Delivery.purpose.like("staff:%"))
-        assert session.scalars(left).one() == DeliveryState.WAITING
+        sent = select(Delivery.state).where(Delivery.purpose.like("staff:%"))
+        assert session.scalars(sent).one() == DeliveryState.ACCEPTED
+
+
+def test_the_only_admin_gets_a_sign_in_link_to_resume_sending(world: Any) -> None:
+    client = admin_client(world)
+    assert press_pause(client).status_code == 303
+    stale = admin_client(world, STALE)
+    page = press_pause(stale, "release")
+    assert (page.status_code, "/desk/confirm" in page.location) == (303, True)
+    asked = stale.get("/desk/confirm")
+    assert "emails wait until" not in asked.text
+    stale.post("/desk/confirm/link", data=hidden_fields(asked.text))
+    links = send_notices(world.install, Delivery.purpose.like("staff:%"), now=NOW)
+    assert [str(email["To"]) for email in links] == [MEMBERS["admin"]]
 
 
 def test_an_action_that_fails_or_is_undone_by_the_database_queues_no_email(world: Any) -> None:

@@ -80,7 +80,7 @@ def test_every_edition_stands_with_counts_that_add_up_and_what_came_of_the_newes
     assert cells(page, 147) == ["6", "1", "2", "3", "0", "0", "0"]
     assert cells(page, 145) == ["6", "6", "0", "0", "0", "0", "0"]
     rows = re.findall(
-        r'<th scope="row">([^<]*)</th><td><b>([^<]*)</b><small>“([^”]*)”.*?"Emails"><a href="[^"]*">(\d+)<', page
+        r'<th scope="row">([^<]*)</th><td><b>([^<]*)</b> <small>“([^”]*)”.*?"Emails"><a href="[^"]*">(\d+)<', page
     )
     assert sorted((*row[1:], row[0].partition(" provider")[0]) for row in rows) == [
         ("Mailbox full", "552 5.2.2 full", "1", "Unnamed"),
@@ -276,10 +276,7 @@ def test_a_mail_servers_log_is_uploaded_shown_and_settles(both: Any) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [
-        *("correct", "pause", "preferences", "request", "restore"),
-        *("/admin/readers/ask", "/admin/readers/silent", "/admin/staff", "/admin/staff/2", "/admin/staff/2/reset"),
-    ],
+    ["correct", "pause", "preferences", "request", "restore", "/admin/readers/ask", "/admin/readers/silent"],
 )
 def test_a_page_that_promises_an_email_says_that_it_waits_while_all_sending_is_paused(world: Any, path: str) -> None:
     admin, _ = world.signed_in_client("admin"), world.session_cookie()
@@ -289,3 +286,14 @@ def test_a_page_that_promises_an_email_says_that_it_waits_while_all_sending_is_p
     sending_pause.pause_all_sending(world.install, reason="", actor=ADMIN, now=NOW)
     page = admin.get(path)
     assert (page.status_code, words in page.text) == (200, True)
+
+
+@pytest.mark.parametrize("path", ["/admin/staff", "/admin/staff/2", "/admin/staff/2/reset"])
+def test_invitations_and_sign_in_links_wait_only_in_what_may_be_a_copy(world: Any, path: str) -> None:
+    admin, _ = world.signed_in_client("admin"), world.session_cookie()
+    waits = []
+    for may_be_copy in (False, True):
+        with world.database.write() as session:
+            installation_hold.pause_all_sending(session, "a doubt", actor="eve", now=NOW, may_be_copy=may_be_copy)
+        waits.append("so emails wait until an admin resumes sending" in admin.get(path).text)
+    assert waits == [False, True]

@@ -220,7 +220,13 @@ def test_the_commands_add_list_and_remove(run: Any, world: Any) -> None:
     assert "removed 2026-" in run("staff", "list", "--all").output
     assert [row["email"] for row in json.loads(run("staff", "list", "--all", "--json").output)] == [""]
     assert [act for _, act, _ in audits(world)] == [
-        *("staff added", "failed: staff added", "staff link mailed", "staff removed", "failed: staff removed")
+        *(
+            "staff added",
+            "failed: staff added",
+            "staff link mailed",
+            "staff invitation withdrawn",
+            "failed: staff removed",
+        )
     ]
 
 

@@ -26,6 +26,8 @@ MANY_TRIES = 2
 # many corrections there are.
 IS_URGENT = QueuedNoticeEmail.kind != literal_column("'correction'")
 IS_GUARD = QueuedNoticeEmail.kind == literal_column("'guard'")
+# Without its links, a team whose only admin signs in by link couldn't resume sending.
+IS_EXEMPT_FROM_PAUSE = QueuedNoticeEmail.kind.in_((literal_column("'guard'"), literal_column("'staff'")))
 
 # The values of the delivery, and those of the email's content.
 NoticeRows = tuple[dict[str, Any], dict[str, Any]]

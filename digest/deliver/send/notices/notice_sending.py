@@ -41,7 +41,7 @@ from digest.deliver.send.claims.run_progress_file import open_run_file, read_dat
 from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batches
 from digest.deliver.send.limits.rate_limiter import RateLimiter
 from digest.deliver.send.notices.notice_facts import ClaimedNotice, build_template_facts
-from digest.deliver.send.notices.notice_queue import IS_GUARD, IS_URGENT
+from digest.deliver.send.notices.notice_queue import IS_EXEMPT_FROM_PAUSE, IS_GUARD, IS_URGENT
 from digest.settings import SenderSettings, Settings
 from digest.store.delivery_models import OPEN_STATES, Delivery, DeliveryState, QueuedNoticeEmail
 from digest.store.engine import Database
@@ -92,12 +92,12 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     """Return the condition for emails that may be sent now, or None if none may be.
 
     Emails about guarded actions are exempt from a pause, which would otherwise suppress the
-    warnings about it. Nothing may be sent from an installation that may be a copy.
+    warnings about it, and so are the team's invitations and sign-in links. Nothing may be sent from an installation that may be a copy.
     """
     hold = installation_hold.read_current_hold(session)
     if hold is None:
         return IS_URGENT
-    return None if hold.may_be_copy else IS_GUARD
+    return None if hold.may_be_copy else IS_EXEMPT_FROM_PAUSE
 
 
 def build_due_condition(now: datetime) -> ColumnElement[bool]:

@@ -328,6 +328,7 @@ def _refusal_action_page(
         edition=overview.edition,
         groups=overview.groups,
         domain_names=overview.domain_names,
+        contact_of=refusal_actions.find_provider_contact,
         max_shown=MAX_SHOWN_GROUPS,
         chosen=chosen,
         suppresses=suppresses,

@@ -99,7 +99,7 @@ def test_its_page_gives_each_reason_with_a_reply_and_a_next_step(refused: Any) -
     assert "10 of the 11 refusals need a decision. The other addresses don’t exist" in page
     section = page[page.index('id="refused"') :]
     rows = re.findall(
-        r'<th scope="row">([^<]+)</th><td><b>([^<]+)</b><small>“([^”]+)”.*?data-label="Emails"><a href="[^"]+">(\d+)<',
+        r'<th scope="row">([^<]+)</th><td><b>([^<]+)</b> <small>“([^”]+)”.*?data-label="Emails"><a href="[^"]+">(\d+)<',
         section,
     )
     assert rows == [
