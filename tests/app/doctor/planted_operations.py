@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -951,6 +952,17 @@ def finish_send(world: FaultyInstallation) -> None:
         session.execute(update(Edition).values(state=EditionState.SENT))
 
 
+def misshape_alert_secret(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[alerts]\nwebhook = "https://hooks.hls.test/digest"\n\n[limits]')
+    world.set_variables(DIGEST_ALERT_SECRET="whsec_%%%")
+
+
+def make_alert_secret(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Run the command that the finding names, and enter what it prints."""
+    (command,) = re.findall(r"make one with: (.+\))", finding.sentence)
+    world.set_variables(DIGEST_ALERT_SECRET=subprocess.check_output(command, shell=True, text=True).strip())
+
+
 def lock_backups(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
 
@@ -1059,6 +1071,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "a setting is misspelt": Fault(
         misspell_setting, "settings", "Correct the listed settings", correct_settings("postal_adress", "postal_address")
+    ),
+    "the alerts' secret isn't base64": Fault(
+        misshape_alert_secret, "settings", "the part after whsec_ isn't base64", make_alert_secret
     ),
     "others may change the settings": Fault(lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "the settings can't be written": Fault(lock_settings, "settings", "chmod u+w"),

@@ -135,6 +135,7 @@ TESTED_NOWHERE_ELSE = {
     "the database is an old copy",
     "the backup folder's disk isn't mounted",
     "the environment file can't be read",
+    "the alerts' secret isn't base64",
     "a file has a folder's place",
     "a folder has the departure log's place",
     "the folder of templates is missing",
