@@ -1124,14 +1124,10 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "emails are written to files": Fault(
         fill_outbox_instead, "provider", "DIGEST_MAIL_URL=smtp://", follow(value="mx.hls.test")
     ),
-    "no such provider": Fault(
-        set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL", follow(value="smtp://mx.hls.test")
-    ),
-    "a password that breaks the URL": Fault(
-        set_mail("smtp://digest:pass#word@mx.hls.test"),
-        "provider",
-        "%23 for #",
-        follow(value="smtp://digest:a%23b@mx.hls.test"),
+    "no such provider": Fault(set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
+    "a password that breaks the URL": Fault(set_mail("smtp://digest:pass#word@mx.hls.test"), "provider", "%23 for #"),
+    "a URL without a colon": Fault(
+        set_mail("smtp//localhost"), "provider", "to: DIGEST_MAIL_URL=smtp://user:password@host:587"
     ),
     "an option that SMTP has not": Fault(
         set_mail("smtp://mx.hls.test?speed=9"),

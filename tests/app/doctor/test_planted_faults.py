@@ -137,6 +137,8 @@ TESTED_NOWHERE_ELSE = {
     "the environment file can't be read",
     "the alerts' secret isn't base64",
     "a file has a folder's place",
+    "a URL without a colon",
+    "a file has the place of the folder of templates",
     "a folder has the departure log's place",
     "the folder of templates is missing",
     "the DKIM key is lost",
