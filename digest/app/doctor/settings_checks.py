@@ -125,6 +125,12 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     folder = settings.templates
     if folder is None:
         return
+    if folder.is_file():
+        yield report_error(
+            f"{folder} is a file, not a folder, so the built-in templates are used.",
+            f"Correct or remove DIGEST_TEMPLATES in {settings.environment_place}.",
+        )
+        return
     if not folder.is_dir():
         yield report_error(
             f"The folder {folder} doesn't exist, so the built-in templates are used.",

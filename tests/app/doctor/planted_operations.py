@@ -1131,6 +1131,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "an option that SMTP has not": Fault(
         set_mail("smtp://mx.hls.test?speed=9"),
+    "a file has the place of the folder of templates": Fault(
+        lambda w: w.set_variables(DIGEST_TEMPLATES=str(w.home / "digest.toml")),
+        "templates",
+        "digest.toml is a file, not a folder",
+        by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
+    ),
         "provider",
         "Remove or correct these options",
         by_hand(set_mail("smtp://mx.hls.test")),
