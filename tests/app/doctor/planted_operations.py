@@ -367,6 +367,19 @@ def give_settings_to_root(world: FaultyInstallation) -> None:
     lock_settings(world)
 
 
+def give_all_but_unsubscribe_log(world: FaultyInstallation) -> None:
+    keep_only_database_for_root(world)
+    databases = (file.name for file in world.home.glob("digest.db*"))
+    give_away(world, *databases)
+    (world.home / "left.log").touch(mode=0o400)  # as root, only the mode shows that the service can't write to it
+
+
+def reopen_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Run the command, after which only the mode is wrong, a finding of its own."""
+    follow()(world, finding)
+    (world.home / "left.log").chmod(0o600)
+
+
 def forge_audit(world: FaultyInstallation) -> None:
     with world.database.write() as session:
         record_audit(session, "approved", "2026-W47", {}, actor="eve", now=NOW - HOUR)
@@ -1051,6 +1064,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lambda w: (w.home / "left.log").mkdir(), "departure-log", "Then restore the file"
     ),
     "the departure log cannot be written": Fault(lock_unsubscribe_log, "departure-log", "chmod 600"),
+    "root owns the departure log": Fault(
+        give_all_but_unsubscribe_log, "home-folder", f"chown -R {OTHER_USER} ", reopen_unsubscribe_log
+    ),
     "the departure log is lost": Fault(
         lose_unsubscribe_log, "departure-log", "run: install -o ", recover_lost_unsubscribe_log
     ),
@@ -1115,6 +1131,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "correct or remove DIGEST_TEMPLATES",
         by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
     ),
+    "a file has the place of the folder of templates": Fault(
+        lambda w: w.set_variables(DIGEST_TEMPLATES=str(w.home / "digest.toml")),
+        "templates",
+        "digest.toml is a file, not a folder",
+        by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
+    ),
     "a logo that is not kept": Fault(
         change("[limits]", f"{LOGOS}[limits]"), "logo", "or remove both settings", correct_settings(LOGOS, "")
     ),
@@ -1131,12 +1153,6 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "an option that SMTP has not": Fault(
         set_mail("smtp://mx.hls.test?speed=9"),
-    "a file has the place of the folder of templates": Fault(
-        lambda w: w.set_variables(DIGEST_TEMPLATES=str(w.home / "digest.toml")),
-        "templates",
-        "digest.toml is a file, not a folder",
-        by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
-    ),
         "provider",
         "Remove or correct these options",
         by_hand(set_mail("smtp://mx.hls.test")),
