@@ -131,6 +131,40 @@ def test_the_program_is_read_with_the_accounts_own_groups(folder: Path, monkeypa
     assert os.environ["HOME"] == "/srv/desk"
 
 
+AS_DOCTOR = """
+import os, sys
+from pathlib import Path
+from digest.settings import SettingsError, load_settings
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+file = Path(sys.argv[1]) / "digest.toml"
+environ = {"DIGEST_BACKUP_PASSPHRASE_FILE": sys.argv[3]} if sys.argv[3:] else {}
+try:
+    load_settings(file, environ)
+except SettingsError as exc:
+    print(exc)
+"""
+
+
+def test_a_folder_of_roots_is_named_rather_than_a_file_in_it(folder: Path) -> None:
+    (folder / "digest.toml").touch()
+    (folder / "digest.env").touch(mode=0o600)
+    give_away(folder)
+    os.chown(folder, 0, 0)
+    folder.chmod(0o750)
+    advice = f"If the service runs as {OWNER}, run as root: chown -R {OWNER} {folder}"
+    assert (
+        run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout == f"Can't enter {folder}: Permission denied. {advice}\n"
+    )
+    subprocess.run(advice.partition("root: ")[2], shell=True, check=True)
+    assert run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout == ""
+    folder.chmod(0o600)
+    assert f"Run: chmod u+rwX {folder}" in run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout
+    other = run_python(AS_DOCTOR, str(folder), str(OWNER + 1)).stdout
+    assert f"Run the command as {OWNER}, who owns {folder}." in other
+
+
 @pytest.mark.sqlite  # the files in the folder are what this is about
 def test_a_command_of_roots_leaves_no_file_of_roots_behind(folder: Path) -> None:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
