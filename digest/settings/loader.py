@@ -144,9 +144,10 @@ def _read_secret(file: Path) -> str:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        remedy = "Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials."
         raise SettingsError(
             f"Can't read {file}, which contains a secret: {reason}.",
-            remedy="Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials, and let the service read the file.",
+            remedy=advise_access(file) if isinstance(exc, PermissionError) else remedy,
         ) from exc
 
 
