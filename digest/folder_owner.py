@@ -41,6 +41,19 @@ def is_writable(path: Path) -> bool:
     return os.access(path, os.W_OK) and bool(path.stat().st_mode & stat.S_IWUSR)
 
 
+def advise_access(path: Path) -> str:
+    """Return how this process's user can get access to a file or folder that exists but can't be opened."""
+    path, user = path.absolute(), find_user_name(os.geteuid())
+    if any(not os.access(folder, os.X_OK) for folder in path.parents):
+        return f"Move {path} to a folder that {user} can enter."
+    status = path.stat()
+    if status.st_uid == os.geteuid():
+        return f"Run: chmod u+rwX {path}"
+    if status.st_uid:
+        return f"Run the command as {find_user_name(status.st_uid)}, who owns {path}."
+    return f"If the service runs as {user}, run as root: chown {'-R ' if path.is_dir() else ''}{user} {path}"
+
+
 @dataclass(frozen=True, slots=True)
 class FolderOwner:
     """The user that a process continues as, and the user's groups.

@@ -1,6 +1,7 @@
 """A command that root runs in a service's folder continues as the folder's owner, or says which command to run instead."""
 
 import errno
+import json
 import os
 import pwd
 import subprocess
@@ -129,6 +130,82 @@ def test_the_program_is_read_with_the_accounts_own_groups(folder: Path, monkeypa
     finally:
         os.setgroups(groups)
     assert os.environ["HOME"] == "/srv/desk"
+
+
+AS_DOCTOR = """
+import os, sys
+from pathlib import Path
+from digest.settings import SettingsError, load_settings
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[2]))
+environ = {"DIGEST_BACKUP_PASSPHRASE_FILE": sys.argv[3]} if sys.argv[3:] else {}
+file = Path(sys.argv[1]) / "digest.toml"
+try:
+    load_settings(file, environ)
+except SettingsError as exc:
+    print(exc)
+"""
+
+
+def test_a_folder_of_roots_is_named_rather_than_a_file_in_it(folder: Path) -> None:
+    (folder / "digest.toml").touch()
+    (folder / "digest.env").touch(mode=0o600)
+    give_away(folder)
+    os.chown(folder, 0, 0)
+    folder.chmod(0o750)
+    advice = f"If the service runs as {OWNER}, run as root: chown -R {OWNER} {folder}"
+    assert (
+        run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout == f"Can't enter {folder}: Permission denied. {advice}\n"
+    )
+    subprocess.run(advice.partition("root: ")[2], shell=True, check=True)
+    assert run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout == ""
+    folder.chmod(0o600)
+    assert f"Run: chmod u+rwX {folder}" in run_python(AS_DOCTOR, str(folder), str(OWNER)).stdout
+    other = run_python(AS_DOCTOR, str(folder), str(OWNER + 1)).stdout
+    assert f"Run the command as {OWNER}, who owns {folder}." in other
+
+
+def test_a_passphrase_of_roots_comes_with_the_command_that_gives_access(folder: Path) -> None:
+    (folder / "digest.toml").touch()
+    passphrase = folder.parent / "passphrase"
+    passphrase.touch(mode=0o600)
+    arguments = str(folder), str(OWNER), str(passphrase)
+    advice = f"If the service runs as {OWNER}, run as root: chown {OWNER} {passphrase}"
+    assert run_python(AS_DOCTOR, *arguments).stdout.endswith(f" a secret: Permission denied. {advice}\n")
+    secret = folder.parent / "secret"
+    secret.mkdir(mode=0o700)
+    passphrase = passphrase.rename(secret / "passphrase")
+    hidden = run_python(AS_DOCTOR, str(folder), str(OWNER), str(passphrase)).stdout
+    assert hidden.endswith(f"Move {passphrase} to a folder that {OWNER} can enter.\n")
+
+
+@pytest.mark.sqlite
+def test_roots_doctor_names_a_passphrase_that_only_root_can_read(folder: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("DIGEST_")}
+
+    def run(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", "from digest.cli import main; main()", *words]
+        return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+
+    os.chown(folder, 0, 0)
+    run("init")
+    give_away(folder)
+    passphrase = folder.parent / "passphrase"
+    passphrase.write_text("a rather long passphrase\n")
+    passphrase.chmod(0o600)
+    (folder / "digest.env").write_text(f"DIGEST_BACKUP_PASSPHRASE_FILE={passphrase}\n")
+    (folder / "digest.env").chmod(0o600)
+    give_away(folder)
+    done = run("doctor", "--json")
+    if AS_NUMBER in done.stderr:
+        pytest.skip("this machine's Python is where only root reads")
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert finding["message"] == f"Can't read {passphrase}, which contains a secret: Permission denied."
+    advice = f"If the service runs as {OWNER}, run as root: chown {OWNER} {passphrase}"
+    assert finding["remedy"].startswith(f"{advice}. ")
+    subprocess.run(advice.partition("root: ")[2], shell=True, check=True)
+    assert len(json.loads(run("doctor", "--json").stdout)["findings"]) > 1
 
 
 @pytest.mark.sqlite  # the files in the folder are what this is about

@@ -19,7 +19,7 @@ from digest.app.setup.completion import (
     load_dkim_signer_if_usable,
     require_setup_permission,
 )
-from digest.app.setup.plan import PlannedFile, SetupPlan, plan_setup
+from digest.app.setup.plan import PlannedFile, SetupPlan, find_locked_folder, plan_setup
 from digest.cli.context import FILE_PATH, CommandContext, drop_root_privileges, flag, pass_command_context, yes_option
 from digest.cli.upkeep.keys import print_recovery_copy
 from digest.deliver.providers.setup_questions import SetupStep
@@ -93,6 +93,11 @@ def setup(
     plan = plan_setup(settings_file.parent, settings_file, answers, settings)
     for planned in plan.files:
         _show_planned_file(planned, plan)
+    if locked := find_locked_folder(plan.folder):
+        click.echo(
+            f"The service's user can't enter {locked}, so install Python and this program elsewhere, then run setup again.",
+            err=True,
+        )
     is_changed = any(planned.change != "same" for planned in plan.files)
     if dry_run:
         click.echo("No files were written." if is_changed else "No changes are needed.")

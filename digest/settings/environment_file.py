@@ -10,6 +10,7 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
+from digest.folder_owner import advise_access
 from subscribers.errors import ApplicationError
 
 ENVIRONMENT_FILE_NAME = "digest.env"
@@ -54,10 +55,8 @@ def read_environment_file(file: Path, *, may_be_exposed: bool = False) -> dict[s
     except UnicodeDecodeError as exc:
         raise EnvironmentFileError(f"{file} isn't UTF-8.", remedy="Save the file as UTF-8.") from exc
     except OSError as exc:
-        raise EnvironmentFileError(
-            f"Can't read {file}: {exc.strerror}.",
-            remedy=f"Run: chmod 600 {file}. If it belongs to another user, run the command as that user.",
-        ) from exc
+        remedy = advise_access(file) if isinstance(exc, PermissionError) else ""
+        raise EnvironmentFileError(f"Can't read {file}: {exc.strerror}.", remedy=remedy) from exc
 
 
 def parse_variables(text: str, name: str = ENVIRONMENT_FILE_NAME) -> dict[str, str]:

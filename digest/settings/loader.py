@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 
-from digest.folder_owner import find_user_name
+from digest.folder_owner import advise_access, find_user_name
 from digest.settings.environment_file import (
     ENVIRONMENT_FILE_NAME,
     EnvironmentFileError,
@@ -81,7 +81,12 @@ def load_settings(
     """
     settings_file = path or (Path(environ["DIGEST_SETTINGS"]) if environ.get("DIGEST_SETTINGS") else None)
     file = settings_file or Path(SETTINGS_FILE_NAME)
-    if settings_file and not may_be_missing and not file.exists():
+    try:
+        is_missing = not file.exists()
+    except PermissionError as exc:
+        folder = file.absolute().parent
+        raise SettingsError(f"Can't enter {folder}: {exc.strerror}.", remedy=advise_access(folder)) from exc
+    if settings_file and not may_be_missing and is_missing:
         raise SettingsError(
             f"There's no settings file {file}.", remedy="Create the file with 'digest init', or leave out the option."
         )
@@ -139,9 +144,10 @@ def _read_secret(file: Path) -> str:
         return file.read_text("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "not UTF-8"
+        remedy = "Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials."
         raise SettingsError(
             f"Can't read {file}, which contains a secret: {reason}.",
-            remedy="Correct DIGEST_BACKUP_PASSPHRASE_FILE or the unit's credentials, and let the service read the file.",
+            remedy=advise_access(file) if isinstance(exc, PermissionError) else remedy,
         ) from exc
 
 

@@ -214,8 +214,17 @@ class Settings(_ProviderFields):
 
     @model_validator(mode="after")
     def _check_alert_secret(self) -> Self:
-        if self.file.alerts.webhook and self.alert_secret is None:
+        if not self.file.alerts.webhook:
+            return self
+        if self.alert_secret is None:
             raise ValueError("DIGEST_ALERT_SECRET is required when alerts.webhook is set")
+        try:
+            values.parse_signing_secret(self.alert_secret.get_secret_value())
+        except ValueError:
+            raise ValueError(
+                "DIGEST_ALERT_SECRET: the part after whsec_ isn't base64; make one with: "
+                "echo whsec_$(openssl rand -base64 32)"
+            ) from None
         return self
 
     def provider_variable(self, name: str) -> str:

@@ -321,6 +321,23 @@ NetworkText = Annotated[str, make_text_check(ipaddress.ip_network)]  # such as 1
 RuleText = Annotated[str, make_text_check(parse_schedule_rule), FieldInputKind.RULE]
 
 
+def parse_signing_secret(text: str) -> bytes:
+    """Return the key in a secret that signs posts.
+
+    In a secret that begins with `whsec_`, the rest is base64, as in Standard Webhooks. Any other
+    secret is used as is.
+
+    Raises:
+        ValueError: the rest isn't base64, or it's empty.
+    """
+    if not text.startswith("whsec_"):
+        return text.encode()
+    key = b64decode(text.removeprefix("whsec_"), validate=True)
+    if not key:
+        raise ValueError("the key is empty")
+    return key
+
+
 @lru_cache(maxsize=8)
 def parse_public_keys(text: str) -> tuple[EllipticCurvePublicKey, ...]:
     """Return the P-256 public keys in a text.

@@ -20,9 +20,10 @@ from digest.app.doctor.check_registry import (
     report_error,
     report_exposure,
     report_ok,
+    report_unexamined,
     report_warning,
 )
-from digest.app.doctor.file_access import judge_file_access
+from digest.app.doctor.file_access import advise_write_access, find_service_user, judge_file_access
 from digest.app.editions import edition_views
 from digest.app.upkeep import heartbeats
 from digest.app.upkeep.backups import RESTORE
@@ -172,9 +173,11 @@ def check_unsubscribe_log(examined: ExaminedInstallation) -> DoctorFindings:
         )
         return
     if file.exists() and not (is_writable(file) and os.access(file, os.R_OK)):
-        yield report_error(
+        # If the owner is wrong, `home-folder` says so, too.
+        report = report_error if file.stat().st_uid == find_service_user(examined.settings) else report_unexamined
+        yield report(
             f"Can't write to {file}, so subscribers can't unsubscribe.",
-            f"Run: chmod 600 {file}",
+            advise_write_access(examined.settings, file, "600"),
         )
         return
     try:

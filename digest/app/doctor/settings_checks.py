@@ -28,7 +28,7 @@ from digest.collect.fetch.result import ContentFetcher
 from digest.collect.sources.source_rows import VisitFailure
 from digest.collect.visits.source_visit import VisitResult, VisitTarget, visit_source
 from digest.deliver.inbound import mailbox_poll as poll
-from digest.deliver.providers.registry import is_outbox_in_use, join_provider_remedies, provider_in_use
+from digest.deliver.providers.registry import EXAMPLE_LINE, is_outbox_in_use, join_provider_remedies, provider_in_use
 from digest.edition.brand_images import find_logo_problems
 from digest.folder_owner import is_writable
 from digest.settings import SettingsError, SourceSettings, is_local_url, reload_settings
@@ -124,6 +124,12 @@ def check_templates(examined: ExaminedInstallation) -> DoctorFindings:
     settings = examined.settings
     folder = settings.templates
     if folder is None:
+        return
+    if folder.is_file():
+        yield report_error(
+            f"{folder} is a file, not a folder, so the built-in templates are used.",
+            f"Correct or remove DIGEST_TEMPLATES in {settings.environment_place}.",
+        )
         return
     if not folder.is_dir():
         yield report_error(
@@ -276,8 +282,7 @@ def check_provider(examined: ExaminedInstallation) -> DoctorFindings:
     else:
         yield report_error(
             "Subscribers don't get any email, because DIGEST_MAIL_URL writes it to files (outbox:).",
-            "Enter your mail server. "
-            + advise_variable_change(settings, "DIGEST_MAIL_URL=smtp://user:password@host:587"),
+            f"Enter your mail server. {advise_variable_change(settings, EXAMPLE_LINE)}",
         )
 
 

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from digest.app.setup.answers import SetupAnswers, SetupError
 from digest.deliver.providers.registry import load_provider_kinds
+from digest.folder_owner import find_user_name
 from digest.settings import Settings, SettingsFileContent, is_loopback
 from digest.settings.environment_file import ENVIRONMENT_FILE_NAME, change_variables, parse_variables
 from digest.settings.file_edits import edit_settings_text, replace_text_file
@@ -308,6 +309,19 @@ def find_python_places() -> tuple[Path, ...]:
     A virtual environment links to them.
     """
     return Path(sys.executable).resolve(), Path(sys.base_prefix).resolve()
+
+
+def find_locked_folder(installation: Path) -> Path | None:
+    """Return the first folder on the way to this program or its Python that the service's user can't enter.
+
+    The installation's folder is given to that user. If there's no such folder, return None.
+    """
+    places = (Path(sys.executable), *find_python_places())
+    for folder in (folder for place in places for folder in reversed(place.parents)):
+        is_own = folder.is_relative_to(installation) or find_user_name(folder.stat().st_uid) == SYSTEM_USER
+        if not is_own and not folder.stat().st_mode & stat.S_IXOTH:
+            return folder
+    return None
 
 
 def is_below_home(path: Path) -> bool:

@@ -160,6 +160,8 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
     """
     try:
         installation = context.installation_without_upgrade
+        # Root read the settings before it continued as the owner, who may not be able to.
+        load_settings(context.settings_file, may_be_exposed=True)
     except ExposedSettingsError:  # one of the checks reports this
         context.load_exposed_settings()
         return _examine_installation(context, world)

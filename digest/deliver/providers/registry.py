@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from digest.deliver.providers.base import Provider
 
 _FOLDER = Path(__file__).parent
+EXAMPLE_LINE = "DIGEST_MAIL_URL=smtp://user:password@host:587"
 
 
 @cache
@@ -63,12 +64,12 @@ def provider_in_use(settings: Settings) -> ProviderKind:
         raise ProviderSettingsError(
             "DIGEST_MAIL_URL isn't a URL.",
             remedy="Encode special characters in the user and password, such as %23 for # and %2F for a slash. "
-            + advise_variable_change(settings, "DIGEST_MAIL_URL=…"),
+            + advise_variable_change(settings, EXAMPLE_LINE),
         )
     *examples, last = (example for kind in load_provider_kinds() for example in kind.url_examples)
     raise ProviderSettingsError(
         "DIGEST_MAIL_URL doesn't say how to send email.",
-        remedy=f"Use {', '.join(examples)}, or {last}. {advise_variable_change(settings, 'DIGEST_MAIL_URL=…')}",
+        remedy=f"Use {', '.join(examples)}, or {last}. {advise_variable_change(settings, EXAMPLE_LINE)}",
     )
 
 

@@ -5,6 +5,7 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -364,6 +365,19 @@ def give_settings_to_root(world: FaultyInstallation) -> None:
     databases = (file.name for file in world.home.glob("digest.db*"))
     give_away(world, ".", "keys.json", "digest.env", *databases)
     lock_settings(world)
+
+
+def give_all_but_unsubscribe_log(world: FaultyInstallation) -> None:
+    keep_only_database_for_root(world)
+    databases = (file.name for file in world.home.glob("digest.db*"))
+    give_away(world, *databases)
+    (world.home / "left.log").touch(mode=0o400)  # as root, only the mode shows that the service can't write to it
+
+
+def reopen_unsubscribe_log(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Run the command, after which only the mode is wrong, a finding of its own."""
+    follow()(world, finding)
+    (world.home / "left.log").chmod(0o600)
 
 
 def forge_audit(world: FaultyInstallation) -> None:
@@ -951,6 +965,17 @@ def finish_send(world: FaultyInstallation) -> None:
         session.execute(update(Edition).values(state=EditionState.SENT))
 
 
+def misshape_alert_secret(world: FaultyInstallation) -> None:
+    world.replace_setting("[limits]", '[alerts]\nwebhook = "https://hooks.hls.test/digest"\n\n[limits]')
+    world.set_variables(DIGEST_ALERT_SECRET="whsec_%%%")
+
+
+def make_alert_secret(world: FaultyInstallation, finding: DoctorFinding) -> None:
+    """Run the command that the finding names, and enter what it prints."""
+    (command,) = re.findall(r"make one with: (.+\))", finding.sentence)
+    world.set_variables(DIGEST_ALERT_SECRET=subprocess.check_output(command, shell=True, text=True).strip())
+
+
 def lock_backups(world: FaultyInstallation) -> None:
     world.replace_setting("[limits]", f'[backup]\nfolder = "{world.safe}"\ncopied = true\n\n[limits]')
 
@@ -1039,6 +1064,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         lambda w: (w.home / "left.log").mkdir(), "departure-log", "Then restore the file"
     ),
     "the departure log cannot be written": Fault(lock_unsubscribe_log, "departure-log", "chmod 600"),
+    "root owns the departure log": Fault(
+        give_all_but_unsubscribe_log, "home-folder", f"chown -R {OTHER_USER} ", reopen_unsubscribe_log
+    ),
     "the departure log is lost": Fault(
         lose_unsubscribe_log, "departure-log", "run: install -o ", recover_lost_unsubscribe_log
     ),
@@ -1059,6 +1087,9 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     ),
     "a setting is misspelt": Fault(
         misspell_setting, "settings", "Correct the listed settings", correct_settings("postal_adress", "postal_address")
+    ),
+    "the alerts' secret isn't base64": Fault(
+        misshape_alert_secret, "settings", "the part after whsec_ isn't base64", make_alert_secret
     ),
     "others may change the settings": Fault(lambda w: (w.home / "digest.toml").chmod(0o666), "settings", "chmod 644"),
     "the settings can't be written": Fault(lock_settings, "settings", "chmod u+w"),
@@ -1100,6 +1131,12 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         "correct or remove DIGEST_TEMPLATES",
         by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
     ),
+    "a file has the place of the folder of templates": Fault(
+        lambda w: w.set_variables(DIGEST_TEMPLATES=str(w.home / "digest.toml")),
+        "templates",
+        "digest.toml is a file, not a folder",
+        by_hand(lambda w: w.drop_variable("DIGEST_TEMPLATES")),
+    ),
     "a logo that is not kept": Fault(
         change("[limits]", f"{LOGOS}[limits]"), "logo", "or remove both settings", correct_settings(LOGOS, "")
     ),
@@ -1109,14 +1146,10 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
     "emails are written to files": Fault(
         fill_outbox_instead, "provider", "DIGEST_MAIL_URL=smtp://", follow(value="mx.hls.test")
     ),
-    "no such provider": Fault(
-        set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL", follow(value="smtp://mx.hls.test")
-    ),
-    "a password that breaks the URL": Fault(
-        set_mail("smtp://digest:pass#word@mx.hls.test"),
-        "provider",
-        "%23 for #",
-        follow(value="smtp://digest:a%23b@mx.hls.test"),
+    "no such provider": Fault(set_mail("carrier-pigeon:"), "provider", "DIGEST_MAIL_URL"),
+    "a password that breaks the URL": Fault(set_mail("smtp://digest:pass#word@mx.hls.test"), "provider", "%23 for #"),
+    "a URL without a colon": Fault(
+        set_mail("smtp//localhost"), "provider", "to: DIGEST_MAIL_URL=smtp://user:password@host:587"
     ),
     "an option that SMTP has not": Fault(
         set_mail("smtp://mx.hls.test?speed=9"),

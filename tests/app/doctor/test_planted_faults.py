@@ -111,6 +111,7 @@ OWNER_FAULTS = {
     "root owns the folder of another user's files",
     "root owns the database in another user's folder",
     "root owns the settings",
+    "root owns the departure log",
 }
 FILE_FAULTS = {
     "others may write the database",
@@ -135,6 +136,9 @@ TESTED_NOWHERE_ELSE = {
     "the database is an old copy",
     "the backup folder's disk isn't mounted",
     "the environment file can't be read",
+    "the alerts' secret isn't base64",
+    "a URL without a colon",
+    "a file has the place of the folder of templates",
     "a file has a folder's place",
     "a folder has the departure log's place",
     "the folder of templates is missing",

@@ -542,3 +542,18 @@ def test_python_is_where_its_environment_leads(tmp_path: Path, monkeypatch: pyte
     (tmp_path / "python").symlink_to(tmp_path / "real")
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     assert setup_plan.find_python_places()[0] == (tmp_path / "real").resolve()
+
+
+def test_a_python_that_the_services_user_cannot_reach_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    python = tmp_path / "private" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python")
+    monkeypatch.setattr(setup_plan, "find_python_places", lambda: (python,))
+    (tmp_path / "private").chmod(0o700)
+    answers = write_answers(tmp_path)
+    warned = run(tmp_path / "srv", "--dry-run", "--batch", "--answers", str(answers)).output
+    assert f"The service's user can't enter {setup_plan.find_locked_folder(tmp_path / 'srv')}, so install" in warned
+    monkeypatch.setattr(setup_plan, "find_python_places", lambda: (Path("/usr/bin/python"),))
+    assert setup_plan.find_locked_folder(tmp_path / "srv") is None
+    monkeypatch.setattr(setup_plan, "find_python_places", lambda: (python,))
+    assert setup_plan.find_locked_folder(tmp_path / "private") != tmp_path / "private"

@@ -4,7 +4,6 @@ See https://www.standardwebhooks.com.
 """
 
 import base64
-import binascii
 import hashlib
 import hmac
 import json
@@ -19,6 +18,7 @@ from digest.collect.fetch.guarded_request import TIMEOUT, send_guarded_request
 from digest.collect.fetch.result import FetchError
 from digest.installation.opened_installation import Installation
 from digest.settings import Settings
+from digest.settings.values import parse_signing_secret
 from digest.store.alert_models import Alert
 
 
@@ -64,16 +64,12 @@ def _write_event(
 def sign_payload(secret: str, message_id: str, sent_at: datetime, body: bytes) -> dict[str, str]:
     """Return the headers that authenticate a post, an HMAC-SHA256 of its ID, time, and body.
 
-    In a secret that begins with `whsec_`, the rest is base64, as in Standard Webhooks. Any other
-    secret is used as is.
+    Raises:
+        ValueError: the secret is malformed (see `parse_signing_secret`).
     """
-    try:
-        key = base64.b64decode(secret.removeprefix("whsec_"), validate=True) if secret.startswith("whsec_") else b""
-    except binascii.Error:
-        key = b""
     timestamp = str(int(sent_at.timestamp()))
     signed = f"{message_id}.{timestamp}.".encode() + body
-    mac = hmac.new(key or secret.encode(), signed, hashlib.sha256).digest()
+    mac = hmac.new(parse_signing_secret(secret), signed, hashlib.sha256).digest()
     signature = f"v1,{base64.b64encode(mac).decode()}"
     return {"webhook-id": message_id, "webhook-timestamp": timestamp, "webhook-signature": signature}
 
