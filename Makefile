@@ -69,7 +69,8 @@ soak: $(VENV)/.stamp  ## Kill large sends again and again, look at 10,000 messag
 pictures: $(VENV)/.stamp  ## Take the pictures of the README, docs/editors.md and docs/admins.md from the running product (needs Chromium)
 	@$(BIN)/python -m tests.tools.take_screenshots
 
-wheel: $(VENV)/.stamp  ## Build the wheel into ./dist
+wheel: $(VENV)/.stamp  ## Build the wheel into ./dist, in place of older ones
+	@rm -f dist/hls_digest-*.whl
 	@$(BIN)/python -m build --no-isolation --wheel --outdir dist . >/dev/null
 	@ls dist/*.whl
 

@@ -150,6 +150,22 @@ def test_pip_takes_the_wheel_of_a_later_commit_for_an_upgrade(tmp_path: Path) ->
     assert version.strip() == describe_build(checkout)
 
 
+def test_making_the_wheel_leaves_no_older_one_of_ours_beside_it(tmp_path: Path) -> None:
+    """So that what is documented with `dist/*.whl` installs the new one."""
+    checkout = copy_product(tmp_path / "checkout")
+    shutil.copy(ROOT / "Makefile", checkout)
+    git(checkout, "init")
+    commit(checkout)
+    (checkout / "dist").mkdir()
+    for name in ("hls_digest-0.1.0.dev1+gabc-py3-none-any.whl", "notes.txt"):
+        (checkout / "dist" / name).touch()
+    made = ["make", f"--old-file={sys.prefix}/.stamp", f"VENV={sys.prefix}", "wheel"]
+    printed = subprocess.run(made, cwd=checkout, check=True, capture_output=True, text=True).stdout
+    wheel = f"hls_digest-{describe_build(checkout)}-py3-none-any.whl"
+    assert {file.name for file in (checkout / "dist").iterdir()} == {wheel, "notes.txt"}
+    assert printed == f"dist/{wheel}\n"
+
+
 def test_the_same_files_give_the_same_wheel_also_by_way_of_an_sdist(tmp_path: Path) -> None:
     checkout = copy_product(tmp_path / "checkout")
     git(checkout, "init")

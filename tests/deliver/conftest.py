@@ -113,9 +113,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_certificate(file: Path, *, host: str = "", valid_for: timedelta = timedelta(days=1)) -> Path:
-    """Write key and certificate of 127.0.0.1, and of a host beside it, into a file; return it."""
+    """Write key and certificate of 127.0.0.1, and of a host beside it, into a file; return it.
+
+    The organization is the file's name: of several trusted certificates with one subject, OpenSSL may compare only the wrong one.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host or "127.0.0.1")])
+    attributes = {NameOID.ORGANIZATION_NAME: file.stem, NameOID.COMMON_NAME: host or "127.0.0.1"}
+    name = x509.Name([x509.NameAttribute(kind, value) for kind, value in attributes.items()])
     hosts = [x509.DNSName(host)] if host else []
     now = datetime.now(UTC)
     built = (

@@ -42,8 +42,9 @@ ledger or the audit log. Don't include names or email addresses.
 _DOCTOR_HEAD = """\
 # Doctor checks
 
-`digest doctor` checks an installation without changing it. Fix each **error**, review each **warning**, and run it again, because some
-problems hide others. The exit code is 1 for errors, and 2 if the checks couldn't run. Scripts can rely on the checks' names (`--json`).
+`digest doctor` checks an installation without changing it, except that sending is paused on a [copy](maintenance.md#copies). Fix each
+**error**, review each **warning**, and run it again, because some problems hide others. The exit code is 1 for errors, and 2 if the checks
+couldn't run. Scripts can rely on the checks' names (`--json`).
 
 With `--online`, it also checks DNS, mail servers (without sending email), the provider, and your public pages. To see a DNS change sooner,
 add `--name-server` with the zone's own name server.

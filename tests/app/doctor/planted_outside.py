@@ -207,7 +207,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "two SPF records that end alike": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} -all", "v=spf1 ip4:198.51.100.7 -all"),
-        *("spf", "which allows every sender in them and ends in -all, like they do"),
+        *("spf", "ends in -all, like they do"),
     ),
     "SPF lets everybody through": (
         set_text(BOUNCE_DOMAIN, f"v=spf1 a:{MAIL_HOST} +all"),
@@ -334,11 +334,11 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "SendGrid counts opens": (
         with_account("tracking_settings/open", 200, {"enabled": True}),
-        *("provider-account", "Turn this off"),
+        *("provider-account", "Turn tracking off"),
     ),
     "SendGrid counts clicks": (
         with_account("tracking_settings/click", 200, {"enabled": False, "enable_text": True}),
-        *("provider-account", "Turn this off"),
+        *("provider-account", "Turn tracking off"),
     ),
     "SendGrid's key may not look": (with_account("tracking_settings/open", 403, {}), "provider-account", "permission"),
     "SendGrid does not sign for us": (

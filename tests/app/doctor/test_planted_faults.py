@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -60,6 +61,10 @@ from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
+from tests.test_layers import module_files
+
+VALUE = re.compile(r"""\S*(?:[\d"=@/+(\[]|\.\w)\S*""")  # of a planted installation: an address, a record, a path
+PHRASE = re.compile(r"[A-Za-z']+(?: [A-Za-z']+)+")
 
 # Whose fault is a machine's, or planted in a test of its own.
 UNPLANTED_CHECKS = {"import-names", "disk-space", "disk-growth", "parsing-sandbox", "held-rows"}
@@ -162,10 +167,12 @@ def list_faults(checks: dict[str, str]) -> list[Any]:
     ]
 
 
+OPERATIONS_PARAMETERS = list_faults({name: fault.check for name, fault in OPERATIONS_FAULTS.items()})
+OUTSIDE_PARAMETERS = list_faults({name: check for name, (_, check, _) in OUTSIDE_FAULTS.items()})
 BEYOND_TESTS = {"parsing-sandbox", "disk-space"}  # what the machine that runs the tests may lack
 
 
-@pytest.mark.parametrize("fault", list_faults({name: fault.check for name, fault in OPERATIONS_FAULTS.items()}))
+@pytest.mark.parametrize("fault", OPERATIONS_PARAMETERS)
 def test_a_planted_fault_is_found_once_and_gone_once_its_remedy_is_carried_out(
     world: FaultyInstallation, fault: str
 ) -> None:
@@ -458,7 +465,7 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
 
 
-@pytest.mark.parametrize("fault", list_faults({name: check for name, (_, check, _) in OUTSIDE_FAULTS.items()}))
+@pytest.mark.parametrize("fault", OUTSIDE_PARAMETERS)
 def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carried_out(
     outside: OutsideSetup, fault: str
 ) -> None:
@@ -562,6 +569,18 @@ def test_the_command_asks_outside_when_it_is_told_to(
 def test_every_check_has_a_planted_fault() -> None:
     planted = {fault.check for fault in OPERATIONS_FAULTS.values()} | {check for _, check, _ in OUTSIDE_FAULTS.values()}
     assert set(list_checks()) - planted == UNPLANTED_CHECKS
+
+
+def test_the_words_expected_of_faults_left_to_the_soak_are_still_in_the_product() -> None:
+    """Phrases only, because names, numbers, and records come from the installation that a fault is planted in."""
+    source = "".join(file.read_text("utf-8") for file in module_files().values())
+    said = re.sub(r'"\n *f?"', "", source).lower()  # with literals on several lines joined
+    advice = {name: fault.advice for name, fault in OPERATIONS_FAULTS.items()}
+    advice |= {name: remedy for name, (_, _, remedy) in OUTSIDE_FAULTS.items()}
+    left = [p.values[0] for p in (*OPERATIONS_PARAMETERS, *OUTSIDE_PARAMETERS) if pytest.mark.soak in p.marks]
+    phrases = {phrase: name for name in left for phrase in PHRASE.findall(VALUE.sub("…", advice[name]))}
+    assert len(phrases) > len(left) / 2
+    assert {phrase: name for phrase, name in phrases.items() if phrase.lower() not in said} == {}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,9 @@ def test_the_guide_is_what_setup_prints(tmp_path: Path) -> None:
 def test_wherever_the_wheel_is_installed_its_pinned_versions_are_installed_by_their_hashes(place: str) -> None:
     commands = re.findall(r"pip install .*", (ROOT / place).read_text("utf-8"))
     wheel, pins = commands
-    assert ("--no-deps" in wheel, "hls_digest-*.whl" in wheel) == (True, True)
+    assert "--no-deps" in wheel
+    # Of several wheels, pip installs none.
+    assert re.search(r" (/tmp/hls_digest-\*|hls_digest-VERSION-py3-none-any)\.whl", wheel)
     assert re.search(r"--require-hashes -r \S+/site-packages/digest/constraints\.txt$", pins)
 
 

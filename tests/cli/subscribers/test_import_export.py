@@ -58,6 +58,18 @@ def test_a_file_is_looked_at_first_and_brought_in_by_commit(home: Path) -> None:
     assert [act for act, _ in _actions(home)] == ["list imported"]
 
 
+def test_an_import_is_undone_as_documented(home: Path) -> None:
+    _run("import", "list.csv", "--commit")
+    undo = ("import", "--undo", "1", "--reason", "wrong file")
+    assert _run("import", "--undo", "1").exit_code == 2
+    assert _run(*undo, typed="n\n").exit_code == 1
+    done = _run(*undo, typed="y\n")
+    assert (done.exit_code, "Undid import 1 (2 people removed)." in done.output) == (0, True), done.output
+    counts = json.loads(_run("list", "--json").output)
+    assert (counts["subscribed"], counts["unverified"]) == (0, 0)
+    assert [act for act, _ in _actions(home)] == ["list imported", "import undone"]
+
+
 def test_rejected_rows_stand_in_a_file_for_their_owner_alone(home: Path) -> None:
     _run("import", "list.csv", "--commit")
     path = Path("list.csv.rejected.csv")
