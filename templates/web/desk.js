@@ -828,7 +828,8 @@
     if (event.defaultPrevented || !form.dataset.saves) return;
     const left = [...unsaved].filter((one) => one.form === form);
     if (!left.every(savesItself) || form.matches("[data-saves=own], [data-saves=block], [data-plain]") || button?.name && !isClosed) {
-      leaving = true;
+      // If another form would lose input, the browser asks.
+      leaving = [...unsaved].every((control) => !control.isConnected || control.form === form);
       return;
     }
     event.preventDefault();
@@ -907,17 +908,12 @@
   const write = (field, link) => find(field) ? reach(field, 1) : follow(link);
 
   const askFirst = (question, work) => {
-    const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
-    const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
-    heading.textContent = words;
-    text.textContent = `${question} The edition becomes a draft. Undo restores the approval.`;
-    Object.assign(go, { className: "btn", type: "button", textContent: "Change and revoke approval" });
-    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
+    const words = document.importNode(find("#question").content, true), [go, leave] = findAll("button", words);
+    const dialog = desk.openDialog(find("h2", words).textContent);
+    find("p", words).prepend(question);
     go.addEventListener("click", () => { dialog.close(); work(); });
     leave.addEventListener("click", () => dialog.close());
-    row.className = "row";
-    row.append(go, leave);
-    dialog.append(heading, text, row);
+    dialog.append(words);
     leave.focus();
     return dialog;
   };

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Dialog, Locator, Page, Route, expect
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
@@ -67,6 +67,32 @@ def test_a_block_is_saved_right_after_its_last_field_without_a_conflict(served: 
     # All of it is one line of the history.
     (told,) = [act for act in acts(served.week) if "Test block" in act]
     assert "Dana wrote the block" in told
+
+
+def test_a_form_that_loads_a_page_asks_first_if_another_form_would_lose_input(served: ServedWeek) -> None:
+    page, asked = served.open(WIDE, "?open=own"), list[str]()
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    headline, url, why = page.locator("#own [name=title]"), page.locator("#own-url"), page.locator("#url-refused")
+    url.fill("http://127.0.0.1:9/")
+    follow(page.get_by_role("button", name="Fetch the story"))
+    expect(why).to_have_count(1)
+    assert asked == []
+    page.reload()
+    open_block(page, "Add another block").locator("[name=headline]:not([type=hidden])").fill("Test block")
+    headline.fill("From our desk")
+    url.fill("http://127.0.0.1:9/")
+    url.press("Enter")
+    let_time_pass(page, 1000)
+    assert asked == ["beforeunload"]
+    expect(headline).to_have_value("From our desk")
+    expect(page.locator("#unsaved")).to_have_text(
+        "Not saved yet: new block, headline of the added story, url of the added story"
+    )
 
 
 def approve(served: ServedWeek) -> None:
