@@ -1069,7 +1069,7 @@
     stands.dataset.key = key;
     desk.dataset.approval = approval;
     Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });
-    findAll(".head .plan:not(#stands), .head .go, .head form, .sticky .go, #void > *").forEach((one) => one.remove());
+    findAll(".head .plan:not(#stands), .head .btn ~ .btn, .sticky .btn ~ .btn, #void > *").forEach((one) => one.remove());
     stands.replaceChildren(`${words} `, offerIt());
   };
   const showPresent = (now) => {

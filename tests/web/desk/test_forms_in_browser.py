@@ -8,7 +8,7 @@ from playwright.sync_api import Dialog, Locator, Page, Route, expect
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
-from tests.browser import follow
+from tests.browser import axe_report, follow
 from tests.web.desk.sample_week import later
 from tests.web.desk.test_history import acts
 from tests.web.desk.test_queue_in_browser import (
@@ -173,6 +173,23 @@ def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_s
     press_key(page, third, "x")
     expect(asked).to_have_count(1)
     assert week.state.approved
+
+
+def test_an_approval_is_revoked_on_a_phone_after_a_question(served: ServedWeek) -> None:
+    approve(served)
+    page = served.open(PHONE)
+    revoke, cancel = page.locator(".sticky").get_by_role("link", name="Revoke"), page.get_by_role("link", name="Cancel")
+    expect(revoke).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    follow(revoke)
+    expect(cancel).to_be_focused()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert axe_report(page) == ""
+    follow(cancel)
+    assert served.week.state.approved
+    follow(revoke)
+    follow(page.get_by_role("button", name="Revoke the approval"))
+    assert not served.week.state.approved
 
 
 # Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.
