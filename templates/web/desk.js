@@ -195,11 +195,13 @@
   };
 
   // A rejection is shown in the row, which is in its original place again, until it's dismissed.
-  let refused = null;
+  let refused = null, acts = 0;
   const refuse = async (answer, form, fields, story) => {
+    const later = acts;
     putBack();
     if (!isFromServer(answer)) return showRefusal(answer, form, fields);
-    const { why, versions } = await answer.json();
+    const { why: reason, versions } = await answer.json();
+    const why = reason + (later ? ` ${later} later ${later > 1 ? "changes weren’t" : "change wasn’t"} made.` : "");
     await refresh();
     refused = { story, why, compare: versions && (() => sendPlainly(form, fields)) };
     if (!showRefused()) say(`Not saved: ${why}`);
@@ -233,7 +235,9 @@
 
   const send = (value, extra, at) => {
     const sent = round;
+    acts += 1;
     return inTurn(async () => {
+      acts -= 1;
       if (sent !== round) return;
       const form = actForm(), fields = new FormData(form);
       for (const [name, said] of Object.entries({ ...extra, act: value })) fields.set(name, said);
