@@ -195,11 +195,13 @@
   };
 
   // A rejection is shown in the row, which is in its original place again, until it's dismissed.
-  let refused = null;
+  let refused = null, acts = 0;
   const refuse = async (answer, form, fields, story) => {
+    const later = acts;
     putBack();
     if (!isFromServer(answer)) return showRefusal(answer, form, fields);
-    const { why, versions } = await answer.json();
+    const { why: reason, versions } = await answer.json();
+    const why = reason + (later ? ` ${later} later ${later > 1 ? "changes weren’t" : "change wasn’t"} made.` : "");
     await refresh();
     refused = { story, why, compare: versions && (() => sendPlainly(form, fields)) };
     if (!showRefused()) say(`Not saved: ${why}`);
@@ -233,7 +235,9 @@
 
   const send = (value, extra, at) => {
     const sent = round;
+    acts += 1;
     return inTurn(async () => {
+      acts -= 1;
       if (sent !== round) return;
       const form = actForm(), fields = new FormData(form);
       for (const [name, said] of Object.entries({ ...extra, act: value })) fields.set(name, said);
@@ -828,7 +832,8 @@
     if (event.defaultPrevented || !form.dataset.saves) return;
     const left = [...unsaved].filter((one) => one.form === form);
     if (!left.every(savesItself) || form.matches("[data-saves=own], [data-saves=block], [data-plain]") || button?.name && !isClosed) {
-      leaving = true;
+      // If another form would lose input, the browser asks.
+      leaving = [...unsaved].every((control) => !control.isConnected || control.form === form);
       return;
     }
     event.preventDefault();
@@ -907,17 +912,12 @@
   const write = (field, link) => find(field) ? reach(field, 1) : follow(link);
 
   const askFirst = (question, work) => {
-    const words = "This revokes the approval", dialog = desk.openDialog(words), heading = document.createElement("h2"), text = document.createElement("p");
-    const go = document.createElement("button"), leave = document.createElement("button"), row = document.createElement("div");
-    heading.textContent = words;
-    text.textContent = `${question} The edition becomes a draft. Undo restores the approval.`;
-    Object.assign(go, { className: "btn", type: "button", textContent: "Change and revoke approval" });
-    Object.assign(leave, { className: "btn quiet", type: "button", textContent: "Cancel" });
+    const words = document.importNode(find("#question").content, true), [go, leave] = findAll("button", words);
+    const dialog = desk.openDialog(find("h2", words).textContent);
+    find("p", words).prepend(question);
     go.addEventListener("click", () => { dialog.close(); work(); });
     leave.addEventListener("click", () => dialog.close());
-    row.className = "row";
-    row.append(go, leave);
-    dialog.append(heading, text, row);
+    dialog.append(words);
     leave.focus();
     return dialog;
   };
@@ -1073,7 +1073,7 @@
     stands.dataset.key = key;
     desk.dataset.approval = approval;
     Object.assign(find(".head .pill"), { className: `pill ${tone}`, textContent: badge });
-    findAll(".head .plan:not(#stands), .head .go, .head form, .sticky .go, #void > *").forEach((one) => one.remove());
+    findAll(".head .plan:not(#stands), .head .btn ~ .btn, .sticky .btn ~ .btn, #void > *").forEach((one) => one.remove());
     stands.replaceChildren(`${words} `, offerIt());
   };
   const showPresent = (now) => {

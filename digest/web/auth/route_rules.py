@@ -250,6 +250,7 @@ ROUTE_RULES = {
     "desk.submit_test_mail": EDITOR,
     "desk.email_address_verification_link": EDITOR,
     "approvals.mark_note_done": EDITOR,
+    "approvals.ask_before_revoking": EDITOR,
     "approvals.send_back": EDITOR,
     "approvals.show_version": EDITOR,
     "approvals.show_version_mail": EDITOR,

@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import Dialog, Locator, Page, Route, expect
 
 from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
-from tests.browser import follow
+from tests.browser import axe_report, follow
 from tests.web.desk.sample_week import later
 from tests.web.desk.test_history import acts
 from tests.web.desk.test_queue_in_browser import (
@@ -67,6 +67,32 @@ def test_a_block_is_saved_right_after_its_last_field_without_a_conflict(served: 
     # All of it is one line of the history.
     (told,) = [act for act in acts(served.week) if "Test block" in act]
     assert "Dana wrote the block" in told
+
+
+def test_a_form_that_loads_a_page_asks_first_if_another_form_would_lose_input(served: ServedWeek) -> None:
+    page, asked = served.open(WIDE, "?open=own"), list[str]()
+
+    def stay(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.dismiss()
+
+    page.on("dialog", stay)
+    headline, url, why = page.locator("#own [name=title]"), page.locator("#own-url"), page.locator("#url-refused")
+    url.fill("http://127.0.0.1:9/")
+    follow(page.get_by_role("button", name="Fetch the story"))
+    expect(why).to_have_count(1)
+    assert asked == []
+    page.reload()
+    open_block(page, "Add another block").locator("[name=headline]:not([type=hidden])").fill("Test block")
+    headline.fill("From our desk")
+    url.fill("http://127.0.0.1:9/")
+    url.press("Enter")
+    let_time_pass(page, 1000)
+    assert asked == ["beforeunload"]
+    expect(headline).to_have_value("From our desk")
+    expect(page.locator("#unsaved")).to_have_text(
+        "Not saved yet: new block, headline of the added story, url of the added story"
+    )
 
 
 def approve(served: ServedWeek) -> None:
@@ -147,6 +173,23 @@ def test_a_yes_to_a_change_that_was_refused_is_none_to_the_next_and_colleagues_s
     press_key(page, third, "x")
     expect(asked).to_have_count(1)
     assert week.state.approved
+
+
+def test_an_approval_is_revoked_on_a_phone_after_a_question(served: ServedWeek) -> None:
+    approve(served)
+    page = served.open(PHONE)
+    revoke, cancel = page.locator(".sticky").get_by_role("link", name="Revoke"), page.get_by_role("link", name="Cancel")
+    expect(revoke).to_be_in_viewport(ratio=1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    follow(revoke)
+    expect(cancel).to_be_focused()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert axe_report(page) == ""
+    follow(cancel)
+    assert served.week.state.approved
+    follow(revoke)
+    follow(page.get_by_role("button", name="Revoke the approval"))
+    assert not served.week.state.approved
 
 
 # Makes the line under a story longer than its column, and says whether its button is in sight, and what is in the button's middle.

@@ -179,6 +179,7 @@ def test_a_refusal_ends_the_queue_puts_all_back_and_says_why_in_its_row(served: 
     held.let_go()
     told = row(page, second).get_by_role("alert")
     expect(told).to_contain_text(f"Not saved: Sam moved “{headline[:20]}")
+    expect(told).to_contain_text("2 later changes weren’t made.")
     expect_order(page, sams)
     expect(row(page, fourth)).not_to_contain_text("Pinned.")
     assert (week.state.last_seq, len(held.bodies)) == (1, 1), "nothing that waited behind it was sent"

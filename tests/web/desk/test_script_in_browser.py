@@ -288,7 +288,7 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
         desk.locator(".head .pill"),
         "Revoke the approval",
     )
-    expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
+    expect(desk.locator(".head").get_by_role("link", name=take_back)).to_have_count(1)
     asked = desk.get_by_role("dialog", name="This revokes the approval")
     for answer in ("Cancel", "Change and revoke approval"):
         drag(desk, rows.nth(1).locator(".grip"), rows.nth(0))
@@ -302,12 +302,12 @@ def test_stories_are_dragged_within_a_section_and_into_another(desk: Page, serve
     expect(pill).to_have_class("pill warn")
     expect(desk.locator(".void")).to_contain_text("no longer applies. Dana made")
     expect(desk.locator(".head").get_by_role("link", name="Review and approve")).to_have_count(1)
-    expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(0)
+    expect(desk.locator(".head").get_by_role("link", name=take_back)).to_have_count(0)
     desk.get_by_role("button", name="Undo the change").click()
     # The same edition was approved, so nobody has to approve it again; and the next change is asked about like the first.
     expect(pill).to_have_text("Approved")
     expect(desk.locator("#void")).to_have_text("The approval is valid again.")
-    expect(desk.locator(".head").get_by_role("button", name=take_back)).to_have_count(1)
+    expect(desk.locator(".head").get_by_role("link", name=take_back)).to_have_count(1)
     for answer in ("Cancel", "Change and revoke approval"):
         desk.get_by_role("button", name="Redo").click()
         asked.get_by_role("button", name=answer).click()
@@ -695,7 +695,7 @@ def hear_of_approval_while_typing(desk: Page, week: SampleWeek, address: str) ->
         expect(asked).to_have_count(0)
     subject.focus()
     stands.get_by_role("button", name="Show changes").click()
-    expect(acts).to_have_text(["Send a test", "Revoke the approval"])
+    expect(acts).to_have_text(["Send a test", "Revoke the approval…"])
     expect(stands).to_be_empty()
     expect(subject).to_have_value(re.compile(r" \(typed\)$"))
     expect(subject).to_be_focused()

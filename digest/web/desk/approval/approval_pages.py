@@ -12,7 +12,7 @@ from digest.app.editing.editing_state import EditingState
 from digest.edition.approval.sent_back_notes import SentBackError
 from digest.edition.content.edition_content import EditionContent
 from digest.installation.action_words import name_actor
-from digest.store.models import Edition
+from digest.store.models import Edition, EditionState
 from digest.web.app_state import get_app_state
 from digest.web.auth.access import current_actor, get_actor_and_time
 from digest.web.desk.approval.approval_page_data import ApprovalStatusView, build_approval_status_view
@@ -84,11 +84,27 @@ def read_approval_status(
     )
 
 
+def _ask_before_revoking(name: str, note: str = "") -> ResponseReturnValue | None:
+    """Return a page that asks before an approval is revoked, or `None` if the edition isn't approved."""
+    overview = approval_overviews.read_approval_overview(get_app_state().installation, name)
+    if overview.edition.state != EditionState.APPROVED:
+        return None
+    return render_template("web/desk/approval/revoke.html", overview=overview, note=note)
+
+
+@approval_pages.get("/void")
+def ask_before_revoking(name: str) -> ResponseReturnValue:
+    """Ask whether to revoke an approval, which can't be undone."""
+    return _ask_before_revoking(name) or redirect(url_for("desk.edition", name=name), 303)
+
+
 @approval_pages.post("/send-back")
 def send_back(name: str) -> ResponseReturnValue:
-    """Send an edition back with a note."""
+    """Send an edition back with a note. If that revokes an approval, ask first."""
     app_state = get_app_state()
     text = request.form.get("note", "")
+    if text.strip() and "confirmed" not in request.form and (question := _ask_before_revoking(name, text)):
+        return question
     approval_overviews.send_back_edition(app_state.installation, name, text, **get_actor_and_time())
     return redirect(url_for("desk.edition", name=name), 303)
 

@@ -306,7 +306,7 @@ def test_a_note_stands_on_top_of_every_page_of_the_edition_until_it_is_done(week
 
 def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_history(week: SampleWeek) -> None:
     approve(week, "dana")
-    week.client("sam").post(f"{week.path}/send-back", data={"note": "Check the cranes."})
+    week.client("sam").post(f"{week.path}/send-back", data={"note": "Check the cranes.", "confirmed": "yes"})
     assert not week.state.approved
     assert "Sent back" in page(week, "dana", "")
     assert "disabled" in button(week, "dana")
@@ -317,6 +317,23 @@ def test_what_was_sent_back_is_approved_once_the_note_is_done_and_stays_in_the_h
     history = page(week, "dana", "/history")
     assert "Sam sent it back with the note “Check the cranes.”" in history
     assert "Dana marked the note as done" in history
+
+
+def test_revoking_an_approval_asks_first_and_so_does_sending_back_what_is_approved(week: SampleWeek) -> None:
+    client, note = week.client(), {"note": "Check the cranes."}
+    assert client.get(f"{week.path}/void").status_code == 303  # nothing is approved
+    approve(week, "dana")
+    assert f'href="{week.path}/void"' in client.get(week.path).text
+    assert "Revoke the approval?" in page(week, rest="/void")
+    asked = client.post(f"{week.path}/send-back", data=note)
+    assert (asked.status_code, week.state.approved) == (200, True)
+    for text in (asked.text, client.get(f"{week.path}/void").text):
+        assert re.search(r"<a [^>]* autofocus>Cancel</a>", text)
+        assert "This can’t be undone." in text
+    assert "Check the cranes." in asked.text
+    assert client.post(f"{week.path}/send-back", data=note | {"confirmed": "yes"}).status_code == 303
+    assert not week.state.approved
+    assert "Check the cranes." in page(week)
 
 
 def test_an_empty_note_is_refused_and_a_version_that_is_not_there_is_not_found(week: SampleWeek) -> None:
