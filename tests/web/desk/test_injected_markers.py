@@ -146,6 +146,7 @@ UNOPENED = frozenset(
         ),
         "admin.show_import_undo",
         *("admin.redirect_to_first_page", "auth.show_kept_form", "sending.ask_before_suppressing"),
+        "approvals.ask_before_revoking",  # only of an approved edition: tests/web/desk/approval/test_approval_pages.py
         "breaking_news.ask_before_sending_now",  # no breaking news is drafted in this week
         *("admin.show_permission_form", "subscribers.show_unsubscribed_state", "subscribers.show_preferences_again"),
         *("subscribers.ask_to_stop_address_change", "subscribers.ask_to_turn_off_breaking_news"),
