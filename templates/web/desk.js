@@ -573,7 +573,10 @@
       }
       for (const said of findAll("[data-fresh]", theirs)) {
         const own = find(`[data-fresh="${said.dataset.fresh}"]`, mine);
-        if (own && !isHeld(own)) own.replaceChildren(...said.childNodes);
+        // What's below stays under the pointer.
+        if (!own || isHeld(own)) continue;
+        own.style.minHeight = `${own.clientHeight}px`;
+        own.replaceChildren(...said.childNodes);
       }
       showInbox(mine);
       theirs.replaceWith(mine);

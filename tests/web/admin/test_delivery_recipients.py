@@ -289,6 +289,7 @@ def test_an_admin_goes_from_a_count_to_the_people_and_suppresses_them(browser: B
         press_by_keyboard(page.get_by_role("link", name="Suppress 2…"))
         page.get_by_label("Reason").fill("full for months")
         follow(page.get_by_role("button", name="Suppress 2 addresses"))
+        page.goto(f"{address}{PATH}/sending")
         follow(page.locator("#refused").get_by_role("link", name="2", exact=True))
         expect(page.get_by_role("cell", name="Suppressed").first).to_be_visible()
         page.goto(f"{address}{lists[0]}")

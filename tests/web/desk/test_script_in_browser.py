@@ -605,11 +605,13 @@ def test_a_subject_that_was_mended_is_no_longer_called_faulty_in_its_open_form(
     expect(desk.locator("#unsaved")).to_have_text("")
     desk.reload()
     expect(desk.locator("#head .fix")).to_contain_text("cuts off the lead story’s headline")
-    subject = desk.get_by_label("Subject")
+    subject, preheader = desk.get_by_label("Subject"), desk.locator("#head-preheader")
+    place = preheader.bounding_box()
     subject.fill("Radios were out")
     subject.press("Tab")
     expect(desk.locator("#head .fix")).to_have_count(0)
-    expect(desk.locator("#head-preheader")).to_be_focused()
+    expect(preheader).to_be_focused()
+    assert preheader.bounding_box() == place, "a click on it doesn't miss"
 
 
 def test_a_story_that_is_moved_to_another_section_goes_to_its_end_by_default(

@@ -267,7 +267,6 @@ def test_the_summaries_of_a_storys_articles_are_searched(week: SampleWeek) -> No
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("", "Suggestions that aren’t in the edition. More stories are under All."),
         ("q=port&filter=unused", "Not in the edition, but can be added."),
         ("filter=used", "In the edition."),
         ("filter=left-out", "Not chosen, or removed by an editor. The reason is under Why."),
