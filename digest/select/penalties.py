@@ -169,7 +169,6 @@ _GRAVE_TITLE = TitlePattern(
     r"\bhunt(?:s|ing)?(?: for)?(?: \w+)? (?:escapee|fugitive|gunman|gunmen|killer|shooter|suspect)",
     r"\bmass (?:shooting|killing|casualty)",
     r"\bfederal(?:ly)?(?: \w+)? (?:charge|indict|grand jury|hate crime)",
-    r"\bfederal(?:ly)? (?:charge|indict|grand jury|hate crime)",
     r"\bcharged federally\b",
 )
 

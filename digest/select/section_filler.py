@@ -165,8 +165,8 @@ class SectionFiller:
     def _may_support(self, scored: ScoredStory, least_score: float) -> bool:
         lead = scored.lead
         is_free = lead.section == NEWS_SECTION and lead.url not in self._taken_urls
-        is_free = is_free and not is_sentence_title(lead.title)
-        return is_free and bool(scored.topic) and scored.score >= least_score
+        fits = bool(scored.topic) and scored.score >= least_score
+        return is_free and fits and not is_sentence_title(lead.title)
 
     def _find_main_story(self, scored: ScoredStory) -> ScoredStory | None:
         """Return the placed story that another story may be put under, or None.

@@ -170,7 +170,7 @@ def check_section_counts(examined: PreflightInput) -> Iterator[PreflightFinding]
 
 @preflight_rule("earlier-dates", must_be_confirmed=True)
 def check_dates_before_next_deadline(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """No text mentions an upcoming date before the next deadline, or states one if there's none, unless an entry announces it."""
+    """No text mentions an unannounced date before the next deadline or, if there's none, states a deadline."""
     content = examined.content
     deadline = find_next_deadline(content.sections)
     announced = {dated.when.day for dated in list_dated_entries(content.sections)}

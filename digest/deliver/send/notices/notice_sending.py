@@ -92,7 +92,8 @@ def _leaving_notices(session: Session) -> ColumnElement[bool] | None:
     """Return the condition for emails that may be sent now, or None if none may be.
 
     Emails about guarded actions are exempt from a pause, which would otherwise suppress the
-    warnings about it, and so are the team's invitations and sign-in links. Nothing may be sent from an installation that may be a copy.
+    warnings about it, and so are the team's invitations and sign-in links. Nothing may be sent from
+    an installation that may be a copy.
     """
     hold = installation_hold.read_current_hold(session)
     if hold is None:

@@ -148,8 +148,9 @@ class RefusalGroup:
     """The number of similar refusals by one mailbox provider.
 
     `recipients` counts the refusals of people who may be emailed now. If the mailbox is to blame,
-    people who have since confirmed again or changed their address aren't counted. `suppressed` counts the
-    refusals of people who have been suppressed since. `cause` and `reply` are from the last event with a cause, or else from the delivery. `tag` is empty for erased people.
+    people who have since confirmed again or changed their address aren't counted. `suppressed` counts
+    the refusals of people who have been suppressed since. `cause` and `reply` are from the last event
+    with a cause, or else from the delivery. `tag` is empty for erased people.
     """
 
     tag: str

@@ -71,17 +71,14 @@ def _describe_saved_edits(state: EditingState, saved: Sequence[Edit]) -> dict[st
         return answer | {"reload": True}
     before = state.arrange_at(get_app_state().installation, known_seq)
     names = staff.read_display_names(get_app_state().installation)
-    findings = _list_shown_findings(state.name, saved)
+    findings = _update_shown_findings(state.name, saved)
     parts: dict[str, Any] = {"edition": state.edition, **build_section_template_values(state, query, findings, names)}
     html = _render_changed_parts(parts, before, state.arrangement)
     return answer | {"seq": state.last_seq, "html": html}
 
 
-def _list_shown_findings(name: str, saved: Iterable[Edit]) -> list[PreflightFinding]:
-    """Return the findings that the page shows until the next check.
-
-    Those about texts that were rewritten are removed from them.
-    """
+def _update_shown_findings(name: str, saved: Iterable[Edit]) -> list[PreflightFinding]:
+    """Remove findings about rewritten texts from those shown until the next check, and return the rest."""
     rewritten = {edit.text("field") for edit in saved if edit.target == EDITION_TARGET}
     shown_findings = get_app_state().shown_findings
     findings = [finding for finding in shown_findings.get(name, ()) if finding.where.lower() not in rewritten]
