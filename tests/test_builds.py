@@ -159,7 +159,7 @@ def test_making_the_wheel_leaves_no_older_one_of_ours_beside_it(tmp_path: Path) 
     (checkout / "dist").mkdir()
     for name in ("hls_digest-0.1.0.dev1+gabc-py3-none-any.whl", "notes.txt"):
         (checkout / "dist" / name).touch()
-    made = ["make", f"--old-file={sys.prefix}/.stamp", f"VENV={sys.prefix}", "wheel"]
+    made = ["make", "--no-print-directory", f"--old-file={sys.prefix}/.stamp", f"VENV={sys.prefix}", "wheel"]
     printed = subprocess.run(made, cwd=checkout, check=True, capture_output=True, text=True).stdout
     wheel = f"hls_digest-{describe_build(checkout)}-py3-none-any.whl"
     assert {file.name for file in (checkout / "dist").iterdir()} == {wheel, "notes.txt"}

@@ -9,6 +9,7 @@ import fcntl
 import os
 import re
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -283,11 +284,10 @@ def _set_table_values(text: str, table: str, values: Mapping[str, Any]) -> str:
 
     If the line of a key is commented out, the value is set in that line.
     """
-    listed = tomlkit.parse(text).get(table)
-    if listed is None or isinstance(listed, Table):
-        for name in values:
-            if listed is None or name not in listed:
-                text = _make_room(text, table, name)
+    listed = tomllib.loads(text).get(table, {})
+    for name in values:
+        if name not in listed:
+            text = _make_room(text, table, name)
     document = tomlkit.parse(text)
     row = document.setdefault(table, tomlkit.table())
     for name, value in values.items():
@@ -319,8 +319,8 @@ def _make_room(text: str, table: str, name: str) -> str:
 
 def _is_toml(text: str) -> bool:
     try:
-        tomlkit.parse(text)
-    except TOMLKitError:
+        tomllib.loads(text)  # a tenth of tomlkit's time
+    except tomllib.TOMLDecodeError:
         return False
     return True
 
