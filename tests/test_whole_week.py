@@ -332,6 +332,7 @@ def test_a_timetable_sends_by_smtp_and_repeats_nothing_over_kills(
     assert no_address_in_a_log(installation.home)
 
 
+@pytest.mark.soak  # the week by SMTP is in the suite; SendGrid's own sends are in tests/deliver
 @pytest.mark.timeout(900)
 @pytest.mark.chromium
 def test_a_timetable_sends_by_sendgrid_once(installation: Installation, browser: Browser) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+import pytest
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
@@ -210,6 +211,7 @@ def test_opening_every_page_in_every_way_changes_no_row(world: Any) -> None:
     assert world.install.settings.left_log.read_bytes() == left
 
 
+@pytest.mark.soak
 def test_on_postgresql_opening_every_page_changes_no_row(
     postgresql: Database, tmp_path: Path, build_world: Callable[..., Any]
 ) -> None:

@@ -16,7 +16,7 @@ from tests.deliver.simulated_send import run_random_send
 from tests.run_database import HomeDatabases
 from tests.seeded_randomness import TEST_SEED
 
-RUNS, RUNS_PER_TEST, RUNS_ON_BOTH = 20, 10, 3
+RUNS, RUNS_PER_TEST, RUNS_ON_BOTH = 10, 5, 2
 FIRST_SEED = RUNS * int(TEST_SEED) if TEST_SEED.isdigit() else 0
 
 

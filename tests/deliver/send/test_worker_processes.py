@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from benchmarks.sample_installation import KEYS
@@ -21,6 +22,7 @@ def _is_sent(at: KillableSend) -> bool:
         return session.scalars(select(Edition.state)).one() is EditionState.SENT
 
 
+@pytest.mark.soak
 def test_four_workers_of_which_one_is_killed_again_and_again_lose_nobody_and_repeat_nothing(
     postgresql_url: str, tmp_path: Path
 ) -> None:

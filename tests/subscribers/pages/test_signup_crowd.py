@@ -80,6 +80,7 @@ def test_a_flood_that_finds_the_queue_full_writes_nothing(world: Any) -> None:
     assert "reader@quiet.example" in site.handed_over
 
 
+@pytest.mark.soak
 def test_people_on_quiet_networks_are_emailed_within_a_minute_under_a_crowd(world: Any) -> None:
     """The soak has 10,000 networks and the usual limits; here both are a twentieth."""
     limits = {name: limit // 2 for name, limit in TENTH.items()}

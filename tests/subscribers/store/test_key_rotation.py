@@ -330,7 +330,7 @@ def test_uses_counts_rows_and_names_keys_that_are_missing(one_database: Database
 
 
 @pytest.mark.sqlite  # what a killed process leaves is copied as a file
-@pytest.mark.parametrize("kind", ["vault", "lookup"])
+@pytest.mark.parametrize("kind", [pytest.param("vault", marks=pytest.mark.soak), "lookup"])
 def test_killed_at_any_step_the_installation_works_and_the_next_run_finishes(tmp_path: Path, kind: KeyKind) -> None:
     keys = KeyRing.create(tmp_path / "keys.json")
     database = open_database(f"sqlite:///{tmp_path / 'digest.db'}")
