@@ -71,12 +71,6 @@ LONG_TEST_FILES = (
     "test_benchmarks.py",
     "test_whole_week.py",
     "test_killed_sends.py",
-    "test_pages_in_browser.py",
-    "test_journey_in_browser.py",
-    "test_editors_week_in_browser.py",
-    "test_states_in_browser.py",
-    "test_morning_in_browser.py",
-    "test_desk_in_browser.py",
     "test_fuzzed_forms.py",
     "test_injected_markers.py",
     "test_link_scanner.py",
@@ -232,8 +226,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _left_out_tests.add(f"{len(out)} that need {name}")
             items[:] = [item for item in items if item not in out]
             config.hook.pytest_deselected(items=out)
-    # The longest tests begin first: begun last, they would leave the other processes without work.
-    items.sort(key=lambda item: item.path.name not in LONG_TEST_FILES)
+    # The longest tests begin first: begun last, they would leave the other processes without work. One process then
+    # does most of those in a browser, so that few browsers are started, and few weeks prepared twice.
+    items.sort(key=lambda item: not (item.path.stem.endswith("_in_browser") or item.path.name in LONG_TEST_FILES))
 
 
 def pytest_collection_finish() -> None:
