@@ -382,6 +382,18 @@ def test_the_intros_field_shows_where_the_email_ends(week: SampleWeek) -> None:
         )
 
 
+def test_a_removed_story_that_the_preheader_names_is_pointed_out_until_it_is_back(week: SampleWeek) -> None:
+    week.act(f"drop {week.anchors('featured')[2]}")
+    anchor, headline = week.anchors("featured")[1], week.headlines("featured")[1]
+    preheader = f"Also: {headline.lower()}, and more"
+    week.client().post(f"{week.path}/head", data={"seq": week.state.last_seq, "preheader": preheader})
+    assert "seems to be about" not in page(week)
+    week.act(f"drop {anchor}")
+    assert f"“{headline.lower()}” seems to be about “{headline}”, which was removed." in unescape(page(week))
+    week.act("undo")
+    assert "seems to be about" not in page(week)
+
+
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
     answer = week.act(f"up {week.anchors('featured')[0]}")
     assert answer.status_code == 409
