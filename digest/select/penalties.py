@@ -221,6 +221,10 @@ _SPORT_URL = _compile_url_patterns(
 _TALK_URL = _compile_url_patterns(
     r"/(?:videos?|podcasts?|gallery|galleries|photos?|quiz(?:zes)?|newsletters?|av|audio|watch)/"
 )
+# Links in emails that count clicks. They lead to an email, or to a page that can't be determined.
+_MAIL_URL = _compile_url_patterns(
+    r"//(?:[\w-]+\.)*(?:createsend\d*|cmail\d+|list-manage\d*|rs6|mlsend|awstrack)\.(?:com|net|me)/"
+)
 _LIVE_URL = _compile_url_patterns(r"/(?:live|live-?blog|live-?updates|liveblog)/|live-updates")
 
 
@@ -342,7 +346,7 @@ _PENALIZED_TITLE = TitlePattern(
     *chain.from_iterable(in_title.alternatives for _, in_title, _ in _TITLE_PENALTIES),
 )
 _PENALIZED_URL = _compile_url_patterns(
-    _PAID_URL.pattern, *(in_url.pattern for *_, in_url in _TITLE_PENALTIES if in_url)
+    _PAID_URL.pattern, _MAIL_URL.pattern, *(in_url.pattern for *_, in_url in _TITLE_PENALTIES if in_url)
 )
 
 
@@ -375,7 +379,7 @@ def _find_penalties(title: str, url: str, *, has_date: bool) -> tuple[ScorePenal
     penalties = []
     if _PAID_TITLE.is_in(title) or _PAID_URL.search(url):
         penalties.append(_PAID)
-    if _ROUND_UP_TITLE.is_in(title):
+    if _ROUND_UP_TITLE.is_in(title) or _MAIL_URL.search(url):
         penalties.append(_ROUND_UP)
     penalties += undated
     penalties += [

@@ -344,6 +344,12 @@ def test_what_is_no_news_says_so(title: str, reason: str) -> None:
     assert find_penalties(article("Dam fails at Harlow Creek")) == ()
 
 
+@pytest.mark.parametrize("host", ["myemail.cmail20.com", "wsj.createsend1.com", "x.us1.list-manage.com"])
+def test_a_link_of_an_email_that_counts_clicks_is_no_news(host: str) -> None:
+    link = f"https://{host}/t/d-l-abc/"
+    assert [f.reason for f in find_penalties(replace(article("Dam fails"), url=link, link=link))] == ["a round-up"]
+
+
 def test_a_missing_date_is_a_fault() -> None:
     assert [f.share for f in find_penalties(replace(article("Dam fails"), has_date=False))] == [0.3]
 

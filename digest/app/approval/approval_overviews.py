@@ -341,9 +341,9 @@ def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> l
         have = "hasn't" if len(invited) == 1 else "haven't"
         sentences.append(f"You can approve this, because {join_words(invited)} {have} accepted the invitation yet.")
     elif eligible := sorted(rule.list_eligible(), key=lambda actor: actor != viewer):
-        sentences.append(
-            f"{join_words([overview.name_actor(actor, viewer, 'You') for actor in eligible])} can approve this."
-        )
+        names = join_words([overview.name_actor(actor, viewer, "You") for actor in eligible])
+        own = " No one can approve their own text." if not rule.written and len(rule.staff) > 1 else ""
+        sentences.append(f"{names} can approve this.{own}")
     elif rule.staff:
         sentences.append("No one else can approve this. Invite another editor.")
     return sentences

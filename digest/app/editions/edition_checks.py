@@ -26,7 +26,7 @@ from digest.edition.content.edition_names import format_issue_heading
 from digest.edition.content.mailable_edition import MAIL_KINDS, MailableEdition
 from digest.edition.drafting.imported_editions import load_imported_editions
 from digest.edition.editing.edit_log import load_edits
-from digest.edition.editing.edits import Edit, find_hand_placed_urls
+from digest.edition.editing.edits import Edit, find_hand_placed_urls, find_removed_urls
 from digest.edition.edition_queries import COMING_STATES, find_edition, select_editions_before
 from digest.edition.kinds import list_lead_sections
 from digest.edition.preflight.rule_registry import (
@@ -67,6 +67,7 @@ def build_preflight_input(
     templates = installation.settings.templates
     media = session.execute(select(MediaFile.hash, MediaFile.content_type, MediaFile.size))
     kinds = {piece.kind for piece in mailable.pieces}
+    edits = load_edits(session, edition) if edits is None else edits
     sending_days, subscribers = _count_sending_days(installation, session, edition, now)
     return PreflightInput(
         message=compose_sample_message(mailable, edition, installation.settings),
@@ -77,7 +78,8 @@ def build_preflight_input(
         pictures={m.hash: ImageFacts(m.content_type, m.size) for m in media},
         sent_stories=_recently_sent_stories(session, edition, installation.settings.file.select.repeat_editions),
         previous_edition=_read_previous_edition(session, edition),
-        chosen_urls=find_hand_placed_urls(load_edits(session, edition) if edits is None else edits),
+        chosen_urls=find_hand_placed_urls(edits),
+        removed_headlines=_read_removed_headlines(session, edits),
         issue_heading=format_issue_heading(content.number, language),
         incomplete_reason=edition.held_because,
         template_mistakes=tuple(find_template_mistakes(templates)) if templates else (),
@@ -104,6 +106,13 @@ def _count_sending_days(
     subscribers = count_edition_recipients(installation, edition, now=now).recipients
     sends_at = max(edition.release_at, now)
     return count_sending_days(limits, subscribers, read_first_handover(session, now), sends_at), subscribers
+
+
+def _read_removed_headlines(session: Session, edits: Sequence[Edit]) -> tuple[str, ...]:
+    """Return the headlines of removed stories, as published."""
+    removed = find_removed_urls(edits)
+    query = select(Article.title).where(Article.url.in_(removed)).order_by(Article.id)
+    return tuple(session.scalars(query)) if removed else ()
 
 
 def _read_previous_edition(session: Session, edition: Edition) -> PreviousEdition | None:

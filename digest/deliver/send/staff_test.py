@@ -1,8 +1,8 @@
 """Test emails: an edition sent only to the staff, even while it's a draft.
 
 Staff members receive what a subscriber of all sections would receive, composed, signed, and handed
-over by the same code. The only differences are the mark in the subject, the address, the IDs, the
-sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
+over by the same code. The only differences are the mark in the subject, a notice at the start of the
+body, the address, the IDs, the sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
 the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
 The serial begins with the version that was tested.
 
@@ -10,6 +10,7 @@ A test is tried once, because someone is waiting for it. Its row is stored and c
 commit, so anything left by a crash is `uncertain`.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +36,7 @@ from digest.deliver.send.handover import HandoverRun, SendTask, hand_over_batche
 from digest.deliver.send.run.edition_sending import SendError
 from digest.edition.approval import approval_check
 from digest.edition.approval import approved_versions as approval
+from digest.edition.content.slotted_text import SlottedText
 from digest.edition.edition_queries import find_edition
 from digest.settings import Settings
 from digest.store import staff
@@ -49,6 +51,14 @@ from subscribers.loggers import get_logger
 BATCH_SIZE = 20  # messages handed over at once
 # This keeps people from mistaking a test for the edition, or forwarding it as such.
 SUBJECT_MARK = "[Test]"
+TEST_NOTICE = (
+    "This is a test email for the team. The edition itself says at the end when and where each subscriber signed up."
+)
+# The colors are legible in light and dark.
+NOTICE_HTML = (
+    '<p lang="en" dir="ltr" style="margin:0;padding:8px 16px;background:#fff3c4;color:#1a1a1a;'
+    f'font:14px/20px Arial,sans-serif;text-align:center">{TEST_NOTICE}</p>\n'
+)
 
 log = get_logger("sending")
 
@@ -198,7 +208,20 @@ def _compose_template(session: Session, edition: Edition, keys: KeyRing, setting
     template = variants.template_for(Preferences())
     if template is None or not variants.parts:
         raise SendError(f"{edition.name} has no sections.", "Draft the edition again.")
-    return replace(template, subject=f"{SUBJECT_MARK} {template.subject}")
+    return replace(
+        template,
+        subject=f"{SUBJECT_MARK} {template.subject}",
+        text=SlottedText.from_parts((f"{TEST_NOTICE}\n\n", *template.text.parts())),
+        html=template.html and _add_notice(template.html),
+    )
+
+
+def _add_notice(html: SlottedText) -> SlottedText:
+    """Add the notice that this is a test at the start of the body."""
+    first, *rest = html.parts()
+    body = re.search(r"<body\b[^>]*>", str(first))
+    start = body.end() if body else 0
+    return SlottedText.from_parts((str(first)[:start], NOTICE_HTML, str(first)[start:], *rest))
 
 
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:

@@ -219,6 +219,17 @@ def find_hand_placed_urls(edits: Sequence[Edit]) -> frozenset[str]:
     return frozenset(url for e in list_active_edits(edits) if e.kind in chosen for url in e.targets)
 
 
+def find_removed_urls(edits: Sequence[Edit]) -> frozenset[str]:
+    """Return the article URLs of stories that editors removed and didn't add again."""
+    removed: set[str] = set()
+    for edit in list_active_edits(edits):
+        if edit.kind == EditKind.DROP:
+            removed.update(edit.targets)
+        elif edit.kind in {EditKind.PLACE, EditKind.RESTORE, EditKind.UNDER}:
+            removed.difference_update(edit.targets)
+    return frozenset(removed)
+
+
 def find_own_last_edit(edits: Sequence[Edit], actor: str) -> Edit | None:
     """Return the edit that an editor's undo would revert, or None.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
 from digest.edition.content.edition_content import EditionContent
@@ -27,6 +28,9 @@ _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
 _WORD = re.compile(r"\w[\w'’.-]*\w|\w")
+_SENTENCE_START = re.compile(r"(?:^|(?<=[.!?…]\s))\w")
+_PHRASE_END = re.compile(r"(?:[,;:.!?…|]\s|\s[\u2013-]\s|—)(?:and\s|plus\s)?|\s(?:and|plus)\s", re.IGNORECASE)
+_MIN_PHRASE_WORDS = 2  # a single word may belong to the phrase before it, as in "Lahaina, Hawaii"
 _COMPARED_WORDS = 5  # words at the start of a text; enough to recognize the intro
 _MAX_LABEL_WORDS = 2  # maximum number of words before the number in a masthead, such as "No." or "Issue"
 
@@ -53,16 +57,41 @@ def check_opening_names_stories(examined: PreflightInput) -> Iterator[PreflightF
     """The subject and preheader are about stories that are in the edition, not one that was removed."""
     content, mentioned = examined.content, set(significant_words(examined.text))
     for place, text in ((SUBJECT_PLACE, content.subject), (PREHEADER_PLACE, content.preheader)):
-        # A sentence begins with a capital letter, so its first word may not be a name.
-        names = find_capitalized_words([text[:1].lower() + text[1:]])
+        if fault := _find_missing_names(text, mentioned) or _find_removed_story(text, mentioned, examined):
+            yield warning_finding(fault, f"Write another {place.lower()}, or add the story.", place)
+
+
+def _find_missing_names(text: str, mentioned: set[str]) -> str:
+    """Return a sentence with the names in a text, or in one of its phrases, if the email mentions none of them.
+
+    Return "" if there's no such phrase.
+    """
+    # A sentence begins with a capital letter, so its first word may not be a name.
+    all_names = find_capitalized_words([_SENTENCE_START.sub(lambda start: start[0].lower(), text)])
+    for phrase in (text, *_list_phrases(text)):
+        names = all_names.intersection(significant_words(phrase))
         if names and names.isdisjoint(mentioned):
-            named = join_words(
-                [f"“{word}”" for word in _WORD.findall(text) if names.intersection(significant_words(word))],
-                conjunction="or",
-            )
-            yield warning_finding(
-                f"The email doesn't mention {named}.", f"Write another {place.lower()}, or add the story.", place
-            )
+            words = [f"“{word}”" for word in _WORD.findall(phrase) if names.intersection(significant_words(word))]
+            return f"The email doesn't mention {join_words(words, conjunction='or')}."
+    return ""
+
+
+def _find_removed_story(text: str, mentioned: set[str], examined: PreflightInput) -> str:
+    """Return a sentence about a phrase that shares words with a removed story's headline, or "" if there's none.
+
+    The email has to be without at least one of these words.
+    """
+    for phrase, headline in product(_list_phrases(text), examined.removed_headlines):
+        shared = set(significant_words(phrase)).intersection(significant_words(headline))
+        if len(shared) >= _MIN_PHRASE_WORDS and not shared <= mentioned:
+            return f"“{phrase}” seems to be about “{headline}”, which was removed."
+    return ""
+
+
+def _list_phrases(text: str) -> list[str]:
+    """Return the phrases of a text, such as the items of a list, without those of a single word."""
+    phrases = (phrase.strip(" .!?…") for phrase in _PHRASE_END.split(text))
+    return [phrase for phrase in phrases if len(list(significant_words(phrase))) >= _MIN_PHRASE_WORDS]
 
 
 def _is_news(line: str, content: EditionContent) -> bool:

@@ -120,6 +120,7 @@ class PreflightInput:
     sent_stories: tuple[SentStory, ...] = ()
     previous_edition: PreviousEdition | None = None
     chosen_urls: frozenset[str] = frozenset()  # URLs of stories that editors placed
+    removed_headlines: tuple[str, ...] = ()  # of stories that editors removed
     issue_heading: str = ""  # as shown in the masthead
     incomplete_reason: str = ""
     send_day: str = ""

@@ -14,6 +14,7 @@ from sqlalchemy import select, update
 
 from digest.deliver.compose import return_path
 from digest.deliver.compose.identifiers import make_message_id
+from digest.deliver.compose.message import encode_quoted_printable
 from digest.deliver.compose.variants import format_signup_text
 from digest.deliver.control import installation_hold
 from digest.deliver.plan.delivery_plan import count_deliveries, make_edition_delivery_purpose
@@ -25,6 +26,7 @@ from digest.deliver.send.run.edition_sending import SendError
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approved_versions import ApprovalError
+from digest.edition.content.slotted_text import SlottedText
 from digest.settings import Settings
 from digest.store import staff
 from digest.store.approval_models import ApprovedRenderedFragment
@@ -41,6 +43,7 @@ from tests.moments import RELEASE
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
+NOTICES = f"{staff_test.TEST_NOTICE}\n\n", staff_test.NOTICE_HTML
 SUBJECT = re.compile(rb"^Subject: .*?\r\n(?=\S)", re.DOTALL | re.MULTILINE)
 
 
@@ -92,7 +95,7 @@ def staff_rows(world: DeliverySetup) -> list[Delivery]:
 
 
 def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number: int, kind: str) -> bytes:
-    """Replace each value that is one person's own by a placeholder, and remove the signatures and the subject."""
+    """Replace each value that is one person's own by a placeholder, and remove the notices, signatures, and subject."""
     zone = world.settings.file.publication.zone
     signup_place = "the team’s pages" if kind else "hls.today"
     signup = format_signup_text(RELEASE if kind else RELEASE.replace(month=8, day=12), signup_place, zone, ENGLISH)
@@ -106,6 +109,13 @@ def masked(world: DeliverySetup, raw: bytes, to: str, delivery: Delivery, number
         b"asked": quopri.encodestring(signup.encode()).decode(),
     }
     raw = SUBJECT.sub(b"", SIGNATURE.sub(b"", raw))
+    for notice in NOTICES if kind else ():
+        (encoded,) = encode_quoted_printable(SlottedText(notice))
+        assert isinstance(encoded, bytes)
+        assert raw.count(encoded) == 1
+        raw = raw.replace(encoded, b"")
+    (boundary,) = re.findall(rb'boundary="([^"]+)"', raw)  # it's computed from the body
+    raw = raw.replace(boundary, b"{boundary}")
     for name, value in values.items():
         assert value.encode() in raw, name
         raw = raw.replace(value.encode(), b"{" + name + b"}")
@@ -158,6 +168,9 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_subscriber(one_world: Deliv
             for part in body["content"]:
                 part["value"] = part["value"].replace(mark, f"<{number}>")
         person["substitutions"] = list(person["substitutions"].values())
+    for part, notice in zip(test["content"], NOTICES, strict=True):
+        assert part["value"].startswith(notice)
+        part["value"] = part["value"].removeprefix(notice)
     assert test.pop("subject") == f"[Test] {edition.pop('subject')}"
     assert test == edition
     assert mine.keys() == theirs.keys()

@@ -566,6 +566,21 @@ FAULTS = (
     Fault(
         "opening-names", FindingLevel.WARNING, "doesn't mention “Nadia”", _said(preheader="Also: Nadia comes ashore")
     ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "doesn't mention “Nadia”",
+        _said(preheader="Also: ports get ten days, and Nadia comes ashore"),
+    ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "“record family crossings” seems to be about “Families crossing border reach all-time high”, which was removed",
+        lambda: replace(
+            _said(preheader="Also: ports get ten days, and record family crossings")(),
+            removed_headlines=("Families crossing border reach all-time high",),
+        ),
+    ),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
     Fault(

@@ -93,6 +93,7 @@ def test_a_form_that_loads_a_page_asks_first_if_another_form_would_lose_input(se
     expect(page.locator("#unsaved")).to_have_text(
         "Not saved yet: new block, headline of the added story, url of the added story"
     )
+    expect(page.locator(".state .ok")).to_be_hidden()
 
 
 def approve(served: ServedWeek) -> None:

@@ -85,9 +85,13 @@ def find_anchored_stories(state: EditingState, anchors: Sequence[str]) -> tuple[
 
 
 def _move_to(act: EditActionRequest) -> EditResult:
-    """Move stories to a section, at a position counted from 1 or at its end."""
-    section = act.fields.get("section", "")
-    position = read_number(act.fields.get("position", ""), 3)
+    """Move stories to a section, at a position counted from 1 or at its end.
+
+    The position in the former section doesn't count in another one.
+    """
+    section, position_text = act.fields.get("section", ""), act.fields.get("position", "")
+    is_kept = position_text == act.fields.get("was-position") and section != act.fields.get("was-section")
+    position = None if is_kept else read_number(position_text, 3)
     at = None if position is None else max(0, position - 1)
     return editing.place_stories(*act.bulk_arguments, section=section, position=at)
 

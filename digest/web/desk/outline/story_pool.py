@@ -23,6 +23,7 @@ from digest.edition.editing.edits import StoryField
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import EntryContext
 from digest.select.selection_types import PlacedStory, ScoredStory
+from digest.select.text_similarity import STOP_WORDS
 from digest.settings import NEWS_SECTION, SectionSettings
 from subscribers.english_text import join_words
 from subscribers.subscriber_language import ENGLISH
@@ -312,20 +313,22 @@ def list_story_choices(
     """Return up to `MAX_POOL_STORIES` stories that match a search, to be merged with a story or put above it.
 
     Headlines that contain the most whole words of the search come first, then those that share the
-    rarest words with the story, and then the edition's. Stories under another one are omitted, and
-    so are removed ones unless they're searched for. If `placed_only` is set, stories that aren't in
-    a section are omitted, too.
+    rarest words with the story, and then the edition's in its order. Stories under another one are
+    omitted, and so are removed ones unless they're searched for. If `placed_only` is set, stories
+    that aren't in a section are omitted, too.
     """
     rows = list(_list_pool(arrangement, sections))
     own = next((row for row in rows if _find_anchor(row) == anchor), None)
-    own_words = frozenset(_LONG_WORD.findall(own.headline.casefold())) if own else frozenset[str]()
+    own_words = frozenset(_LONG_WORD.findall(own.headline.casefold())) - STOP_WORDS if own else frozenset[str]()
     shared_words = [_find_shared_words(row.headline.casefold(), own_words) for row in rows]
     counts, searched = Counter(chain.from_iterable(shared_words)), set(words.casefold().split())
 
     def rank(choice: tuple[PoolRow, Collection[str]]) -> tuple[int, float]:
         row, shared = choice
         found = searched & set(_WORD.findall(row.headline.casefold())) if searched else ()
-        return -len(found), -sum(1 / counts[word] for word in shared)
+        # In the edition's few stories, a single shared word, such as "says", doesn't make two stories similar.
+        is_similar = len(shared) > placed_only
+        return -len(found), -sum(1 / counts[word] for word in shared if is_similar)
 
     patterns = _compile_words(words)
     fitting = (

@@ -98,6 +98,7 @@ def with_two_approvers(week: SampleWeek) -> SampleWeek:
 def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: SampleWeek) -> None:
     assert "changes to the first draft" not in page(week, "dana")
     drafted = week.headlines("featured")[0]
+    assert "You and Sam can approve this. No one can approve their own text." in page(week, "dana", "")
     write_head(week, subject="Cranes first")
     assert "disabled" in button(week, "dana")
     words = page(week, "dana")
@@ -324,7 +325,9 @@ def test_revoking_an_approval_asks_first_and_so_does_sending_back_what_is_approv
     assert client.get(f"{week.path}/void").status_code == 303  # nothing is approved
     approve(week, "dana")
     assert f'href="{week.path}/void"' in client.get(week.path).text
-    assert "Revoke the approval?" in page(week, rest="/void")
+    question = page(week, rest="/void")
+    assert "Revoke the approval?" in question
+    assert "Any change revokes" not in question
     asked = client.post(f"{week.path}/send-back", data=note)
     assert (asked.status_code, week.state.approved) == (200, True)
     for text in (asked.text, client.get(f"{week.path}/void").text):

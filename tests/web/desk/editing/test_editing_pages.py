@@ -382,6 +382,18 @@ def test_the_intros_field_shows_where_the_email_ends(week: SampleWeek) -> None:
         )
 
 
+def test_a_removed_story_that_the_preheader_names_is_pointed_out_until_it_is_back(week: SampleWeek) -> None:
+    week.act(f"drop {week.anchors('featured')[2]}")
+    anchor, headline = week.anchors("featured")[1], week.headlines("featured")[1]
+    preheader = f"Also: {headline.lower()}, and more"
+    week.client().post(f"{week.path}/head", data={"seq": week.state.last_seq, "preheader": preheader})
+    assert "seems to be about" not in page(week)
+    week.act(f"drop {anchor}")
+    assert f"“{headline.lower()}” seems to be about “{headline}”, which was removed." in unescape(page(week))
+    week.act("undo")
+    assert "seems to be about" not in page(week)
+
+
 def test_a_story_that_is_first_cannot_move_up_and_the_page_says_so(week: SampleWeek) -> None:
     answer = week.act(f"up {week.anchors('featured')[0]}")
     assert answer.status_code == 409
@@ -553,6 +565,9 @@ def test_a_story_is_put_under_another_merged_and_split(week: SampleWeek) -> None
     assert main in mains
     assert "<small>Topics 1. " in mains
     assert third not in mains
+    offered = re.findall("s[0-9a-f]{12}", mains)
+    placed = [anchor for key in week.state.arrangement.sections for anchor in week.anchors(key)]
+    assert offered == [anchor for anchor in placed if anchor != third][: len(offered)], "in the edition's order"
     assert {*re.findall("s[0-9a-f]{12}", mains)} <= {
         anchor for key in week.state.arrangement.sections for anchor in week.anchors(key)
     }
@@ -930,6 +945,21 @@ def test_nothing_is_put_by_hand_where_the_heading_says_what_subscribers_did(week
     assert week.headlines("most-read") == before
     week.act(f"move {first}", section="featured", position="1")
     assert week.headlines("featured")[0] == before[0]
+
+
+def test_a_story_moved_without_scripts_goes_to_the_end_of_another_section_unless_a_place_is_entered(
+    week: SampleWeek,
+) -> None:
+    first, second = week.anchors("featured")[1:3]
+    for anchor, position in ((first, None), (second, "1")):
+        form = re.findall(r'name="(was-\w+|position)"[^>]* value="([^"]*)"', page(week, f"?panel=move&about={anchor}"))
+        fields = dict(form) | {"section": "topics"} | ({"position": position} if position else {})
+        week.act(f"move {anchor}", **fields)
+    placed = week.anchors("topics")
+    topics = [story.placed.scored.topic for story in week.state.arrangement.sections["topics"]]
+    (moved,) = (at for at, anchor in enumerate(placed) if anchor == first)
+    assert topics[moved] not in topics[moved + 1 :], "in Topics, the stories on a topic stay together"
+    assert placed[0] == second
 
 
 def save_image(week: SampleWeek, anchor: str, **fields: Any) -> Any:

@@ -83,6 +83,7 @@ def test_one_editor_drafts_it_and_another_approves_and_sends_it(
     expect(review).to_have_url(re.compile(f"{NEWS}/approve(#.*)?$"))
     hand.press(review.get_by_role("button", name="Approve"))
     expect(review).to_have_url(re.compile(f"{NEWS}(#.*)?$"))
+    expect(review.get_by_role("link", name="Revoke").filter(visible=True)).to_have_count(1)
     hand.press(review.get_by_role("link", name="Send now…"))
     expect(review).to_have_url(re.compile(f"{NEWS}/send-now(#.*)?$"))
     expect(review.get_by_role("heading", level=1)).to_have_text("Send to 3 subscribers now?")
