@@ -286,7 +286,10 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
         lead: the lead article.
         others: the other articles, best first.
     """
-    candidates = [a for a in others if a.publisher != lead.publisher and not _is_outdone(a, lead)]
+    told = (lead, *others)
+    candidates = [
+        a for a in others if a.publisher != lead.publisher and not (_is_outdone(a, lead) or is_overtaken(a, told))
+    ]
     current = [a for a in candidates if not _tells_earlier_stage(a, lead)]
     also: dict[str, CandidateArticle] = {}
     for article in current or candidates:
@@ -299,15 +302,13 @@ def build_story_with_lead(lead: CandidateArticle, others: Sequence[CandidateArti
 def _is_outdone(article: CandidateArticle, lead: CandidateArticle) -> bool:
     """Return True if the lead makes an article obsolete.
 
-    It does if the article isn't news while the lead is, or if the article is older and announces
-    what the lead reports or gives a lower death toll.
+    It does if the article isn't news while the lead is, or if the article is older and gives a
+    lower death toll.
     """
     if find_penalties(article):
         return not find_penalties(lead)
-    if article.dated_at > lead.dated_at:
-        return False
-    is_ahead = is_forecast_title(article.title) and not is_forecast_title(lead.title)
-    return is_ahead or 0 < find_death_toll(article.title) < find_death_toll(lead.title)
+    is_older = article.dated_at <= lead.dated_at
+    return is_older and 0 < find_death_toll(article.title) < find_death_toll(lead.title)
 
 
 def _tells_earlier_stage(article: CandidateArticle, lead: CandidateArticle) -> bool:

@@ -62,6 +62,15 @@ def test_a_forecast_leads_until_its_story_reports_the_outcome() -> None:
     assert lead(ahead, outcome, near={ahead.title: 1.0}) is outcome
 
 
+def test_a_forecast_is_listed_as_a_report_until_its_story_reports_the_outcome() -> None:
+    lead_page = article("Senators question the FEMA chief", hours=5)
+    ahead = article("FEMA chief expected to resign", hours=8)
+    outcome = article("FEMA chief resigned on Monday", hours=6)
+    assert build_story_with_lead(lead_page, [ahead]).also_reported == (ahead,)
+    assert ahead not in build_story_with_lead(lead_page, [ahead, outcome]).also_reported
+    assert build_story_with_lead(outcome, [ahead]).also_reported == ()
+
+
 def test_a_lower_death_toll_never_leads_over_a_later_higher_one() -> None:
     early = article("Fire in Harlow kills three", hours=9)
     later = article("Harlow fire: two firefighters and five residents dead", hours=4)

@@ -11,8 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, undefer
 
 from digest.app.editions.editor_changes import read_proposed_content
-from digest.app.evaluation.labeled_files import EvaluationError, normalize_label_url, read_feed_articles, read_labels
-from digest.edition.calendar.edition_windows import find_next_window
+from digest.app.evaluation.labeled_files import EvaluationError, collect_feeds, normalize_label_url, read_labels
+from digest.collect.documents.parsed_document import DateBasis
+from digest.edition.calendar.edition_windows import EditionWindow, find_next_window
 from digest.edition.calendar.release_calendar import ReleaseCalendar
 from digest.edition.content.edition_content import EditionContent, SectionEntry
 from digest.edition.drafting.candidates import load_candidates, load_previous_editions
@@ -23,10 +24,10 @@ from digest.installation.opened_installation import Installation
 from digest.select.proposals import propose_edition
 from digest.select.selection_types import CandidateArticle, PreviousEditions
 from digest.select.text_similarity import distinct_words
-from digest.select.word_rarity import NO_EARLIER_WORDS, DocumentFrequencies
-from digest.settings import Settings
+from digest.select.word_rarity import DocumentFrequencies
+from digest.settings import Settings, SettingsFileContent
 from digest.store.approval_models import Approval, ApprovalState
-from digest.store.models import Edition, EditionStory
+from digest.store.models import Article, Edition, EditionStory
 
 # Grades of stories that must not be included, and of those that must. `MAY` is in between.
 UNFIT, MUST = 0, 2
@@ -203,74 +204,94 @@ def evaluate_redraft(grades_file: Path, installation: Installation, edition_name
     with installation.read() as session:
         edition = find_edition(session, edition_name)
         window = find_next_window(edition.cut_off, find_last_cut_off(session, edition.release_at))
-        articles = load_candidates(session, window, edition.release_at)
-        looked_back = settings.file.select.repeat_editions
-        previous = load_previous_editions(session, window, edition.release_at, looked_back)
-        words = load_document_frequencies(session, window)
-    now = edition.release_at.astimezone(settings.zone)
-    return _score_proposal(articles, settings, grades, now=now, previous=previous, words=words)
+        week = load_edition_input(session, window, edition.release_at, settings)
+    return score_draft(list_drafted_leads(week, settings.file), grades)
 
 
 def evaluate_feeds_draft(
     grades_file: Path, feeds: Sequence[Path], settings: Settings, *, now: datetime, drafted_at: datetime | None = None
 ) -> DraftEvaluation:
-    """Score the first edition that an installation would propose from feeds. Nothing is stored.
-
-    Args:
-        grades_file: the grades; `benchmarks/evaluation.md` describes their format.
-        feeds: files and folders with articles; those outside the edition's window are ignored.
-        settings: the sections, weights, and sources.
-        now: the time at which articles without a date count as found.
-        drafted_at: the time of the draft; by default, the newest article's date.
+    """Score the first edition that an installation would draft from feeds. Nothing is stored in this one.
 
     Raises:
         EvaluationError: the grades or a feed can't be read or have the wrong format.
     """
     grades = _read_grades(grades_file)
-    articles = read_feed_articles(feeds, settings, now=now)
-    cut_off = drafted_at or _newest_date(articles) or now
-    window, file = find_next_window(cut_off, None), settings.file
-    release = ReleaseCalendar(file.schedule.send_rule, file.publication.zone).next_release(cut_off)
-    return _score_proposal(
-        [article for article in articles if window.includes(article.dated_at, seen_before=False)],
-        settings,
-        grades,
-        now=release.release_at.astimezone(file.publication.zone),
+    week = load_feeds_input(feeds, settings, now=now, drafted_at=drafted_at)
+    return score_draft(list_drafted_leads(week, settings.file), grades)
+
+
+@dataclass(frozen=True, slots=True)
+class EditionInput:
+    """What an edition's stories are selected from.
+
+    `release_at` is the time of the edition, in the publication's time zone.
+    """
+
+    articles: tuple[CandidateArticle, ...]
+    release_at: datetime
+    previous: PreviousEditions
+    words: DocumentFrequencies
+
+
+def load_edition_input(
+    session: Session, window: EditionWindow, release_at: datetime, settings: Settings
+) -> EditionInput:
+    """Load what a draft of a window is made from."""
+    return EditionInput(
+        articles=load_candidates(session, window, release_at),
+        release_at=release_at.astimezone(settings.zone),
+        previous=load_previous_editions(session, window, release_at, settings.file.select.repeat_editions),
+        words=load_document_frequencies(session, window),
     )
 
 
-def _score_proposal(
-    articles: Iterable[CandidateArticle],
-    settings: Settings,
-    grades: EditorGrades,
-    *,
-    now: datetime,
-    previous: PreviousEditions | None = None,
-    words: DocumentFrequencies = NO_EARLIER_WORDS,
-) -> DraftEvaluation:
-    """Propose an edition and score its news stories against grades."""
-    file = settings.file
+def load_feeds_input(
+    feeds: Sequence[Path], settings: Settings, *, now: datetime, drafted_at: datetime | None = None
+) -> EditionInput:
+    """Load what an installation's first draft from feeds would be made from.
+
+    Args:
+        feeds: files and folders with articles; those outside the edition's window are ignored.
+        settings: the send times and limits.
+        now: the time at which articles without a date count as found.
+        drafted_at: the time of the draft; by default, the newest article's date.
+
+    Raises:
+        EvaluationError: a feed can't be read.
+    """
+    calendar = ReleaseCalendar(settings.file.schedule.send_rule, settings.file.publication.zone)
+    with collect_feeds(feeds, settings, now=now) as session:
+        cut_off = drafted_at or _find_newest_date(session) or now
+        release_at = calendar.next_release(cut_off).release_at
+        return load_edition_input(session, find_next_window(cut_off, None), release_at, settings)
+
+
+def _find_newest_date(session: Session) -> datetime | None:
+    """Return the latest date that a feed gives."""
+    dates = session.execute(select(Article.dated_at, Article.date_basis))
+    return max((dated_at for dated_at, basis in dates if not DateBasis(basis).is_first_seen), default=None)
+
+
+def list_drafted_leads(week: EditionInput, file: SettingsFileContent) -> list[tuple[str, str]]:
+    """Select an edition's stories, and return the news stories' leads as (headline, URL), section by section."""
     proposal = propose_edition(
-        articles,
+        week.articles,
         select=file.select,
         sections=file.sections,
         kinds=SECTION_KINDS,
-        now=now,
-        previous=previous or PreviousEditions(),
-        words=words,
+        now=week.release_at,
+        previous=week.previous,
+        words=week.words,
     )
     capped = [section.key for section in file.sections if SECTION_KINDS[section.kind].capped]
     placed = chain.from_iterable(proposal.sections.get(key, ()) for key in capped)
-    return score_draft([(story.scored.lead.title, story.scored.lead.link) for story in placed], grades)
+    return [(story.scored.lead.title, story.scored.lead.link) for story in placed]
 
 
 def _read_grades(grades_file: Path) -> EditorGrades:
     rows = read_labels(grades_file)
     return EditorGrades(rows if isinstance(rows, list) else [rows])
-
-
-def _newest_date(articles: Iterable[CandidateArticle]) -> datetime | None:
-    return max((a.dated_at for a in articles if a.has_date), default=None)
 
 
 # --- what editors picked ---------------------------------------------------------------------------------------

@@ -1,21 +1,28 @@
 """The input files of evaluations: labels in JSON, and feeds read as candidate articles.
 
-Nothing is stored.
+Nothing is stored in the installation.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from digest.collect.articles.storage import choose_article_date
-from digest.collect.documents.parsed_document import ParsedItem
-from digest.collect.sources.source_rows import VisitFailure
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from digest.collect.fetch.fetcher import open_fetcher
+from digest.collect.sources.source_rows import FILE_PREFIX
 from digest.collect.texts.urls import canonical_url
-from digest.collect.visits.source_visit import list_input_files, read_file_source
+from digest.collect.visits.collection_run import collect_sources
+from digest.edition.drafting.candidates import build_candidate
 from digest.select.selection_types import CandidateArticle
-from digest.settings import Settings, SourceSettings
+from digest.settings import Settings
+from digest.store.engine import migrate_schema, open_database
+from digest.store.models import Article, Source
 from subscribers.errors import ApplicationError
 
 
@@ -51,25 +58,36 @@ def is_text_list(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
-def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> tuple[CandidateArticle, ...]:
-    """Read feeds, and folders of feeds, as articles of the section "news".
+@contextmanager
+def collect_feeds(paths: Sequence[Path], settings: Settings, *, now: datetime) -> Iterator[Session]:
+    """Return a context manager for a session on a temporary database with the articles of feeds and folders.
 
-    The title of a document is its publisher's name. If `digest.toml` has a source of the same name,
-    that source's topics, weight, `primary`, and `own` apply.
+    They're stored as by `digest collect`, at the time `now`.
 
     Raises:
         EvaluationError: a file can't be read as a feed.
     """
-    limits, site = settings.file.limits, settings.file.publication.site
-    articles: list[CandidateArticle] = []
-    for file in list_input_files(paths):
-        visit = read_file_source(file, max_bytes=limits.fetch_bytes, site=site, now=now)
-        if isinstance(visit.outcome, VisitFailure):
-            raise EvaluationError(f"{file}: {visit.outcome.message}.")
-        assert visit.document, "a file is never 'not modified'"
-        publisher = visit.document.title or file.name.partition(".")[0]
-        articles += (_candidate_from_item(item, publisher, settings, now) for item in visit.document.items)
-    return tuple(articles)
+    with TemporaryDirectory() as folder, closing(open_database(f"sqlite:///{folder}/feeds.db")) as database:
+        migrate_schema(database)
+        with open_fetcher(settings) as fetcher:
+            reports = collect_sources(database, fetcher, settings, now=now, files=paths)
+        for report in reports:
+            if report.error:
+                raise EvaluationError(f"{report.name.removeprefix(FILE_PREFIX)}: {report.error}.")
+        with database.read() as session:
+            yield session
+
+
+def read_feed_articles(paths: Sequence[Path], settings: Settings, *, now: datetime) -> list[CandidateArticle]:
+    """Read the articles of feeds, and of folders of feeds.
+
+    Raises:
+        EvaluationError: a file can't be read as a feed.
+    """
+    if not paths:
+        return []
+    with collect_feeds(paths, settings, now=now) as session:
+        return [build_candidate(*row) for row in session.execute(select(Article, Source).join(Source))]
 
 
 def normalize_label_url(url: str) -> str:
@@ -82,29 +100,3 @@ def normalize_label_url(url: str) -> str:
         return canonical_url(url)
     except ValueError as exc:
         raise EvaluationError(f"The labels contain {url!r}, which isn't a URL: {exc}.") from exc
-
-
-def _candidate_from_item(item: ParsedItem, publisher: str, settings: Settings, now: datetime) -> CandidateArticle:
-    dated_at, basis = choose_article_date(item, now)
-    unnamed = SourceSettings.model_construct(name=publisher, publisher=publisher)
-    source = next((s for s in settings.file.sources if publisher.casefold() == s.name.casefold()), unnamed)
-    return CandidateArticle(
-        url=item.url,
-        link=item.link,
-        title=item.title,
-        summary=item.summary,
-        source=publisher,
-        publisher=item.publisher or source.publisher,
-        aggregated=bool(item.publisher),
-        dated_at=dated_at,
-        has_date=not basis.is_first_seen,
-        weight=source.weight,
-        primary=source.primary,
-        own=source.own,
-        categories=item.categories,
-        topics=tuple(sorted(source.topics.items())),
-        default_topic=source.default_topic,
-        author=item.author,
-        credit=item.credit,
-        featured=item.featured,
-    )

@@ -64,7 +64,13 @@ def test_a_lead_under_another_address_is_found_by_its_headline() -> None:
 DATED_TITLES = dict.fromkeys(TITLES, datetime(2026, 11, 18, 12, tzinfo=UTC))
 
 
-def evaluate(folder: Path, picks: list[object], *options: str, dated: dict[str, datetime] = DATED_TITLES) -> Result:
+def evaluate(
+    folder: Path,
+    picks: list[object],
+    *options: str,
+    dated: dict[str, datetime] = DATED_TITLES,
+    settings: str = "",
+) -> Result:
     items = "".join(
         f"<item><title>{title}</title><link>https://alpha.example.org/{n}</link>"
         f"<pubDate>{format_datetime(dated_at)}</pubDate></item>"
@@ -73,7 +79,7 @@ def evaluate(folder: Path, picks: list[object], *options: str, dated: dict[str, 
     feed, file = folder / "alpha.xml", folder / "picks.jsonl"
     feed.write_text(f"<rss version='2.0'><channel><title>Alpha</title>{items}</channel></rss>", "utf-8")
     file.write_text("\n".join(map(json.dumps, picks)), "utf-8")
-    (folder / "digest.toml").write_text("", "utf-8")
+    (folder / "digest.toml").write_text(settings, "utf-8")
     command = ["--settings", str(folder / "digest.toml"), "evaluate", "draft", str(file), str(feed), *options]
     return CliRunner().invoke(digest, command)
 
@@ -116,6 +122,33 @@ def test_a_draft_from_feeds_has_the_window_and_send_time_of_a_real_one(new_home:
     headlines = [story["headline"] for story in json.loads(stored.output)["stories"]]
     assert [story["headline"] for story in json.loads(scored.output)["stories"]] == headlines
     assert len(headlines) == 2
+
+
+def test_a_draft_from_feeds_and_a_stored_one_have_the_same_order(new_home: Path, tmp_path: Path) -> None:
+    """Collected files don't have the settings of a source with the same name."""
+    source = """
+    [[sources]]
+    name = "Alpha"
+    publisher = "Alpha"
+    url = "https://alpha.example.org/feed"
+    section = "news"
+    images = "none"
+    default_topic = "Cybersecurity"
+    """
+    titles = ("Wildfire closes a highway in Ohio", "Sheriff talks about breach in Maine", "Measles shuts camps in Ohio")
+    dated = dict.fromkeys(titles, datetime(2026, 11, 18, 12, tzinfo=UTC))
+    scored = evaluate(tmp_path, [], "--now", "2026-11-19T12:00", "--json", dated=dated, settings=source)
+    start = ["--settings", str(tmp_path / "digest.toml")]
+    for command in (
+        ["init", "--file", str(tmp_path / "digest.toml")],
+        ["collect", str(tmp_path / "alpha.xml"), "--now", "2026-11-19T12:00"],
+        ["draft", "--now", "2026-11-19T12:00"],
+    ):
+        assert CliRunner().invoke(digest, [*start, *command]).exit_code in {0, 1}, command
+    stored = CliRunner().invoke(digest, [*start, "evaluate", "draft", str(tmp_path / "picks.jsonl"), "--json"])
+    headlines = [story["headline"] for story in json.loads(stored.output)["stories"]]
+    assert [story["headline"] for story in json.loads(scored.output)["stories"]] == headlines
+    assert len(headlines) == 3
 
 
 @pytest.mark.parametrize(
