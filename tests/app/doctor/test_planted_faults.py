@@ -57,7 +57,7 @@ from tests.app.doctor.planted_operations import (
     keep_unsubscribe_log,
     slot,
 )
-from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
+from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, carry_out
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
@@ -459,7 +459,7 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     online = [name for name, check in list_checks().items() if check.is_online]
     assert {f.check for f in findings} == set(online)
     assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
-    outside.let_relay_sign("one._domainkey.hls.test")
+    outside.change_table("relay", dkim_record="one._domainkey.hls.test")
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
     outside.use_sendgrid()
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
@@ -475,7 +475,7 @@ def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carri
     assert finding.check == check
     assert remedy in finding.sentence
     assert stands_alone(finding.sentence)
-    follow_dns_advice(outside, finding)
+    carry_out(outside, finding)
     assert [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"] == []
 
 
