@@ -13,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
@@ -37,7 +39,7 @@ from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
-from digest.settings import Settings, SettingsError
+from digest.settings import Settings, SettingsError, loader
 from digest.store import engine
 from digest.store.audit import record_audit
 from digest.store.engine import Database, has_schema, open_database
@@ -246,10 +248,10 @@ def test_a_server_too_old_and_another_programs_schema_are_named(
         except ApplicationError as exc:
             return [finding.sentence for finding in diagnose_open_failure(exc, settings)]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "MIN_POSTGRESQL_VERSION", 99)
+    with monkeypatch.context() as patch:  # what a server of that version answers to a new connection
+        patch.setattr(PGDialect, "_get_server_version_info", lambda *_: (engine.MIN_POSTGRESQL_VERSION - 1, 12))
         (sentence,) = explain()
-        assert "too old. Move the database to PostgreSQL" in sentence
+        assert "is PostgreSQL 14.12, which is too old. Move the database to PostgreSQL 15" in sentence
     for revision, advice in (("9999", "Install that version"), ("f3a1c07b", "Check DIGEST_DATABASE_URL")):
         with postgresql.write() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
@@ -404,6 +406,14 @@ def test_a_folder_that_cannot_be_entered_is_a_finding_too(
     initialized_home.chmod(0)
     (finding,) = json.loads(CliRunner().invoke(digest, ["doctor", "--json"]).output)["findings"]
     assert (finding["check"], finding["remedy"]) == ("home-folder", f"Run: chmod 700 {initialized_home}")
+
+
+def test_the_command_reads_the_settings_once(initialized_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They're read again only by another user, who may not be able to."""
+    read = Mock(wraps=loader._read_toml)
+    monkeypatch.setattr(loader, "_read_toml", read)
+    CliRunner().invoke(digest, ["doctor"])
+    assert read.call_count == 2, "and one of the checks reads what's in the file now"
 
 
 def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: Path) -> None:
