@@ -1,4 +1,4 @@
-"""Every command in a code block of the docs is accepted as written, and a test runs it with its options."""
+"""Every command in a code block of the docs is accepted as written, and a test runs it with its options. Those in sentences exist."""
 
 import re
 import shlex
@@ -18,6 +18,8 @@ DOCUMENTS = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "
 GENERATED = {"soak.md", "benchmarks.md"}  # results; their commands are those of `make soak` and `make bench`
 CODE_LINE = re.compile(r"(?m)^ {4,}(\S.*)$")
 FENCE = re.compile(r"(?ms)^```(?:sh|text|console|bash)?\n(.*?)^```$")
+INLINE = re.compile(r"[`'](digest [^`']+)[`']")
+PLACEHOLDERS = {"…", "COMMAND"}  # of the rest of a command, and of any command
 COMMENT = re.compile(r" {2,}\S.*|\s#.*")  # beside a command
 SEPARATOR = re.compile(r"&&|\|\||;|(?<!\|)\|(?!\|)")
 ASSIGNMENT = re.compile(r"[A-Z_]+=")
@@ -101,9 +103,11 @@ def find_command(words: tuple[str, ...]) -> tuple[click.Command, list[str], list
     command: click.Command = digest
     names, rest = [], [word.strip("[]") for word in words[1:]]
     while isinstance(command, click.Group) and rest:
-        if rest[0] == "--settings":  # the only option that's written before the command
+        if rest[0] in {"--settings", "--as"}:  # the options that are written before the command
             del rest[:2]
             continue
+        if rest[0].startswith("-"):
+            break
         found = command.get_command(click.Context(command), rest[0])
         assert found is not None, f"{' '.join(words)}: there's no command {rest[0]}"
         command = found
@@ -123,6 +127,18 @@ def test_a_documented_command_is_accepted_as_it_is_written(command: DocumentedCo
         assert value is not None or not parameter.required, parameter.name
         if value is not None and isinstance(parameter.type, CHECKED_TYPES):
             parameter.type_cast_value(context, value)
+
+
+def test_each_command_in_a_sentence_exists_and_has_its_options() -> None:
+    found = {code for file in DOCUMENTS for code in INLINE.findall(FENCE.sub("", file.read_text("utf-8")))}
+    unknown = []
+    for code in sorted(found):
+        words = tuple(word for word in shlex.split(code) if word not in PLACEHOLDERS)
+        command, _, arguments = find_command(words)
+        options = {word.strip("[]").partition("=")[0] for word in arguments if word.startswith(("-", "[-"))}
+        unknown += [code] if options - {"-", *option_names(command)} else []
+    assert len(found) > 100
+    assert unknown == []
 
 
 def option_names(command: click.Command) -> set[str]:

@@ -96,13 +96,13 @@ class _AccountHandler(BaseHTTPRequestHandler):
         query = {name: int(values[0]) for name, values in parse_qs(url.query).items()}
         asked = RecordedRequest(self.command, url.path, query, json.loads(raw) if raw else None)
         self.server.requests.append(asked)
+        if self.headers.get("Authorization") != f"Bearer {API_KEY}":
+            self._send_response_with_body(401, b'{"errors":[{"message":"authorization required","field":null}]}')
+            return
         if (instead := self.server.override(asked)) is not None:
             self.close_connection = True
             if not self.server.closing.wait(instead.hang_seconds or 0.0) and instead.hang_seconds is not None:
                 self._send_response_with_body(instead.status, instead.body, instead.headers)
-            return
-        if self.headers.get("Authorization") != f"Bearer {API_KEY}":
-            self._send_response_with_body(401, b'{"errors":[{"message":"authorization required","field":null}]}')
             return
         status, said = self.server.respond(asked)
         self._send_response_with_body(status, b"" if said is None else json.dumps(said).encode())

@@ -38,8 +38,8 @@ MAX_CLOCK_DIFFERENCE = 60.0  # seconds
 ONE_CLICK_BODY = {"List-Unsubscribe": "One-Click"}  # RFC 8058, section 3.2
 MAX_PAGE_BYTES = 2_000_000
 GET_CERTIFICATE = (
-    "Get a certificate from a certificate authority. Caddy does this itself; with nginx, use certbot as in the steps that "
-    "'digest setup' prints."
+    "Get a certificate for {host} from a certificate authority. Caddy does this itself; with nginx, use certbot as in the "
+    "steps that 'digest setup' prints."
 )
 START_WEB_SERVER = (
     "Start the web server (such as systemctl start nginx), and open its ports in the firewall. If the web server is "
@@ -99,7 +99,7 @@ def _visit(examined: ExaminedInstallation, path: str, *, is_post: bool = False, 
     except httpx.HTTPError as exc:
         if "certificate verify failed" in str(exc):  # httpx doesn't keep the error raised by `ssl`
             reason = _explain(exc).rstrip(".")
-            remedy = GET_CERTIFICATE if "self-signed" in reason else ""
+            remedy = "" if "expired" in reason else GET_CERTIFICATE.format(host=host)
             raise CertificateError(f"The certificate of {host} isn't valid ({reason}).", remedy) from exc
         remedy = START_WEB_SERVER if isinstance(exc, httpx.ConnectError) else ""
         raise SiteError(f"The server {host} isn't responding ({_explain(exc).rstrip('.')}).", remedy) from exc
@@ -246,7 +246,7 @@ def _judge_plain_http(examined: ExaminedInstallation, host: str) -> DoctorFindin
 
 @doctor_check(
     "site-one-click",
-    "Have the proxy pass on POST requests to /u/… without redirects, challenges, or sign-in.",
+    "Have the proxy pass on requests to /u/… without redirects, challenges, or sign-in.",
     is_online=True,
 )
 @_if_public

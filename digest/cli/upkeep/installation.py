@@ -158,10 +158,11 @@ def _examine_installation(context: CommandContext, world: NetworkAccess | None) 
 
     With `world`, also run the online checks, and show their progress.
     """
+    user = os.geteuid()
     try:
         installation = context.installation_without_upgrade
-        # Root read the settings before it continued as the owner, who may not be able to.
-        load_settings(context.settings_file, may_be_exposed=True)
+        if os.geteuid() != user:  # the folder's owner, who may not be able to read what root did
+            load_settings(context.settings_file, may_be_exposed=True)
     except ExposedSettingsError:  # one of the checks reports this
         context.load_exposed_settings()
         return _examine_installation(context, world)

@@ -1,4 +1,4 @@
-"""The outside world on loopback, without faults: DNS, mail server, mailbox, SendGrid account, and pages behind a proxy."""
+"""The outside world on loopback, without faults: DNS, mail server, mailbox, SendGrid account, a feed, and pages behind a proxy."""
 
 import json
 import ssl
@@ -15,15 +15,17 @@ from aiosmtpd.smtp import AuthResult
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from pydantic import SecretStr
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug import Request, Response
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.network_access import NetworkAccess
 from digest.deliver.compose.dkim import load_signer
 from digest.installation.opened_installation import Installation
-from digest.settings import Settings
+from digest.settings import Settings, SourceSettings
 from digest.web.app import create_app
 from tests.app.doctor.fake_name_server import FakeNameServer, Records
+from tests.app.doctor.test_source_answers import FEED
 from tests.conftest import WAIT_TIMEOUT
 from tests.deliver.conftest import write_certificate
 from tests.deliver.fake_imap_server import PASSWORD, USER, FakeImapServer
@@ -34,9 +36,9 @@ DAYS_LEFT = 300  # of every certificate
 SITE_HOST, MAIL_HOST, MAIL_ADDRESS = "news.hls.test", "mx.hls.test", "192.0.2.25"
 
 
-def make_certificate(file: Path, days: int = DAYS_LEFT) -> Path:
+def make_certificate(file: Path, days: int = DAYS_LEFT, host: str = SITE_HOST) -> Path:
     """Write a key and a certificate of our own for the pages and for the servers on loopback."""
-    return write_certificate(file, host=SITE_HOST, valid_for=timedelta(days=days, hours=1))
+    return write_certificate(file, host=host, valid_for=timedelta(days=days, hours=1))
 
 
 def write_signing_key(file: Path, bits: int = 2048) -> rsa.RSAPrivateKey:
@@ -78,6 +80,46 @@ class ProxiedSite:
 
         return self.pages(environ | {"HTTP_X_FORWARDED_FOR": ", ".join(self.forwarded)}, start)
 
+    def pass_on(self, *paths: str) -> None:
+        """No longer answer itself for these paths and those below them."""
+        kept = {
+            request: self.answers[request] for request in self.answers if not request.split(" ")[1].startswith(paths)
+        }
+        self.answers = kept
+
+
+@dataclass
+class WebServer:
+    """A web server on loopback that can be stopped, and then started again at the same port."""
+
+    pages: WSGIApplication
+    context: ssl.SSLContext | None = None
+    port: int = 0
+    running: BaseWSGIServer | None = None
+
+    def start(self) -> None:
+        if self.running is None:
+            self.running = make_server(
+                *("127.0.0.1", self.port, self.pages),
+                threaded=True,
+                request_handler=_QuietHandler,
+                ssl_context=self.context,
+            )
+            self.port = self.running.server_port
+            threading.Thread(target=self.running.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop(self) -> None:
+        if self.running is not None:
+            self.running.shutdown()
+            self.running.server_close()
+            self.running = None
+
+
+@Request.application
+def serve_feed(request: Request) -> Response:
+    """Serve a publisher's feed at /feed, and nothing else."""
+    return Response(FEED if request.path == "/feed" else "", 200 if request.path == "/feed" else 404)
+
 
 @dataclass
 class OutsideSetup:
@@ -87,6 +129,8 @@ class OutsideSetup:
     imap: FakeImapServer
     sendgrid: FakeSendGridAccount
     site: ProxiedSite
+    web_server: WebServer
+    feeds: WebServer
     installation: Installation
     sound_records: Records
     certificate: Path
@@ -100,7 +144,7 @@ class OutsideSetup:
 
     def reset(self) -> None:
         self.names.records, self.names.failing = dict(self.sound_records), set()
-        self.imap.refusals = {}
+        self.web_server.start()
         for context in self.contexts.values():
             context.load_cert_chain(self.certificate)
         self.site.forwarded = ["192.0.2.7"]
@@ -111,28 +155,27 @@ class OutsideSetup:
         self.now = datetime.now(UTC)
         self.authorities = self.certificate
 
-    def shorten_certificate(self, server: str, days: int) -> None:
-        """Give a server a certificate that ends soon, and is trusted."""
-        short = make_certificate(self.folder / f"{server}-{days}.pem", days)
-        self.contexts[server].load_cert_chain(short)
-        self.authorities = self.folder / f"trusted-{server}-{days}.pem"
-        self.authorities.write_text(self.certificate.read_text() + short.read_text())
+    def install_certificate(self, server: str, days: int = DAYS_LEFT, host: str = SITE_HOST) -> Path:
+        """Give a server a certificate that is trusted, in a file of its own."""
+        file = make_certificate(self.folder / f"{server}.pem", days, host)
+        self.contexts[server].load_cert_chain(file)
+        self.authorities = self.folder / "trusted.pem"
+        self.authorities.write_text(self.certificate.read_text() + file.read_text())
+        return file
 
     def change_settings(self, **columns: Any) -> None:
         self.settings = self.settings.model_copy(update=columns)
 
-    def change_sender(self, **columns: Any) -> None:
-        sender = self.settings.file.sender.model_copy(update=columns)
-        self.change_settings(file=self.settings.file.model_copy(update={"sender": sender}))
+    def change_table(self, name: str, **columns: Any) -> None:
+        """Change settings in a table of digest.toml."""
+        table = getattr(self.settings.file, name).model_copy(update=columns)
+        self.change_settings(file=self.settings.file.model_copy(update={name: table}))
 
-    def change_inbound(self, **columns: Any) -> None:
-        inbound = self.settings.file.inbound.model_copy(update=columns)
-        self.change_settings(file=self.settings.file.model_copy(update={"inbound": inbound}))
-
-    def let_relay_sign(self, record: str) -> None:
-        """Have the mail server sign, by the key of this record."""
-        relay = self.settings.file.relay.model_copy(update={"dkim_record": record})
-        self.change_settings(file=self.settings.file.model_copy(update={"relay": relay}))
+    def list_source(self, path: str) -> None:
+        """List a source of the publisher's, in place of any other."""
+        self.change_table("limits", allow_networks=["127.0.0.0/8"])
+        source = SourceSettings(url=f"http://127.0.0.1:{self.feeds.port}{path}", name="Port", publisher="Port")
+        self.change_settings(file=self.settings.file.model_copy(update={"sources": [source]}))
 
     def mail_by(self, url: str) -> None:
         self.change_settings(mail_url=SecretStr(url))
@@ -230,15 +273,25 @@ def run_outside(folder: Path, make_installation: Any) -> Iterator[OutsideSetup]:
             }
         )
         site = ProxiedSite(create_app(make_installation(settings)).wsgi_app)
-        server = make_server(
-            "127.0.0.1", 0, site, threaded=True, request_handler=_QuietHandler, ssl_context=contexts["site"]
-        )
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        stack.callback(server.server_close)
-        stack.callback(server.shutdown)
-        settings = settings.model_copy(update={"base_url": f"https://{SITE_HOST}:{server.server_port}"})
+        web_server, feeds = WebServer(site, contexts["site"]), WebServer(serve_feed)
+        for server in (web_server, feeds):
+            server.start()
+            stack.callback(server.stop)
+        settings = settings.model_copy(update={"base_url": f"https://{SITE_HOST}:{web_server.port}"})
         records = _sound_records(settings)
         names = stack.enter_context(FakeNameServer(records))
         installation = make_installation(settings)
-        servers = (names, imap, sendgrid, site, installation, records, certificate, folder, smtp_port)
+        servers = (
+            names,
+            imap,
+            sendgrid,
+            site,
+            web_server,
+            feeds,
+            installation,
+            records,
+            certificate,
+            folder,
+            smtp_port,
+        )
         yield OutsideSetup(*servers, contexts, answers)

@@ -746,7 +746,10 @@ def by_hand(repair: Plant) -> Repair:
 
 
 def outside(repair: Plant) -> Repair:
-    """Return what happens outside this program: someone else's reply, or time passing."""
+    """Return what happens outside this program: someone else's reply, a later success, or time passing.
+
+    Most of these change the rows that the reply or the success would change, and don't carry out a command.
+    """
     return by_hand(repair)
 
 
@@ -768,6 +771,12 @@ def serve() -> Repair:
         world.serve()
 
     return repair
+
+
+def serve_tomorrow(world: FaultyInstallation, _finding: DoctorFinding) -> None:
+    """Have the service run again a day later, once what the log told has been corrected."""
+    world.now += DAY
+    world.serve()
 
 
 def restore_backup(world: FaultyInstallation, finding: DoctorFinding) -> None:
@@ -1250,7 +1259,7 @@ OPERATIONS_FAULTS: dict[str, Fault] = {
         ),
         "stuck-job",
         "started but didn't finish: OperationalError",
-        outside(lambda w: w.add(slot("nightly", NOW - HOUR))),
+        serve_tomorrow,
     ),
     "a step of the night failed": Fault(
         add_rows(lambda: slot("nightly", NOW - 8 * HOUR, outcome="sealed; prune_media failed: OSError")),

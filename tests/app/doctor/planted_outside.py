@@ -1,18 +1,21 @@
-"""Faults of DNS, mail servers, the SendGrid account, and pages, each with the check that finds it and the advice."""
+"""Faults of DNS, mail servers, the SendGrid account, and pages, each with the check that finds it and the advice; and what carries it out."""
 
 import re
+import tomllib
 from base64 import b64encode
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from pydantic import SecretStr
 
 from digest.deliver.compose.dkim import SigningKey
 from digest.deliver.providers.kind import DoctorFinding
-from digest.settings import SourceSettings
-from tests.app.doctor.outside import MAIL_ADDRESS, MAIL_HOST, SITE_HOST, OutsideSetup, make_certificate
-from tests.app.doctor.remedies import drop_alternatives
+from tests.app.doctor.outside import MAIL_ADDRESS, MAIL_HOST, SITE_HOST, SOUND_ACCOUNT, OutsideSetup, make_certificate
+from tests.app.doctor.remedies import NEW_KEY, NEW_TABLE, drop_alternatives, read_variable_changes
+from tests.deliver.fake_imap_server import USER
+from tests.deliver.fake_sendgrid_account import API_KEY
 
 KEY_NAME = "one._domainkey.hls.test"
 OutsidePlant = Callable[[OutsideSetup], object]
@@ -35,7 +38,7 @@ def publish_key(bits: int) -> OutsidePlant:
         record = SigningKey("one", rsa.generate_private_key(65537, bits)).dns_record()
         world.set_text(KEY_NAME, record)
         if bits < 2048:
-            world.let_relay_sign(KEY_NAME)
+            world.change_table("relay", dkim_record=KEY_NAME)
 
     return plant
 
@@ -46,7 +49,7 @@ def publish_weak_key(world: OutsideSetup) -> None:
     numbers = rsa.RSAPublicNumbers(65537, modulus)
     der = numbers.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     world.set_text(KEY_NAME, f"v=DKIM1; k=rsa; p={b64encode(der).decode()}")
-    world.let_relay_sign(KEY_NAME)
+    world.change_table("relay", dkim_record=KEY_NAME)
 
 
 def cut_key_off(world: OutsideSetup) -> None:
@@ -66,22 +69,14 @@ def nest_includes(world: OutsideSetup) -> None:
     world.set_text("bounce.hls.test", f"v=spf1 a:{MAIL_HOST} {' '.join(f'include:s{n}.test' for n in range(11))} -all")
 
 
-def end_certificate(server: str, days: int) -> OutsidePlant:
-    return lambda world: world.shorten_certificate(server, days)
-
-
 def end_mail_certificate(world: OutsideSetup) -> None:
-    world.shorten_certificate("smtp", 3)
+    file = world.install_certificate("smtp", days=3)
     world.authorities = world.certificate
-    world.mail_by(f"smtps://digest:right@127.0.0.1:{world.smtp_port}?ca={world.folder / 'smtp-3.pem'}")
+    world.mail_by(f"smtps://digest:right@127.0.0.1:{world.smtp_port}?ca={file}")
 
 
 def sign_own_certificate(world: OutsideSetup) -> None:
     world.contexts["site"].load_cert_chain(make_certificate(world.folder / "own.pem"))
-
-
-def stop_web_server(world: OutsideSetup) -> None:
-    world.change_settings(base_url=f"https://{SITE_HOST}:1")
 
 
 def trust_another(world: OutsideSetup) -> None:
@@ -91,7 +86,7 @@ def trust_another(world: OutsideSetup) -> None:
 
 
 def return_to_stranger(world: OutsideSetup) -> None:
-    world.change_sender(bounce_domain="other.test")
+    world.change_table("sender", bounce_domain="other.test")
     world.set_text("other.test", f"v=spf1 a:{MAIL_HOST} -all")
     world.names.records["other.test", "MX"] = [f"10 {MAIL_HOST}."]
 
@@ -104,21 +99,9 @@ def add_proxy(world: OutsideSetup) -> None:
     world.site.forwarded = ["192.0.2.7", "192.0.2.8"]
 
 
-DNS_LINE = re.compile(r'(?P<name>[\w.-]+)\. (?P<kind>TXT|A|MX) (?P<value>"[^"]*"(?: "[^"]*")*|[^\s.]+(?: [\w-]+)?)')
-TXT_ELSEWHERE = re.compile(r'TXT record at (?P<name>\S+): (?P<value>"[^"]*")')
-
-
-def follow_dns_advice(world: OutsideSetup, finding: DoctorFinding) -> None:
-    """Enter the records that a finding names into DNS. If it names none, someone else does what it asks, and all is as before."""
-    remedy = drop_alternatives(finding.remedy)
-    records = [(m["name"], m["kind"], m["value"]) for m in DNS_LINE.finditer(remedy)]
-    records += [(m["name"], "TXT", m["value"]) for m in TXT_ELSEWHERE.finditer(remedy)]
-    for name, kind, value in records:
-        address = "127.0.0.1" if name == SITE_HOST else MAIL_ADDRESS
-        entered = value.replace("IP-ADDRESS", address).replace("MAILHOST", f"{MAIL_HOST}.")
-        world.names.records[name, kind] = [entered]
-    if not records:
-        world.reset()
+def enter_wrong_key(world: OutsideSetup) -> None:
+    world.use_sendgrid()
+    world.change_settings(sendgrid_api_key=SecretStr("SG.wrong"))
 
 
 def use_other_name(world: OutsideSetup) -> None:
@@ -143,10 +126,6 @@ def answer(request: str, status: str, *headers: tuple[str, str], body: str = "")
     return lambda world: world.site.answers.update({request: (status, list(headers), body)})
 
 
-def close_imap(world: OutsideSetup) -> None:
-    world.imap.refusals = {"EXAMINE": "NO no such folder"}
-
-
 def receive_mail_elsewhere(world: OutsideSetup, *domains: str) -> None:
     """Have these domains' email accepted by a server that sends none."""
     world.names.records["in.hls.test", "A"] = [MAIL_ADDRESS]
@@ -160,13 +139,13 @@ def lose_mail_host(world: OutsideSetup) -> None:
 
 def sign_for_stranger(world: OutsideSetup) -> None:
     world.change_settings(dkim_domain="other.test")
-    world.change_sender(bounce_domain="other.test")
+    world.change_table("sender", bounce_domain="other.test")
     receive_mail_elsewhere(world, "other.test")
 
 
 def let_stranger_sign(world: OutsideSetup) -> None:
-    world.let_relay_sign("mail._domainkey.other.test")
-    world.change_sender(bounce_domain="other.test")
+    world.change_table("relay", dkim_record="mail._domainkey.other.test")
+    world.change_table("sender", bounce_domain="other.test")
     receive_mail_elsewhere(world, "other.test")
 
 
@@ -186,16 +165,9 @@ def turn_clock_back(world: OutsideSetup) -> None:
     world.now -= timedelta(minutes=5)
 
 
-def list_silent_source(world: OutsideSetup) -> None:
-    """List a source at a port where nothing listens."""
-    limits = world.settings.file.limits.model_copy(update={"allow_networks": ["127.0.0.0/8"]})
-    silent = SourceSettings(url="http://127.0.0.1:1/feed", name="Port", publisher="Port")
-    world.change_settings(file=world.settings.file.model_copy(update={"limits": limits, "sources": [silent]}))
-
-
 BOUNCE_DOMAIN = "bounce.hls.test"
 OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
-    "a source that doesn't answer": (list_silent_source, "source-answers", "digest sources test URL"),
+    "a source that doesn't answer": (lambda w: w.list_source("/moved"), "source-answers", "digest sources test URL"),
     "no SPF": (drop(BOUNCE_DOMAIN, "TXT"), "spf", f'"v=spf1 a:{MAIL_HOST} -all"'),
     "two SPF records": (
         set_text(BOUNCE_DOMAIN, "v=spf1 mx:s.test ~all", "v=spf1 ip4:198.51.100.7 -all"),
@@ -257,7 +229,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a short DKIM key": (publish_key(1024), "dkim-record", "2,048-bit key"),
     "a weak DKIM key": (publish_weak_key, "dkim-record", "2,048-bit key"),
     "no record of the mail server's key": (
-        lambda w: w.let_relay_sign("mail._domainkey.hls.test"),
+        lambda w: w.change_table("relay", dkim_record="mail._domainkey.hls.test"),
         "dkim-record",
         "the record that your mail server printed",
     ),
@@ -321,12 +293,18 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "nobody vouches for the mail server": (trust_another, "mail-server", "ca=FILE"),
     "the mail server's certificate ends": (end_mail_certificate, "mail-server", "Renew the certificate"),
     "the mailbox refuses the sign-in": (
-        lambda w: w.change_inbound(user="nobody"),
+        lambda w: w.change_table("inbound", user="nobody"),
         *("inbound-server", "DIGEST_INBOUND_PASSWORD"),
     ),
-    "the mailbox has no such folder": (close_imap, "inbound-server", "folder setting under [inbound]"),
-    "nobody vouches for the mailbox": (lambda w: w.change_inbound(host="localhost"), "inbound-server", "authorities"),
-    "SendGrid refuses the key": (with_account("scopes", 401, {}), "provider-account", "DIGEST_SENDGRID_API_KEY"),
+    "the mailbox has no such folder": (
+        lambda w: w.change_table("inbound", folder="Bounces"),
+        *("inbound-server", "folder setting under [inbound]"),
+    ),
+    "nobody vouches for the mailbox": (
+        lambda w: w.change_table("inbound", host="localhost"),
+        *("inbound-server", "authorities"),
+    ),
+    "SendGrid refuses the key": (enter_wrong_key, "provider-account", "DIGEST_SENDGRID_API_KEY"),
     "SendGrid's API key doesn't allow sending": (
         with_account("scopes", 200, {"scopes": []}),
         "provider-account",
@@ -356,14 +334,20 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
         "site-address",
         "pass on all its paths",
     ),
-    "a certificate for another name": (use_other_name, "site-certificate", "Renew the certificate"),
+    "a certificate for another name": (
+        use_other_name,
+        *("site-certificate", "Get a certificate for other.hls.test from"),
+    ),
     "the site's certificate is self-signed": (
         sign_own_certificate,
         "site-certificate",
-        "Get a certificate from a certificate authority",
+        f"Get a certificate for {SITE_HOST} from a certificate authority",
     ),
-    "the web server is stopped": (stop_web_server, "site-address", "Start the web server"),
-    "the site's certificate ends": (end_certificate("site", 14), "site-certificate", "certbot renew"),
+    "the web server is stopped": (lambda w: w.web_server.stop(), "site-address", "Start the web server"),
+    "the site's certificate ends": (
+        lambda w: w.install_certificate("site", days=14),
+        *("site-certificate", "certbot renew"),
+    ),
     "the metrics are open": (
         answer("GET /metrics", "200 OK", body="digest_people 3"),
         "site-sign-in",
@@ -377,7 +361,7 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     "a proxy without its header": (drop_forwarded, "site-visitors", "add the client's IP address"),
     "one proxy more than declared": (add_proxy, "site-visitors", "only if all these proxies are your own"),
     "no HSTS": (drop_hsts, "site-https", "Have the proxy pass on Strict-Transport-Security"),
-    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass on POST requests to /u/"),
+    "one-click is challenged": (answer("POST /u/", "403 Forbidden"), "site-one-click", "pass on requests to /u/"),
     "one-click is redirected": (
         answer("POST /u/", "301 Moved", ("Location", "https://www.hls.test{path}")),
         *("site-one-click", "without redirects"),
@@ -388,3 +372,101 @@ OUTSIDE_FAULTS: dict[str, tuple[OutsidePlant, str, str]] = {
     ),
     "the clock is slow": (turn_clock_back, "site-clock", "timedatectl"),
 }
+
+DNS_LINE = re.compile(r'(?P<name>[\w.-]+)\. (?P<kind>TXT|A|MX) (?P<value>"[^"]*"(?: "[^"]*")*|[^\s.]+(?: [\w-]+)?)')
+TXT_ELSEWHERE = re.compile(r'TXT record at (?P<name>\S+): (?P<value>"[^"]*")')
+
+
+def drop_terms(world: OutsideSetup, name: str, is_dropped: Callable[[str], bool]) -> None:
+    """Take terms out of the SPF record of a name."""
+    (record,) = world.names.records[name, "TXT"]
+    world.set_text(name, " ".join(term for term in record.strip('"').split() if not is_dropped(term)))
+
+
+def drop_absent_hosts(world: OutsideSetup, name: str) -> None:
+    known = {host for host, _ in world.names.records}
+    drop_terms(world, name, lambda term: term.startswith(("a:", "mx:")) and term.partition(":")[2] not in known)
+
+
+def renew_certificate(world: OutsideSetup, host: str) -> None:
+    world.install_certificate("site" if host == SITE_HOST else "smtp")
+
+
+def make_account_sound(*paths: str) -> Callable[..., object]:
+    return lambda world, *_: world.account_answers.update({path: SOUND_ACCOUNT[path] for path in paths})
+
+
+def point_here(world: OutsideSetup, host: str) -> None:
+    set_records(host, "A", "127.0.0.1")(world)
+    world.site.pass_on("/")
+
+
+# What a finding asks for in words, and what it changes outside when an operator, a provider, or a publisher does it. An act is
+# given what the pattern's groups find in the finding.
+ACTS: dict[str, Callable[..., object]] = {
+    r"Correct the URL": lambda w: w.list_source("/feed"),
+    r"Check this machine's name servers": lambda w: w.names.failing.clear(),
+    r"SPF record of (\S+) needs .* Remove senders you don't use": lambda w, name: drop_terms(
+        w, name, lambda term: term.startswith("include:")
+    ),
+    r"Remove (\S+) from the record of ([\w.-]+\w)": lambda w, term, name: drop_terms(w, name, lambda t: t == term),
+    r"SPF record of (\S+) contains .* Remove these hosts from the record": drop_absent_hosts,
+    r"SPF record of (\S+) contains .* Correct or remove (\S+)": lambda w, name, term: drop_terms(
+        w, name, lambda t: t == term
+    ),
+    r"(\w+\._domainkey\.\S+) .*: the record that your mail server printed": lambda w, name: set_records(
+        name, "TXT", *w.sound_records[KEY_NAME, "TXT"]
+    )(w),
+    r"calls itself (\S+), .* Add a DNS record with the server's IP address": lambda w, name: set_records(
+        name, "A", MAIL_ADDRESS
+    )(w),
+    r"Have your mail server sign for that domain, and correct relay.dkim_record": lambda w: w.change_table(
+        "relay", dkim_record="mail._domainkey.hls.test"
+    ),
+    r"Ask the hosting provider to set the PTR record": set_records("25.2.0.192.in-addr.arpa", "PTR", f"{MAIL_HOST}."),
+    r"in the form (\S+)USER:PASSWORD(\S+)\.": lambda w, scheme, host: w.mail_by(f"{scheme}digest:right{host}"),
+    r"use the name in the server's certificate": mail_over("digest:right"),
+    r"add ca=FILE with its certificates": lambda w: w.mail_by(
+        f"smtps://digest:right@127.0.0.1:{w.smtp_port}?ca={w.certificate}"
+    ),
+    r"certificate of (\S+) expires .* Renew the certificate": renew_certificate,
+    r"Correct the user setting under \[inbound\]": lambda w: w.change_table("inbound", user=USER),
+    r"Correct the folder setting under \[inbound\]": lambda w: w.change_table("inbound", folder="INBOX"),
+    r"set host to the name in the server's certificate": lambda w: w.change_table("inbound", host="127.0.0.1"),
+    r"Check DIGEST_SENDGRID_API_KEY": lambda w: w.change_settings(sendgrid_api_key=SecretStr(API_KEY)),
+    r"Add the permission mail.send to the key": make_account_sound("/v3/scopes"),
+    r"Add the permission to read Tracking to the key": make_account_sound("/v3/tracking_settings/open"),
+    r"Turn tracking off": make_account_sound("/v3/tracking_settings/open", "/v3/tracking_settings/click"),
+    r"Authenticate hls.test": make_account_sound("/v3/whitelabel/domains"),
+    r"Point (\S+) \(in DNS\) to this server .* pass on all its paths": point_here,
+    r"Get a certificate for (\S+) from": lambda w, host: w.install_certificate("site", host=host),
+    r"Start the web server": lambda w: w.web_server.start(),
+    r"Have the proxy pass on (/\S+), (/\S+), and (/\S+) without": lambda w, *paths: w.site.pass_on(*paths),
+    r"Have the proxy pass on requests to (/u/)": lambda w, path: w.site.pass_on(path),
+    r"Have the proxy pass on Strict-Transport-Security": lambda w: w.site.dropped_headers.clear(),
+    r"Have each proxy add the client's IP address": lambda w: w.site.forwarded.append("192.0.2.7"),
+    r"timedatectl set-ntp true": lambda w: setattr(w, "now", datetime.now(UTC)),
+}
+
+
+def carry_out(world: OutsideSetup, finding: DoctorFinding) -> None:
+    """Enter the records and settings that a finding names, and do what else it asks for; nothing else changes."""
+    remedy, steps = drop_alternatives(finding.remedy), 0
+    records = [(m["name"], m["kind"], m["value"]) for m in DNS_LINE.finditer(remedy)]
+    records += [(m["name"], "TXT", m["value"]) for m in TXT_ELSEWHERE.finditer(remedy)]
+    for name, kind, value in records:
+        address = "127.0.0.1" if name == SITE_HOST else MAIL_ADDRESS
+        entered = value.replace("IP-ADDRESS", address).replace("MAILHOST", f"{MAIL_HOST}.")
+        world.names.records[name, kind] = [entered]
+        steps += 1
+    for line in (*NEW_KEY.finditer(remedy), *NEW_TABLE.finditer(remedy)):
+        world.change_table(line["table"], **tomllib.loads(line["line"]))
+        steps += 1
+    for variable, value in read_variable_changes(finding, {}).items():
+        world.change_settings(**{variable.removeprefix("DIGEST_").lower(): value})
+        steps += 1
+    for pattern, act in ACTS.items():
+        if asked := re.search(pattern, drop_alternatives(finding.sentence)):
+            act(world, *asked.groups())
+            steps += 1
+    assert steps, finding

@@ -13,10 +13,12 @@ from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
+from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from digest.app.doctor.check_registry import ExaminedInstallation
 from digest.app.doctor.examination import (
@@ -37,7 +39,7 @@ from digest.collect.sandbox import client
 from digest.collect.sandbox.client import Sandbox
 from digest.deliver.providers.kind import DoctorFinding
 from digest.installation.opened_installation import Installation, InstallationError, open_installation
-from digest.settings import Settings, SettingsError
+from digest.settings import Settings, SettingsError, loader
 from digest.store import engine
 from digest.store.audit import record_audit
 from digest.store.engine import Database, has_schema, open_database
@@ -57,7 +59,7 @@ from tests.app.doctor.planted_operations import (
     keep_unsubscribe_log,
     slot,
 )
-from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, follow_dns_advice
+from tests.app.doctor.planted_outside import OUTSIDE_FAULTS, carry_out
 from tests.conftest import has_tool
 from tests.moments import AFTER_RELEASE as NOW
 from tests.run_database import HomeDatabases, sibling_database_url
@@ -246,10 +248,10 @@ def test_a_server_too_old_and_another_programs_schema_are_named(
         except ApplicationError as exc:
             return [finding.sentence for finding in diagnose_open_failure(exc, settings)]
 
-    with monkeypatch.context() as patch:
-        patch.setattr(engine, "MIN_POSTGRESQL_VERSION", 99)
+    with monkeypatch.context() as patch:  # what a server of that version answers to a new connection
+        patch.setattr(PGDialect, "_get_server_version_info", lambda *_: (engine.MIN_POSTGRESQL_VERSION - 1, 12))
         (sentence,) = explain()
-        assert "too old. Move the database to PostgreSQL" in sentence
+        assert "is PostgreSQL 14.12, which is too old. Move the database to PostgreSQL 15" in sentence
     for revision, advice in (("9999", "Install that version"), ("f3a1c07b", "Check DIGEST_DATABASE_URL")):
         with postgresql.write() as session:
             session.execute(text("UPDATE alembic_version SET version_num = :name"), {"name": revision})
@@ -406,6 +408,14 @@ def test_a_folder_that_cannot_be_entered_is_a_finding_too(
     assert (finding["check"], finding["remedy"]) == ("home-folder", f"Run: chmod 700 {initialized_home}")
 
 
+def test_the_command_reads_the_settings_once(initialized_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They're read again only by another user, who may not be able to."""
+    read = Mock(wraps=loader._read_toml)
+    monkeypatch.setattr(loader, "_read_toml", read)
+    CliRunner().invoke(digest, ["doctor"])
+    assert read.call_count == 2, "and one of the checks reads what's in the file now"
+
+
 def test_settings_that_others_can_read_hinder_no_other_check(initialized_home: Path) -> None:
     """Two wrong modes are named in one run."""
     environment_file = Path("digest.env")
@@ -459,7 +469,7 @@ def test_of_a_sound_world_outside_everything_is_well(outside: OutsideSetup) -> N
     online = [name for name, check in list_checks().items() if check.is_online]
     assert {f.check for f in findings} == set(online)
     assert steps == [(done, len(online)) for done in range(1, len(online) + 1)]
-    outside.let_relay_sign("one._domainkey.hls.test")
+    outside.change_table("relay", dkim_record="one._domainkey.hls.test")
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
     outside.use_sendgrid()
     assert [f for f in run_online_checks(outside.examined()) if f.level != "ok"] == []
@@ -475,7 +485,7 @@ def test_a_planted_fault_outside_is_found_once_and_gone_once_its_remedy_is_carri
     assert finding.check == check
     assert remedy in finding.sentence
     assert stands_alone(finding.sentence)
-    follow_dns_advice(outside, finding)
+    carry_out(outside, finding)
     assert [f for f in run_checks(outside.examined(), [check]) if f.level != "ok"] == []
 
 
