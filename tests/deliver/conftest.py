@@ -72,7 +72,7 @@ def _make_fragment(kind: str, name: str) -> RenderedFragment:
     if name == "foot":
         parts += ["\nYou asked for it on ", SIGNUP_SLOT, ".\nLeave: https://news.example.org/u/", LEAVE_SLOT]
         parts += [" or choose: https://news.example.org/preferences/", PREFERENCES_SLOT]
-    whole = SlottedText.from_parts([*parts, "\n"] if kind == "text" else [f'<p id="{name}">', *parts, "</p>"])
+    whole = SlottedText.from_parts([*parts, "\n"] if kind == "text" else [f'<p id="{name}">', *parts, "</p>\n"])
     return RenderedFragment(kind, name, whole.text, whole.slots)
 
 

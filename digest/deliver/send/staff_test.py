@@ -1,7 +1,7 @@
 """Test emails: an edition sent only to the staff, even while it's a draft.
 
 Staff members receive what a subscriber of all sections would receive, composed, signed, and handed
-over by the same code. The only differences are the mark in the subject, a notice at the start of the
+over by the same code. The only differences are the mark in the subject, a notice at the end of the
 body, the address, the IDs, the sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
 the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
 The serial begins with the version that was tested.
@@ -10,7 +10,6 @@ A test is tried once, because someone is waiting for it. Its row is stored and c
 commit, so anything left by a crash is `uncertain`.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -52,8 +51,9 @@ BATCH_SIZE = 20  # messages handed over at once
 # This keeps people from mistaking a test for the edition, or forwarding it as such.
 SUBJECT_MARK = "[Test]"
 TEST_NOTICE = (
-    "This is a test email for the team. The edition itself says at the end when and where each subscriber signed up."
+    "This is a test email for the team. In the edition, the last lines say when and where each subscriber signed up."
 )
+NOTICE_TEXT = f"\n{TEST_NOTICE}\n"
 # The colors are legible in light and dark.
 NOTICE_HTML = (
     '<p lang="en" dir="ltr" style="margin:0;padding:8px 16px;background:#fff3c4;color:#1a1a1a;'
@@ -211,17 +211,15 @@ def _compose_template(session: Session, edition: Edition, keys: KeyRing, setting
     return replace(
         template,
         subject=f"{SUBJECT_MARK} {template.subject}",
-        text=SlottedText.from_parts((f"{TEST_NOTICE}\n\n", *template.text.parts())),
+        text=replace(template.text, text=template.text.text + NOTICE_TEXT),
         html=template.html and _add_notice(template.html),
     )
 
 
 def _add_notice(html: SlottedText) -> SlottedText:
-    """Add the notice that this is a test at the start of the body."""
-    first, *rest = html.parts()
-    body = re.search(r"<body\b[^>]*>", str(first))
-    start = body.end() if body else 0
-    return SlottedText.from_parts((str(first)[:start], NOTICE_HTML, str(first)[start:], *rest))
+    """Add the notice that this is a test at the end of the body, because inboxes show the start."""
+    body, end, after = html.text.rpartition("</body>")
+    return replace(html, text=f"{body}{NOTICE_HTML}{end}{after}" if end else html.text + NOTICE_HTML)
 
 
 def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:

@@ -43,7 +43,7 @@ from tests.moments import RELEASE
 
 ADA, SAM, EVE = "ada@reader.example", "sam@newsroom.example", "eve@newsroom.example"
 SIGNATURE = re.compile(rb"DKIM-Signature:.*?\r\n(?![ \t])", re.DOTALL)
-NOTICES = f"{staff_test.TEST_NOTICE}\n\n", staff_test.NOTICE_HTML
+NOTICES = staff_test.NOTICE_TEXT, staff_test.NOTICE_HTML
 SUBJECT = re.compile(rb"^Subject: .*?\r\n(?=\S)", re.DOTALL | re.MULTILINE)
 
 
@@ -169,8 +169,8 @@ def test_sendgrid_gets_for_a_test_what_it_gets_for_a_subscriber(one_world: Deliv
                 part["value"] = part["value"].replace(mark, f"<{number}>")
         person["substitutions"] = list(person["substitutions"].values())
     for part, notice in zip(test["content"], NOTICES, strict=True):
-        assert part["value"].startswith(notice)
-        part["value"] = part["value"].removeprefix(notice)
+        assert part["value"].count(notice) == 1
+        part["value"] = part["value"].replace(notice, "")
     assert test.pop("subject") == f"[Test] {edition.pop('subject')}"
     assert test == edition
     assert mine.keys() == theirs.keys()

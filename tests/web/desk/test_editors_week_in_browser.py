@@ -28,6 +28,7 @@ from digest.app.accounts.sign_in import make_sign_in_link
 from digest.app.demo.sample_week import SAMPLE_NOW
 from digest.app.jobs import JobContext
 from digest.app.sending import background_tasks
+from digest.deliver.send.staff_test import NOTICE_HTML, TEST_NOTICE
 from digest.edition.editing.edits import EditKind
 from digest.installation.opened_installation import Installation
 from digest.store.delivery_models import StaffMember
@@ -664,7 +665,10 @@ def receive(newsroom: Newsroom) -> None:
     assert "<strong>doors</strong>" in html
     tested = next(octets for _, (to,), octets in newsroom.mail.messages if to == KIM)
     assert read_email(tested)["Subject"] == f"[Test] {mail['Subject']}"
-    assert [read_part(read_email(tested), kind, newsroom.base) for kind in ("html", "plain")] == [html, text]
+    tested_parts = [read_part(read_email(tested), kind, newsroom.base) for kind in ("html", "plain")]
+    assert [part.count(TEST_NOTICE) for part in tested_parts] == [1, 1]
+    notices = [" ".join(NOTICE_HTML.split()) + " ", f" {TEST_NOTICE}"]
+    assert [part.replace(notice, "") for part, notice in zip(tested_parts, notices, strict=True)] == [html, text]
 
 
 def read_part(mail: EmailMessage, kind: str, base: str) -> str:
