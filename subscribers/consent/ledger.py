@@ -8,11 +8,20 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Dialect, bindparam, select, update
+from sqlalchemy import ColumnElement, Dialect, Select, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from subscribers.store.compiled_statements import Columns, bind_columns, insert_bound, insert_many
-from subscribers.store.models import EMPTIED_STATES, ConsentEvent, ConsentKind, Person, PersonState, table_of
+from subscribers.store.models import (
+    EMPTIED_STATES,
+    ConsentEvent,
+    ConsentKind,
+    ImportBatch,
+    Person,
+    PersonState,
+    Seal,
+    table_of,
+)
 from subscribers.subscriber_language import mark_message
 
 # These are tables instead of classes, because the ORM would process the rows one by one.
@@ -378,8 +387,22 @@ def read_event_body(session: Session, person: int, seq: int) -> dict[str, Any]:
 IMPORTED_SUFFIX = " (imported)"
 # The number of characters of a sign-up source that are stored in a person's row.
 MAX_WHERE_LENGTH = 200
-_IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
-_SETTING_KINDS = _IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
+IMPORT_KINDS = frozenset({ConsentKind.IMPORTED, ConsentKind.ATTESTED, ConsentKind.LISTED})
+_SETTING_KINDS = IMPORT_KINDS | {ConsentKind.REQUESTED, ConsentKind.CONFIRMED}
+
+
+def select_import_events(batch: int) -> Select[int, int]:
+    """Return a query for the people in an import, including those who confirmed since, and the positions of its events.
+
+    Events that were sealed before the import are skipped.
+    """
+    start = select(ImportBatch.started_at).where(ImportBatch.id == batch).scalar_subquery()
+    sealed = select(func.coalesce(func.max(Seal.through), 0)).where(Seal.at < start).scalar_subquery()
+    # This is canonical JSON, in which other fields follow.
+    is_own = ConsentEvent.body.contains(f'"{_BATCH_FIELD}":{batch},')
+    return select(ConsentEvent.person, ConsentEvent.seq).where(
+        ConsentEvent.id > sealed, ConsentEvent.kind.in_(IMPORT_KINDS), is_own
+    )
 
 
 class SignupSource(NamedTuple):
@@ -409,7 +432,7 @@ def _read_signup_source(seq: int, kind: str, stored_at: str, body: str) -> Signu
 
 
 def _read_body(kind: str, stored_at: str, values: dict[str, Any]) -> SignupSource | None:
-    if kind in _IMPORT_KINDS and "batch" in values:
+    if kind in IMPORT_KINDS and "batch" in values:
         return _read_import_body(stored_at, values)
     if kind == ConsentKind.CONFIRMED and values.get("method") == SILENCE_ANSWER_METHOD:
         return None

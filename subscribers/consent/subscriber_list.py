@@ -39,7 +39,7 @@ class SubscriberFilter:
     """A filter for the list of subscribers.
 
     People must match everything that's set. `since` (inclusive) and `until` (exclusive) limit the
-    sign-up time. `paused_on` is a day in the publication's time zone on which their emails are
+    sign-up time. `kept_from` is an import whose undo kept them. `paused_on` is a day in the publication's time zone on which their emails are
     paused, and `mailed_on` is one on which they aren't. `part` is the key (`subscribers.part_keys`)
     of a section or topic that they receive, and `frequency` is how often they receive email.
     """
@@ -47,6 +47,7 @@ class SubscriberFilter:
     state: PersonState | None = None
     asked_where: str = ""
     batch: int | None = None
+    kept_from: int | None = None
     domain_tag: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -195,6 +196,9 @@ def _split_conditions(
     if list_filter.asked_where:
         indexed.append(Person.asked_where == list_filter.asked_where)
     others = list(_list_unindexed_conditions(list_filter))
+    if list_filter.kept_from is not None:
+        imported = ledger.select_import_events(list_filter.kept_from).subquery()
+        others += [Person.state != PersonState.REMOVED, Person.number.in_(select(imported.c.person))]
     if list_filter.state is not None:
         (others if others or indexed else indexed).append(Person.state == list_filter.state)
     return indexed[:1], [*indexed[1:], *others]

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, exists, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
@@ -52,7 +52,7 @@ class UndoOutcome(StrEnum):
     REMOVED = "removed"  # only this import had added them
     # They're kept, without the import's consent and preferences.
     EARLIER = "here before"
-    ACTIVE = "active since"
+    ACTIVE = "confirmed or active since"
     DEPARTED = "unsubscribed since"
     DEPARTED_BY_FILE = "unsubscribed by the file"  # counted among the rows of the import, not here
 
@@ -60,7 +60,7 @@ class UndoOutcome(StrEnum):
 # Why people are kept, in the singular and the plural.
 _KEPT_WORDS = {
     UndoOutcome.EARLIER: ("was here before the import", "were here before the import"),
-    UndoOutcome.ACTIVE: ("has been active since", "have been active since"),
+    UndoOutcome.ACTIVE: ("has confirmed or been active since", "have confirmed or been active since"),
     UndoOutcome.DEPARTED: ("has unsubscribed or was suppressed since", "have unsubscribed or were suppressed since"),
 }
 
@@ -96,7 +96,7 @@ class UndoResult:
 
     @property
     def kept(self) -> int:
-        """The number of people who stay because they were here before, or have been active or unsubscribed since."""
+        """The number of people who stay because they were here before, or have been active or have left since."""
         return sum(self.kept_counts.values())
 
     @property
@@ -318,7 +318,8 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
     with database.read() as session:
         row = session.get(ImportBatch, batch)
         check_undo_can_begin(row, batch, now=now)
-        result = UndoResult(removed=_count_people_without_other_events(session, batch))
+        result = _count_confirmed_since(session, batch)
+        result.removed += _count_people_without_other_events(session, batch)
         while people := _load_people(session, batch, after, where=_has_other_events(batch)):
             for person in people:
                 outcome = decide_undo(person, batch)
@@ -342,6 +343,27 @@ def _count_people_without_other_events(session: Session, batch: int) -> int:
     return count_rows(session, Person, Person.batch == batch, ~_has_other_events(batch))
 
 
+def _count_confirmed_since(session: Session, batch: int) -> UndoResult:
+    """Count the people who confirmed after an import, also with a corrected address.
+
+    They no longer belong to it, so undoing it doesn't change them.
+    """
+    imported = ledger.select_import_events(batch).subquery()
+    has_confirmed = exists().where(
+        ConsentEvent.person == Person.number,
+        ConsentEvent.kind == ConsentKind.CONFIRMED,
+        ConsentEvent.seq > imported.c.seq,
+    )
+    is_elsewhere = or_(Person.batch.is_(None), Person.batch != batch)
+    query = select(Person.state, func.count(Person.number.distinct())).join(
+        imported, imported.c.person == Person.number
+    )
+    rows = session.execute(query.where(is_elsewhere, has_confirmed).group_by(Person.state))
+    counts = {row[0]: row[1] for row in rows}
+    departed = sum(count for state, count in counts.items() if state in ledger.DEPARTED_STATES)
+    return UndoResult(active=sum(counts.values()) - departed, departed=departed)
+
+
 def _restores_preferences(person: ImportedPerson, outcome: UndoOutcome, batch: int) -> bool:
     return outcome is UndoOutcome.EARLIER and find_overwritten_preferences(person, batch) is not None
 
@@ -354,7 +376,9 @@ def _reverse_import(
     now: datetime,
     is_undo: bool,
 ) -> UndoResult:
-    result, after = UndoResult(), 0
+    after = 0
+    with database.read() as session:
+        result = _count_confirmed_since(session, batch)
     body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
     while True:
         with database.write() as session:

@@ -162,9 +162,12 @@ def view_subscriber_record(
         preferences = Preferences.from_stored(person.choices)
         query = select(func.count()).where(Delivery.person == number)
         mail_count = session.scalar(query) or 0
-        batch = session.get(ImportBatch, person.batch) if person.batch is not None else None
         versions = {text.hash: text.version for text in list_consent_texts(session)}
         links = tuple(_read_link(event, settings, versions) for event in chain)
+        # Someone who confirmed since, or was kept when it was undone, no longer belongs to the import.
+        imports = [link.batch for link in links if link.kind in ledger.IMPORT_KINDS]
+        batch_number = person.batch or next(filter(None, reversed(imports)), None)
+        batch = session.get(ImportBatch, batch_number) if batch_number is not None else None
         slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
@@ -172,9 +175,9 @@ def view_subscriber_record(
             since=ledger.find_state_start((event.kind, event.at) for event in chain) or person.asked_at,
             asked_at=person.asked_at,
             asked_where=person.asked_where,
-            batch=person.batch,
+            batch=batch_number,
             import_name=batch.name if batch is not None else "",
-            in_progress=batch is not None and batch.done_at is None,
+            in_progress=batch is not None and person.batch == batch.id and batch.done_at is None,
             choices=_describe_choices(preferences.drop_ended_pause(now.astimezone(settings.zone).date()), settings),
             preferences=preferences,
             links=links,

@@ -66,7 +66,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "missing": "signatures missing",
     "most": "at most",
     "moved": "rows moved",
-    "needed": "role needed",
+    "needed": "needed",
     "new": "new articles",
     "online": "with network checks",
     "ours": "matching subscribers",

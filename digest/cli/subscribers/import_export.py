@@ -79,7 +79,7 @@ def undo_finished_import(context: CommandContext, batch: int, reason: str, *, co
     counted = preview.result
     click.echo(
         f"Undoing import {batch} removes {count_with_noun(counted.removed, 'person', 'people')} and keeps "
-        f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} unconfirmed before, {counted.active:,} active since, and "
+        f"{count_with_noun(counted.kept, 'person', 'people')}: {counted.earlier:,} unconfirmed before, {counted.active:,} confirmed or active since, and "
         f"{counted.departed:,} unsubscribed since. Earlier preferences restored: {counted.preferences:,}. Suppressed by the file, and still suppressed afterward: {preview.suppressed:,}."
     )
     if not confirmed:

@@ -180,6 +180,19 @@ def _find_nearest_page() -> str:
     return path or FIRST_PAGE
 
 
+def find_page_to_cancel_to(path: str) -> str:
+    """Return the staff page at a path, or the nearest one above it that needs no confirmation of one's identity."""
+    path = path if _is_staff_path(path) else FIRST_PAGE
+    endpoint, _ = current_app.url_map.bind("").match(urlsplit(path).path, method="GET")
+    while ROUTE_RULES[endpoint].fresh:
+        path = urlsplit(path).path.rpartition("/")[0]
+        if not path:
+            return FIRST_PAGE
+        if _is_staff_path(path):
+            endpoint, _ = current_app.url_map.bind("").match(path, method="GET")
+    return path
+
+
 def sanitize_next_path(path: str | None) -> str:
     """Return the path if it leads to a staff page, or else the path of the desk's first page."""
     return path if path is not None and _is_staff_path(path) else FIRST_PAGE

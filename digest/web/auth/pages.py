@@ -17,6 +17,7 @@ from digest.web.auth.access import (
     build_next_url,
     current_staff,
     find_current_staff,
+    find_page_to_cancel_to,
     read_request_visitor,
     sanitize_next_path,
 )
@@ -261,6 +262,7 @@ def _confirm_page(next_path: str | None, *, refusal: Exception | None = None) ->
     return render_template(
         "web/auth/confirm.html",
         next=_remember_next_page(next_path),
+        cancel=find_page_to_cancel_to(next_path or ""),
         keeps_form=_find_kept_form(sanitize_next_path(next_path)) is not None,
         minutes=minutes,
         account=account,

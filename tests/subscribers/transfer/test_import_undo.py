@@ -121,9 +121,9 @@ def test_everyone_whom_the_import_alone_brought_goes_and_everyone_else_stays(
         ledger.append_event(session, confirming, Kind.CONFIRMED, {}, LATER)
         session.add(Disclosure(person=number_of(session, "stays"), at=LATER, to_whom="us", why="a look", reference=""))
         before = session.scalar(select(func.count()).select_from(ConsentEvent)) or 0
-    expected = UndoResult(removed=2, earlier=2, active=1, departed=1, preferences=1)
+    expected = UndoResult(removed=2, earlier=2, active=2, departed=1, preferences=1)
     assert expected.kept_sentence == (
-        "Kept 2 people who were here before the import, 1 person who has been active since, and 1 person who has "
+        "Kept 2 people who were here before the import, 2 people who have confirmed or been active since, and 1 person who has "
         "unsubscribed or was suppressed since."
     )
     assert count_undo(context.database, 2, now=LATER) == expected

@@ -249,6 +249,23 @@ def test_during_a_pause_only_warnings_and_the_teams_links_leave(world: Any) -> N
         assert session.scalars(sent).one() == DeliveryState.ACCEPTED
 
 
+def test_the_page_that_asks_to_sign_in_again_names_resuming_and_leads_back(world: Any) -> None:
+    stale = admin_client(world, STALE)
+    assert press_pause(stale, "release").status_code == 303
+    for page, back in (
+        ("/admin/deliveries", "/admin/deliveries"),
+        (f"/admin/readers/{world.ada}/erase", f"/admin/readers/{world.ada}"),
+        ("https://elsewhere.example/", "/desk/"),
+    ):
+        asked = stale.get("/desk/confirm", query_string={"next": page}).text
+        assert f'<a href="{back}">Cancel and go back</a>' in asked, page
+    assert "to pause or resume sending" in asked
+    with world.database.read() as session:
+        refused = session.scalars(select(AuditEntry).where(AuditEntry.act.startswith("refused: ")))
+        assert [entry.detail for entry in refused] == [{"needed": "confirmation"}]
+    assert "Needed: confirmation" in admin_client(world).get("/admin/audit").text
+
+
 def test_the_only_admin_gets_a_sign_in_link_to_resume_sending(world: Any) -> None:
     client = admin_client(world)
     assert press_pause(client).status_code == 303

@@ -12,6 +12,7 @@ from digest.app.subscribers import data_requests, subscriber_actions, subscriber
 from digest.app.subscribers.data_requests import DATA_REQUEST_REASON, AnswerForm
 from digest.app.subscribers.subscriber_actions import NotRestorableError, UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
+from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.web.admin.blueprint import (
     admin_pages,
     get_installation_actor_and_time,
@@ -214,9 +215,15 @@ def correct_address(number: int) -> ResponseReturnValue:
 
 
 def _correction_page(number: int, *, refusal: RefusalError | None = None) -> str:
+    installation, actor, _ = get_installation_actor_and_time()
     _check_subscriber(number)
-    kept = _read_typed_domain(request.form.get("address", ""))
-    return render_template("web/admin/subscribers/correct_address.html", number=number, kept=kept, refusal=refusal)
+    return render_template(
+        "web/admin/subscribers/correct_address.html",
+        number=number,
+        kept=_read_typed_domain(request.form.get("address", "")),
+        notified=find_guarded_notice_recipients(installation.database, actor.name).words,
+        refusal=refusal,
+    )
 
 
 @admin_pages.get("/readers/<int(max=2147483647):number>/<any(pause, resume, preferences):form>")
@@ -281,10 +288,11 @@ def _check_subscriber(number: int) -> None:
 
 
 def _action_page(number: int, act: str, *, refusal: RefusalError | None = None) -> str:
-    installation, now = get_app_state().installation, get_app_state().clock()
+    installation, actor, now = get_installation_actor_and_time()
     _check_subscriber(number)
     return render_template(
         "web/admin/subscribers/subscriber_action.html",
+        notified=find_guarded_notice_recipients(installation.database, actor.name).words,
         number=number,
         act=act,
         is_final=not subscriber_records.can_be_restored(installation, current_staff(), number, now=now),

@@ -12,7 +12,13 @@ from flask.typing import ResponseReturnValue
 from pydantic import AfterValidator, BeforeValidator, Field
 from werkzeug.datastructures import MultiDict
 
-from digest.app.subscribers import address_searches, subscriber_actions, subscriber_records, subscriber_views
+from digest.app.subscribers import (
+    address_searches,
+    list_transfers,
+    subscriber_actions,
+    subscriber_records,
+    subscriber_views,
+)
 from digest.app.subscribers.address_searches import AddressSearch, SearchStage
 from digest.app.subscribers.subscriber_actions import UnknownPersonError
 from digest.installation.action_reasons import might_contain_address
@@ -74,13 +80,16 @@ class SubscriberQuery(FormOrQueryModel):
     def as_filter(self) -> SubscriberFilter:
         """Return the filter that selects the subscribers to list.
 
-        Without a state, a filter by preferences selects only current subscribers.
+        Without a state, a filter by preferences selects only current subscribers. A filter by an
+        undone import selects the people who were kept.
         """
         state = PersonState.SUBSCRIBED if self.state in (PAUSED, MAILED) else self.state
+        undone = self.batch if self.batch and _is_undone(self.batch) else None
         return SubscriberFilter(
             state=PersonState.SUBSCRIBED if state is None and (self.part or self.frequency) else state,
             asked_where=self.signup_source,
-            batch=self.batch,
+            batch=None if undone else self.batch,
+            kept_from=undone,
             domain_tag=self.domain or "",
             part=self.part or "",
             frequency=self.frequency or "",
@@ -89,6 +98,12 @@ class SubscriberQuery(FormOrQueryModel):
             paused_on=_find_today() if self.state == PAUSED else None,
             mailed_on=_find_today() if self.state == MAILED else None,
         )
+
+
+def _is_undone(batch: int) -> bool:
+    installation, actor, now = get_installation_actor_and_time()
+    finished = list_transfers.find_finished_import(installation, actor, batch, now=now)
+    return finished is not None and finished.is_undone
 
 
 class FilterForm(SubscriberQuery):

@@ -244,6 +244,13 @@ def test_the_page_asks_for_an_address_and_a_reason(both: Any) -> None:
     assert NEW not in page
 
 
+def test_the_pages_say_which_admins_are_emailed(both: Any) -> None:
+    admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
+    pages = [admin.get(f"{record}/correct").text, admin.get(f"{record}/restore").text]
+    for page, when in zip(pages, ("when you correct it.", "when you restore them."), strict=True):
+        assert ("the other admins" in page, f"get an email {when}" in page) == (False, True)
+
+
 def test_a_correction_that_waits_is_shown_and_can_be_withdrawn(both: Any) -> None:
     admin, record = both.signed_in_client("admin"), f"/admin/readers/{both.ada}"
     assert f'href="{record}/withdraw"' not in admin.get(record).text

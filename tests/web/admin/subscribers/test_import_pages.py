@@ -38,6 +38,8 @@ from subscribers.transfer import import_undo
 from subscribers.transfer.options import ImportOptions
 from tests.moments import DRAFTING as NOW
 from tests.packed_lists import write_workbook, zip_files
+from tests.subscribers.pages.test_my_data import Inbox
+from tests.subscribers.pages.test_stopped_address_change import read_link
 from tests.web.conftest import ADA_ADDRESS
 from tests.web.forms import fetch_token, form_token, post_form
 
@@ -511,6 +513,30 @@ def test_after_undoing_an_import_the_page_says_who_was_kept_and_why(world: Any) 
     page = client.get(undo.location).text
     assert "Import 1 was undone. 1 person was removed from the list. Kept 1 person who has unsubscribed or was" in page
     assert "Kept: 1 unsubscribed since</small>" in client.get("/admin/audit").text
+
+
+def test_someone_who_was_kept_with_a_corrected_address_is_counted_and_listed(both: Any) -> None:
+    client, inbox = both.signed_in_client("admin"), Inbox(both)
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\ncy@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    with both.database.read() as session:
+        number = session.scalars(select(func.max(Person.number))).one()
+    post_form(client, f"/admin/readers/{number}/correct", address="dy@county.example", reason="typo")
+    (link,) = [read_link(mail) for mail in inbox.new() if mail["To"] == "dy@county.example"]
+    both.client.post(link)
+    assert "Import 1 (audience.csv), " in client.get(f"/admin/readers/{number}").text
+    preview = client.get("/admin/import/finished/1/undo").text
+    row = '<th scope="row">Confirmed or active since then</th><td class="num" data-label="Count">1</td><td>Kept.</td>'
+    assert row in preview
+    undo = client.post(
+        "/admin/import/finished/1/undo", data=fetch_token(client) | {"reason": "wrong file", "number": "1"}
+    )
+    page = client.get(undo.location).text
+    assert "Kept 1 person who has confirmed or been active since." in page
+    (listed,) = re.findall(r'<a href="([^"]+)">Show them</a>', page)
+    numbers = re.findall(r'data-label="Subscriber"><a href="/admin/readers/(\d+)"', client.get(listed).text)
+    assert numbers == [str(number)]
 
 
 def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
