@@ -14,6 +14,7 @@ from digest.app.editions.edition_status import read_edition_status
 from digest.app.sending import send_control as sending
 from digest.app.sending import uncertain_delivery_actions
 from digest.deliver.control.edition_control import EditionControlError
+from digest.deliver.send.run.edition_sending import SendError
 from digest.deliver.send.uncertain.uncertain_deliveries import UncertainResolution
 from digest.edition.approval.approved_versions import ApprovalError
 from digest.edition.edition_queries import UnknownEditionError
@@ -151,6 +152,14 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
     ]
     drafted = editions.draft_next_edition(install, actor=EDITOR, now=NOW)
     assert audit_rows(both.database)[-1] == ("draft", EDITOR.name, drafted.name, {"articles": 0})
+
+
+@pytest.mark.takes_turns
+def test_no_test_email_is_sent_or_logged_as_sent_while_all_sending_is_paused(approved: WebSetup) -> None:
+    sending_pause.pause_all_sending(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
+    with pytest.raises(SendError, match="All sending is paused, so the test wasn't sent. Have an admin resume"):
+        sending.send_test_email(approved.install, "2026-W47", actor=EDITOR, clock=lambda: NOW)
+    assert audit_rows(approved.database)[-1][:2] == ("failed: test", EDITOR.name)
 
 
 @pytest.mark.takes_turns

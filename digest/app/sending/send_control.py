@@ -23,7 +23,7 @@ from digest.deliver.send.claims.dead_runs import list_silent_runs
 from digest.deliver.send.claims.run_progress_file import list_abandoned_run_files
 from digest.deliver.send.claims.send_progress import forget_wait_reason
 from digest.deliver.send.run import edition_sending
-from digest.deliver.send.run.edition_sending import SendReport
+from digest.deliver.send.run.edition_sending import SendError, SendReport
 from digest.deliver.send.run.send_gate import explain_blocked_send
 from digest.deliver.send.staff_test import StaffTestReport
 from digest.edition.edition_queries import IS_REGULAR, MISSED_RELEASE_LIMIT, explain_missed_release, find_edition
@@ -193,7 +193,7 @@ def send_test_email(
 
     Raises:
         UnknownEditionError: no edition has this name.
-        SendError: there's nothing to send, or no recipient.
+        SendError: all sending is paused, or there's nothing to send, or no recipient.
         ApprovalError: the edition is approved, but its content isn't what was approved.
         ProviderSettingsError: the settings don't configure sending, or they forbid it.
     """
@@ -202,6 +202,11 @@ def send_test_email(
         SEND_TEST.steps(installation, actor, name, now=clock()) as audit,
         closing(open_sending_provider(installation)) as provider,
     ):
+        if is_all_sending_paused(installation):
+            raise SendError(
+                "All sending is paused, so the test wasn't sent.",
+                "Have an admin resume sending on Deliveries, and send it again.",
+            )
         with database.read() as session:
             test = staff_test.compose_staff_test(
                 session, name, installation.keys, installation.settings, to=to, now=clock()

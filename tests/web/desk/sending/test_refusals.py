@@ -229,7 +229,9 @@ def test_suppressing_from_the_deliveries_leads_back_there_and_leaves_nothing_to_
     deliveries = f"/admin/deliveries?edition={NAME}"
     assert "You can wait." in admin.get(deliveries).text
     (path, *_) = re.findall(r'href="([^"]+/suppress[^"]*)"', admin.get(deliveries).text)
-    assert f'<a href="{deliveries}">Cancel</a>' in admin.get(path).text
+    question = admin.get(path).text
+    assert f'<a href="{deliveries}">Cancel</a>' in question
+    assert re.findall(r'aria-current="page">([^<]+)<', question) == ["Admin", "Deliveries"]
     assert post(admin, path, recipients="2", reason="full for months").headers["Location"] == deliveries
     page = admin.get(deliveries).text
     assert "<p>Suppressed 2 addresses.</p>" in page
