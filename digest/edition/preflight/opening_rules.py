@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
+from digest.collect.texts.written_times import MONTH_NAMES
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import (
     PREHEADER_PLACE,
@@ -28,7 +29,10 @@ _BLOCK_NAMES = "article blockquote br div hr li ol p table td tr ul"
 _BREAKING_TAGS = _HEADINGS.union(_BLOCK_NAMES.split())
 _UNSEEN_TAGS = frozenset({"script", "style", "template", "title"})
 _WORD = re.compile(r"\w[\w'’.-]*\w|\w")
-_SENTENCE_START = re.compile(r"(?:^|(?<=[.!?…]\s))\w")
+# Capitalized words that aren't names: at the start of a sentence, and of dates.
+_NO_NAME = re.compile(
+    rf"(?:^|(?<=[.!?…]\s))\w|\b(?:{MONTH_NAMES}(?=\.?\s\d)|(?:mon|tues|wednes|thurs|fri|satur|sun)day\b)", re.IGNORECASE
+)
 _PHRASE_END = re.compile(r"(?:[,;:.!?…|]\s|\s[\u2013-]\s|—)(?:and\s|plus\s)?|\s(?:and|plus)\s", re.IGNORECASE)
 _MIN_PHRASE_WORDS = 2  # a single word may belong to the phrase before it, as in "Lahaina, Hawaii"
 _COMPARED_WORDS = 5  # words at the start of a text; enough to recognize the intro
@@ -66,8 +70,7 @@ def _find_missing_names(text: str, mentioned: set[str]) -> str:
 
     Return "" if there's no such phrase.
     """
-    # A sentence begins with a capital letter, so its first word may not be a name.
-    all_names = find_capitalized_words([_SENTENCE_START.sub(lambda start: start[0].lower(), text)])
+    all_names = find_capitalized_words([_NO_NAME.sub(lambda word: word[0].lower(), text)])
     for phrase in (text, *_list_phrases(text)):
         names = all_names.intersection(significant_words(phrase))
         if names and names.isdisjoint(mentioned):

@@ -748,6 +748,11 @@ def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the
     assert [f for f in run_preflight_rules(bare()) if f.rule == "first-sentence"] == []
 
 
+@pytest.mark.parametrize("date", ["Dec. 7", "Monday, December 7", "Sunday"])
+def test_the_dates_of_a_preheader_are_no_names_of_stories(date: str) -> None:
+    assert "opening-names" not in [f.rule for f in run_preflight_rules(_said(preheader=f"Next deadline: {date}.")())]
+
+
 def test_the_masthead_of_breaking_news_is_no_first_sentence() -> None:
     news = replace(bare(number=BREAKING_NEWS_NUMBER), issue_heading="Breaking news")
     assert "Breaking news · Nov 20, 2026" in news.html.replace("\xa0", " ").replace("&nbsp;", " ")
