@@ -205,7 +205,7 @@ def send_test_email(
         if is_all_sending_paused(installation):
             raise SendError(
                 "All sending is paused, so the test wasn't sent.",
-                "Have an admin resume sending on Deliveries, and send it again.",
+                "Ask an admin to resume sending on Deliveries, and send it again.",
             )
         with database.read() as session:
             test = staff_test.compose_staff_test(
