@@ -157,7 +157,7 @@ def test_an_editor_drafts_checks_approves_voids_pauses_resumes_and_sends_tests(b
 @pytest.mark.takes_turns
 def test_no_test_email_is_sent_or_logged_as_sent_while_all_sending_is_paused(approved: WebSetup) -> None:
     sending_pause.pause_all_sending(approved.install, reason="a doubt", actor=ADMIN, now=NOW)
-    with pytest.raises(SendError, match="All sending is paused, so the test wasn't sent. Ask an admin to resume"):
+    with pytest.raises(SendError, match=r"All sending is paused, so the test wasn't sent\. Ask an admin to resume"):
         sending.send_test_email(approved.install, "2026-W47", actor=EDITOR, clock=lambda: NOW)
     assert audit_rows(approved.database)[-1][:2] == ("failed: test", EDITOR.name)
 
