@@ -7,22 +7,14 @@ from the shipped weights. The week that was left out is the judge of them.
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 
-from digest.app.evaluation.drafts import EditorGrades, load_feeds_input, score_draft
+from digest.app.evaluation.drafts import EditorGrades, list_drafted_leads, load_feeds_input, score_draft
 from digest.app.evaluation.labeled_files import read_labels
-from digest.edition.kinds import SECTION_KINDS
 from digest.scoring_terms import SCORING_TERMS
-from digest.select.places import compile_place_rules
-from digest.select.ranking import StoryRanker, WeekStatistics
-from digest.select.section_filler import SectionFiller
-from digest.select.stories import build_text_vectorizer, group_into_stories, merge_by_url, name_publishers
-from digest.select.story_similarity import StorySimilarity
-from digest.select.topics import compile_topic_rules
-from digest.settings import SettingsFileContent
 from digest.settings.loader import load_settings
 
 GRID = (0.0, 0.05, 0.10, 0.15, 0.20, 0.30, 0.40, 0.60)
@@ -48,41 +40,21 @@ class WeekScore:
 
 
 def build_scorer(picks: Path, feeds: Path, drafted_at: datetime) -> Callable[[Weights], WeekScore]:
-    """Group a week's articles, and return the function that scores a draft of them with other weights."""
+    """Read a week's articles, and return the function that scores a draft of them with other weights."""
     settings = load_settings(environ={}, may_be_missing=True)
     file, grades = settings.file, EditorGrades(read_labels(picks))
     week = load_feeds_input([feeds], settings, now=drafted_at, drafted_at=drafted_at)
-    articles = merge_by_url(name_publishers(week.articles))
-    reader = build_text_vectorizer(week.words, articles)
-    places = compile_place_rules(file.select.home_country, tuple(file.select.home_agencies))
-    stories = group_into_stories(articles, file.select.same_story, reader=reader, place_finder=places)
-    similarity = StorySimilarity(reader, file.select.same_story)
-    ranker = StoryRanker(
-        WeekStatistics.from_stories(stories, week.release_at),
-        compile_topic_rules(file.select.topics),
-        places,
-        dict(file.select.weights),
-        borderless_topics=frozenset(file.select.borderless_topics),
-        local_topics=frozenset(file.select.local_topics),
-    )
 
     @cache
     def score(weights: Weights) -> WeekScore:
-        ranking = replace(ranker, weights={**ranker.weights, **dict(zip(TERMS, weights, strict=True))})
-        filler = SectionFiller(SECTION_KINDS, file.select, ranking, similarity, week.release_at)
-        filler.fill_sections(file.sections, ranking.rank_stories(stories))
-        return _grade_sections(filler, file, grades)
+        changed = dict(file.select.weights) | dict(zip(TERMS, weights, strict=True))
+        select = file.select.model_copy(update={"weights": changed})
+        result = score_draft(list_drafted_leads(week, file.model_copy(update={"select": select})), grades)
+        ten, fourteen = result.scores
+        ungraded = tuple(s.headline for s in result.stories[: fourteen.first] if s.grade is None)
+        return WeekScore(fourteen.musts, (ten.changes, fourteen.changes), ungraded)
 
     return score
-
-
-def _grade_sections(filler: SectionFiller, file: SettingsFileContent, grades: EditorGrades) -> WeekScore:
-    capped = [section.key for section in file.sections if SECTION_KINDS[section.kind].capped]
-    leads = [(scored.lead.title, scored.lead.link) for key in capped for scored in filler.sections[key]]
-    result = score_draft(leads, grades)
-    ten, fourteen = result.scores
-    ungraded = tuple(s.headline for s in result.stories[: fourteen.first] if s.grade is None)
-    return WeekScore(fourteen.musts, (ten.changes, fourteen.changes), ungraded)
 
 
 def search_weights(scorers: Iterable[Callable[[Weights], WeekScore]]) -> Weights:

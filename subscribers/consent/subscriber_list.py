@@ -39,9 +39,10 @@ class SubscriberFilter:
     """A filter for the list of subscribers.
 
     People must match everything that's set. `since` (inclusive) and `until` (exclusive) limit the
-    sign-up time. `kept_from` is an import whose undo kept them. `paused_on` is a day in the publication's time zone on which their emails are
-    paused, and `mailed_on` is one on which they aren't. `part` is the key (`subscribers.part_keys`)
-    of a section or topic that they receive, and `frequency` is how often they receive email.
+    sign-up time. `kept_from` is an import whose undo kept them. `paused_on` is a day in the
+    publication's time zone on which their emails are paused, and `mailed_on` is one on which they
+    aren't. `part` is the key (`subscribers.part_keys`) of a section or topic that they receive, and
+    `frequency` is how often they receive email.
     """
 
     state: PersonState | None = None

@@ -75,7 +75,7 @@ def test_what_is_due_and_not_there_is_late_but_where_something_held_it_up() -> N
     assert tally.longest_lateness == timedelta(minutes=1)
 
 
-@pytest.mark.soak  # the whole years are simulated there
+@pytest.mark.soak  # which also simulates whole years
 @pytest.mark.timeout(900)  # a few seconds where nothing else runs
 def test_four_weeks_around_a_change_of_the_clocks_bring_everybody_four_editions_once(sqlite_template: Path) -> None:
     incidents = YearIncidents(

@@ -2,9 +2,9 @@
 
 Staff members receive what a subscriber of all sections would receive, composed, signed, and handed
 over by the same code. The only differences are the mark in the subject, a notice at the end of the
-body, the address, the IDs, the sign-up text, and the tokens, whose pages say that this was a test. Each email is a delivery with
-the purpose `test:<edition>:<serial>` and no person, so the edition's delivery counts don't change.
-The serial begins with the version that was tested.
+body, the address, the IDs, the sign-up text, and the tokens, whose pages say that this was a test.
+Each email is a delivery with the purpose `test:<edition>:<serial>` and no person, so the edition's
+delivery counts don't change. The serial begins with the version that was tested.
 
 A test is tried once, because someone is waiting for it. Its row is stored and claimed in one
 commit, so anything left by a crash is `uncertain`.

@@ -327,7 +327,7 @@ def list_story_choices(
         row, shared = choice
         found = searched & set(_WORD.findall(row.headline.casefold())) if searched else ()
         # In the edition's few stories, a single shared word, such as "says", doesn't make two stories similar.
-        is_similar = len(shared) > placed_only
+        is_similar = len(shared) >= (2 if placed_only else 1)
         return -len(found), -sum(1 / counts[word] for word in shared if is_similar)
 
     patterns = _compile_words(words)
