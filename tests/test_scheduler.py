@@ -205,7 +205,7 @@ def test_pages_without_the_schedule_record_that_it_is_off_by_choice(install: Ins
     pages._threads.shutdown(wait=True)
     pages._watch.close()
     with install.read() as session:
-        assert schedule_slots.is_schedule_off_by_choice(session, since=NOON)
+        assert schedule_slots.is_schedule_off_by_choice(session, NOON)
         assert schedule_slots.find_schedule_start(session) is None
 
 

@@ -137,6 +137,7 @@ def find_or_record_schedule_start(database: Database, now: datetime) -> datetime
 
 SCHEDULER_STATE_KEY = "scheduler"
 PAGES_STATE_KEY = "pages without schedule"
+MAX_UNSEEN = timedelta(minutes=5)  # running processes are recorded every minute
 
 
 def record_scheduler_seen(database: Database, now: datetime) -> None:
@@ -162,15 +163,15 @@ def find_scheduler_seen(session: Session) -> datetime | None:
     return session.scalar(select(StoredInstallationValue.at).where(of_scheduler))
 
 
-def is_schedule_off_by_choice(session: Session, *, since: datetime) -> bool:
+def is_schedule_off_by_choice(session: Session, now: datetime) -> bool:
     """Return True if the schedule was turned off on purpose.
 
-    This is the case if a process that serves pages without a scheduler was seen after `since`, and
-    no scheduler was seen after that process started. A scheduler seen later must have stopped for
+    This is the case if a process that serves pages without a scheduler was just seen, and no
+    scheduler was seen after that process started. A scheduler seen later must have stopped for
     another reason.
     """
     pages = session.get(StoredInstallationValue, PAGES_STATE_KEY)
-    if pages is None or pages.at < since:
+    if pages is None or now - pages.at > MAX_UNSEEN:
         return False
     scheduler_seen_at = find_scheduler_seen(session)
     return scheduler_seen_at is None or scheduler_seen_at < datetime.fromisoformat(pages.value["since"])

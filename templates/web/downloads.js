@@ -6,6 +6,7 @@
     if (!note || !target.matches("form[data-file]")) return;
     for (const outdated of document.querySelectorAll(".note.bad, .err")) outdated.remove();
     for (const field of target.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
+    for (const link of document.querySelectorAll("[data-done]")) link.textContent = link.dataset.done;
     note.hidden = false;
     note.textContent = note.dataset.downloading;
   });

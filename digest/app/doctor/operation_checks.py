@@ -56,7 +56,7 @@ from digest.settings import Settings
 from digest.settings.setting_lines import advise_key_change, advise_variable_change
 from digest.store.delivery_models import CLAIMED_STATES, Delivery, DeliveryState, ReceivedEventPayload, StaffMember
 from digest.store.models import FIRST_LOOK_JOB, AuditEntry, Edition, ScheduleSlot
-from digest.store.schedule_slots import find_scheduler_seen, is_schedule_off_by_choice
+from digest.store.schedule_slots import MAX_UNSEEN, find_scheduler_seen, is_schedule_off_by_choice
 from digest.store.staff import format_display_name, list_staff_members
 from digest.store.staff_revocations import filter_current_members, list_members_missing_staff_rows
 from subscribers.consent.preferences import list_unreadable_preferences
@@ -72,7 +72,6 @@ MAX_SILENCE = timedelta(hours=26)  # a day, plus a margin that includes the hour
 MAX_SEAL_AGE = timedelta(days=2)
 MAX_BACKUP_AGE = timedelta(days=8)  # a week, plus a day to make the backup
 MAX_CHANGE_AGE = timedelta(days=30)  # since the refused delivery was due
-MAX_UNSEEN = timedelta(minutes=5)  # the scheduler is recorded every minute
 MAX_UNTRIED = timedelta(minutes=5)  # for an email to a mail server that can't be reached
 MAX_WAIT = timedelta(hours=1)  # for work that normally takes minutes
 MAX_NAMED = 5  # findings per check
@@ -207,7 +206,7 @@ def check_scheduler(examined: ExaminedInstallation) -> DoctorFindings:
         since = session.scalar(first)
         last, started = session.execute(newest).one()
         seen_at = find_scheduler_seen(session)
-        is_off_by_choice = is_schedule_off_by_choice(session, since=examined.now - MAX_UNSEEN)
+        is_off_by_choice = is_schedule_off_by_choice(session, examined.now)
         set_up_at = session.scalar(select(func.min(AuditEntry.at)))
     if is_off_by_choice:
         yield report_warning(

@@ -41,7 +41,7 @@ from digest.installation.opened_installation import BRING_SCHEMA_UP, Installatio
 from digest.store.correction_models import Correction
 from digest.store.engine import REPLACE_DEVELOPMENT_BUILD, is_development_revision, newest_schema_revision
 from digest.store.models import Edition, EditionState, EditionStory, MediaFile, Source
-from digest.store.schedule_slots import find_schedule_start
+from digest.store.schedule_slots import find_schedule_start, is_schedule_off_by_choice
 from subscribers.errors import ApplicationError
 
 SENT_OR_CANCELED_STATES = (*PUBLIC_STATES, EditionState.CANCELLED)
@@ -64,7 +64,7 @@ class SendStartCondition(StrEnum):
     """The event that starts the sending of an approved edition once it's due."""
 
     TIMETABLE = "timetable"  # a process follows the schedule and starts sending within a minute
-    COMMAND = "command"  # no process follows the schedule, so someone has to run 'digest send'
+    COMMAND = "command"  # automatic sending is off, so someone has to run 'digest send'
     END_OF_HOLD = "end of hold"
 
 
@@ -122,7 +122,7 @@ def view_edition(installation: Installation, edition: Edition, *, now: datetime)
             recipients=count_edition_recipients(installation, edition, now=now),
             missed_sentence=explain_missed_release(edition, now),
             is_written_to_files=registry.is_outbox_in_use(installation.settings),
-            send_start_condition=find_send_start_condition(session),
+            send_start_condition=find_send_start_condition(session, now),
         )
 
 
@@ -140,15 +140,21 @@ def read_edition_summary(
         )
 
 
-def find_send_start_condition(session: Session) -> SendStartCondition:
+def find_send_start_condition(session: Session, now: datetime) -> SendStartCondition:
     """Return the event that starts the sending of a due edition.
 
-    It isn't known whether the scheduler is currently running. If it never has, the end of a pause
-    doesn't start anything.
+    A scheduler that stopped by itself is expected back. If none has ever run, or if it was turned off
+    on purpose, the end of a pause doesn't start anything.
     """
-    if not find_schedule_start(session):
+    if not find_schedule_start(session) or is_schedule_off_by_choice(session, now):
         return SendStartCondition.COMMAND
     return SendStartCondition.END_OF_HOLD if read_current_hold(session) else SendStartCondition.TIMETABLE
+
+
+def read_send_start_condition(installation: Installation, *, now: datetime) -> SendStartCondition:
+    """Read the event that starts the sending of a due edition."""
+    with installation.read() as session:
+        return find_send_start_condition(session, now)
 
 
 def _sent_edition(

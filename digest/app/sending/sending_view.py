@@ -156,7 +156,7 @@ def _read_view(
         ),
         aside=list_domains_awaiting_in_session(installation, session, edition),
         hold=installation_hold.read_current_hold(session),
-        send_start_condition=find_send_start_condition(session),
+        send_start_condition=find_send_start_condition(session, now),
         acts=_find_actions(session, edition),
     )
 

@@ -277,9 +277,10 @@ def require_confirmation_for_settings(
             too long ago.
     """
     areas = {name: find_guarded_area(type(after), name) for name in find_changed_values(before, after, names)}
-    guarded = [f"{table}.{name}" for name, area in areas.items() if area.needs_confirmation]
+    model = type(after)
+    guarded = [model.model_fields[name].title or name for name, area in areas.items() if area.needs_confirmation]
     draft.undo_path = f"/admin/settings/{table}?{urlencode({'before': draft.now.isoformat()})}"
-    draft.guard(areas.values(), f"changed settings: {', '.join(guarded)}")
+    draft.guard(areas.values(), f"changed settings under {model.model_config.get('title')}: {', '.join(guarded)}")
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:
@@ -371,7 +372,7 @@ def change_sections(
             draft.changed = after != before
             draft.detail = {"before": _describe_sections(before), "after": _describe_sections(after)}
             if {section.title for section in after} - {section.title for section in before}:
-                draft.guard([find_guarded_area(SectionSettings, "title")], "changed settings: sections.title")
+                draft.guard([find_guarded_area(SectionSettings, "title")], "changed settings under Sections: Title")
 
         file_edits.replace_sections(_require_file(installation), rows, fingerprint=fingerprint, permit=permit)
         return draft.changed

@@ -60,7 +60,7 @@ _DETAIL_NAMES: Mapping[str, str] = {
     "alone": "approved by the only editor",
     "app": "authenticator app set",
     "by": "through",
-    "handed over": "accepted by the mail server",
+    "handed over": "sent to the mail server",
     "kind": "kind of edit",
     "made": "key added",
     "missing": "signatures missing",

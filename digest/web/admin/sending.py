@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC
 from functools import partial
 
-from flask import abort, redirect, render_template, request, url_for
+from flask import abort, flash, redirect, render_template, request, url_for
 from flask.typing import ResponseReturnValue
 
 from digest.app.accounts import staff
@@ -266,6 +266,7 @@ def pause_or_resume_all(act: str) -> ResponseReturnValue:
     installation, actor, now = get_installation_actor_and_time()
     if act == "release":
         sending_pause.resume_all_sending(installation, actor=actor, now=now)
+        flash("resumed", "sending")
     else:
         try:
             reason = read_form(ReasonForm).reason

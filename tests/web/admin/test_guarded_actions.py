@@ -59,16 +59,20 @@ from tests.web.forms import hidden_fields
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)
 SETTINGS = {
-    "the consent text": ("consent", {"text": "Yes, {name} may write to me on Fridays."}, "consent.text"),
-    "reply_to": ("sender", {"reply_to": "elsewhere@example.com"}, "sender.reply_to"),
-    "proxies": ("limits", {"proxies": "1"}, "limits.proxies"),
-    "the backup folder": ("backup", {"folder": "/backups/elsewhere"}, "backup.folder"),
-    "alerts": ("alerts", {"mail": "off"}, "alerts.mail"),
-    "the release days": ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "schedule.send"),
-    "what an unapproved edition does": ("schedule", {"at_deadline": "send-last-approved"}, "schedule.at_deadline"),
-    "a section's title": ("sections", {"0.title": "Verify your account"}, "sections.title"),
-    "the text in every footer": ("publication", {"about": "Verify your account."}, "publication.about"),
-    "the look": ("branding", {"accent": "#114488"}, "branding.accent"),
+    "the consent text": ("consent", {"text": "Yes, {name} may write to me on Fridays."}, "Consent: Consent text"),
+    "reply_to": ("sender", {"reply_to": "elsewhere@example.com"}, "Sender: Reply to"),
+    "proxies": ("limits", {"proxies": "1"}, "Limits: Proxies in front of the pages"),
+    "the backup folder": ("backup", {"folder": "/backups/elsewhere"}, "Backups: Folder"),
+    "alerts": ("alerts", {"mail": "off"}, "Alerts: Send alerts to"),
+    "the release days": ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "Schedule: Send time"),
+    "what an unapproved edition does": (
+        "schedule",
+        {"at_deadline": "send-last-approved"},
+        "Schedule: If it isn’t approved in time",
+    ),
+    "a section's title": ("sections", {"0.title": "Verify your account"}, "Sections: Title"),
+    "the text in every footer": ("publication", {"about": "Verify your account."}, "Publication: About"),
+    "the look": ("branding", {"accent": "#114488"}, "Branding: Links and buttons"),
 }
 
 
@@ -125,7 +129,7 @@ def test_a_guarded_setting_takes_a_confirmation_and_tells_the_other_admins(
     assert submit(admin_client(filed), table, **fields).status_code == 303
     assert file.read_text("utf-8") != before
     (email,) = sent_emails(filed)
-    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, f"staff 2 changed settings: {name}")
+    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, f"staff 2 changed settings under {name}")
     text = text_of(email)
     assert "on the website, on November 19, 2026" in text
     assert MEMBERS["admin"] not in email.as_string()
@@ -173,8 +177,8 @@ def test_a_sole_admin_is_told_too_and_alerts_that_are_off_change_nothing(filed: 
     submit(admin, "alerts", mail="off")
     submit(admin, "sender", reply_to="elsewhere@example.com")
     assert {(email["To"], str(email["Subject"])) for email in sent_emails(filed)} == {
-        (MEMBERS["admin"], "staff 1 changed settings: alerts.mail"),
-        (MEMBERS["admin"], "staff 1 changed settings: sender.reply_to"),
+        (MEMBERS["admin"], "staff 1 changed settings under Alerts: Send alerts to"),
+        (MEMBERS["admin"], "staff 1 changed settings under Sender: Reply to"),
     }
 
 
@@ -373,7 +377,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
                 )
             return [str(email["Subject"]) for email in relay.taken]
 
-        assert send(NOW) == ["staff 2 changed settings: sender.address, sender.reply_to"]
+        assert send(NOW) == ["staff 2 changed settings under Sender: Address, Reply to"]
         (email,) = relay.taken
         assert (str(email["From"]), email["Reply-To"]) == (
             '"HLS.Today" <digest@news.example.org>',
@@ -389,7 +393,9 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             found = list_attention_findings(session, NOW + timedelta(days=5), filed.install.settings.file)
         assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
         submit(admin, "sender", address="digest@news.example.org")
-        assert "staff 2 changed settings: consent.text" in send(NOW + timedelta(days=6)) + send(NOW + timedelta(days=7))
+        assert "staff 2 changed settings under Consent: Consent text" in send(NOW + timedelta(days=6)) + send(
+            NOW + timedelta(days=7)
+        )
         with filed.database.read() as session:
             found = list_attention_findings(session, NOW + timedelta(days=7), filed.install.settings.file)
         assert "undelivered-warnings" not in {finding.kind for finding in found}

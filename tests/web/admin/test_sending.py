@@ -166,6 +166,8 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     assert "All sending is paused" in page
     assert not re.search(r"by staff \d|staff \d holds", page), "a colleague is named, not numbered"
     assert post_form(admin, "/admin/deliveries/release").status_code == 303
+    for is_first_look in (True, False):
+        assert ("Sending was resumed." in admin.get("/admin/deliveries").text) is is_first_look
     with both.database.read() as session:
         assert installation_hold.read_current_hold(session) is None
         acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()

@@ -315,8 +315,10 @@ def _find_page_of_refusals(name: str) -> str:
 def _refusal_action_page(
     name: str, chosen: str, *, suppresses: bool = False, refusal: ApplicationError | None = None
 ) -> str:
+    app_state = get_app_state()
+    installation = app_state.installation
     overview = refusal_actions.read_chosen_refusals(
-        get_app_state().installation,
+        installation,
         name,
         chosen,
         suppresses=suppresses,
@@ -332,6 +334,7 @@ def _refusal_action_page(
         max_shown=MAX_SHOWN_GROUPS,
         chosen=chosen,
         suppresses=suppresses,
+        send_start_condition=edition_views.read_send_start_condition(installation, now=app_state.clock()),
         origin=request.args.get("origin"),
         back=_find_page_of_refusals(overview.edition.name),
         refusal=refusal,

@@ -164,6 +164,10 @@ def test_sending_again_asks_first_with_the_number_of_people_and_takes_a_reason(r
     page = admin.get(path).text
     assert "<h1>Send No. 147 again to 7 subscribers?</h1>" in page
     assert "no one gets the edition twice" in page
+    assert (
+        f"Automatic sending is off, so these emails wait until an admin sends them with <code>digest send {NAME}<"
+        in page
+    )
     fields = hidden_fields(page)
     assert fields["recipients"] == "7"
     assert "Check the field" in post(admin, path, recipients="7", reason="").text

@@ -27,6 +27,7 @@ from digest.settings import UsageLimitSettings
 from digest.store.audit import record_audit
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
+from digest.store.schedule_slots import find_or_record_schedule_start, record_unscheduled_pages_seen
 from digest.web.desk.sending.sending_pages import draw_minute_chart, list_progress_bar_parts
 from subscribers.address import Address
 from subscribers.crypto.stored_addresses import make_domain_tag
@@ -159,9 +160,15 @@ def test_where_nothing_runs_after_resuming_the_page_says_so(going: Any) -> None:
         writer.write_progress(session, 80, before, running=False, wait_reason="The edition is paused")
     sending.pause_edition(going.install, "2026-W47", reason="", actor=ADMIN, now=before)
     sending.resume_edition(going.install, "2026-W47", actor=ADMIN, now=before)
-    page = page_of(going)
-    assert "within seconds" not in page
-    assert "Sending should have started by now." in page
+    is_off = "Automatic sending is off, so the remaining emails wait until an admin sends them."
+    assert is_off in page_of(going)
+    find_or_record_schedule_start(going.database, before)
+    for seen_at in (None, NOW):
+        if seen_at:
+            record_unscheduled_pages_seen(going.database, seen_at, seen_at)
+        page = page_of(going)
+        assert "within seconds" not in page
+        assert ("Sending should have started by now." in page, is_off in page) == (not seen_at, bool(seen_at))
 
 
 def test_emails_that_are_all_due_later_do_not_start_within_seconds(both: Any) -> None:
