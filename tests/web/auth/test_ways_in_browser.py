@@ -10,7 +10,7 @@ from typing import Any
 
 import pyotp
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 from sqlalchemy import select
 
 from digest.app.accounts.sign_in import make_sign_in_link
@@ -20,7 +20,7 @@ from digest.store.models import AuditEntry
 from digest.web.app import create_app
 from digest.web.server import open_page_server
 from tests.actors import ADMIN
-from tests.browser import follow, open_all_details, page_faults, show_views
+from tests.browser import follow, open_all_details, page_faults, show_views, tab_to
 from tests.conftest import reserve_port
 from tests.moments import DRAFTING as NOW
 from tests.moments import Clock
@@ -201,23 +201,33 @@ def set_up_password(page: Page) -> str:
     return secret
 
 
-def test_recovery_codes_can_be_copied_saved_and_printed(served: Served, browser: Browser) -> None:
-    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+@pytest.mark.parametrize(("width", "key"), [(1440, ""), (390, ""), (390, "Enter")])
+def test_recovery_codes_can_be_copied_saved_and_printed(served: Served, browser: Browser, width: int, key: str) -> None:
+    def press(locator: Locator) -> None:
+        if key:
+            tab_to(locator).press(key)
+        else:
+            locator.click()
+
+    context = browser.new_context(
+        viewport={"width": width, "height": 844}, permissions=["clipboard-read", "clipboard-write"]
+    )
     page = context.new_page()
     sign_in_by_link(page, served)
     page.goto(f"{served.base}/desk/security")
     set_up_password(page)
     codes = page.locator(".codes code").all_inner_texts()
     assert len(codes) > 5
-    page.get_by_role("button", name="Copy").press("Enter")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    press(page.get_by_role("button", name="Copy"))
     expect(page.get_by_role("status")).to_have_text("Copied.")
     assert page.evaluate("navigator.clipboard.readText()") == "\n".join(codes)
     with page.expect_download() as download:
-        page.get_by_role("link", name="Save as a file").click()
+        press(page.get_by_role("link", name="Save as a file"))
     assert download.value.suggested_filename.endswith(" recovery codes.txt")
     assert download.value.path().read_text("utf-8") == "".join(f"{code}\n" for code in codes)
     page.evaluate("window.print = () => { document.title = 'Printed' }")
-    page.get_by_role("button", name="Print").click()
+    press(page.get_by_role("button", name="Print"))
     expect(page).to_have_title("Printed")
     page.emulate_media(media="print")
     expect(page.get_by_role("button", name="Print")).to_be_hidden()

@@ -1,13 +1,14 @@
-"""The calendar in a real browser: checked by axe, on narrow screens, and with an edition skipped and restored by keyboard."""
+"""The calendar in a real browser: checked by axe, on narrow screens, and with an edition moved, skipped, and restored."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Browser, expect
 
 from digest.web.server import open_page_server
-from tests.browser import faulty_pages, follow, page_faults, sign_in, tab_to
+from tests.browser import faulty_pages, follow, page_faults, press_by_keyboard, sign_in, write_day_by_keyboard
 from tests.web.desk.sample_week import SampleWeek
 
 pytestmark = pytest.mark.chromium
@@ -48,25 +49,45 @@ def test_on_a_phone_buttons_stand_apart_and_the_day_stands_beside_the_time(
     context.close()
 
 
-def test_an_edition_is_skipped_and_brought_back_by_keyboard_and_axe_finds_nothing(
-    browser: Browser, served: tuple[SampleWeek, str]
-) -> None:
+def test_axe_finds_nothing(browser: Browser, served: tuple[SampleWeek, str]) -> None:
     week, address = served
     context = browser.new_context(viewport={"width": 1440, "height": 900})
     sign_in(context, week, address, "dana")
-    page = context.new_page()
     asked = [f"{PATH}?ask={act}&release={SECOND}" for act in ("skip", "move")]
-    assert faulty_pages(page, address, [PATH, f"{PATH}?ask=add", *asked], widths=(1440, 768, 360)) == {}
+    assert faulty_pages(context.new_page(), address, [PATH, f"{PATH}?ask=add", *asked], widths=(1440, 768, 360)) == {}
+    context.close()
 
-    page.set_viewport_size({"width": 1440, "height": 900})
+
+@pytest.mark.parametrize(("width", "press"), [(1440, press_by_keyboard), (390, press_by_keyboard), (390, follow)])
+def test_an_edition_is_moved_skipped_and_brought_back(
+    browser: Browser, served: tuple[SampleWeek, str], width: int, press: Callable[..., None]
+) -> None:
+    week, address = served
+    context = browser.new_context(viewport={"width": width, "height": 844})
+    sign_in(context, week, address, "dana")
+    page = context.new_page()
+    # The page opens at the row: its controls are close by, and not behind the whole menu again.
+    nearby = {} if press is follow else {"within": 15}
     page.goto(address + PATH)
     row = page.locator("table.calendar > tbody > tr[id]").nth(1)
     expect(row).to_contain_text("No. 148")
-    follow(tab_to(row.get_by_role("link", name="Skip No. 148"), within=40), "Enter")
-    # The page opens at the row: its button is a few tabs away, and not behind the whole menu again.
-    follow(tab_to(page.get_by_role("button", name="Skip No. 148"), within=5), "Enter")
+    press(row.get_by_role("link", name="Move No. 148"))
+    day = page.get_by_label("Day")
+    if press is follow:
+        day.fill("2026-11-25")
+    else:
+        write_day_by_keyboard(day, date(2026, 11, 25))
+    press(page.get_by_role("button", name="Preview changes"), **nearby)
+    expect(page.get_by_role("status")).to_contain_text("New schedule")
+    press(page.get_by_role("button", name="Move edition"), **nearby)
+    expect(row).to_contain_text("November 25")
+    press(row.get_by_role("link", name="Move No. 148"))
+    press(page.get_by_role("button", name="Move it back to Friday, November 27"), **nearby)
+    expect(row).to_contain_text("November 27")
+    press(row.get_by_role("link", name="Skip No. 148"))
+    press(page.get_by_role("button", name="Skip No. 148"), **nearby)
     expect(row).to_contain_text("Skipped")
     assert not page_faults(page, widths=(360, 1440))
-    follow(tab_to(row.get_by_role("button", name="Restore"), within=5), "Enter")
+    press(row.get_by_role("button", name="Restore"), **nearby)
     expect(row).to_contain_text("No. 148")
     context.close()

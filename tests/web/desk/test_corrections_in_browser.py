@@ -12,6 +12,11 @@ from tests.web.desk.test_corrections import LATER, NAME, NOTE, RIGHT, WRONG, Sen
 
 __all__ = ["sent"]
 pytestmark = pytest.mark.chromium
+LABEL_WIDTH = """button => {
+  const label = document.createRange();
+  label.selectNodeContents(button);
+  return label.getBoundingClientRect().width;
+}"""
 
 
 @pytest.mark.parametrize(("press", "write"), [(follow, Locator.fill), (press_by_keyboard, write_by_keyboard)])
@@ -46,7 +51,9 @@ def test_a_headline_is_corrected_from_its_current_text_and_its_email_is_seen_bef
         expect(email.get_by_text(RIGHT, exact=True)).to_be_visible()
         expect(email.get_by_text(NOTE)).to_be_visible()
         look()
-        press(page.get_by_role("button", name="Email the correction to 5 subscribers"))
+        button = page.get_by_role("button", name="Email the correction to 5 subscribers")
+        assert button.evaluate(LABEL_WIDTH) <= button.evaluate("button => button.clientWidth") - 20
+        press(button)
         expect(heading).to_have_text("The correction was approved")
         look()
     context.close()

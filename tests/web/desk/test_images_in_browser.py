@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
@@ -150,8 +151,9 @@ def test_an_image_is_given_seen_at_once_described_and_saved(
     assert page_faults(page) == ""
 
 
-def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek) -> None:
-    page = served.open(WIDE)
+@pytest.mark.parametrize("viewport", [WIDE, PHONE], ids=["wide", "phone"])
+def test_a_focus_point_is_set_by_keys_alone(served: ServedWeek, viewport: Any) -> None:
+    page = served.open(viewport)
     form, thumb = form_of(page), page.locator("li.st.sel img.thumb")
     summary = page.locator("li.st.sel details.sub2 > summary").filter(has_text=re.compile("^Image"))
     tab_to(summary)
