@@ -206,6 +206,7 @@ def build_tick_jobs(context: jobs.JobContext) -> dict[str, Callable[[], object]]
         "seen": lambda: jobs.run_job(context, "record_scheduler_seen"),
         "answer": partial(run_in_order, context, "answer_signups", "send_due_transactional_emails"),
     }
+    ticks["schedule"] = lambda: jobs.run_job(context, "follow_schedule")  # before the slots, which look for the draft
     ticks |= {job: partial(run_due_slots, context, job) for job in read_schedule_rules(installation)}
     ticks |= {
         "pictures": lambda: jobs.run_job(context, "fetch_pictures"),

@@ -185,6 +185,11 @@ def deadline(context: JobContext) -> str:
     return deadlines.apply_deadline_rule(context.installation, now=context.clock())
 
 
+def follow_schedule(context: JobContext) -> str:
+    """Move a draft whose send time is gone from the schedule to the next send time."""
+    return calendar.follow_schedule(context.installation, now=context.clock())
+
+
 def fetch_pictures(context: JobContext) -> str:
     """Download the images of stories that editors added since the next edition was drafted."""
     form = EditForm("current", SCHEDULER, context.clock())
@@ -371,6 +376,7 @@ SLOT_JOBS: dict[str, Callable[[JobContext], str]] = {
 SHARED_JOBS = {"collect": "join_running_collection"}
 _OTHER_JOBS: tuple[Callable[..., object], ...] = (
     join_running_collection,
+    follow_schedule,
     fetch_pictures,
     recheck_articles_before_sending,
     look_up_mail_servers,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from digest.app.approval import approval_overviews
@@ -24,7 +24,7 @@ from digest.edition.calendar.release_calendar import (
     plan_steps,
 )
 from digest.edition.content.edition_content import EditionContent
-from digest.edition.edition_queries import IS_REGULAR, UNAPPROVED_STATES, make_release_slot_key
+from digest.edition.edition_queries import COMING_STATES, IS_REGULAR, UNAPPROVED_STATES, make_release_slot_key
 from digest.installation.audited_actions import SCHEDULER
 from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_deadline_email_key, queue_staff_mail
@@ -73,6 +73,10 @@ def remind_editors(installation: Installation, *, now: datetime) -> str:
         step = _find_step(session, installation, "remind", now)
         if step is None or step.release.release_at <= now or not (step.unapproved or step.edition is None):
             return "no reminder is due"
+        if step.edition is None and not _is_without_draft(
+            session, installation, step, Edition.state.in_(COMING_STATES)
+        ):
+            return "the edition was approved for an earlier schedule"
         sent = _mail_editors(session, installation, step, "remind" if step.edition else "missing", now)
     return f"{sent} reminded"
 
@@ -85,7 +89,10 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
     """
     with installation.read() as session:
         step = _find_step(session, installation, "deadline", now)
-        if step is None or (step.edition is None and not _is_without_draft(session, installation, step)):
+        if step is None or (
+            step.edition is None
+            and (step.at != step.release.release_at or not _is_without_draft(session, installation, step))
+        ):
             return "no decision is due"
         decision, obstacle = _decide(session, installation, step, now)
     name = step.edition.name if step.edition else make_release_slot_key(step.release.release_at)
@@ -101,17 +108,19 @@ def apply_deadline_rule(installation: Installation, *, now: datetime) -> str:
     return f"{name}: {what}"
 
 
-def _is_without_draft(session: Session, installation: Installation, step: _DueStep) -> bool:
-    """Return True if a send time has come and no edition between its neighboring send times has been drafted.
+def _is_without_draft(
+    session: Session, installation: Installation, step: _DueStep, *conditions: ColumnElement[bool]
+) -> bool:
+    """Return True if no edition between a release's neighbors has been drafted that matches all conditions.
 
     A draft at a nearby time may come from earlier settings.
     """
     planned = calendar_store.load_calendar(session, installation.settings.file)
     release_at = step.release.release_at
     before = planned.latest_release(release_at - timedelta(microseconds=1))
-    around = [IS_REGULAR, Edition.release_at < planned.next_release(release_at).release_at]
+    around = [IS_REGULAR, Edition.release_at < planned.next_release(release_at).release_at, *conditions]
     around += [Edition.release_at > before.release_at] if before else []
-    return step.at == release_at and session.scalar(select(Edition.id).where(*around).limit(1)) is None
+    return session.scalar(select(Edition.id).where(*around).limit(1)) is None
 
 
 def _decide(

@@ -36,10 +36,12 @@ from digest.edition.edition_queries import (
     COMING_STATES,
     IS_REGULAR,
     OUTGOING_STATES,
+    UNAPPROVED_STATES,
+    find_next_release,
     make_release_slot_key,
     next_edition_number,
 )
-from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
+from digest.installation.audited_actions import SCHEDULER, Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.store.models import Edition
 from digest.timetable import resolve_wall_time
@@ -353,6 +355,38 @@ def _relocate(
             audit.record(session)
         return PlannedRelease(at, release.regular_at)
     raise CalendarError("Someone else is changing the edition.", "Try again.")
+
+
+def follow_schedule(installation: Installation, *, now: datetime) -> str:
+    """Move a draft whose send time is gone from the schedule to the next one, with its edits, and return its name.
+
+    Return "" if there's none, it's approved, or it's being edited. If drafting it again moved it
+    instead, the deadline and the reminders for the next send time would miss it until then.
+    """
+    with installation.read() as session:
+        calendar = calendar_store.load_calendar(session, installation.settings.file)
+        following, edition = find_next_release(session, calendar, now)
+        at = following.release_at
+        if (
+            calendar.rule.period
+            or edition is None
+            or edition.state not in UNAPPROVED_STATES
+            or edition.release_at == at
+        ):
+            return ""
+        outdated = replace(following, release_at=edition.release_at)
+        try:
+            moved_draft = compose_moved_draft(session, installation, calendar, outdated, at)
+        except CalendarError:  # the doctor reports a draft that was changed outside the program
+            return ""
+    subject = _subject(installation, outdated.release_at)
+    with MOVE.transaction(installation, SCHEDULER, subject, now=now) as (session, audit):
+        audit.changed = is_draft_unchanged(session, calendar, installation, outdated, moved_draft)
+        if moved_draft is None or not audit.changed:
+            return ""
+        store_moved_draft(session, moved_draft, now)
+        audit.detail = {"to": at.isoformat()}
+    return moved_draft.identity.name
 
 
 # --- checks --------------------------------------------------------------------------------------------------

@@ -107,6 +107,7 @@ class SimulatedWeek:
         while self.now < moment:
             step = LONG_STEP if moment - self.now > timedelta(days=1) else STEP
             self.now = min(self.now + step, moment)
+            jobs.follow_schedule(context)
             for job in jobs.CALENDAR_JOBS:
                 for slot in jobs.find_due_slots(context, job, scheduler.read_schedule_rules(self.install)[job]):
                     if job == "draft":
@@ -400,14 +401,57 @@ def test_editors_hear_once_of_an_edition_that_an_outage_kept_from_its_deadline_a
     assert week.mails("edition") == []
 
 
+def change_send_time(week: SimulatedWeek, send: str, **values: Any) -> None:
+    settings = week.install.settings
+    schedule = settings.file.schedule.model_copy(update={"send": send, **values})
+    file = settings.file.model_copy(update={"schedule": schedule})
+    week.install = Installation(settings.model_copy(update={"file": file}), week.install.database)
+
+
+def find_draft(week: SimulatedWeek) -> Edition:
+    with week.install.database.read() as session:
+        return session.scalars(select(Edition).where(Edition.number == 147)).one()
+
+
+@pytest.mark.parametrize("hour", [5, 7])
+def test_a_draft_follows_the_schedule_to_another_hour_with_its_changes_and_deadline(
+    start_week_on_both: StartWeek, hour: int
+) -> None:
+    week = start_week_on_both("wait")
+    week.run_until(RELEASE - 12 * HOUR)
+    week.write_subject("2027-W11", "Written before the schedule changed")
+    before = find_draft(week)
+    change_send_time(week, f"fri 0{hour}:00")
+    week.run_until(week.now + HOUR)
+    moved_by = timedelta(hours=hour - 6)
+    assert find_draft(week).release_at == RELEASE + moved_by
+    assert before.slot != find_draft(week).slot == make_release_slot_key(RELEASE + moved_by)
+    assert deadlines.read_deadline(week.install, find_draft(week)) == RELEASE - 10 * HOUR + moved_by
+    week.approve("2027-W11")
+    week.run_until(RELEASE + 2 * STEP)
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert week.mails("edition") == ["Written before the schedule changed"]
+    assert not [subject for subject in week.mails("notice") if subject.startswith(("No draft", "Nothing was sent"))]
+
+
+def test_a_changed_schedule_moves_no_approved_edition_and_editors_hear_of_no_missing_draft(
+    start_week_on_both: StartWeek,
+) -> None:
+    week = start_week_on_both("wait")
+    week.run_until(RELEASE - 12 * HOUR)
+    week.approve("2027-W11")
+    change_send_time(week, "fri 07:00", reminder_hours=[11])
+    week.run_until(RELEASE + 2 * STEP)
+    assert find_draft(week).release_at == RELEASE
+    assert week.states == {"2027-W11": EditionState.SENT}
+    assert not [subject for subject in week.mails("notice") if subject.startswith(("No draft", "Nothing was sent"))]
+
+
 @pytest.mark.parametrize("hour", [5, 7])
 def test_a_draft_for_another_hour_of_the_same_day_is_the_draft_of_a_send_time(start_week: StartWeek, hour: int) -> None:
     week = start_week("wait")
     week.run_until(RELEASE - 8 * HOUR)
-    settings = week.install.settings
-    schedule = settings.file.schedule.model_copy(update={"send": f"fri 0{hour}:00"})
-    file = settings.file.model_copy(update={"schedule": schedule})
-    week.install = Installation(settings.model_copy(update={"file": file}), week.install.database)
+    change_send_time(week, f"fri 0{hour}:00")
     week.run_until(RELEASE + 2 * STEP)
     assert not [subject for subject in week.mails("notice") if subject.startswith("Nothing was sent")]
 
