@@ -471,7 +471,6 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     preview = client.get(undo).text
     assert '<th scope="row">Added by this import</th><td class="num" data-label="Count">1</td>' in preview
     assert 'undo the import of <span class="foreign">audience.csv</span> until' in preview
-    assert re.search(r"<option value=\"1\">1, [^<]+: audience.csv</option>", client.get("/admin/readers").text)
     form = fetch_token(client)
     for fields in ({"reason": "wrong file"}, {"number": "1"}, {"reason": "wrong file", "number": "2"}):
         assert client.post(undo, data=form | fields).status_code == 409
@@ -494,7 +493,9 @@ def test_a_finished_import_is_undone_with_a_reason(both: Any) -> None:
     assert client.get(undo).status_code == 404
     record = client.get(f"/admin/readers/{number}").text
     assert ("can be imported again" in record, "Removed on" in record, "rased" in record) == (True, True, False)
-    assert "<dt>Removed by undoing an import</dt>" in client.get("/admin/readers").text
+    listed = client.get("/admin/readers").text  # its counts may be cached, so this is the first visit
+    assert "<dt>Removed by undoing an import</dt>" in listed
+    assert re.search(r"<option value=\"1\">1, [^<]+: audience.csv</option>", listed)
     again = upload(client, rows)
     assert table_of(post_step(both, client, again, "try")) == {"Consent with evidence": "1", "Already on the list": "1"}
 
