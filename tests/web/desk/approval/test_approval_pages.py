@@ -16,7 +16,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
-from digest.store.audit import APPROVED
+from digest.store.audit import APPROVED, SOURCE_ADDED, SOURCE_CHANGED, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.logged_actions import read_actions_since
@@ -112,13 +112,26 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve this." in page(
         week, "sam"
     )
-    assert "Sam can approve this." in week.client().get(week.path).text
+    assert f"{who_can}\n</p>" in week.client("dana").get(week.path).text
+    assert "wrote the subject" not in week.client("sam").get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
     assert "You wrote what still needs approval" in refused.text
     assert "disabled" not in button(week, "sam")
     assert approve(week, "sam").status_code == 303
     assert week.state.approved
+
+
+def test_an_admin_who_changed_the_sources_reads_why_they_cannot_approve_beside_the_deadline(week: SampleWeek) -> None:
+    for act, detail in ((SOURCE_CHANGED, {"after": {"paused": True}}), (SOURCE_ADDED, {"publisher": "New"})):
+        assert week.client("dana").get(week.path).text.count(">Review and approve<") == 2
+        with week.installation.database.write() as session:
+            dana = staff.staff_actor(staff.require_staff_member(session, EDITORS["dana"]))
+            record_audit(session, act, "https://a.example.org/feed", detail, actor=dana, now=later())
+    write_head(week, "dana", subject="Cranes first")
+    words = page(week, "dana", "")
+    reason = "You wrote the subject and changed the sources, which someone else needs to approve."
+    assert re.search(rf"Approve by Thursday, [^:]*: [^.]* left \. {reason} Sam can approve this\.", words), words
 
 
 OUTDATED = "This draft was made with earlier settings or an earlier version of this program, or it was changed outside the program."
