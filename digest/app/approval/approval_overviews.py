@@ -16,6 +16,7 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock
@@ -235,6 +236,12 @@ def build_approval_overview(installation: Installation, edition: Edition) -> App
             names=map_staff_display_names(session),
             parts=parts,
         )
+
+
+def must_others_approve(installation: Installation, author: str, *, now: datetime) -> bool:
+    """Return True if someone else has to approve what an author writes now."""
+    with installation.read() as session:
+        return not read_approver_rule_for_authors(session, [author], now, installation.settings).is_alone
 
 
 def read_approval_code(installation: Installation, name: str) -> str:
