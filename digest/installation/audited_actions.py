@@ -206,7 +206,7 @@ class PendingAuditEntry:
             count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
             return
-        affected = "; ".join(guarded_area for guarded_area in self.guarded_areas if guarded_area.weakens_control)
+        affected = ", and ".join(guarded_area for guarded_area in self.guarded_areas if guarded_area.weakens_control)
         notice = GuardedActionNotice(
             self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now, self.undo_path
         )

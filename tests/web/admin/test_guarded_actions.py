@@ -533,10 +533,11 @@ def settings_form(page: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("table", "fields", "affected"),
     [
-        ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "what the consent text says"),
-        ("publication", {"name": "Another Weekly"}, "what the consent text says"),
-        ("branding", {"accent": "#114488"}, "design of emails and pages, and the logo"),
-        ("sender", {"reply_to": "elsewhere@example.com"}, "sender, replies, and links"),
+        ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "when editions are sent"),
+        ("schedule", {"send-day": "mon,thu", "send-clock": "06:00"}, "the consent text, and when editions are sent"),
+        ("publication", {"name": "Another Weekly"}, "the consent text"),
+        ("branding", {"accent": "#114488"}, "the design of emails and pages, and the logo"),
+        ("sender", {"reply_to": "elsewhere@example.com"}, "the sender, replies, and links"),
     ],
 )
 def test_the_email_says_what_a_setting_affects_and_leads_to_a_form_with_the_earlier_values(
