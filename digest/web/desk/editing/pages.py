@@ -91,6 +91,7 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
                 app_state.clock(),
                 app_state.installation.settings.file,
                 is_admin=is_read_by_admin,
+                viewer=staff.actor.name if staff is not None else "",
                 edition_with_shown_pause=edition_with_shown_pause,
                 edition_with_shown_deadline=edition_with_shown_deadline,
             )
