@@ -20,6 +20,7 @@ class GuardedArea(StrEnum):
     BACKUPS = "backups and the database"
     CONSENT = "consent and the suppression list"
     CONSENT_TEXT = "the consent text"
+    EXPORT = "who has copies of subscriber addresses"
     KEYS = "encryption keys"
     LOOK = "the design of emails and pages, and the logo"
     LIMITS = "limits on sign-ups, sending, and fetching"
@@ -32,7 +33,7 @@ class GuardedArea(StrEnum):
 
     @property
     def weakens_control(self) -> bool:
-        """True if people must confirm who they are before the change, and all other admins are emailed."""
+        """True if people must confirm who they are before the change, and all other admins are emailed right away."""
         return self not in {GuardedArea.NONE, GuardedArea.BY_SETTING, GuardedArea.ADDRESSES}
 
     @property
