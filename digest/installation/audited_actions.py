@@ -202,11 +202,11 @@ class PendingAuditEntry:
         """Queue the email about a weakened control, at most once, and count the action if it accesses addresses."""
         if self.actor.role is Role.SYSTEM:
             return  # the system acts according to the admins' settings
-        if GuardedArea.ADDRESSES in self.guarded_areas:
+        if {GuardedArea.ADDRESSES, GuardedArea.EXPORT}.intersection(self.guarded_areas):
             count_address_access(session, self.words, self.actor.name, now=self.now)
         if self.are_admins_told:
             return
-        affected = "; ".join(guarded_area for guarded_area in self.guarded_areas if guarded_area.weakens_control)
+        affected = ", and ".join(guarded_area for guarded_area in self.guarded_areas if guarded_area.weakens_control)
         notice = GuardedActionNotice(
             self.actor.name, str(self.actor.face), self.words, self.subject, affected, self.now, self.undo_path
         )

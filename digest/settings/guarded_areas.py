@@ -19,19 +19,21 @@ class GuardedArea(StrEnum):
     APPROVAL = "approvals"
     BACKUPS = "backups and the database"
     CONSENT = "consent and the suppression list"
-    CONSENT_TEXT = "what the consent text says"
+    CONSENT_TEXT = "the consent text"
+    EXPORT = "who has copies of subscriber addresses"
     KEYS = "encryption keys"
-    LOOK = "design of emails and pages, and the logo"
+    LOOK = "the design of emails and pages, and the logo"
     LIMITS = "limits on sign-ups, sending, and fetching"
     NETWORK = "trusted networks and proxies"
     RETENTION = "data retention"
-    SENDER = "sender, replies, and links"
+    SENDER = "the sender, replies, and links"
     SENDING = "sending"
+    SEND_TIME = "when editions are sent"
     TEXT = "text in emails that are sent without approval"
 
     @property
     def weakens_control(self) -> bool:
-        """True if people must confirm who they are before the change, and all other admins are emailed."""
+        """True if people must confirm who they are before the change, and all other admins are emailed right away."""
         return self not in {GuardedArea.NONE, GuardedArea.BY_SETTING, GuardedArea.ADDRESSES}
 
     @property

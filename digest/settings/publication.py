@@ -81,7 +81,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "",
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
-        "That depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
+        "That depends on `publication.language` and the number of days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
     )
 
 
@@ -163,8 +163,8 @@ DeadlineRule = Literal["wait", "skip", "send-last-approved"]
 class ScheduleSettings(values.SettingsTable, title="Schedule"):
     """When things happen, in the publication's time zone: `daily 06:00`, `fri 06:00`, `mon,thu 17:30`, or `every 5m`."""
 
-    # The days of the send time are part of the standard consent text.
-    send: Annotated[values.RuleText, GuardedArea.CONSENT_TEXT] = setting(
+    # The standard consent text says how many days a week have a send time.
+    send: Annotated[values.RuleText, GuardedArea.SEND_TIME] = setting(
         "fri 06:00",
         "Send time",
         "Only approved editions are sent.",

@@ -15,6 +15,7 @@ from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from digest.app.approval.approval_overviews import must_others_approve
 from digest.app.sending.send_control import is_all_sending_paused
 from digest.app.site.page_context import build_page_context
 from digest.installation.audited_actions import ConfirmationRequiredError
@@ -36,6 +37,7 @@ from digest.web.archive.pages import archive_pages, make_safe_html_with_local_im
 from digest.web.auth.access import (
     STAFF_BLUEPRINTS,
     check_access,
+    current_actor,
     find_current_staff,
     keep_staff_pages_private,
     provide_current_staff,
@@ -250,6 +252,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.globals["undo_words"] = find_undo_words
     env.globals["is_all_sending_paused"] = lambda *, for_team=False: is_all_sending_paused(
         get_app_state().installation, for_team=for_team
+    )
+    env.globals["must_others_approve"] = lambda: must_others_approve(
+        get_app_state().installation, current_actor().name, now=get_app_state().clock()
     )
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)

@@ -464,7 +464,7 @@ def test_an_admin_who_changed_what_subscribers_see_of_the_settings_is_an_author_
             record_audit(session, setting_changes.CHANGE.name, table, {}, actor=actor, now=NOW)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, DANA)
-    assert sentences(install)[0].startswith("dana wrote the publication settings,")
+    assert sentences(install)[0].startswith("dana changed the publication settings,")
     approve(install, PRIYA)
     week = timedelta(days=7)
     with install.database.write() as session:
@@ -563,7 +563,7 @@ def test_where_the_log_of_settings_was_changed_in_the_database_two_people_approv
     with install.database.write() as session:
         session.execute(text(tampering))
     assert any(
-        sentence.startswith("An unknown member wrote the publication settings") for sentence in sentences(install)
+        sentence.startswith("An unknown member changed the publication settings") for sentence in sentences(install)
     )
     approve(install, DANA)
     assert edition_of(install).state == EditionState.DRAFT
@@ -574,12 +574,12 @@ def test_where_the_log_of_settings_was_changed_in_the_database_two_people_approv
 @pytest.mark.parametrize(
     ("act", "subject", "detail", "words"),
     [
-        ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "sources"),
-        ("source changed", "https://a.example.org/feed", {"after": {"primary": True}}, "sources"),
-        ("source changed", "https://a.example.org/feed", {"after": {"images": "licensed"}}, "sources"),
-        ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "sources"),
-        ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "select"),
-        ("logo kept", "logo-1.png", {"hash": "ab"}, "branding"),
+        ("source changed", "https://a.example.org/feed", {"after": {"publisher": "Free bets"}}, "the sources"),
+        ("source changed", "https://a.example.org/feed", {"after": {"primary": True}}, "the sources"),
+        ("source changed", "https://a.example.org/feed", {"after": {"images": "licensed"}}, "the sources"),
+        ("source added", "https://b.example.org/feed", {"name": "Free bets", "publisher": "", "section": "news"}, "the sources"),
+        ("settings changed", "select", {"after": {"topics": {"Free bets": ["bet"]}}}, "the topics"),
+        ("logo kept", "logo-1.png", {"hash": "ab"}, "the branding settings"),
     ],
 )  # fmt: skip
 def test_names_topics_and_logos_that_subscribers_see_have_authors_too(
@@ -593,7 +593,7 @@ def test_names_topics_and_logos_that_subscribers_see_have_authors_too(
         record_audit(session, act, subject, detail, actor=DANA.name, now=NOW)
     with pytest.raises(ApprovalError, match="You wrote"):
         approve(install, DANA)
-    assert sentences(install)[0].startswith(f"dana wrote the {words} settings,")
+    assert sentences(install)[0].startswith(f"dana changed {words},")
     approve(install, PRIYA)
     assert edition_of(install).state == EditionState.APPROVED
 

@@ -20,13 +20,14 @@ ACTIONS = {
     GuardedArea.ACCOUNTS: "passkey added, passkey removed, password or app set, recovery codes made, sign-in link made, sign-in reset, "
     "staff added, staff link mailed, staff removed, staff role changed",
     GuardedArea.ADDRESSES: "address correction withdrawn, address suppressed, addresses searched, backed up, data link mailed, import abandoned, import tried, import undone, "
-    "adoption tried, suppressions adopted, suppressions exported, links renewed, list exported, list imported, list uploaded, people re-asked, "
+    "adoption tried, suppressions adopted, suppressions exported, links renewed, list imported, list uploaded, people re-asked, "
     "preferences changed, refused suppressed, rejected rows taken, row outcomes taken, "
     "silent readers asked, subscriber added, subscriber address shown, subscriber erased, subscriber looked up, subscriber shown, "
     "subscriber withdrawn, uncertain settled by a log",
     GuardedArea.BACKUPS: "moved to another database, restored",
     GuardedArea.BY_SETTING: "settings changed",
     GuardedArea.CONSENT: "address correction requested, sign-up allowed, subscriber restored",
+    GuardedArea.EXPORT: "list exported",
     GuardedArea.KEYS: "key rotated, keys protected, keys restored, keys unprotected",
     GuardedArea.SENDER: "set up",
     GuardedArea.SENDING: "held, released",
@@ -45,12 +46,13 @@ SETTINGS = {
     GuardedArea.ALERTS: "alerts heartbeats inbound relay schedule.at_gone_article schedule.final_check_minutes",
     GuardedArea.APPROVAL: "approval schedule.at_deadline",
     GuardedArea.BACKUPS: "backup",
-    GuardedArea.CONSENT_TEXT: "publication.language publication.name schedule.send consent",
+    GuardedArea.CONSENT_TEXT: "publication.language publication.name consent",
     GuardedArea.LOOK: "branding",
     GuardedArea.LIMITS: "limits",
     GuardedArea.NETWORK: "limits.allow_networks limits.proxies",
     GuardedArea.RETENTION: "retention",
     GuardedArea.SENDER: "publication.site relay.dkim_record sender",
+    GuardedArea.SEND_TIME: "schedule.send",
     GuardedArea.TEXT: "publication.about sections.title",
     GuardedArea.NONE: "preferences publication readership schedule sections select select.weights sources sponsor",
 }

@@ -16,6 +16,7 @@ from digest.app.editions.sample_emails import fill_sample_placeholders
 from digest.edition.approval import approval_check, sent_back_notes
 from digest.edition.approval import approved_versions as approval
 from digest.edition.approval.approvers import ApproverRule
+from digest.edition.approval.authors import read_approver_rule_for_authors
 from digest.edition.archive.linked_hosts import LinkedHost, list_linked_hosts
 from digest.edition.content.content_changes import ContentComparison, compare_contents
 from digest.edition.content.edition_content import EditionContent, EditionSection, LabeledBlock
@@ -38,6 +39,7 @@ SEND_BACK = Action(SENT_BACK)
 FINISH_NOTE = Action("sent-back note done")
 REINSTATE = Action("reinstated an approval")
 _MAX_ATTEMPTS = 5  # for when editors keep editing while a deadline passes
+_MAX_NAMED_PARTS = 4
 
 
 def send_back_edition(installation: Installation, name: str, text: str, *, actor: Actor, now: datetime) -> str:
@@ -236,6 +238,12 @@ def build_approval_overview(installation: Installation, edition: Edition) -> App
         )
 
 
+def must_others_approve(installation: Installation, author: str, *, now: datetime) -> bool:
+    """Return True if someone else has to approve what an author writes now."""
+    with installation.read() as session:
+        return not read_approver_rule_for_authors(session, [author], now, installation.settings).is_alone
+
+
 def read_approval_code(installation: Installation, name: str) -> str:
     """Return the short code that approves an edition as it is now.
 
@@ -323,6 +331,18 @@ def explain_draft_approvers(overview: ApprovalOverview, viewer: str = "") -> lis
     return explain_approver_rule(overview, viewer) if overview.edition.state == EditionState.DRAFT else []
 
 
+def explain_draft_approvers_briefly(overview: ApprovalOverview, viewer: str) -> str:
+    """Return who can approve a draft, after the reason why the viewer can't, if so.
+
+    The viewer is called "you". If the edition isn't a draft, return an empty string.
+    """
+    who_can = explain_draft_approvers(overview, viewer)[-1:]
+    refusal = overview.rule.explain_refusal(viewer) if who_can else ""
+    if refusal and viewer not in overview.rule.signed:
+        refusal = _describe_author(overview, viewer, viewer, most_named=2)
+    return " ".join(filter(None, [refusal, *who_can]))
+
+
 def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> list[str]:
     """Return sentences about the approvals given and still needed, and the texts that need them.
 
@@ -355,13 +375,12 @@ def _explain_alone(*, is_viewer: bool) -> str:
     return "There's only one editor, so their text doesn't need a second approval."
 
 
-def _describe_author(overview: ApproverRuleOverview, author: str, viewer: str) -> str:
+def _describe_author(
+    overview: ApproverRuleOverview, author: str, viewer: str, *, most_named: int = _MAX_NAMED_PARTS
+) -> str:
     """Return a sentence about the parts that an author wrote and who has approved them or needs to."""
-    who, parts = (
-        overview.name_actor(author, viewer, "You"),
-        describe_editor_written_parts(overview.list_parts_by(author)),
-    )
-    wrote = add_comma(f"{who} wrote {parts}")
+    who = overview.name_actor(author, viewer, "You")
+    wrote = add_comma(f"{who} {_describe_written_parts(overview.list_parts_by(author), most_named)}")
     if overview.rule.awaits_approval(author):
         return f"{wrote} which {'someone else' if author == viewer else f'someone other than {who}'} needs to approve."
     other_names = [overview.name_actor(actor, viewer, "you") for actor in overview.rule.signed if actor != author]
@@ -384,16 +403,18 @@ _PART_WORDS = {
     authorship.TOPIC_PART: "the topic of “{}”",
     authorship.NOTE_PART: "the note under “{}”",
     authorship.CORRECTION_PART: "the correction of “{}”",
-    authorship.SETTINGS_PART: "the {} settings",
 }
-_MAX_NAMED_PARTS = 4
+_SETTINGS_WORDS = {"select": "the topics", "sections": "the sections", "sources": "the sources"}
 
 
-def describe_editor_written_parts(parts: Sequence[WrittenPart]) -> str:
-    """Return a phrase that lists the parts an editor wrote.
+def _describe_written_parts(parts: Sequence[WrittenPart], most_named: int) -> str:
+    """Return a phrase about what an editor wrote and which settings they changed.
 
-    If there are many, only the first few are named.
+    If there are many texts, only the first few are named.
     """
-    words = [_PART_WORDS[part.part].format(part.item) for part in parts]
-    more = len(words) - _MAX_NAMED_PARTS
-    return join_words([*words[:_MAX_NAMED_PARTS], f"{more} other parts"] if more > 1 else words)
+    texts = [_PART_WORDS[part.part].format(part.item) for part in parts if part.part != authorship.SETTINGS_PART]
+    tables = [part.item for part in parts if part.part == authorship.SETTINGS_PART]
+    changed = join_words([_SETTINGS_WORDS.get(table, f"the {table} settings") for table in tables])
+    more = len(texts) - most_named
+    wrote = join_words([*texts[:most_named], f"{more} other parts"] if more > 1 else texts)
+    return " and ".join(filter(None, [wrote and f"wrote {wrote}", changed and f"changed {changed}"]))

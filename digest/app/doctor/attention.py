@@ -193,17 +193,18 @@ def list_attention_findings(
     edition_with_shown_pause: str = "",
     edition_with_shown_deadline: str = "",
     each_source: bool = False,
+    viewer: str = "",
 ) -> list[AttentionFinding]:
     """Return the problems that need attention.
 
     Problems with the schedule, deadlines, and backups are included only with `file`. If a page
     already shows them, problems with the pause, refusals, or set-aside emails of the edition
     `edition_with_shown_pause` and with the deadline of the edition `edition_with_shown_deadline` are left out. If `each_source`
-    is true, each failing source gets a finding of its own.
+    is true, each failing source gets a finding of its own. Page sentences call the actor `viewer` "you".
     """
     editions = session.scalars(_select_open_editions()).all()
     zone: tzinfo = file.publication.zone if file else UTC
-    findings = [*_find_in_sending(session, editions, now, edition_with_shown_pause, zone)]
+    findings = [*_find_in_sending(session, editions, now, edition_with_shown_pause, zone, viewer)]
     findings += _find_in_lists(session, now, zone, each_source=each_source)
     if file:
         untold_editions = [edition for edition in editions if edition.name != edition_with_shown_deadline]
@@ -244,12 +245,14 @@ def build_page_notes(
     file: SettingsFileContent,
     *,
     is_admin: bool,
+    viewer: str = "",
     edition_with_shown_pause: str = "",
     edition_with_shown_deadline: str = "",
 ) -> PageNotes:
     """Return the sentences about problems for a page of the desk.
 
-    They refer to pages instead of commands, and use local times and display names.
+    They refer to pages instead of commands, and use local times and display names. The actor
+    `viewer` is called "you".
     """
     findings = list_attention_findings(
         session,
@@ -257,6 +260,7 @@ def build_page_notes(
         file,
         edition_with_shown_pause=edition_with_shown_pause,
         edition_with_shown_deadline=edition_with_shown_deadline,
+        viewer=viewer,
     )
     own: list[str] = []
     for_admins: list[str] = []
@@ -301,7 +305,12 @@ def _existed_by(session: Session, edition: Edition, moment: datetime) -> bool:
 
 
 def _find_in_sending(
-    session: Session, editions: Sequence[Edition], now: datetime, edition_with_shown_pause: str, zone: tzinfo
+    session: Session,
+    editions: Sequence[Edition],
+    now: datetime,
+    edition_with_shown_pause: str,
+    zone: tzinfo,
+    viewer: str,
 ) -> Iterator[AttentionFinding]:
     """Yield the problems with sending.
 
@@ -309,7 +318,7 @@ def _find_in_sending(
     """
     hold = installation_hold.read_current_hold(session)
     if hold is not None:
-        yield AttentionFinding(PAUSE_KIND, str(hold), page_sentence=_explain_hold(session, hold, zone))
+        yield AttentionFinding(PAUSE_KIND, str(hold), page_sentence=_explain_hold(session, hold, zone, viewer))
     for edition in editions:
         is_resting = edition.paused_at is not None and edition.state in edition_control.PAUSABLE_STATES
         if is_resting and edition.name != edition_with_shown_pause:
@@ -372,14 +381,17 @@ def _find_refused_corrections(session: Session) -> Iterator[AttentionFinding]:
             )
 
 
-def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo) -> str:
+def _explain_hold(session: Session, hold: installation_hold.InstallationHold, zone: tzinfo, viewer: str) -> str:
     began = f"All sending has been paused since {_write_moment(hold.since, zone)}, so emails wait"
     if hold.may_be_copy:
         return f"{began}. {sentence(hold.reason)}"
+    reason = hold.reason.rstrip(".")
+    if hold.actor == viewer:
+        return f"{began}. You paused it{f' (“{reason}”)' if reason else ''}."
     who = name_actor(hold.actor, map_staff_display_names(session))
-    if not hold.reason:
+    if not reason:
         return f"{began}. {who} paused it without giving a reason. Ask whether the pause is still needed."
-    return f"{began}. {who} paused it (“{hold.reason.rstrip('.')}”). Ask whether that's resolved."
+    return f"{began}. {who} paused it (“{reason}”). Ask whether that's resolved."
 
 
 def _write_moment(at: datetime, zone: tzinfo) -> str:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from digest.app.editing.editing_state import (
@@ -27,6 +27,7 @@ from digest.edition.approval.approved_versions import (
     supersede_approval,
     supersede_outdated_approval,
 )
+from digest.edition.approval.unpublished_setting_changes import SHOWN_TABLES
 from digest.edition.drafting.composition import (
     ComposedEdition,
     compose_arrangement,
@@ -44,10 +45,13 @@ from digest.edition.edition_queries import COMING_STATES, UNAPPROVED_STATES, fin
 from digest.installation.audited_actions import Action, Actor, PendingAuditEntry
 from digest.installation.opened_installation import Installation
 from digest.store.approval_models import Approval
-from digest.store.models import Edition, EditionState
+from digest.store.audit import SETTINGS_CHANGED
+from digest.store.models import AuditEntry, Edition, EditionState
 
 EDIT = Action("edited")
 UPDATE_DRAFT = Action("draft updated")
+# Tables of the settings that a draft shows. The email's footer says how often it's sent and which preferences there are.
+_SHOWN_TABLES = (*SHOWN_TABLES, "preferences", "schedule")
 _MAX_ATTEMPTS = 20  # at one edit, if colleagues are faster each time
 _MAX_AUDITED_TARGET = 200  # characters
 
@@ -170,6 +174,24 @@ def is_draft_behind_settings(installation: Installation, name: str) -> bool:
         state = find_editing_state(installation, edition)
         composed = compose_arrangement(state.arrangement, state.identity, installation.settings) if state else None
         return not matches_composition(session, edition, composed)
+
+
+def find_settings_change_after_draft(installation: Installation, edition: Edition) -> AuditEntry | None:
+    """Return the last logged change to settings that a draft shows, if it's later than the draft's last composition.
+
+    Changes to the settings file, the templates, or the program on the server aren't logged.
+    """
+    with installation.read() as session:
+        updates = select(func.max(AuditEntry.at)).where(
+            AuditEntry.act == UPDATE_DRAFT.name, AuditEntry.subject == edition.name
+        )
+        composed = [edition.drafted_at, session.scalar(updates), *(edit.at for edit in load_edits(session, edition))]
+        changes = select(AuditEntry).where(
+            AuditEntry.act == SETTINGS_CHANGED,
+            AuditEntry.subject.in_(_SHOWN_TABLES),
+            AuditEntry.at > max(filter(None, composed)),
+        )
+        return session.scalars(changes.order_by(AuditEntry.id.desc()).limit(1)).first()
 
 
 def apply_current_settings_to_draft(installation: Installation, name: str, *, actor: Actor, now: datetime) -> str:

@@ -31,7 +31,8 @@ from digest.installation.guarded_action_notices import find_guarded_notice_recip
 from digest.installation.opened_installation import Installation
 from digest.settings import BrandingSettings, ScheduleSettings, SectionSettings, Settings, SettingsError, file_edits
 from digest.settings.environment_overrides import SettingPath, find_overriding_variable
-from digest.settings.guarded_areas import find_guarded_area
+from digest.settings.guarded_areas import GuardedArea, find_guarded_area
+from digest.settings.mail_frequency import MailFrequency
 from digest.settings.model import SettingsFileContent
 from digest.settings.table_values import (
     SettingsValueError,
@@ -280,7 +281,17 @@ def require_confirmation_for_settings(
     model = type(after)
     guarded = [model.model_fields[name].title or name for name, area in areas.items() if area.needs_confirmation]
     draft.undo_path = f"/admin/settings/{table}?{urlencode({'before': draft.now.isoformat()})}"
-    draft.guard(areas.values(), f"changed settings under {model.model_config.get('title')}: {', '.join(guarded)}")
+    affected = {*areas.values()}
+    if _changes_standard_consent_text(draft.installation.settings, before, after):
+        affected.add(GuardedArea.CONSENT_TEXT)
+    draft.guard(affected, f"changed settings under {model.model_config.get('title')}: {', '.join(guarded)}")
+
+
+def _changes_standard_consent_text(settings: Settings, before: BaseModel, after: BaseModel) -> bool:
+    """Return True if a changed schedule makes the consent text say another frequency."""
+    schedules = [table for table in (before, after) if isinstance(table, ScheduleSettings)]
+    texts = {MailFrequency(tuple(sorted(schedule.send_rule.days))).consent for schedule in schedules}
+    return len(texts) > 1 and not settings.file.consent.text
 
 
 def _check_against_installation(installation: Installation, table: str, values: Mapping[str, Any]) -> None:

@@ -57,7 +57,7 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "once it’s accepted.",
     "admin.open_subscriber": NOTHING,
     "admin.pause_or_resume_all": {
-        "hold": "You can undo this by resuming.",
+        "hold": "You can undo a pause by resuming.",
         "release": "You can pause again, but emails sent until then can’t be recalled.",
     },
     "admin.preview_new_source": NOTHING,

@@ -54,7 +54,7 @@ from tests.subscribers.pages.test_my_data import at
 from tests.web.admin.conftest import SETTINGS as SETTINGS_TEXT
 from tests.web.admin.settings.test_setting_pages import submit, write_section_fields
 from tests.web.conftest import ADA_ADDRESS, MEMBERS
-from tests.web.forms import hidden_fields
+from tests.web.forms import hidden_fields, post_form
 
 OTHER_ADMIN = "bo@newsroom.example"
 STALE = NOW - timedelta(minutes=20)
@@ -533,10 +533,11 @@ def settings_form(page: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("table", "fields", "affected"),
     [
-        ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "what the consent text says"),
-        ("publication", {"name": "Another Weekly"}, "what the consent text says"),
-        ("branding", {"accent": "#114488"}, "design of emails and pages, and the logo"),
-        ("sender", {"reply_to": "elsewhere@example.com"}, "sender, replies, and links"),
+        ("schedule", {"send-day": "thu", "send-clock": "07:15"}, "when editions are sent"),
+        ("schedule", {"send-day": "mon,thu", "send-clock": "06:00"}, "the consent text, and when editions are sent"),
+        ("publication", {"name": "Another Weekly"}, "the consent text"),
+        ("branding", {"accent": "#114488"}, "the design of emails and pages, and the logo"),
+        ("sender", {"reply_to": "elsewhere@example.com"}, "the sender, replies, and links"),
     ],
 )
 def test_the_email_says_what_a_setting_affects_and_leads_to_a_form_with_the_earlier_values(
@@ -575,6 +576,27 @@ def test_a_sole_admin_is_told_why_the_email_comes_to_them_and_the_page_says_so(f
         in text_of(email)
     )
     assert "reset their sign-in" not in text_of(email)
+
+
+def test_a_sole_admin_is_emailed_about_an_export_at_once_and_it_is_in_the_daily_summary(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    path = "/admin/readers/export"
+    told = "You’re the only admin with a verified address, so you get an email when you download it."
+    assert told in admin.get(path).text
+    assert post_form(admin, path, token_page=path, reason="moving house", to="Mail Ltd").status_code == 200
+    (email,) = sent_emails(world)
+    assert email["To"] == MEMBERS["admin"]
+    text = text_of(email)
+    for words in (
+        "CHECK THIS ACTION",
+        "exported the subscriber list",
+        "This affects who has copies of subscriber addresses.",
+        "you’re getting this email about your own action. If it wasn’t you, someone is signed in as you.",
+        "Then undo the action, if possible.",
+    ):
+        assert words in text
+    summary = guarded_action_notices.queue_address_access_summary(world.install, NOW + timedelta(hours=12))
+    assert summary == "1 kinds of actions on addresses reported to 1 admins"
 
 
 @pytest.mark.parametrize("moment", ["2026-01-01T00:00:00", "2026-01-01T00:00:00+00:00", "yesterday"])

@@ -165,9 +165,13 @@ def test_all_mail_is_held_with_a_reason_and_released(both: Any) -> None:
     page = admin.get("/admin/deliveries").text
     assert "All sending is paused" in page
     assert not re.search(r"by staff \d|staff \d holds", page), "a colleague is named, not numbered"
+    assert "emails wait. You paused it (“a wrong list”). Once that’s settled, <a href" in page
+    asked = "(“a wrong list”). Ask whether that’s resolved. Once that’s settled, an admin can resume"
+    assert asked in both.desk.get("/desk/calendar").text
     assert post_form(admin, "/admin/deliveries/release").status_code == 303
     for is_first_look in (True, False):
-        assert ("Sending was resumed." in admin.get("/admin/deliveries").text) is is_first_look
+        page = admin.get("/admin/deliveries").text
+        assert ("Sending was resumed." in page, "You can undo a pause by resuming." in page) == (is_first_look, True)
     with both.database.read() as session:
         assert installation_hold.read_current_hold(session) is None
         acts = session.scalars(select(AuditEntry.act).order_by(AuditEntry.id)).all()

@@ -69,6 +69,24 @@ def submit(client: Any, path: str, *, on: str = "/admin/sources/add", **fields: 
     return client.post(path, data=tokens | fields)
 
 
+def test_pages_of_sources_say_before_saving_that_someone_else_must_approve(filed: Any, site: str) -> None:
+    client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    why = "as your text, so someone else must approve the next edition."
+    sentences = (
+        f"A new source counts {why}",
+        f"New sources count {why}",
+        f"official status count {why} Pausing it doesn’t count.",
+    )
+    for told in (False, True):
+        adding = submit(client, "/admin/sources/look", on="/desk/sources", address=site).text
+        pages = adding, adding, client.get(f"/admin/sources/{number}").text
+        for page, sentence, label in zip(pages, sentences, ("Add source", "Import feeds", "Save source"), strict=True):
+            before_button = re.escape(sentence) + rf'</p>\s*<(?:p|div) class="acts"><button[^>]*>{label}<'
+            assert bool(re.search(before_button, page)) is told
+            assert told or "someone else" not in page
+        filed.session_cookie("editor")  # before, no one else could approve
+
+
 def acts(world: Any) -> list[tuple[str, str]]:
     with world.database.read() as session:
         rows = session.scalars(select(AuditEntry).where(AuditEntry.act.like("%source%")).order_by(AuditEntry.id))

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator
 from digest.app.subscribers import inactivity_questions, list_transfers, subscriber_actions, subscriber_views
 from digest.app.subscribers.growth import EditionResults, GrowthView, view_list_growth
 from digest.app.subscribers.inactivity_questions import MOST_YEARS, USUAL_YEARS
+from digest.installation.guarded_action_notices import find_guarded_notice_recipients
 from digest.web.admin.blueprint import admin_pages, get_installation_actor_and_time, make_download_response
 from digest.web.admin.subscribers.subscriber_pages import SubscriberQuery
 from digest.web.app_state import get_app_state
@@ -155,6 +156,7 @@ def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None)
         parts=dict(list_transfers.list_sections_and_topics(installation)),
         import_name=_name_import(query.batch) if query.batch else "",
         frequencies=FREQUENCY_LABELS,
+        notified=find_guarded_notice_recipients(installation.database, actor.name).words,
         refusal=refusal,
     )
 

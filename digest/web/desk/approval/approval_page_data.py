@@ -58,7 +58,7 @@ class ApprovalStatusView:
 
     `fingerprint` changes whenever the header of the edition's page has to change. `void_edit` is
     the edit that ended the last approval. `sentences` say who can approve the edition, and
-    `approver_sentence` is the last of them, or is empty if the edition isn't a draft.
+    `approver_summary` says so briefly, or is empty if the edition isn't a draft.
     `other_regroupings` are merges, splits, and new lead articles that aren't behind any of the `changes`.
     """
 
@@ -68,7 +68,7 @@ class ApprovalStatusView:
     writer: EditSentenceWriter | None
     void_edit: Edit | None
     sentences: tuple[str, ...]
-    approver_sentence: str
+    approver_summary: str
     comparison: ContentComparison | None
     changes: tuple[ChangeRow, ...]
     other_regroupings: tuple[Edit, ...]
@@ -103,7 +103,7 @@ def build_approval_status_view(
     *,
     writer: EditSentenceWriter | None,
     sentences: tuple[str, ...],
-    approver_sentence: str,
+    approver_summary: str,
     actor: str,
     first_draft: EditionContent | None = None,
 ) -> ApprovalStatusView:
@@ -125,7 +125,7 @@ def build_approval_status_view(
         writer=writer,
         void_edit=writer.find_edit(ended.ended_by_edit) if ended and writer else None,
         sentences=sentences,
-        approver_sentence=approver_sentence,
+        approver_summary=approver_summary,
         comparison=comparison,
         changes=rows,
         other_regroupings=tuple(

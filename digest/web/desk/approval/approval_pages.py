@@ -75,8 +75,7 @@ def read_approval_status(
         EditionContent.from_json(edition.content),
         writer=create_sentence_writer(state.arrangement, state.edits, sections) if state else None,
         sentences=tuple(approval_overviews.explain_approval_state(overview, viewer)),
-        # This is the sentence about who can approve the edition. The review page shows the others.
-        approver_sentence="".join(approval_overviews.explain_draft_approvers(overview, viewer)[-1:]),
+        approver_summary=approval_overviews.explain_draft_approvers_briefly(overview, viewer),
         actor=viewer,
         first_draft=edit_history.build_first_draft_content(app_state.installation, state)
         if state and is_first

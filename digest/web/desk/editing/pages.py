@@ -91,6 +91,7 @@ def provide_attention_messages() -> dict[str, Callable[[str, str], PageNotes]]:
                 app_state.clock(),
                 app_state.installation.settings.file,
                 is_admin=is_read_by_admin,
+                viewer=staff.actor.name if staff is not None else "",
                 edition_with_shown_pause=edition_with_shown_pause,
                 edition_with_shown_deadline=edition_with_shown_deadline,
             )
@@ -238,6 +239,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
     app_state = get_app_state()
     installation, now = app_state.installation, app_state.clock()
     view = edition_views.view_edition(installation, edition_views.read_edition(installation, name), now=now)
+    outdated = edit_application.is_draft_behind_settings(installation, view.edition.name)
     mail = edition_checks.render_and_check_edition_email(installation, view.edition.name, now=now)
     outline = build_edition_page_data(view.edition, (), app_state.settings.file.sections)
     return render_template(
@@ -251,7 +253,8 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         visited=visited is not None,
         standing=read_approval_status(view.edition, compares_first_draft=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),
-        outdated=edit_application.is_draft_behind_settings(installation, view.edition.name),
+        outdated=outdated,
+        changed=edit_application.find_settings_change_after_draft(installation, view.edition) if outdated else None,
     )
 
 

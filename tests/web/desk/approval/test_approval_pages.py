@@ -16,7 +16,7 @@ from digest.installation.audited_actions import ActionEntryPoint, Actor, Role
 from digest.installation.opened_installation import Installation
 from digest.settings import ApprovalSettings
 from digest.store import staff
-from digest.store.audit import APPROVED
+from digest.store.audit import APPROVED, SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, record_audit
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
 from digest.store.logged_actions import read_actions_since
@@ -112,7 +112,8 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert "Dana wrote the subject, which someone other than Dana needs to approve. You can approve this." in page(
         week, "sam"
     )
-    assert "Sam can approve this." in week.client().get(week.path).text
+    assert f"{who_can}\n</p>" in week.client("dana").get(week.path).text
+    assert "wrote the subject" not in week.client("sam").get(week.path).text
     refused = approve(week, "dana")
     assert refused.status_code == 409
     assert "You wrote what still needs approval" in refused.text
@@ -121,7 +122,19 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
-OUTDATED = "This draft was made with earlier settings or an earlier version of this program, or it was changed outside the program."
+def test_an_admin_who_changed_the_sources_reads_why_they_cannot_approve_beside_the_deadline(week: SampleWeek) -> None:
+    for act, detail in ((SOURCE_CHANGED, {"after": {"paused": True}}), (SOURCE_ADDED, {"publisher": "New"})):
+        assert week.client("dana").get(week.path).text.count(">Review and approve<") == 2
+        with week.installation.database.write() as session:
+            dana = staff.staff_actor(staff.require_staff_member(session, EDITORS["dana"]))
+            record_audit(session, act, "https://a.example.org/feed", detail, actor=dana, now=later())
+    write_head(week, "dana", subject="Cranes first")
+    words = page(week, "dana", "")
+    reason = "You wrote the subject and changed the sources, which someone else needs to approve."
+    assert re.search(rf"Approve by Thursday, [^:]*: [^.]* left \. {reason} Sam can approve this\.", words), words
+
+
+OUTDATED = "This draft differs from what its stories, edits, and settings now give. Either the settings file or the program changed on the server, or the draft was changed outside the program."
 
 
 def recolored(week: SampleWeek) -> SampleWeek:
@@ -185,7 +198,7 @@ def test_a_draft_of_earlier_settings_is_updated_on_the_review_page_and_reviewed_
     write_head(week, subject="Cranes first")
     assert OUTDATED not in page(week, "sam")
     seen, changed = mark_of(week), recolored(week)
-    assert f"{OUTDATED} Update it, then review it again." in page(changed, "sam")
+    assert f"{OUTDATED} Update the draft, then review it again. Its stories and edits stay." in page(changed, "sam")
     assert "disabled" in button(changed, "sam")
     refused = approve(changed, "sam")
     assert refused.status_code == 409
@@ -196,6 +209,24 @@ def test_a_draft_of_earlier_settings_is_updated_on_the_review_page_and_reviewed_
     assert changed.client("sam").post(f"{week.path}/approve", data={"mark": seen}).status_code == 409
     assert approve(changed, "sam").status_code == 303
     assert changed.state.approved
+
+
+def test_a_draft_of_earlier_settings_names_the_change_since_it_was_last_made(week: SampleWeek) -> None:
+    def log(act: str, subject: str, minutes: int) -> None:
+        with week.installation.database.write() as session:
+            dana = staff.staff_actor(staff.require_staff_member(session, EDITORS["dana"]))
+            record_audit(session, act, subject, {}, actor=dana, now=later() + timedelta(minutes=minutes))
+
+    log(SETTINGS_CHANGED, "publication", -1)
+    write_head(week, subject="Cranes first")
+    log(SETTINGS_CHANGED, "alerts", 1)
+    changed = recolored(week)
+    assert OUTDATED in page(changed, "sam")
+    log(SETTINGS_CHANGED, "branding", 2)
+    words = "After this draft was made, Dana changed the branding settings on Nov. 19, 5:37 p.m. Update the draft, then"
+    assert words in page(changed, "sam")
+    log("draft updated", week.name, 3)
+    assert OUTDATED in page(changed, "sam")
 
 
 def test_the_update_of_a_draft_restores_what_was_changed_outside_the_app(week: SampleWeek) -> None:

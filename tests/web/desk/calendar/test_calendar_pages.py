@@ -126,9 +126,12 @@ def test_the_edition_counts_down_to_its_deadline_and_says_when_that_is_over(
     clock = [later()]
     week = copy_week(lambda: clock[0])
     client = week.client()
-    for path in (week.path, f"{week.path}/approve"):
-        page = " ".join(re.sub(r"<[^>]+>", "", client.get(path).text).split())
-        assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
+    for state in (EditionState.INCOMPLETE, EditionState.DRAFT):
+        with week.installation.database.write() as session:
+            session.scalars(select(Edition)).one().state = state
+        for path in (week.path, f"{week.path}/approve"):
+            page = " ".join(re.sub(r"<[^>]+>", "", client.get(path).text).split())
+            assert "Approve by Thursday, November 19, 8 p.m.: 2 h 25 min left." in page
     clock[0] += timedelta(hours=3)
     over = "The deadline, Thursday, November 19, 8 p.m., has passed. The edition can still be approved.</span>"
     banner = "No. 147 wasn’t approved by its deadline (Thursday, November 19, 8 p.m.). It can still be approved"

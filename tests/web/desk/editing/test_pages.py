@@ -168,6 +168,26 @@ def test_a_draft_whose_release_is_over_says_what_makes_it_go_out_here(world: Any
     assert "immediately" in describe_upcoming_send(world.install, status, now=NOW)
 
 
+def test_a_send_time_depends_on_the_end_of_a_pause_of_all_sending(world: Any) -> None:
+    name = world.edition(release_at=NOW + timedelta(hours=2))
+    pages = (f"/desk/editions/{name}", f"/desk/editions/{name}/approve", "/desk/calendar")
+
+    def says(path: str, words: str) -> bool:
+        return words in html.unescape(re.sub("</?b>", "", world.desk.get(path).text))
+
+    for is_paused in (False, True):
+        if is_paused:
+            with world.database.write() as session:
+                installation_hold.pause_all_sending(session, "a test", actor="priya", now=NOW)
+        waits = ", if sending has resumed by then." if is_paused else "."
+        assert says(pages[0], f"to 1 subscriber once it’s approved{waits}")
+        assert says(pages[1], f"will be sent to 1 subscriber on Thursday, November 19, 7:30 p.m. ET{waits}")
+        assert says(pages[2], "so no edition is sent until an admin resumes sending.") is is_paused
+    with world.database.write() as session:
+        session.execute(update(Edition).values(state=EditionState.APPROVED, approved_at=NOW))
+    assert says(pages[0], f"to 1 subscriber{waits}")
+
+
 def test_a_paused_edition_isnt_said_to_go_out_at_its_time(world: Any) -> None:
     name = world.edition(state=EditionState.APPROVED, release_at=NOW + timedelta(hours=2))
     with world.database.write() as session:
@@ -177,6 +197,13 @@ def test_a_paused_edition_isnt_said_to_go_out_at_its_time(world: Any) -> None:
         plan = html.unescape(re.sub("</?b>", "", answer.text)).partition('<p class="plan">')[2].partition("</p>")[0]
         assert "It\u2019s due Thursday, November 19, 7:30 p.m. ET. It\u2019s paused." in plan
         assert "will be sent" not in plan
+
+
+def test_the_calendar_says_that_an_approved_edition_is_paused_before_its_time(world: Any) -> None:
+    world.edition(state=EditionState.APPROVED)
+    with world.database.write() as session:
+        session.execute(update(Edition).values(approved_at=NOW, paused_at=NOW))
+    assert "<td>Approved, but paused until someone resumes it. </td>" in world.desk.get("/desk/calendar").text
 
 
 def test_no_page_says_that_an_edition_goes_out_on_a_day_gone_by(world: Any) -> None:

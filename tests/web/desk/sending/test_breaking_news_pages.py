@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 from digest.app.sending import send_control as sending
 from digest.app.subscribers import subscriber_views
 from digest.collect.documents.parsed_document import DateBasis
+from digest.deliver.control import installation_hold
 from digest.installation.opened_installation import Installation
 from digest.settings import PreferenceSettings
 from digest.store.models import Article, Edition, EditionState
@@ -162,6 +163,11 @@ def test_its_pages_say_when_it_is_sent(week: SampleWeek) -> None:
     assert "Breaking news for 3 subscribers, sent within a minute. " in read(path)
     assert "It will be sent within a minute." in read(f"{path}/sending")
     assert "will be sent to 3 subscribers within a minute." in read(f"{path}/approve")
+    with week.installation.database.write() as session:
+        installation_hold.pause_all_sending(session, "a test", actor=ADMIN.name, now=later())
+    assert "Breaking news for 3 subscribers, sent once sending resumes. " in read(path)
+    with week.installation.database.write() as session:
+        installation_hold.resume_all_sending(session)
     assert on_word not in read(path) + read(f"{path}/approve")
     assert f"{path}/send-now" not in read(path)
     sending.pause_edition(week.installation, path.rpartition("/")[2], reason="", actor=ADMIN, now=later())
