@@ -107,6 +107,9 @@ def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
     assert story_facts_line(e, ENGLISH) == "HLS.Today, Nov 18. Source: INTERPOL."
 
 
+LONGER_SENTENCE = "Lazarus was seen using KandyKorn malware in attacks on port engineers, Elastic reported."
+
+
 @pytest.mark.parametrize(
     ("text", "summary"),
     [
@@ -115,6 +118,23 @@ def test_quiet_lines_say_who_when_and_whose_news_it_is() -> None:
         (f"{'word ' * 40}end. Then more.", f"{'word ' * 40}end."),
         (f"{'longer ' * 60}end.", f"{'longer ' * 30}".strip() + "…"),
         ("", ""),
+        (
+            f"Lazarus uses KandyKorn malware in attacks on port engineers. {LONGER_SENTENCE}",
+            LONGER_SENTENCE,
+        ),
+        (
+            "The president says nuclear weapons might be deployed",
+            "The president says nuclear weapons might be deployed.",
+        ),
+        (
+            "The café said “no” to a new pier in Düsseldorf’s café",
+            "The café said “no” to a new pier in Düsseldorf’s café.",
+        ),
+        (f"Flames scorched {'dry ' * 35}acres o...", f"Flames scorched {'dry ' * 35}acres…"),
+        ("Wait for it...", "Wait for it..."),
+        ("港口关闭 起重机 检查中", "港口关闭 起重机 检查中"),
+        ("Register at https://ports.example/go", "Register at https://ports.example/go"),
+        ("In brief", "In brief"),
     ],
 )
 def test_a_summary_is_one_or_two_whole_sentences_of_300_characters(text: str, summary: str) -> None:

@@ -1,5 +1,6 @@
 """Building entries: the headline, reason, summary, image, and news of a continued story."""
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -9,6 +10,7 @@ from digest.collect.texts.text_cleanup import shorten_text, split_sentences
 from digest.collect.texts.urls import site_name, strip_tracking
 from digest.edition.content.edition_content import EarlierAppearance, EditionLink, ImageCrops, SectionEntry
 from digest.scoring_terms import FEATURED_NOTE, MOST_READ_NOTE, PINNED_NOTE
+from digest.select.penalties import measure_title_agreement
 from digest.select.selection_types import CandidateArticle, EarlierStory, PlacedStory, ScoredStory, Story
 from digest.select.summary_choice import choose_summary
 from digest.select.text_similarity import distinct_words, jaccard_overlap
@@ -17,6 +19,12 @@ from subscribers.subscriber_language import SubscriberLanguage, mark_message
 LEAD_WORDS, ROW_WORDS = 40, 30  # maximum number of words in a summary of two sentences
 MAX_CHARACTERS = 300  # maximum length of a summary
 MAX_NEWS_WORDS = 14  # maximum number of words from a headline, in a continued story's news
+# Two sentences of a summary say the same if they share this many words and this share of the shorter one's words.
+MIN_REPEATED_WORDS, REPEATED_SHARE = 6, 0.8
+MIN_CUT_LENGTH = 150  # shorter texts that end with "..." were written so
+_CUT_WORD = re.compile(r"[\s,;:–—-]+[^\s.…]+(?:\.\.\.|…)$")  # noqa: RUF001  dashes of every width
+# A word of the Latin script and at least two others before it. Other scripts have their own full stops, or none.
+_OPEN_END = re.compile(r"\s\S+\s[^\s/@]*[^\W_\u0250-\U0010ffff]$")
 SAME_HEADLINE_OVERLAP = 0.5  # minimum word overlap of two headlines that say nearly the same
 NOTHING_MORE = mark_message("this report is new.")
 
@@ -76,13 +84,31 @@ def choose_sentences(text: str, max_words: int) -> str:
     """Return the first two sentences of a text if they have at most `max_words` words, or else the first.
 
     The result has at most 300 characters. If the first sentence is longer, it's cut after
-    `max_words` words and ends with "…".
+    `max_words` words and ends with "…". Of two sentences that say the same, only the longer counts.
     """
     first, *others = [*split_sentences(text)][:2] or [""]
-    both = " ".join((first, *others))
+    if others and _repeats_sentence(first, others[0]):
+        first, others = max(first, *others, key=len), []
+    both = _complete_sentence(" ".join((first, *others)))
     if len(both.split()) <= max_words and len(both) <= MAX_CHARACTERS:
         return both
-    return first if len(first) <= MAX_CHARACTERS else shorten_text(first, max_words)
+    whole = _complete_sentence(first)
+    return whole if len(whole) <= MAX_CHARACTERS else shorten_text(first, max_words)
+
+
+def _repeats_sentence(first: str, other: str) -> bool:
+    common, share = measure_title_agreement(first, other)
+    return common >= MIN_REPEATED_WORDS and share >= REPEATED_SHARE
+
+
+def _complete_sentence(text: str) -> str:
+    """Return a text with the period that its feed left out, or with "…" after the last whole word if the feed cut it.
+
+    A feed that cuts after a number of characters leaves part of a word before its "...".
+    """
+    if len(text) >= MIN_CUT_LENGTH and _CUT_WORD.search(text):
+        return _CUT_WORD.sub("…", text)
+    return f"{text}." if _OPEN_END.search(text) else text
 
 
 def explain_placement(placed: PlacedStory, context: EntryContext) -> str:
