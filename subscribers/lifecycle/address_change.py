@@ -255,7 +255,7 @@ def look_up_address_change_link(session: Session, keys: KeyRing, token: str, *, 
         return AddressChangeLink(ActionLinkState.UNKNOWN)
     person = session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
-        return AddressChangeLink(ActionLinkState.ERASED)
+        return AddressChangeLink(find_ended_link_state(person))
     if link.state is TokenState.USED:
         return AddressChangeLink(
             ActionLinkState.OVER if _is_undone(session, keys, person, token) else ActionLinkState.DONE
@@ -264,6 +264,14 @@ def look_up_address_change_link(session: Session, keys: KeyRing, token: str, *, 
     if link.state is not TokenState.FRESH or row is None or person is None:
         return AddressChangeLink(ActionLinkState.OVER)
     return _describe_confirmable_change(session, keys, row, person)
+
+
+def find_ended_link_state(person: Person) -> ActionLinkState:
+    """Return the state of an address change's link once the person's record has been emptied.
+
+    Undoing an import isn't an erasure that someone asked for.
+    """
+    return ActionLinkState.ERASED if person.state is PersonState.ERASED else ActionLinkState.OVER
 
 
 def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:

@@ -474,7 +474,7 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     page = admin.get(record).text
     assert ADA_ADDRESS not in page
     assert "Erased on" in page
-    assert "Deleted when the subscriber was erased." in page
+    assert "Removed from the list when the subscriber was erased. The consent history keeps it as evidence." in page
     assert "As the subscriber sees them" not in page
     assert "Show address" not in page
     assert "acts-title" not in page
