@@ -378,10 +378,11 @@ def list_changes(session: Session, number: int, now: datetime) -> Sequence[Store
 class PendingCorrection:
     """A correction that the owner of the new address can confirm until `until`.
 
-    `correction` is None if it can't be read.
+    `correction` and `new` are None if they can't be read.
     """
 
     correction: AddressCorrection | None
+    new: Address | None
     requested_at: datetime
     until: datetime
 
@@ -399,10 +400,12 @@ def find_pending_correction(
     if token is None or row is None:
         return None
     try:
-        correction = decrypt_addresses(keys, row).correction
+        addresses = decrypt_addresses(keys, row)
     except DecryptionError:
-        return PendingCorrection(None, token.made_at, token.expires_at)
-    return PendingCorrection(correction, token.made_at, token.expires_at) if correction is not None else None
+        return PendingCorrection(None, None, token.made_at, token.expires_at)
+    if addresses.correction is None:
+        return None
+    return PendingCorrection(addresses.correction, addresses.new, token.made_at, token.expires_at)
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:
