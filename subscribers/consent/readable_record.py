@@ -20,6 +20,7 @@ _PLAIN_VALUES = {
     "choices": mark_message("preferences"),
     "reader": mark_message("the subscriber"),
 }
+_IMPORTED_TIMES = frozenset({"asked_at", "agreed_at", "requested_at", "left_at"})
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 
@@ -98,9 +99,11 @@ def build_record_context(
 ) -> dict[str, Any]:
     """Return the context of `web/record.html`: the record, its language, and a function that formats values.
 
-    Methods, reasons, and preferences are described in words.
+    Methods, reasons, and preferences are described in words. Times in imported lists are only days
+    if their hour isn't known.
     """
     parts = facts.parts
+    is_imported = any("batch" in event["details"] for event in record["events"])
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
@@ -113,7 +116,8 @@ def build_record_context(
             return {key: put_in_words(key, inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [put_in_words("", inner) for inner in value]
-        return value
+        is_imported_time = is_imported and name in _IMPORTED_TIMES and isinstance(value, str)
+        return str(ledger.read_day_without_hour(value) or value) if is_imported_time else value
 
     return {
         "record": put_in_words("", record),

@@ -330,7 +330,8 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     file = world.install.settings.home / "audience.csv"
     file.write_text(
         "Email Address,OPTIN_TIME,CONFIRM_TIME\n"
-        "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n",
+        "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n"
+        "cy@county.example,2024-03-01,2024-03-02\n",
         "utf-8",
     )
     list_transfers.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
@@ -341,6 +342,8 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
     assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
     assert ("Agreed to" in listed, "Import 1, row 3" in listed) == (False, True)
+    dated = client.get(f"/admin/readers/{world.ada + 3}").text
+    assert "Signed up: March 1, 2024. Agreed: March 2, 2024. " in dated, "the file has no hours"
     # What the person themselves is shown.
     with world.database.read() as session:
         history = my_data.list_consent_history(session, world.ada + 1, ENGLISH)
