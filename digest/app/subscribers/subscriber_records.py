@@ -26,7 +26,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
-from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
+from subscribers.consent import chain_verification, disclosures, ledger, readable_record, sealed_rows
 from subscribers.consent.consent_texts import hash_consent_text, list_consent_texts, read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
@@ -211,6 +211,9 @@ def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, s
     if "reason" in texts:
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
+    if batch is not None:
+        names = ("method", "page", "wording")
+        texts |= {name: readable_record.rephrase_import(texts[name]) for name in names if name in texts}
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
     texts["wording_version"] = versions.get(hash_consent_text(words), "")
     entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)

@@ -10,6 +10,7 @@ from digest.installation.action_words import find_action_words, load_actions_by_
 from digest.settings import SECTION_FIELD_TITLES
 from digest.settings.misspelled_names import find_table
 from subscribers.english_text import capitalize_first
+from subscribers.import_names import PLAIN_LIST
 
 REFUSED = "refused"
 UNREADABLE = "unreadable because this row was changed"
@@ -174,7 +175,7 @@ def describe_detail(detail: object, subject: str = "") -> tuple[str, str]:
         detail_lines += [change.words for change in list_value_changes(before, after, subject)]
         hidden |= {"before", "after"}
     detail_lines += [
-        f"{_DETAIL_NAMES.get(name, name)}: {_write_value(value)}"
+        f"{_DETAIL_NAMES.get(name, name)}: {'unknown' if value == PLAIN_LIST else _write_value(value)}"
         for name, value in detail.items()
         if name not in _HIDDEN_DETAIL | hidden and value not in ({}, [], "")
     ]

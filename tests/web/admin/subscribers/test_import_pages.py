@@ -546,6 +546,11 @@ def test_an_undo_counts_the_corrections_that_it_cancels_and_its_reason_is_record
     post_step(both, client, path, "commit")
     with both.database.read() as session:
         number = session.scalars(select(func.max(Person.number))).one()
+    record = client.get(f"/admin/readers/{number}").text
+    assert "Where: an imported file. Method: confirmed, according to the imported file. " in record
+    assert "Agreed to: a text not included in the imported file." in record
+    assert "For imported people, “State since” is the day of the import" in client.get("/admin/readers").text
+    assert "Service: unknown" in client.get("/admin/audit").text
     page, form = "/admin/import/finished/1/undo", {"reason": "wrong file", "number": "1"}
     assert "will be canceled" not in client.get(page).text
     post_form(client, f"/admin/readers/{number}/correct", address="dy@county.example", reason="typo")
@@ -562,6 +567,7 @@ def test_an_undo_counts_the_corrections_that_it_cancels_and_its_reason_is_record
     assert "This request is no longer open" in both.client.get(links["dy@county.example"]).text
     record = client.get(f"/admin/readers/{number}").text
     assert "Method: import undone. Reason: wrong file." in record
+    assert "Deleted, but still counted" in client.get("/admin/readers").text
     assert "The consent history keeps it as evidence." in record
 
 

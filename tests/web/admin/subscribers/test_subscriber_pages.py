@@ -204,7 +204,7 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
     admin = world.signed_in_client("admin")
     page = admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-02").text
-    assert '<td data-label="Since:">Nov. 19, 2026</td>' in page
+    assert '<td data-label="State since:">Nov. 19, 2026</td>' in page
     assert '<td data-label="Signed up:">March 2, 2025</td>' in page
     assert "/admin/readers/1" not in admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-03").text
 
@@ -337,7 +337,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     list_transfers.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
     agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
     assert "Agreed to: “" not in agreed
-    assert "Agreed to: not recorded by Mailchimp." in agreed
+    assert "Agreed to: a text not included in the export from Mailchimp." in agreed
     assert "Import 1 (audience.csv from Mailchimp), Mailchimp (imported)" in agreed
     assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
     assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
