@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
 from digest.settings import SECTION_FIELD_TITLES
 from digest.settings.misspelled_names import find_table
-from subscribers.english_text import capitalize_first
+from subscribers.english_text import capitalize_first, join_words
 from subscribers.import_names import PLAIN_LIST
 
 REFUSED = "refused"
@@ -41,6 +41,7 @@ _VERBS = (
     "unsubscribed:unsubscribe updated:update uploaded:upload verified:verify viewed:view withdrew:withdraw"
 )
 INFINITIVES: Mapping[str, str] = dict(verb.split(":") for verb in _VERBS.split())
+MAX_LISTED_PEOPLE = 20  # in the details of an action
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
 # Clearer words for names in the details of actions.
 _DETAIL_NAMES: Mapping[str, str] = {
@@ -179,6 +180,8 @@ def describe_detail(detail: object, subject: str = "") -> tuple[str, str]:
         for name, value in detail.items()
         if name not in _HIDDEN_DETAIL | hidden and value not in ({}, [], "")
     ]
+    if isinstance(people := detail.get("people"), list) and people:  # otherwise, it's a count
+        detail_lines.append(_name_people(people))
     return str(reason), capitalize_first(", ".join(detail_lines))
 
 
@@ -236,6 +239,13 @@ def _write_setting(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {_write_value(each)}" for name, each in value.items())
     return "" if value is None else _write_value(value)
+
+
+def _name_people(numbers: Sequence[object]) -> str:
+    """Return people's numbers, of which only the first are listed."""
+    listed = [f"{number:,}" if isinstance(number, int) else str(number) for number in numbers[:MAX_LISTED_PEOPLE]]
+    others = len(numbers) - len(listed)
+    return f"subscribers: {join_words([*listed, f'{others:,} more'] if others else listed)}"
 
 
 def _write_value(value: object) -> str:
