@@ -21,7 +21,6 @@ from digest.edition.content.edition_content import LabeledBlock
 from digest.installation.action_words import name_actor
 from digest.settings import BrandingSettings, HeaderImage, LightAndDarkLogo
 from digest.settings.branding import Palette
-from subscribers.consent.ledger import read_day_without_hour
 from subscribers.english_text import (
     QUOTED_CODE,
     clock_hour,
@@ -183,7 +182,6 @@ PLAIN_FILTERS = (
     kilobytes,
     name_actor,
     parse_recorded_moment,
-    read_day_without_hour,
     refusal_sentence,
     sentence,
     short_month_day,

@@ -128,7 +128,7 @@ def build_record_context(
             return {key: put_in_words(key, inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [put_in_words("", inner) for inner in value]
-        return _rephrase_imported_value(name, value) if is_imported and isinstance(value, str) else value
+        return rephrase_imported_value(name, value) if is_imported and isinstance(value, str) else value
 
     return {
         "record": put_in_words("", record),
@@ -144,10 +144,11 @@ def build_record_context(
     }
 
 
-def _rephrase_imported_value(name: str, value: str) -> str:
+def rephrase_imported_value(name: str, value: str) -> str:
+    """Return a value of an import's event in words for people, and a time without its hour if that isn't known."""
     if name in _IMPORTED_TIMES:
         return str(ledger.read_day_without_hour(value) or value)
-    return rephrase_import(value) if name in {"page", "wording"} else value
+    return rephrase_import(value) if name in {"method", "page", "wording"} else value
 
 
 def _describe_receipt(record: Mapping[str, Any], today: date, language: SubscriberLanguage) -> str:

@@ -212,8 +212,7 @@ def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, s
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
     if batch is not None:
-        names = ("method", "page", "wording")
-        texts |= {name: readable_record.rephrase_import(texts[name]) for name in names if name in texts}
+        texts |= {name: readable_record.rephrase_imported_value(name, text) for name, text in texts.items()}
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
     texts["wording_version"] = versions.get(hash_consent_text(words), "")
     entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)
