@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any, NamedTuple
@@ -311,6 +311,18 @@ def format_ledger_time(at: datetime) -> str:
     """Return a moment in the format used in events and records, such as 2026-11-20T12:00:00.123+00:00."""
     in_utc = at if at.tzinfo is UTC else at.astimezone(UTC)
     return in_utc.isoformat(timespec="milliseconds")
+
+
+def read_day_without_hour(recorded: str) -> date | None:
+    """Return the day of a recorded time if it's exactly noon in UTC, or None.
+
+    That's how imports store a day without an hour. Even if it was noon, its day is right.
+    """
+    day, _, hour = recorded.partition("T")
+    try:
+        return date.fromisoformat(day) if hour == "12:00:00.000+00:00" else None
+    except ValueError:  # the record is damaged
+        return None
 
 
 # The events of one action have the same time, so it's formatted once.

@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 from subscribers.consent import ledger
+from subscribers.consent.consent_texts import NOT_RECORDED_BY
 from subscribers.consent.preferences import Preferences, describe_preference_options, describe_preferences
+from subscribers.import_names import PLAIN_LIST
 from subscribers.store.models import ConsentEvent
 from subscribers.subscriber_language import ENGLISH, SubscriberLanguage, mark_message
 
@@ -20,6 +22,7 @@ _PLAIN_VALUES = {
     "choices": mark_message("preferences"),
     "reader": mark_message("the subscriber"),
 }
+_IMPORTED_TIMES = frozenset({"asked_at", "agreed_at", "requested_at", "left_at"})
 _GRANT_KINDS = frozenset(str(kind) for kind in ledger.GRANT_KINDS)
 
 
@@ -58,10 +61,20 @@ def describe_purposes_and_legal_basis(events: Sequence[ConsentEvent]) -> dict[st
     return {"privacy_notice": last_consent.get("page"), "language": last_consent.get("language"), "purposes": [purpose]}
 
 
+def rephrase_import(recorded: str) -> str:
+    """Return what an import recorded as its method, page, or consent text, in words for people."""
+    if recorded == PLAIN_LIST:
+        return "an imported file"
+    if recorded.startswith(NOT_RECORDED_BY):
+        origin = recorded.removeprefix(NOT_RECORDED_BY)
+        return f"a text not included in {'the imported file' if origin == PLAIN_LIST else f'the export from {origin}'}"
+    return recorded.removeprefix("import: ").replace(f"according to {PLAIN_LIST}", "according to the imported file")
+
+
 def describe_method(method: str, language: SubscriberLanguage) -> str:
     """Return a phrase that describes how consent was given or withdrawn.
 
-    Unknown methods, such as that of a list, are returned unchanged.
+    Unknown methods, such as that of a list, aren't translated.
     """
     known_methods = {
         "form": language.pgettext("how a consent came about or ended", "form"),
@@ -88,7 +101,7 @@ def describe_method(method: str, language: SubscriberLanguage) -> str:
     }
     if method.startswith(ledger.ADMIN_METHOD):
         return language.gettext("our team (%(reason)s)", reason=method.removeprefix(ledger.ADMIN_METHOD))
-    return known_methods.get(method, method)
+    return known_methods.get(method) or rephrase_import(method)
 
 
 def build_record_context(
@@ -98,9 +111,11 @@ def build_record_context(
 ) -> dict[str, Any]:
     """Return the context of `web/record.html`: the record, its language, and a function that formats values.
 
-    Methods, reasons, and preferences are described in words.
+    Methods, reasons, and preferences are described in words. Times in imported lists are only days
+    if their hour isn't known.
     """
     parts = facts.parts
+    is_imported = any("batch" in event["details"] for event in record["events"])
 
     def put_in_words(name: str, value: Any) -> Any:
         if name in {"method", "collection_method"} and value:
@@ -113,7 +128,7 @@ def build_record_context(
             return {key: put_in_words(key, inner) for key, inner in value.items()}
         if isinstance(value, list):
             return [put_in_words("", inner) for inner in value]
-        return value
+        return rephrase_imported_value(name, value) if is_imported and isinstance(value, str) else value
 
     return {
         "record": put_in_words("", record),
@@ -127,6 +142,13 @@ def build_record_context(
         "mail_days": facts.mail_days,
         "choices": describe_preference_options(language, facts.hidden_preferences),
     }
+
+
+def rephrase_imported_value(name: str, value: str) -> str:
+    """Return a value of an import's event in words for people, and a time without its hour if that isn't known."""
+    if name in _IMPORTED_TIMES:
+        return str(ledger.read_day_without_hour(value) or value)
+    return rephrase_import(value) if name in {"method", "page", "wording"} else value
 
 
 def _describe_receipt(record: Mapping[str, Any], today: date, language: SubscriberLanguage) -> str:

@@ -255,7 +255,7 @@ def look_up_address_change_link(session: Session, keys: KeyRing, token: str, *, 
         return AddressChangeLink(ActionLinkState.UNKNOWN)
     person = session.get(Person, link.person, populate_existing=True)
     if person is not None and person.state in EMPTIED_STATES:
-        return AddressChangeLink(ActionLinkState.ERASED)
+        return AddressChangeLink(find_ended_link_state(person))
     if link.state is TokenState.USED:
         return AddressChangeLink(
             ActionLinkState.OVER if _is_undone(session, keys, person, token) else ActionLinkState.DONE
@@ -264,6 +264,14 @@ def look_up_address_change_link(session: Session, keys: KeyRing, token: str, *, 
     if link.state is not TokenState.FRESH or row is None or person is None:
         return AddressChangeLink(ActionLinkState.OVER)
     return _describe_confirmable_change(session, keys, row, person)
+
+
+def find_ended_link_state(person: Person) -> ActionLinkState:
+    """Return the state of an address change's link once the person's record has been emptied.
+
+    Undoing an import isn't an erasure that someone asked for.
+    """
+    return ActionLinkState.ERASED if person.state is PersonState.ERASED else ActionLinkState.OVER
 
 
 def _is_undone(session: Session, keys: KeyRing, person: Person | None, token: str) -> bool:
@@ -370,10 +378,11 @@ def list_changes(session: Session, number: int, now: datetime) -> Sequence[Store
 class PendingCorrection:
     """A correction that the owner of the new address can confirm until `until`.
 
-    `correction` is None if it can't be read.
+    `correction` and `new` are None if they can't be read.
     """
 
     correction: AddressCorrection | None
+    new: Address | None
     requested_at: datetime
     until: datetime
 
@@ -391,10 +400,12 @@ def find_pending_correction(
     if token is None or row is None:
         return None
     try:
-        correction = decrypt_addresses(keys, row).correction
+        addresses = decrypt_addresses(keys, row)
     except DecryptionError:
-        return PendingCorrection(None, token.made_at, token.expires_at)
-    return PendingCorrection(correction, token.made_at, token.expires_at) if correction is not None else None
+        return PendingCorrection(None, None, token.made_at, token.expires_at)
+    if addresses.correction is None:
+        return None
+    return PendingCorrection(addresses.correction, addresses.new, token.made_at, token.expires_at)
 
 
 def withdraw_correction(session: Session, keys: KeyRing, number: int, *, now: datetime) -> bool:

@@ -35,7 +35,7 @@ def look_up_stop_link(session: Session, keys: KeyRing, token: str, *, now: datet
     if person is None:
         return AddressChangeLink(ActionLinkState.UNKNOWN)
     if person.state in EMPTIED_STATES:
-        return AddressChangeLink(ActionLinkState.ERASED)
+        return AddressChangeLink(address_change.find_ended_link_state(person))
     if link.state is TokenState.USED:
         return AddressChangeLink(ActionLinkState.DONE)
     row = _find_stoppable(session, keys, person, token, now) if link.state is TokenState.FRESH else None

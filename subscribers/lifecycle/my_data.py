@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from subscribers.consent import ledger
 from subscribers.consent.consent_texts import read_consent_text_of_event
-from subscribers.consent.readable_record import describe_method
+from subscribers.consent.readable_record import describe_method, rephrase_import
 from subscribers.crypto.link_tokens import next_generation
 from subscribers.mail_requests import MailRequest, QueueMail
 from subscribers.store import one_time_tokens
@@ -121,7 +121,7 @@ def _history_entry(event: ConsentEvent, language: SubscriberLanguage) -> Consent
         at=event.at,
         what=language.translate_text(what),
         how=describe_method(_text_value(body, "method"), language),
-        where=_text_value(body, "where") or _text_value(body, "page"),
+        where=rephrase_import(_text_value(body, "where") or _text_value(body, "page")),
         wording=read_consent_text_of_event(body),
         words_unknown=event.kind in ledger.GRANT_KINDS and bool(body.get("wording")) and not body.get("wording_hash"),
         version=_text_value(body, "wording_version"),

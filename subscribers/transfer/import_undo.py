@@ -22,6 +22,7 @@ from subscribers.english_text import count_with_noun, join_words
 from subscribers.errors import RefusalError
 from subscribers.store.database import PeopleDatabase, count_rows
 from subscribers.store.models import ConsentEvent, ConsentKind, ImportBatch, Person, PersonState
+from subscribers.store.signup_models import StoredAddressChange
 
 PAGE_SIZE = 500  # people per transaction
 UNDO_METHOD = "import undone"
@@ -194,13 +195,19 @@ def abandon_batch(
 
 
 def undo_batch(
-    database: PeopleDatabase, unsubscribe_log: UnsubscribeLog, batch: int, *, actor: str, now: datetime
+    database: PeopleDatabase,
+    unsubscribe_log: UnsubscribeLog,
+    batch: int,
+    *,
+    actor: str,
+    reason: str = "",
+    now: datetime,
 ) -> UndoResult:
     """Undo a finished import, or continue undoing it after an interruption.
 
     Its people receive no email once it begins. An entry is written to the unsubscribe log, before
     the commit as for departures, so that a copy that's restored from before the undo can find out
-    about it (`repeat_lost_undos`).
+    about it (`repeat_lost_undos`). The reason is recorded with each change.
 
     Raises:
         ImportUndoError: there's no such import, it isn't finished, or it was finished more than
@@ -214,7 +221,7 @@ def undo_batch(
             assert row is not None
             unsubscribe_log.append(_make_log_entry(row), at=now)
             _mark_undone(row, now)
-    return _reverse_import(database, batch, actor=actor, now=now, is_undo=True)
+    return _reverse_import(database, batch, actor=actor, reason=reason, now=now, is_undo=True)
 
 
 def _mark_undone(row: ImportBatch, now: datetime) -> None:
@@ -328,6 +335,22 @@ def count_undo(database: PeopleDatabase, batch: int, *, now: datetime) -> UndoRe
     return result
 
 
+def count_canceled_address_changes(database: PeopleDatabase, batch: int, *, now: datetime) -> int:
+    """Count the unconfirmed address changes that undoing an import ends, because it ends their subscriptions."""
+    is_pending = exists().where(
+        StoredAddressChange.person == Person.number,
+        StoredAddressChange.changed_at.is_(None),
+        StoredAddressChange.until > now,
+    )
+    after = count = 0
+    with database.read() as session:
+        while people := _load_people(session, batch, after, where=is_pending):
+            outcomes = [decide_undo(person, batch) for person in people]
+            count += sum(outcome in {UndoOutcome.REMOVED, UndoOutcome.EARLIER} for outcome in outcomes)
+            after = people[-1].number
+    return count
+
+
 def _has_other_events(batch: int) -> ColumnElement[bool]:
     """Return the condition for people who have events other than those of the import, or who have left."""
     # This is canonical JSON, in which other fields follow.
@@ -373,13 +396,15 @@ def _reverse_import(
     batch: int,
     *,
     actor: str,
+    reason: str = "",
     now: datetime,
     is_undo: bool,
 ) -> UndoResult:
     after = 0
     with database.read() as session:
         result = _count_confirmed_since(session, batch)
-    body = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
+    body: dict[str, Any] = {"actor": actor, "batch": batch, "method": UNDO_METHOD if is_undo else "import abandoned"}
+    body |= {"reason": reason} if reason else {}
     while True:
         with database.write() as session:
             # Lock the row that an import locks at every step, so that it can't continue with this batch.

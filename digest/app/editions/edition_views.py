@@ -151,10 +151,10 @@ def find_send_start_condition(session: Session, now: datetime) -> SendStartCondi
     return SendStartCondition.END_OF_HOLD if read_current_hold(session) else SendStartCondition.TIMETABLE
 
 
-def read_send_start_condition(installation: Installation, *, now: datetime) -> SendStartCondition:
-    """Read the event that starts the sending of a due edition."""
+def is_automatic_sending_off(installation: Installation, *, now: datetime) -> bool:
+    """Return True if due emails wait until someone runs `digest send`."""
     with installation.read() as session:
-        return find_send_start_condition(session, now)
+        return find_send_start_condition(session, now) is SendStartCondition.COMMAND
 
 
 def _sent_edition(
@@ -162,7 +162,10 @@ def _sent_edition(
 ) -> EditionWithCounts:
     is_under_way = counts.open > 0 and edition.paused_at is None
     progress = read_progress(session, edition.name) if is_under_way else None
-    return EditionWithCounts(edition, counts, describe_progress(progress, counts.open, now, zone))
+    sentence = describe_progress(progress, counts.open, now, zone)
+    if progress and progress.is_overdue(now) and find_send_start_condition(session, now) is SendStartCondition.COMMAND:
+        sentence = "waits until an admin sends the rest, because automatic sending is off"
+    return EditionWithCounts(edition, counts, sentence)
 
 
 @dataclass(frozen=True, slots=True)

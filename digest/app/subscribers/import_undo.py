@@ -32,7 +32,7 @@ log = get_logger("imports")
 class ImportUndoPreview:
     """The numbers of people whom undoing an import would affect.
 
-    `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
+    `corrections` is the number of unconfirmed address changes that are canceled. `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
     `unsubscribed` the number of those who had been subscribed here. `known` is the number of people
     whom the import didn't change.
     """
@@ -41,6 +41,7 @@ class ImportUndoPreview:
     name: str
     until: datetime | None  # None for an interrupted undo, which can be finished at any time
     result: UndoResult
+    corrections: int
     suppressed: int
     unsubscribed: int
     known: int
@@ -139,11 +140,13 @@ def preview_undo(installation: Installation, actor: Actor, batch: int, *, now: d
     """
     UNDO.check_role(installation, actor, f"import {batch}", now=now)
     result = import_undo.count_undo(installation.database, batch, now=now)
+    corrections = import_undo.count_canceled_address_changes(installation.database, batch, now=now)
     with installation.read() as session:
         row = session.get_one(ImportBatch, batch)
         until = row.done_at + ledger.UNDO_PERIOD if row.done_at else None
         names = (RowOutcome.DEPARTED, ENDED_SUBSCRIPTIONS, RowOutcome.KNOWN)
-        return ImportUndoPreview(batch, row.name, until, result, *(row.counts.get(name, 0) for name in names))
+        counts = (row.counts.get(name, 0) for name in names)
+        return ImportUndoPreview(batch, row.name, until, result, corrections, *counts)
 
 
 def undo_import(installation: Installation, actor: Actor, batch: int, reason: str, *, now: datetime) -> UndoResult:
@@ -160,7 +163,9 @@ def undo_import(installation: Installation, actor: Actor, batch: int, reason: st
         _find_previews(installation).forget(batch)
         with mark_import_running(installation.database, file_hash, now=now):
             log_file = installation.unsubscribe_log
-            result = import_undo.undo_batch(installation.database, log_file, batch, actor=actor.name, now=now)
+            result = import_undo.undo_batch(
+                installation.database, log_file, batch, actor=actor.name, reason=reason, now=now
+            )
         draft.detail = {"why": reason, "people": result.removed, "stay": result.kept_counts}
         draft.detail |= {"preferences": result.preferences} if result.preferences else {}
         return result

@@ -26,7 +26,7 @@ from digest.settings import Settings
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import Edition
 from digest.store.staff import map_staff_display_names
-from subscribers.consent import chain_verification, disclosures, ledger, sealed_rows
+from subscribers.consent import chain_verification, disclosures, ledger, readable_record, sealed_rows
 from subscribers.consent.consent_texts import hash_consent_text, list_consent_texts, read_consent_text_of_event
 from subscribers.consent.disclosures import AddressDisclosure
 from subscribers.consent.preferences import Preferences, describe_preferences
@@ -138,7 +138,8 @@ def view_subscriber_record(
 ) -> SubscriberRecord:
     """Return a person's record for their page.
 
-    It contains the address only while that's revealed and the sign-in is fresh.
+    It contains the address, and the new one of a pending correction, only while the address is
+    revealed and the sign-in is fresh.
 
     Raises:
         NotPermittedError: the member isn't an admin.
@@ -168,6 +169,10 @@ def view_subscriber_record(
         imports = [link.batch for link in links if link.kind in ledger.IMPORT_KINDS]
         batch_number = person.batch or next(filter(None, reversed(imports)), None)
         batch = session.get(ImportBatch, batch_number) if batch_number is not None else None
+        address = _find_shown_addresses(session, keys, staff, [number], now).get(number)
+        correction = address_change.find_pending_correction(session, keys, number, now=now)
+        if correction is not None and address is None:
+            correction = replace(correction, new=None)
         slip = undo.find_restorable_unsubscribe(session, person, staff.actor.name, now=now)
         return SubscriberRecord(
             number=number,
@@ -183,7 +188,7 @@ def view_subscriber_record(
             links=links,
             fault=_find_fault(session, keys, number),
             has_address=person.ciphertext is not None,
-            address=_find_shown_addresses(session, keys, staff, [number], now).get(number),
+            address=address,
             mails=_list_mails(session, number, limit),
             mail_count=mail_count,
             disclosures=tuple(passages[:limit]),
@@ -191,7 +196,7 @@ def view_subscriber_record(
             names=map_staff_display_names(session, with_numbers=True),
             unsubscribed_at=slip.at if slip else None,
             may_correct_address=address_change.may_correct_address(session, person),
-            correction=address_change.find_pending_correction(session, keys, number, now=now),
+            correction=correction,
             restorable_until=slip.at + ledger.UNDO_PERIOD if slip else None,
         )
 
@@ -206,6 +211,8 @@ def _read_link(event: ConsentEvent, settings: Settings, versions: Mapping[str, s
     if "reason" in texts:
         texts["reason"] = ledger.UNSUBSCRIBE_REASONS.get(texts["reason"], texts["reason"])
     batch, row = (value if isinstance(value := body.get(name), int) else None for name in ("batch", "row"))
+    if batch is not None:
+        texts |= {name: readable_record.rephrase_imported_value(name, text) for name, text in texts.items()}
     words, is_consent = read_consent_text_of_event(body), event.kind in ledger.GRANT_KINDS
     texts["wording_version"] = versions.get(hash_consent_text(words), "")
     entry = ConsentChainEntry(event.at, event.kind, texts, words, is_consent, batch, row)

@@ -191,8 +191,8 @@ def view_subscriber_list(
 
 def count_exportable(
     installation: Installation, actor: Actor, list_filter: SubscriberFilter, *, now: datetime
-) -> MatchCount:
-    """Count the subscribers who match a filter, including paused ones.
+) -> tuple[MatchCount, MatchCount]:
+    """Count the subscribers who match a filter, including paused ones, and everyone in the list who does.
 
     Only subscribers may be exported.
 
@@ -200,7 +200,9 @@ def count_exportable(
         NotPermittedError: the actor isn't an admin.
     """
     LIST.check_role(installation, actor, "the list", now=now)
-    return _count_matching_people(installation, replace(list_filter, state=PersonState.SUBSCRIBED), now)
+    subscribers = replace(list_filter, state=PersonState.SUBSCRIBED)
+    count = partial(_count_matching_people, installation, now=now)
+    return count(subscribers), count(list_filter)
 
 
 def _count_matching_people(installation: Installation, list_filter: SubscriberFilter, now: datetime) -> MatchCount:

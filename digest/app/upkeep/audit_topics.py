@@ -2,14 +2,15 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
 from digest.settings import SECTION_FIELD_TITLES
 from digest.settings.misspelled_names import find_table
-from subscribers.english_text import capitalize_first
+from subscribers.english_text import capitalize_first, join_words
+from subscribers.import_names import PLAIN_LIST
 
 REFUSED = "refused"
 UNREADABLE = "unreadable because this row was changed"
@@ -40,6 +41,7 @@ _VERBS = (
     "unsubscribed:unsubscribe updated:update uploaded:upload verified:verify viewed:view withdrew:withdraw"
 )
 INFINITIVES: Mapping[str, str] = dict(verb.split(":") for verb in _VERBS.split())
+MAX_LISTED_PEOPLE = 20  # in the details of an action
 _HIDDEN_DETAIL = frozenset({"why", "because", "root", "seal", "people", "message", "mark", "columns"})
 # Clearer words for names in the details of actions.
 _DETAIL_NAMES: Mapping[str, str] = {
@@ -174,10 +176,12 @@ def describe_detail(detail: object, subject: str = "") -> tuple[str, str]:
         detail_lines += [change.words for change in list_value_changes(before, after, subject)]
         hidden |= {"before", "after"}
     detail_lines += [
-        f"{_DETAIL_NAMES.get(name, name)}: {_write_value(value)}"
+        f"{_DETAIL_NAMES.get(name, name)}: {'unknown' if value == PLAIN_LIST else _write_value(value)}"
         for name, value in detail.items()
         if name not in _HIDDEN_DETAIL | hidden and value not in ({}, [], "")
     ]
+    if isinstance(people := detail.get("people"), list) and people:  # otherwise, it's a count
+        detail_lines.append(_name_people(people))
     return str(reason), capitalize_first(", ".join(detail_lines))
 
 
@@ -235,6 +239,13 @@ def _write_setting(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} = {_write_value(each)}" for name, each in value.items())
     return "" if value is None else _write_value(value)
+
+
+def _name_people(numbers: Sequence[object]) -> str:
+    """Return people's numbers, of which only the first are listed."""
+    listed = [f"{number:,}" if isinstance(number, int) else str(number) for number in numbers[:MAX_LISTED_PEOPLE]]
+    others = len(numbers) - len(listed)
+    return f"subscribers: {join_words([*listed, f'{others:,} more'] if others else listed)}"
 
 
 def _write_value(value: object) -> str:

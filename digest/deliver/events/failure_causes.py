@@ -34,6 +34,10 @@ MILDEST_FIRST = (
 _NO_MAILBOX_CODES = frozenset({"5.1.1", "5.1.3", "5.1.6", "5.1.10"})
 _HARD_CODES = frozenset({"5.1.2", "5.4.4", "5.2.1"})
 _OUR_FAULT_CODES = frozenset({"5.1.7", "5.1.8", "5.3.4", "5.4.6"})
+# RFC 3463, section 3.2: some problem with an address. The reply code is no less exact, and some servers also refuse a
+# sender with it, so it only counts as much as the reply code alone.
+_OTHER_ADDRESS_STATUS = frozenset({"5.1.0"})
+_ADDRESS_REPLY_CODES = frozenset({"550", "551", "553"})
 _ENHANCED_CODE = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 _LEADING_CODES = re.compile(r"\s*(?P<code>[245]\d\d)?[ -]?(?P<status>[245]\.\d{1,3}\.\d{1,3})?(?![\d.])")
 
@@ -66,12 +70,12 @@ def find_failure_cause(reply_code: str, enhanced_codes: frozenset[str]) -> Failu
 
     If they disagree, it's the mildest one.
     """
+    if reply_code in _ADDRESS_REPLY_CODES and enhanced_codes <= _OTHER_ADDRESS_STATUS:
+        return FailureCause.HARD
     causes = {_cause_of_enhanced_code(s) for s in enhanced_codes}
     for cause in MILDEST_FIRST:
         if cause in causes:
             return cause
-    if reply_code in {"550", "551", "553"}:
-        return FailureCause.HARD
     if reply_code == "554":
         return FailureCause.SOFT
     return FailureCause.OUR_FAULT if reply_code in {"530", "535", "538"} else None

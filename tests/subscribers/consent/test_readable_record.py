@@ -72,6 +72,18 @@ def _page(record: dict[str, Any]) -> str:
     return page.render(readable_record.build_record_context(record, FACTS))
 
 
+def test_a_day_that_was_imported_without_an_hour_gets_none(database: Database, ada: int) -> None:
+    record = _record(database, ada)
+    days = ("2024-03-02T12:00:00.000+00:00", "2024-03-03T12:00:00.000+00:00", "2024-03-04T12:00:01.000+00:00")
+    record["asked_at"] = days[0]
+    record["events"][0]["details"] |= dict(zip(("agreed_at", "requested_at", "left_at"), days, strict=True))
+    assert "<dd>2024-03-02 12:00:00 UTC</dd>" in _page(record), "someone entered this time"
+    record["events"][0]["details"]["batch"] = 1
+    page = _page(record)
+    for shown in ("2024-03-02, ", "<dd>2024-03-02</dd>", "<dd>2024-03-03</dd>", "<dd>2024-03-04 12:00:01 UTC</dd>"):
+        assert shown in page
+
+
 class _Text(HTMLParser):
     def __init__(self) -> None:
         super().__init__()

@@ -173,7 +173,8 @@ class RefusalGroup:
     @property
     def is_reply_of_cause(self) -> bool:
         """True if the reply's codes are consistent with the cause."""
-        own_cause = find_failure_cause("", parse_reply_codes("", self.reply)[1])
+        code, enhanced_codes = parse_reply_codes("", self.reply)
+        own_cause = find_failure_cause(code if enhanced_codes else "", enhanced_codes)
         return own_cause in {None, FailureCause.NONE, self.cause}
 
     def is_chosen(self, chosen: Collection[str]) -> bool:

@@ -52,16 +52,21 @@ def _check_years(years: int) -> int:
 OptionalDay = Annotated[Day | None, BeforeValidator(lambda text: text or None)]
 
 
-class ExportForm(ReasonForm):
-    """The reason for an export, its recipient, and the first and last day of sign-ups in it, if any."""
+class ExportDaysForm(FormOrQueryModel):
+    """The first and last day of sign-ups in an export, if any."""
 
-    to: Reason = ""
     since: OptionalDay = None
     until: OptionalDay = None
 
     def change_days(self, query: SubscriberQuery) -> SubscriberQuery:
         """Return a filter of the list with the days from this form in place of its own."""
         return query.model_copy(update=self.model_dump(include={"since", "until"} & self.model_fields_set))
+
+
+class ExportForm(ExportDaysForm, ReasonForm):
+    """The reason for an export, its recipient, and its days."""
+
+    to: Reason = ""
 
 
 class PermissionRequestForm(FormOrQueryModel):
@@ -102,13 +107,15 @@ def show_export_form() -> ResponseReturnValue:
 
 @admin_pages.post("/readers/export")
 def export_list() -> ResponseReturnValue:
-    """Return the filtered list as CSV that can't contain formulas.
+    """Return the filtered list as CSV that can't contain formulas, or only count its subscribers.
 
-    Each person in it can see the disclosure.
+    Each person in the file can see the disclosure.
     """
     installation, actor, now = get_installation_actor_and_time()
     query = _read_whole_query()
     try:
+        if "count" in request.form:
+            return _export_page(read_form(ExportDaysForm).change_days(query))
         form = read_form(ExportForm)
     except FormError as exc:
         return _export_page(query, refusal=exc), 400
@@ -148,10 +155,12 @@ def _name_import(batch: int) -> str:
 def _export_page(query: SubscriberQuery, *, refusal: RefusalError | None = None) -> str:
     installation, actor, now = get_installation_actor_and_time()
     list_filter = query.as_filter()
+    count, matches = subscriber_views.count_exportable(installation, actor, list_filter, now=now)
     return render_template(
         "web/admin/subscribers/export.html",
         query=query,
-        count=subscriber_views.count_exportable(installation, actor, list_filter, now=now),
+        count=count,
+        matches=matches,
         domain_name=list_transfers.describe_filter_domain(installation, list_filter),
         parts=dict(list_transfers.list_sections_and_topics(installation)),
         import_name=_name_import(query.batch) if query.batch else "",

@@ -300,8 +300,16 @@ def _act_on_refused(
         return show(refusal=exc), 400
     except (ChangedRefusalsError, EditionControlError) as exc:
         return show(refusal=exc), 409
-    done = f"Suppressed {count_with_noun(people, 'address', 'addresses')}."
-    flash(done if suppresses else f"{count_with_noun(people, 'email')} will be sent again.", f"refused {name}")
+    if suppresses:
+        done = f"Suppressed {count_with_noun(people, 'address', 'addresses')}."
+    elif edition_views.is_automatic_sending_off(app_state.installation, now=app_state.clock()):
+        done = (
+            f"{count_with_noun(people, 'email')} will be sent again once an admin runs “digest send {name}”, because "
+            "automatic sending is off."
+        )
+    else:
+        done = f"{count_with_noun(people, 'email')} will be sent again."
+    flash(done, f"refused {name}")
     return redirect(_find_page_of_refusals(name), 303)
 
 
@@ -334,7 +342,6 @@ def _refusal_action_page(
         max_shown=MAX_SHOWN_GROUPS,
         chosen=chosen,
         suppresses=suppresses,
-        send_start_condition=edition_views.read_send_start_condition(installation, now=app_state.clock()),
         origin=request.args.get("origin"),
         back=_find_page_of_refusals(overview.edition.name),
         refusal=refusal,

@@ -158,6 +158,7 @@ def bounce(
         ("soft", "550 5.2.0 try another time", "address"),
         ("no mailbox", "550 5.1.1 no such user", "no mailbox"),
         ("hard", "550 no such user", "no mailbox"),
+        ("hard", "550 5.1.0 Address rejected", "no mailbox"),
         ("hard", "550 5.1.2 no such host", "no mailbox"),
         ("complained", "dropped", "departed"),
         ("left", "dropped", "departed"),
@@ -194,6 +195,14 @@ def test_the_reply_shown_is_the_most_common_one_of_the_cause_that_most_have(othe
         (merged,) = merge_refusals(groups)
         assert merged.reply == "554 5.7.1 [TSS09] blocked due to spam content (in reply to 4Xq0zK)"
         assert (merged.reason, merged.count) == (RefusalReason.REPUTATION, 6 + sum(each.count for each in others))
+
+
+def test_a_rejected_address_is_shown_with_its_own_reply() -> None:
+    rejected = [
+        group(f"550 {codes} no", count, cause=FailureCause.HARD) for codes, count in (("5.1.0", 3), ("5.1.2", 2))
+    ]
+    (merged,) = merge_refusals(rejected)
+    assert (merged.reply, merged.reason) == ("550 5.1.0 no", RefusalReason.NO_MAILBOX)
 
 
 @pytest.mark.takes_turns

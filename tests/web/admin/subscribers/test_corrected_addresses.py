@@ -261,6 +261,10 @@ def test_a_correction_that_waits_is_shown_and_can_be_withdrawn(both: Any) -> Non
     assert "A new address is waiting to be confirmed." in page
     assert "(“new job”)" in page
     assert NEW not in page
+    assert "To check it, show the address." in page
+    post_form(admin, f"{record}/address", why="The subscriber asked")
+    assert f"A new address is waiting to be confirmed: {NEW}." in admin.get(record).text
+    assert NEW not in admin.get(f"{record}?address=hidden").text
     done = post_form(admin, f"{record}/withdraw", reason="misheard")
     assert done.headers["Location"] == record
     page = admin.get(record).text

@@ -540,6 +540,38 @@ def test_someone_who_was_kept_with_a_corrected_address_is_counted_and_listed(bot
     assert numbers == [str(number)]
 
 
+def test_an_undo_counts_the_corrections_that_it_cancels_and_its_reason_is_recorded(both: Any) -> None:
+    client, inbox = both.signed_in_client("admin"), Inbox(both)
+    path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\ncy@county.example,2024-01-01\n")
+    post_step(both, client, path, "try")
+    post_step(both, client, path, "commit")
+    with both.database.read() as session:
+        number = session.scalars(select(func.max(Person.number))).one()
+    record = client.get(f"/admin/readers/{number}").text
+    assert "Where: an imported file. Method: confirmed, according to the imported file. " in record
+    assert "Agreed to: a text not included in the imported file." in record
+    assert "For imported people, “State since” is the day of the import" in client.get("/admin/readers").text
+    assert "Service: unknown" in client.get("/admin/audit").text
+    page, form = "/admin/import/finished/1/undo", {"reason": "wrong file", "number": "1"}
+    assert "will be canceled" not in client.get(page).text
+    post_form(client, f"/admin/readers/{number}/correct", address="dy@county.example", reason="typo")
+    mails = [mail for mail in inbox.new() if str(mail["To"]) in {"cy@county.example", "dy@county.example"}]
+    links = {str(mail["To"]): read_link(mail) for mail in mails}
+    row = 'data-label="Count">1</td><td>The pending address correction will be canceled.</td>'
+    assert row in client.get(page).text
+    client.post(page, data=fetch_token(client) | form)
+    assert len(links) == 2
+    for link in links.values():
+        for method in ("GET", "POST"):
+            answer = both.client.open(link, method=method)
+            assert (answer.status_code, "has been erased" in answer.text) == (410, False)
+    assert "This request is no longer open" in both.client.get(links["dy@county.example"]).text
+    record = client.get(f"/admin/readers/{number}").text
+    assert "Method: import undone. Reason: wrong file." in record
+    assert "Deleted, but still counted" in client.get("/admin/readers").text
+    assert "The consent history keeps it as evidence." in record
+
+
 def test_an_undo_that_fails_at_once_is_not_reported_as_done(both: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     client = both.signed_in_client("admin")
     path = upload(client, "email,confirmed_at\nbo@county.example,2024-01-01\n")

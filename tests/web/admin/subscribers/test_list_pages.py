@@ -150,6 +150,28 @@ def test_the_days_of_an_export_can_be_chosen_in_its_form(world: Any, since: str,
     assert (refused.status_code, "@" in refused.text) == (400, False)
 
 
+def test_the_export_page_says_how_many_people_its_days_leave_and_who_is_missing(world: Any) -> None:
+    client = world.signed_in_client("admin")
+    with world.database.write() as session:
+        for day in (20, 21, 22):
+            evidence = replace(sample_evidence(), agreed_at=NOW.replace(day=day))
+            person = add_subscriber(
+                session, world.install.keys, f"p{day}@county.example", evidence=evidence, now=NOW.replace(day=day)
+            )
+        session.get_one(Person, person.number).state = PersonState.WITHDRAWN
+    path = "/admin/readers/export"
+    page = client.get(path).text
+    assert "a CSV file of 3 subscribers, including" in page
+    assert "1 of the 4 records in the list isn’t in it, because people who are unconfirmed" in page
+    counted = post(client, path, count="1", reason="survey", to="us", since="2026-11-21", until="")
+    assert (counted.status_code, counted.mimetype) == (200, "text/html")
+    assert "a CSV file of 1 subscriber matching the filter" in counted.text
+    assert "1 of the 2 matches in the list isn’t in it" in counted.text
+    assert all(f'value="{kept}"' in counted.text for kept in ("survey", "us", "2026-11-21"))
+    without = client.get(f"{path}?state=subscribed").text
+    assert ". People who are unconfirmed, unsubscribed, suppressed, erased, or" in " ".join(without.split())
+
+
 def test_a_filter_that_cannot_be_read_exports_nobody(world: Any) -> None:
     client = world.signed_in_client("admin")
     assert client.get("/admin/readers/export?state=gone").status_code == 400

@@ -132,7 +132,14 @@ def test_a_session_number_that_is_given_again_shows_no_search_of_another_member(
 
 def test_a_search_without_a_match_says_so(world: Any) -> None:
     admin = world.signed_in_client("admin")
-    assert "No address contains “hopsital”" in admin.get(begin(world, admin, "hopsital")).text
+    page = admin.get(begin(world, admin, "hopsital")).text
+    assert "No address contains “hopsital”" in page
+    kept = [
+        rf'name="{name}"[^>]* value="{text}"'
+        for name, text in (("part", "hopsital"), ("other", "The subscriber asked"))
+    ]
+    assert all(re.search(field, page) for field in kept), "searching again begins with both"
+    assert "Reason: The subscriber asked." in page
 
 
 @pytest.mark.parametrize("part", ["", "abc", "x" * 101, "spitäler", "ho\nsp"])

@@ -204,7 +204,7 @@ def test_the_list_shows_the_day_that_it_is_filtered_by(world: Any) -> None:
     add(world, BO_ADDRESS, agreed_at=datetime(2025, 3, 2, 15, tzinfo=UTC))
     admin = world.signed_in_client("admin")
     page = admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-02").text
-    assert '<td data-label="Since:">Nov. 19, 2026</td>' in page
+    assert '<td data-label="State since:">Nov. 19, 2026</td>' in page
     assert '<td data-label="Signed up:">March 2, 2025</td>' in page
     assert "/admin/readers/1" not in admin.get("/admin/readers?signup_source=Border+expo&since=2025-03-03").text
 
@@ -330,17 +330,20 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     file = world.install.settings.home / "audience.csv"
     file.write_text(
         "Email Address,OPTIN_TIME,CONFIRM_TIME\n"
-        "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n",
+        "eve@county.example,2024-03-02 14:11:05,2024-03-02 14:12:00\nbo@county.example,,\n"
+        "cy@county.example,2024-03-01,2024-03-02\n",
         "utf-8",
     )
     list_transfers.import_list(world.install, staff, file, ImportOptions(), now=NOW, progress=lambda *_: None)
     agreed, listed = (client.get(f"/admin/readers/{number}").text for number in (world.ada + 1, world.ada + 2))
     assert "Agreed to: “" not in agreed
-    assert "Agreed to: not recorded by Mailchimp." in agreed
+    assert "Agreed to: a text not included in the export from Mailchimp." in agreed
     assert "Import 1 (audience.csv from Mailchimp), Mailchimp (imported)" in agreed
     assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
     assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
     assert ("Agreed to" in listed, "Import 1, row 3" in listed) == (False, True)
+    dated = client.get(f"/admin/readers/{world.ada + 3}").text
+    assert "Signed up: March 1, 2024. Agreed: March 2, 2024. " in dated, "the file has no hours"
     # What the person themselves is shown.
     with world.database.read() as session:
         history = my_data.list_consent_history(session, world.ada + 1, ENGLISH)
@@ -474,7 +477,7 @@ def test_an_erased_subscriber_has_no_address_to_show_and_no_act_left(world: Any)
     page = admin.get(record).text
     assert ADA_ADDRESS not in page
     assert "Erased on" in page
-    assert "Deleted when the subscriber was erased." in page
+    assert "Removed from the list when the subscriber was erased. The consent history keeps it as evidence." in page
     assert "As the subscriber sees them" not in page
     assert "Show address" not in page
     assert "acts-title" not in page

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, expect
 from sqlalchemy import select, update
 
 from digest.app.sending.refusal_actions import find_provider_contact
+from digest.deliver.send.claims.send_progress import ProgressWriter
 from digest.deliver.send.refusals.refused_deliveries import group_refusals
 from digest.store.delivery_models import Delivery, DeliveryState, StoredDeliveryEvent
 from digest.store.models import AuditEntry, Edition, EditionState
@@ -164,6 +165,12 @@ def test_sending_again_asks_first_with_the_number_of_people_and_takes_a_reason(r
     page = admin.get(path).text
     assert "<h1>Send No. 147 again to 7 subscribers?</h1>" in page
     assert "no one gets the edition twice" in page
+    offer = f"Automatic sending is off, so emails that you send again wait until an admin sends them with <code>digest send {NAME}<"
+    deliveries = f"/admin/deliveries?edition={NAME}"
+    recipients = f"/admin/deliveries/{NAME}/recipients?group={path.rpartition('/')[2]}"
+    for path_with_offer in (deliveries, recipients, f"{PATH}/sending"):
+        assert offer in admin.get(path_with_offer).text
+    assert offer not in refused.desk.get(f"{PATH}/sending").text
     assert (
         f"Automatic sending is off, so these emails wait until an admin sends them with <code>digest send {NAME}<"
         in page
@@ -179,7 +186,16 @@ def test_sending_again_asks_first_with_the_number_of_people_and_takes_a_reason(r
     assert states(refused).count(DeliveryState.WAITING) == 7
     assert states(refused).count(DeliveryState.REFUSED) == 4
     assert edition(refused).state is EditionState.SENDING
-    assert "sent 7 refused emails again: unblocked" in admin.get(f"{PATH}/sending").text
+    page = admin.get(f"{PATH}/sending").text
+    assert "sent 7 refused emails again: unblocked" in page
+    assert f"7 emails will be sent again once an admin runs “digest send {NAME}”, because automatic" in page
+    with refused.database.write() as session:
+        ProgressWriter(NAME, NOW - timedelta(hours=2)).write_progress(
+            session, 20, NOW - timedelta(hours=1), running=False
+        )
+    assert "<small>waits until an admin sends the rest, because automatic sending is off</small>" in (
+        refused.desk.get("/desk/sent").text
+    )
     again = admin.get(path).text
     assert "There’s nothing to send again" in again
     assert post(admin, path, recipients="7", reason="unblocked").status_code == 409
@@ -243,7 +259,7 @@ def test_suppressing_from_the_deliveries_leads_back_there_and_leaves_nothing_to_
     assert "You can wait." not in page
     log = admin.get("/admin/audit").text
     assert re.search(r"suppressed addresses after <b>edition 2026-W47</b> was refused\.", log)
-    assert "Addresses: 2" in log
+    assert re.search(r"Addresses: 2, subscribers: \d+ and \d+</small>", log)
 
 
 def test_an_unnamed_provider_is_not_said_to_be_asked(refused: Any) -> None:
