@@ -33,7 +33,7 @@ _VERBS = (
     "acknowledged:acknowledge added:add adopted:adopt approved:approve asked:ask canceled:cancel changed:change "
     "checked:check chose:choose collected:collect copied:copy corrected:correct counted:count downloaded:download "
     "drafted:draft dropped:drop edited:edit emailed:email ended:end erased:erase exported:export fetched:fetch "
-    "imported:import listed:list looked:look made:make marked:mark moved:move opened:open paused:pause "
+    "imported:import invited:invite listed:list looked:look made:make marked:mark moved:move opened:open paused:pause "
     "protected:protect read:read removed:remove renamed:rename renewed:renew requested:request resent:resend "
     "reset:reset resolved:resolve restored:restore resumed:resume revoked:revoke rotated:rotate sealed:seal "
     "searched:search sent:send set:set skipped:skip started:start suppressed:suppress turned:turn undid:undo "

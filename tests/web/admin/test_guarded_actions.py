@@ -245,7 +245,7 @@ def test_during_a_pause_only_warnings_and_the_teams_links_leave(world: Any) -> N
     sending_pause.pause_all_sending(world.install, reason="a doubt", actor=ADMIN, now=NOW)
     staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
     emails = {str(email["Subject"]): text_of(email) for email in sent_emails(world)}
-    assert set(emails) == {"eve (at a terminal) paused all sending", "eve (at a terminal) added staff 2 as an admin"}
+    assert set(emails) == {"eve (at a terminal) paused all sending", "eve (at a terminal) invited staff 2 as an admin"}
     paused = emails["eve (at a terminal) paused all sending"]
     assert "eve (at a terminal) paused all sending, on November 19, 2026" in paused
     with world.database.read() as session:

@@ -230,7 +230,7 @@ ACTIONS = {
     "ann (staff 1) marked emails of edition 2026-W47 with unknown status as arrived. “the server's log has it”": "uncertain taken as accepted",
     "ann (staff 1) added the source": "source added",
     "ann (staff 1) changed settings: schedule": "settings changed",
-    "ann (staff 1) added Sam Okafor": "staff added",
+    "ann (staff 1) invited Sam Okafor": "staff added",
     "ann (staff 1) ended sessions of ann (staff 1)": "sessions ended",
 }
 

@@ -91,7 +91,7 @@ def test_the_button_behind_the_mailed_link_proves_the_address_and_signs_in_and_l
     for method in ("GET", "HEAD", "OPTIONS"):
         assert both.client.open(path, method=method).status_code == 200
     page = both.client.get(path).text
-    assert "s•••@newsroom.example was added to the team as an" in page
+    assert "s•••@newsroom.example was invited to the team as an" in page
     assert "as an editor" in page
     assert SAM not in page
     assert both.dump() == before
