@@ -9,6 +9,7 @@ from typing import Any
 from digest.installation.action_words import find_action_words, load_actions_by_topic, split_audit_phrase_at_subject
 from digest.settings import SECTION_FIELD_TITLES
 from digest.settings.misspelled_names import find_table
+from digest.store.staff import name_member_number
 from subscribers.english_text import capitalize_first
 
 REFUSED = "refused"
@@ -134,19 +135,21 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
     kind, _, number = subject.partition(" ")
     if kind == "person" and _is_row_number(number):
         return f"subscriber {int(number):,}"
-    return f"edition {subject}" if _EDITION_NAME.fullmatch(subject) else names.get(subject, subject)
+    return (
+        f"edition {subject}" if _EDITION_NAME.fullmatch(subject) else names.get(subject) or name_member_number(subject)
+    )
 
 
 def parse_subject(text: str) -> str:
     """Return a typed subject as the log stores it.
 
-    For example, "subscriber 8,214" and "8214" both become `person 8214`.
+    For example, "subscriber 8,214" and "8214" both become `person 8214`, and "team member 3" becomes `staff 3`.
     """
     subject = " ".join(text.split())
     kind, _, last = subject.lower().rpartition(" ")
     number = last.replace(",", "")
-    if kind in {"", "subscriber", "reader", "person"} and _is_row_number(number):
-        return f"person {int(number)}"
+    if kind in {"", "subscriber", "reader", "person", "team member"} and _is_row_number(number):
+        return f"{'staff' if kind == 'team member' else 'person'} {int(number)}"
     return subject
 
 
@@ -245,7 +248,7 @@ def _write_value(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(_write_value(each) for each in value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return name_member_number(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _write_entry(name: str, value: object) -> str:

@@ -166,15 +166,17 @@ def test_another_role_in_an_invitation_emails_a_new_one_and_is_told_as_such(worl
     changed = admin.post(f"/admin/staff/{number}/role", data=hidden_fields(page), follow_redirects=True).text
     assert "A new invitation is on its way" in changed
     told = [str(mail["Subject"]) for mail in send_notices(world.install, now=NOW) if mail["To"] != SAM]
-    assert sum(f"changed the invitation of Sam Okafor (staff {number}) to admin" in subject for subject in told) == 1
+    assert (
+        sum(f"changed the invitation of Sam Okafor (team member {number}) to admin" in subject for subject in told) == 1
+    )
     invitee = world.client
     assert "no longer works" in invitee.get(path).text
     with world.database.read() as session:
         row = session.scalars(select(AuditEntry).where(AuditEntry.act == "staff invitation changed")).one()
     assert (row.subject, row.detail) == (f"staff {number}", {"role": "admin", "before": "editor"})
     log = re.sub(r"\s*<[^>]+>\s*", " ", admin.get("/admin/audit").text)
-    assert re.search(r"invited Sam Okafor \(staff \d\) to the team", log)
-    assert re.search(r"changed the invitation of Sam Okafor \(staff \d\)", log)
+    assert re.search(r"invited Sam Okafor \(team member \d\) to the team", log)
+    assert re.search(r"changed the invitation of Sam Okafor \(team member \d\)", log)
 
 
 def test_an_invitation_that_was_accepted_is_not_offered_to_be_withdrawn(world: Any) -> None:
@@ -256,7 +258,9 @@ def test_the_member_concerned_is_warned_of_a_link_too(world: Any) -> None:
         for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
         if mail["To"] == "eve@newsroom.example" and "emailed" in str(mail["Subject"])
     ]
-    assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 emailed a sign-in link to staff {number}"]
+    assert [str(mail["Subject"]) for mail in warned] == [
+        f"team member 1 emailed a sign-in link to team member {number}"
+    ]
     body = warned[0].get_body(("plain",))
     assert body is not None
     assert "This change affects your own account." in body.get_content()

@@ -75,9 +75,9 @@ def test_two_members_who_swap_names_are_told_apart_by_their_numbers(world: Any) 
         session.execute(update(StaffMember).where(StaffMember.id == 1).values(name="Bo"))
         session.execute(update(StaffMember).where(StaffMember.id == number).values(name="Ann"))
     page = client.get("/admin/audit").text
-    assert f"Ann (staff {number}) approved edition 2026-W47 ." in rows_of(page)[0]
-    assert f">Ann (staff {number})</option>" in page
-    assert ">Bo (staff 1)</option>" in page
+    assert f"Ann (team member {number}) approved edition 2026-W47 ." in rows_of(page)[0]
+    assert f">Ann (team member {number})</option>" in page
+    assert ">Bo (team member 1)</option>" in page
 
 
 def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) -> None:
@@ -88,9 +88,9 @@ def test_the_log_is_read_in_sentences_by_person_act_subject_and_date(both: Any) 
     page = client.get("/admin/audit").text
     assert ">Verify log</button>" in page, "it was never checked"
     assert rows_of(page) == [
-        "5:30 p.m. ET ann (staff 1) tried to export the subscriber list, but it was refused. 4",
+        "5:30 p.m. ET ann (team member 1) tried to export the subscriber list, but it was refused. 4",
         "5:30 p.m. ET eve (at a terminal) approved edition 2026-W47 . 3",
-        "5:30 p.m. ET ann (staff 1) viewed subscriber 1 ’s address. “The subscriber asked” 2",
+        "5:30 p.m. ET ann (team member 1) viewed subscriber 1 ’s address. “The subscriber asked” 2",
         "5:30 p.m. ET The scheduler sealed the ledger and this log. 1",
     ]
     assert re.findall(r"<h2>(.*?)</h2>", page) == ["Thursday, November 19, 2026", "Monday, November 16, 2026"]
@@ -240,11 +240,14 @@ def test_an_editor_does_not_see_the_audit_log(world: Any, path: str) -> None:
 
 
 def test_a_subject_is_read_as_people_write_it() -> None:
-    assert [audit_topics.parse_subject(text) for text in (" reader 8,214 ", "Person 7", "12,266", "2026-W47")] == [
+    typed = (" reader 8,214 ", "Person 7", "12,266", "2026-W47", "Team member 3", "staff 3")
+    assert [audit_topics.parse_subject(text) for text in typed] == [
         "person 8214",
         "person 7",
         "person 12266",
         "2026-W47",
+        "staff 3",
+        "staff 3",
     ]
 
 
