@@ -82,6 +82,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
         "Consent text",
         "{name} stands for the publication's name. Leave empty for the standard text.",
         "That depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
+        empty="standard text",
     )
 
 
@@ -148,6 +149,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "",
         "Bounce domain",
         "Bounces go to bounce+… at this domain. Leave empty to use the address above.",
+        empty="the sender address's domain",
     )
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",

@@ -194,7 +194,7 @@ def change_the_schedule(page: Page) -> None:
     expect(page.get_by_label("Send time on")).to_have_value("thu")
     press_by_keyboard(page.get_by_role("button", name="Save schedule"))
     expect(page.get_by_role("status")).to_have_text("Saved.")
-    expect(page.get_by_text("Send time: fri 06:00 thu 06:00")).to_be_visible()
+    expect(page.get_by_text("Send time: Friday, 6:00 a.m. Thursday, 6:00 a.m.")).to_be_visible()
 
 
 def invite_an_editor(page: Page) -> None:
@@ -229,7 +229,7 @@ ACTIONS = {
     "ann (team member 1) exported the subscriber list. “moving house”": "list exported",
     "ann (team member 1) marked emails of edition 2026-W47 with unknown status as arrived. “the server's log has it”": "uncertain taken as accepted",
     "ann (team member 1) added the source": "source added",
-    "ann (team member 1) changed settings: schedule": "settings changed",
+    "ann (team member 1) changed settings: Schedule": "settings changed",
     "ann (team member 1) invited Sam Okafor": "staff added",
     "ann (team member 1) ended sessions of ann (team member 1)": "sessions ended",
 }

@@ -65,7 +65,7 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     assert answer.status_code == 303
     page = client.get(answer.location).text
     assert ">Saved.</p>" in page
-    assert "Send time: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert "Send time: <del>Friday, 6:00 a.m.</del> <ins>Thursday, 7:15 a.m.</ins>" in page
     (restore,) = re.findall(r'href="([^"]+)">Restore earlier values…</a>', page)
     (note,) = re.findall(r"<div class=\"note\".*?</div>", client.get(unescape(restore)).text, re.DOTALL)
     assert "The fields have the values from before this change." in note
