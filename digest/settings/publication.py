@@ -80,7 +80,7 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
         "Consent text",
-        "{name} stands for the publication's name. Leave empty for the standard text.",
+        "{name} stands for the publication's name. If the text is empty, the standard text is used.",
         "That depends on `publication.language` and the days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
         empty="standard text",
     )
