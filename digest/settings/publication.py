@@ -216,7 +216,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         },
     )
     collect: Annotated[list[values.RuleText], GuardedArea.NONE] = setting(
-        ["daily 05:00", "daily 17:00"], "Visit sources", "When sources are visited."
+        ["daily 05:00", "daily 17:00"], "Collection", "When new articles are collected from your sources."
     )
 
     @property

@@ -15,6 +15,7 @@ from jinja2 import BaseLoader, StrictUndefined
 from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
+from digest.app.calendar.upcoming_steps import find_next_collection
 from digest.app.sending.send_control import is_all_sending_paused
 from digest.app.site.page_context import build_page_context
 from digest.installation.audited_actions import ConfirmationRequiredError
@@ -250,6 +251,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     env.globals["undo_words"] = find_undo_words
     env.globals["is_all_sending_paused"] = lambda *, for_team=False: is_all_sending_paused(
         get_app_state().installation, for_team=for_team
+    )
+    env.globals["next_collection_at"] = lambda: find_next_collection(
+        get_app_state().settings.file, get_app_state().clock()
     )
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)

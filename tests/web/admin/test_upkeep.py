@@ -334,7 +334,7 @@ def test_details_are_shown_in_words(detail: dict[str, Any], words: str) -> None:
             "collect",
             ["daily 05:00", "daily 17:00"],
             ["every 90m"],
-            "Visit sources: daily, 5:00 a.m.; daily, 5:00 p.m. → every 90 minutes",
+            "Collection: daily, 5:00 a.m.; daily, 5:00 p.m. → every 90 minutes",
         ),
         ("consent", "text", "", "Send me {name}.", "Consent text: standard text → Send me {name}."),
         ("sender", "bounce_domain", "b.example.org", "", "Bounce domain: b.example.org → the sender address's domain"),
