@@ -36,7 +36,7 @@ def short_month_day(day: date) -> str:
     return f"{_AP_MONTHS[day.month - 1]} {day.day}"
 
 
-def clock_time(moment: datetime) -> str:
+def clock_time(moment: time | datetime) -> str:
     """Return a time in a form such as "6:00 a.m."."""
     return f"{moment:%I:%M}".lstrip("0") + (" a.m." if moment.hour < 12 else " p.m.")
 

@@ -70,7 +70,7 @@ def change_role(context: CommandContext, address: Address, role: StaffRole) -> N
     """Change the role of EMAIL and sign them out everywhere."""
     with prefix_refusals("Not changed"):
         member = context.act(staff_actions.change_staff_role, address, role, now=context.now())
-    click.echo(f"Team member {member.id} is now an {member.role}.")
+    click.echo(f"The role of team member {member.id} is now {member.role}.")
 
 
 @staff.command("link", epilog=f"\b\nExample:\n  digest staff link sam@news.example.org\n\n{EXIT_CODES_HELP}")

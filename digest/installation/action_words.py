@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 
 from digest.settings.guarded_areas import GuardedArea
+from digest.store.staff import name_member_number
 
 _SUBJECT = re.compile(r"\{(.*?)\}")
 _LOG_ONLY = re.compile(r"\[.*?\]")
@@ -104,4 +105,4 @@ def name_actor(actor: str, names: Mapping[str, str]) -> str:
         return names[actor]
     if actor.startswith(TERMINAL_PREFIX):
         return f"{actor.removeprefix(TERMINAL_PREFIX)} (at a terminal)"
-    return {"scheduler": "The scheduler", "digest": "A stop rule", "demo": "Demo"}.get(actor, actor)
+    return {"scheduler": "The scheduler", "digest": "A stop rule", "demo": "Demo"}.get(actor, name_member_number(actor))

@@ -30,8 +30,9 @@ from digest.settings import Settings
 from digest.settings.guarded_areas import GuardedArea
 from digest.store.audit import record_audit
 from digest.store.engine import Database
-from digest.store.staff import find_staff_member, staff_actor
+from digest.store.staff import find_staff_member, name_member_number, staff_actor
 from subscribers.crypto.keys import KeyFileError
+from subscribers.english_text import capitalize_first
 from subscribers.errors import ApplicationError
 from subscribers.loggers import get_logger
 
@@ -256,7 +257,7 @@ class Action:
 
     @property
     def words(self) -> str:
-        """The wording that completes "Dana (staff 3) …" in the audit log and in emails to admins."""
+        """The wording that completes "Dana (team member 3) …" in the audit log and in emails to admins."""
         return self._find_declaration().words
 
     def _find_declaration(self) -> ActionDeclaration:
@@ -314,7 +315,7 @@ class Action:
         detail = {"role": str(actor.role), "needed": str(self.role)}
         self._record_refusal(installation, actor, subject, detail, now)
         raise NotPermittedError(
-            f"{actor.name} is an {actor.role}, and only an {self.role} can do this. Ask an {self.role}."
+            f"{capitalize_first(name_member_number(actor.name))} is an {actor.role}, and only an {self.role} can do this. Ask an {self.role}."
         )
 
     def check_permitted(self, installation: Installation, actor: Actor, subject: str, *, now: datetime) -> None:

@@ -25,7 +25,7 @@ from digest.settings import Settings
 from digest.settings.guarded_areas import GuardedArea
 from digest.store.delivery_models import StaffMember
 from digest.store.engine import Database
-from digest.store.staff import list_verified_staff
+from digest.store.staff import list_verified_staff, name_member_number
 from digest.store.subscriber_address_use_models import SubscriberAddressUseCount
 from subscribers.crypto.keys import KeyRing
 from subscribers.english_text import curl_quotes
@@ -199,7 +199,7 @@ def _page_urls(settings: Settings) -> dict[str, str]:
 def describe_actor(session: Session, name: str) -> str:
     """Return the name of an actor for emails.
 
-    It's `Dana (staff 3)`, or `staff 3` if the member hasn't entered a name. For others, it's the
+    It's `Dana (team member 3)`, or `team member 3` if the member hasn't entered a name. For others, it's the
     same as on pages. It never contains an address.
     """
     number = name.removeprefix(STAFF_PREFIX)
@@ -207,4 +207,5 @@ def describe_actor(session: Session, name: str) -> str:
         return name_actor(name, {})
     member = session.get(StaffMember, int(number))
     chosen = sanitize_text(scrub_addresses(member.name)) if member is not None else ""
-    return f"{chosen} ({name})" if chosen else name
+    numbered = name_member_number(name)
+    return f"{chosen} ({numbered})" if chosen else numbered

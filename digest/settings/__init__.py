@@ -10,6 +10,7 @@ from digest.settings.branding import LightAndDarkLogo as LightAndDarkLogo
 from digest.settings.edition import DEFAULT_SECTIONS as DEFAULT_SECTIONS
 from digest.settings.edition import NEWS_SECTION as NEWS_SECTION
 from digest.settings.edition import SECTION_FIELD_TITLES as SECTION_FIELD_TITLES
+from digest.settings.edition import SOURCE_FIELD_TITLES as SOURCE_FIELD_TITLES
 from digest.settings.edition import SOURCE_SECTIONS as SOURCE_SECTIONS
 from digest.settings.edition import RankingWeights as RankingWeights
 from digest.settings.edition import ReadershipSettings as ReadershipSettings

@@ -20,6 +20,22 @@ SECTION_FIELD_TITLES = {
     "note": "Note below the title",
     "topics": "Topics",
 }
+# The titles of a source's settings in the audit log, as on its page.
+SOURCE_FIELD_TITLES = {
+    "url": "URL",
+    "name": "Name",
+    "publisher": "Publisher",
+    "section": "Section",
+    "weight": "Weight",
+    "primary": "Official source",
+    "own": "Your publication's own site",
+    "images": "Image rights",
+    "paused": "Paused",
+    "topics": "Topics",
+    "default_topic": "Default topic",
+    "license": "License",
+    "checked": "Last checked",
+}
 SectionKindName = Literal["featured", "most-read", "topics", "products", "events", "opportunities", "stories"]
 
 

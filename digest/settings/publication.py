@@ -80,8 +80,9 @@ class ConsentSettings(values.SettingsTable, title="Consent"):
     text: Annotated[values.LongText, AfterValidator(check_consent_template)] = setting(
         "",
         "Consent text",
-        "{name} stands for the publication's name. Leave empty for the standard text.",
+        "{name} stands for the publication's name. If the text is empty, the standard text is used.",
         "That depends on `publication.language` and the number of days in `schedule.send`. Before you send more often than people agreed to, ask them again.",
+        empty="standard text",
     )
 
 
@@ -148,6 +149,7 @@ class SenderSettings(values.SettingsTable, title="Sender"):
         "",
         "Bounce domain",
         "Bounces go to bounce+… at this domain. Leave empty to use the address above.",
+        empty="the sender address's domain",
     )
     feedback_id: Annotated[str, AfterValidator(values.check_feedback_sender)] = setting(
         "",
@@ -214,7 +216,7 @@ class ScheduleSettings(values.SettingsTable, title="Schedule"):
         },
     )
     collect: Annotated[list[values.RuleText], GuardedArea.NONE] = setting(
-        ["daily 05:00", "daily 17:00"], "Visit sources", "When sources are visited."
+        ["daily 05:00", "daily 17:00"], "Collection", "When new articles are collected from your sources."
     )
 
     @property

@@ -47,6 +47,7 @@ def setting(
     details: str = "",
     *,
     choices: Mapping[str, str] | Mapping[int, str] | None = None,
+    empty: str = "",
     **bounds: Any,
 ) -> Any:
     """Declare a setting for the settings file, its form, and its documentation.
@@ -60,9 +61,10 @@ def setting(
             `docs/settings.md`.
         details: further sentences for `docs/settings.md`.
         choices: the label of each value, if only these are allowed.
+        empty: what's in force if the value is empty, for lists of changes.
         bounds: constraints for pydantic, such as `ge` and `le`.
     """
-    extra: Any = {"details": details, "choices": choices or {}}
+    extra: Any = {"details": details, "choices": choices or {}, "empty": empty}
     return Field(default, title=title, description=description, json_schema_extra=extra, **bounds)
 
 

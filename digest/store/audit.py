@@ -37,10 +37,13 @@ SETTINGS_CHANGED = "settings changed"  # the subject is a table of the settings
 SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT = "source added", "source changed", "logo kept"
 APPROVED, APPROVAL_REVOKED, SENT_BACK = "approve", "void approval", "sent back"
 STAFF_ADDED, STAFF_REMOVED, ROLE_CHANGED = "staff added", "staff removed", "staff role changed"
-INVITATION_WITHDRAWN = "staff invitation withdrawn"
+INVITATION_CHANGED, INVITATION_WITHDRAWN = "staff invitation changed", "staff invitation withdrawn"
 SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET = "sign-in reset", "staff signed out", "password or app set"
 ACCESS_ACTIONS = frozenset(
-    {STAFF_ADDED, STAFF_REMOVED, INVITATION_WITHDRAWN, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET}
+    {
+        *(STAFF_ADDED, STAFF_REMOVED, INVITATION_CHANGED, INVITATION_WITHDRAWN),
+        *(ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, PASSWORD_SET),
+    }
 )
 
 log = get_logger("audit")

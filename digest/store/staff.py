@@ -5,6 +5,7 @@ removed. The audit log and other logs refer to members by ID (`staff 3`), so the
 name that the member had chosen. See `digest.app.accounts` for signing in.
 """
 
+import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,9 @@ SIGN_IN_PURPOSE: one_time_tokens.OneTimePurpose = "sign in"
 REQUESTED_SUFFIX = " requested"  # in the serial of a sign-in link requested by the member
 
 
+_ACTOR = re.compile(r"\Astaff (?=\d+\Z)", re.ASCII)
+
+
 class StaffError(RefusalError):
     """Raised when a staff change isn't allowed.
 
@@ -78,6 +82,11 @@ class VerificationLink:
 def staff_actor(member: StaffMember) -> str:
     """Return a member's actor name for the audit log, such as "staff 3"."""
     return f"staff {member.id}"
+
+
+def name_member_number(actor: str) -> str:
+    """Return an actor's name in the words that people use: "team member 3" for "staff 3"."""
+    return _ACTOR.sub("team member ", actor)
 
 
 def format_display_name(name: str, email: str) -> str:
@@ -132,12 +141,12 @@ def list_staff_members(session: Session, *, include_removed: bool = False) -> li
 def map_staff_display_names(session: Session, *, with_numbers: bool = False) -> dict[str, str]:
     """Map the actor names of all current and former staff members to their display names.
 
-    If `with_numbers` is true, names are formatted as "Ann (staff 3)": anyone who can write to the
+    If `with_numbers` is true, names are formatted as "Ann (team member 3)": anyone who can write to the
     database can change names, but the number is in the chain.
     """
     members = session.scalars(select(StaffMember).order_by(StaffMember.id))
     names = {staff_actor(member): format_display_name(member.name, member.email) for member in members}
-    return {actor: f"{name} ({actor})" for actor, name in names.items()} if with_numbers else names
+    return {actor: f"{name} ({name_member_number(actor)})" for actor, name in names.items()} if with_numbers else names
 
 
 def list_active_staff(session: Session, *, removed_after: datetime) -> list[StaffMember]:
@@ -198,7 +207,7 @@ def add_staff_member(
         member = None
     if member is not None:
         raise StaffError(
-            f"{staff_actor(member)} already has this address and is an {member.role}. To change the role, run "
+            f"Team member {member.id} already has this address and is an {member.role}. To change the role, run "
             "'digest staff role'. To send the link again, run 'digest staff verify'."
         )
     member = StaffMember(email=email, role=role, added_at=now, added_by=actor, name=name)
@@ -232,7 +241,7 @@ def queue_verification_link(
         StaffError: the address is already verified.
     """
     if member.proven_at is not None:
-        raise StaffError(f"{staff_actor(member)} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
+        raise StaffError(f"Team member {member.id} verified the address on {member.proven_at:%Y-%m-%d} (UTC).")
     _queue_proof_mail(session, member, queue, now=now, edition=edition)
 
 

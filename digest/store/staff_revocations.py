@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from digest.store.account_models import AuthenticatorApp, Passkey, StaffSession
 from digest.store.audit import (
+    INVITATION_CHANGED,
     INVITATION_WITHDRAWN,
     PASSWORD_SET,
     ROLE_CHANGED,
@@ -32,8 +33,9 @@ from subscribers.store.keyed_row_seals import find_keys_of_session
 # Adding a member is included. If a row was deleted and its ID is reused, nothing carries over to
 # the new member.
 _REMOVALS = (STAFF_REMOVED, INVITATION_WITHDRAWN)
+_ROLES = (STAFF_ADDED, INVITATION_CHANGED, ROLE_CHANGED)
 _ENDING_METHODS = (STAFF_ADDED, *_REMOVALS, SIGN_IN_RESET)
-_ENDING_SESSIONS = (*_ENDING_METHODS, ROLE_CHANGED, SIGNED_OUT)
+_ENDING_SESSIONS = (*_ENDING_METHODS, INVITATION_CHANGED, ROLE_CHANGED, SIGNED_OUT)
 _MEMBER = re.compile(r"staff (\d+)", re.ASCII)
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -61,7 +63,7 @@ class Revocations:
         if act in (STAFF_ADDED, *_REMOVALS):
             self.is_known = self.is_known or act == STAFF_ADDED
             self.removed = act in _REMOVALS  # an early version reused the ID of a returning member
-        if act in (STAFF_ADDED, ROLE_CHANGED):
+        if act in _ROLES:
             self.role = str(values.get("role", ""))
         if act in _ENDING_METHODS:
             self.reset_at = max(self.reset_at, at)

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from werkzeug.exceptions import HTTPException
 
 from digest.app.approval.approval_overviews import must_others_approve
+from digest.app.calendar.upcoming_steps import find_next_collection
 from digest.app.editions.edition_views import is_automatic_sending_off
 from digest.app.sending.send_control import is_all_sending_paused
 from digest.app.site.page_context import build_page_context
@@ -259,6 +260,9 @@ def _set_up_templates(app: Flask, settings: Settings, scripts: PublicFiles) -> N
     )
     env.globals["is_automatic_sending_off"] = lambda: is_automatic_sending_off(
         get_app_state().installation, now=get_app_state().clock()
+    )
+    env.globals["next_collection_at"] = lambda: find_next_collection(
+        get_app_state().settings.file, get_app_state().clock()
     )
     env.globals["base_url"] = settings.link_base  # without a trailing slash
     app.context_processor(provide_current_staff)

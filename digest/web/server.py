@@ -228,8 +228,9 @@ def _adjust_waitress(max_body_bytes: int) -> Adjustments:
 def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
     """Return the maximum size in bytes of an upload to a path.
 
-    It's 0 except for staff members who may upload a file there. If the database doesn't respond, no
-    one counts as signed in.
+    It's 0 except for staff members who may upload a file there, and 1 for those who have to sign in
+    again first, so that the page can tell them. If the database doesn't respond, no one counts as
+    signed in.
     """
     app_state: WebAppState = app.extensions["digest"]
     prefix = urlsplit(app_state.settings.link_base).path.rstrip("/")
@@ -241,18 +242,18 @@ def find_upload_size_limit(app: Flask, path: str, cookies: str) -> int:
     token = parse_cookie(cookies).get(CookieScope.from_settings(app_state.settings).session, "")
     if rule.max_bytes is None or not token:
         return 0
-    return rule.max_bytes if _may_bring_file(app_state, rule, token) else 0
+    return _find_limit_of_member(app_state, rule, rule.max_bytes, token)
 
 
-def _may_bring_file(app_state: WebAppState, rule: AccessRule, token: str) -> bool:
+def _find_limit_of_member(app_state: WebAppState, rule: AccessRule, limit: int, token: str) -> int:
     now = app_state.clock()
     try:
         staff = sign_in.find_signed_in_member(app_state.installation, token, now=now, note_use=False)
     except SQLAlchemyError:
-        return False
-    if staff is None or rule.role is None:
-        return False
-    return staff.actor.holds(rule.role) and (not rule.fresh or staff.is_fresh(now))
+        return 0
+    if staff is None or rule.role is None or not staff.actor.holds(rule.role):
+        return 0
+    return limit if not rule.fresh or staff.is_fresh(now) else 1
 
 
 def open_page_server(app: Flask, host: str, port: int, limits: ConnectionLimits | None = None) -> PageServer:

@@ -39,7 +39,7 @@ MAKE_RECOVERY_CODES = Action("recovery codes made")
 END_SESSIONS = Action("sessions ended")
 CHANGE_NAME = Action("name changed")
 # A period before two letters suggests a domain, unlike the ones in "J.R. Diaz". A digit could
-# imitate a colleague's "(staff 2)".
+# imitate a colleague's "(team member 2)".
 _NO_NAME = re.compile(r"[:/\\@\d]|[.\u3002][^\W\d_]{2}")
 # Digits and lowercase letters of other scripts that look like Latin letters.
 _LOOK_ALIKES = str.maketrans(

@@ -63,7 +63,7 @@ class SignedInStaff:
 
         It includes the member, because session numbers can be reused.
         """
-        return f"{self.actor.name}, sign-in {self.session_id}"
+        return f"team member {self.member_id}, sign-in {self.session_id}"
 
     @property
     def display_name(self) -> str:
@@ -159,7 +159,9 @@ def email_sign_in_link(installation: Installation, actor: Actor, email: str, *, 
         draft.subject, draft.detail = staff.staff_actor(member), {"emailed": "yes"}
         draft.words = "emailed a sign-in link to {}"
         if member.proven_at is None:
-            raise staff.StaffError(f"{draft.subject} hasn't verified their address yet. Send the invitation again.")
+            raise staff.StaffError(
+                f"Team member {member.id} hasn't verified their address yet. Send the invitation again."
+            )
         _queue_link(session, installation, member, "admin", now)
 
 

@@ -14,7 +14,7 @@ from digest.installation.opened_installation import Installation
 from digest.installation.staff_mail import make_mail_queue
 from digest.store import staff
 from digest.store.account_models import AuthenticatorApp, Passkey, SignInAttempt
-from digest.store.audit import ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
+from digest.store.audit import INVITATION_CHANGED, ROLE_CHANGED, SIGN_IN_RESET, SIGNED_OUT, STAFF_ADDED, STAFF_REMOVED
 from digest.store.delivery_models import StaffMember
 from digest.store.staff_sessions import end_sessions
 from subscribers.address import Address, read_address
@@ -64,7 +64,7 @@ def add_staff_member(
         queue = make_mail_queue(installation, now)
         member = staff.add_staff_member(session, address, role, queue, actor=actor.name, now=now, name=name)
         draft.recorded = True  # the store has recorded it
-        draft.subject, draft.words = staff.staff_actor(member), f"added {{}} as an {role}"
+        draft.subject, draft.words = staff.staff_actor(member), f"invited {{}} as an {role}"
         return member
 
 
@@ -79,13 +79,17 @@ def remove_staff_member(installation: Installation, actor: Actor, address: Addre
     """
     with REMOVE.transaction(installation, actor, AUDIT_SUBJECT, now=now) as (session, draft):
         member = staff.require_staff_member(session, address.mailbox)
-        is_invited = any(row.is_invited for row in _list_overviews(session) if row.member is member)
+        is_invited = _is_invited(session, member)
         staff.remove_staff_member(session, member, is_invited=is_invited, actor=actor.name, now=now)
         delete_sign_in_methods(session, member)
         draft.subject, draft.recorded = staff.staff_actor(member), True
         if is_invited:
             draft.words = "withdrew the invitation of {}"
         return member
+
+
+def _is_invited(session: Session, member: StaffMember) -> bool:
+    return any(row.is_invited for row in _list_overviews(session) if row.member is member)
 
 
 def send_address_verification_link(
@@ -110,6 +114,8 @@ def change_staff_role(
 ) -> StaffMember:
     """Change a member's role and end all their sessions.
 
+    If the member is only invited, the invitation is replaced by one with the new role.
+
     Raises:
         NotPermittedError: the actor isn't an admin.
         StaffError: no staff member has this address.
@@ -119,8 +125,13 @@ def change_staff_role(
         draft.subject, draft.changed = staff.staff_actor(member), member.role != role
         draft.detail = {"role": role, "before": member.role}
         if draft.changed:
-            member.role, draft.words = role, f"made {{}} an {role}"
-            draft.detail["sessions"] = end_sessions(session, member.id)
+            is_invited, member.role = _is_invited(session, member), role
+            if is_invited:
+                draft.act, draft.words = INVITATION_CHANGED, f"changed the invitation of {{}} to {role}"
+                staff.queue_verification_link(session, member, make_mail_queue(installation, now), now=now)
+            else:
+                draft.words = f"made {{}} an {role}"
+                draft.detail["sessions"] = end_sessions(session, member.id)
         return member
 
 

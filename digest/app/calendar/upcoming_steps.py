@@ -74,10 +74,20 @@ def list_upcoming_steps(session: Session, file: SettingsFileContent, now: dateti
         names.add(name)
         steps += _describe_release(name, release, plan_steps(calendar, release, rules))
     for job, description in (("collect", "sources are collected"), ("backup", "a backup is created")):
-        times = [rule.next_time(now, calendar.zone) for rule in list_schedule_rules(file)[job]]
-        steps += [UpcomingStep(min(times), description)] if times else []
+        at = _find_next_run(file, job, now)
+        steps += [UpcomingStep(at, description)] if at else []
     coming = [step for step in steps if now < step.at <= end]
     return sorted(coming, key=lambda step: (step.at, step.what))
+
+
+def find_next_collection(file: SettingsFileContent, now: datetime) -> datetime | None:
+    """Return the time of the next scheduled collection, or None if there's none."""
+    return _find_next_run(file, "collect", now)
+
+
+def _find_next_run(file: SettingsFileContent, job: str, now: datetime) -> datetime | None:
+    zone = file.publication.zone
+    return min((rule.next_time(now, zone) for rule in list_schedule_rules(file)[job]), default=None)
 
 
 def _find_name(session: Session, release: PlannedRelease) -> str | None:

@@ -1,8 +1,8 @@
 """The configured sources: listing, testing, adding, changing, and removing them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParseError
+from digest.collect.documents.parsed_document import DocumentKind, FeedLink, ParsedDocument, ParsedItem, ParseError
 from digest.collect.fetch.fetcher import open_fetcher
 from digest.collect.sandbox import client as sandbox
 from digest.collect.sources.source_rows import (
@@ -38,6 +38,7 @@ CHANGE = Action(SOURCE_CHANGED)
 REMOVE = Action("source removed")
 LOOK = Action("sources looked at")
 AUDIT_SUBJECT = "sources"
+_UNDATED = datetime.min.replace(tzinfo=UTC)
 
 
 class SourceRefusedError(RefusalError):
@@ -59,6 +60,20 @@ class ProbedSource:
     document: ParsedDocument
     note: str
     feeds: tuple[FeedLink, ...] = ()
+
+    @property
+    def newest_items(self) -> Sequence[ParsedItem]:
+        """The items, newest first. Items without a date come last."""
+        return sorted(self.document.items, key=lambda item: _find_moment(item) or _UNDATED, reverse=True)
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """The date of the newest item, or None if no item has one."""
+        return next((_find_moment(item) for item in self.newest_items), None)
+
+
+def _find_moment(item: ParsedItem) -> datetime | None:
+    return item.starts_at or item.published or item.updated
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import IO, Any
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from digest.app.upkeep import audit_topics
@@ -71,8 +71,8 @@ class AuditPage:
     """A page of the log's rows, newest first.
 
     `next_below` is where the next page starts, or None on the last page. `is_truncated` is True if older
-    rows weren't examined. `names` maps actors to the names of staff, and `check` is the last
-    verification of the log.
+    rows weren't examined. `names` maps actors to the names of staff, `check` is the last
+    verification of the log, and `actions` are all that occur in it.
     """
 
     rows: tuple[AuditEntry, ...]
@@ -80,6 +80,7 @@ class AuditPage:
     is_truncated: bool
     names: dict[str, str] = field(default_factory=dict)
     check: AuditCheck | None = None
+    actions: tuple[str, ...] = ()
 
 
 def view_audit_log(
@@ -100,9 +101,16 @@ def view_audit_log(
     SHOW_LOG.check_role(installation, actor, "audit log", now=now)
     with installation.read() as session:
         rows, next_below, is_truncated = _read_page(session, log_filter, below)
-        return AuditPage(
-            rows, next_below, is_truncated, map_staff_display_names(session, with_numbers=True), _read_check(session)
-        )
+        names = map_staff_display_names(session, with_numbers=True)
+        return AuditPage(rows, next_below, is_truncated, names, _read_check(session), tuple(_iterate_actions(session)))
+
+
+def _iterate_actions(session: Session) -> Iterator[str]:
+    """Yield each action in the log, in order. Each is found with the index, so the log isn't read."""
+    last = session.scalar(select(func.min(AuditEntry.act)))
+    while last is not None:
+        yield last
+        last = session.scalar(select(func.min(AuditEntry.act)).where(AuditEntry.act > last))
 
 
 def read_entry_detail(row: AuditEntry) -> Mapping[str, Any] | None:

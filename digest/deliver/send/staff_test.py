@@ -246,7 +246,7 @@ def _choose_members(session: Session, to: Sequence[str]) -> list[StaffMember]:
             )
         if member.proven_at is None:
             raise SendError(
-                f"{staff.staff_actor(member)} hasn't verified their address yet.",
+                f"Team member {member.id} hasn't verified their address yet.",
                 "Send a new link with 'digest staff verify'.",
             )
         chosen[member.id] = member

@@ -89,7 +89,10 @@ def show_member(number: int) -> ResponseReturnValue:
 
 @admin_pages.get("/staff/<int:number>/<any(role, reset, removal):act>")
 def confirm_account_action(number: int, act: str) -> ResponseReturnValue:
-    """Describe an action on a staff member, and ask for their number if it can't be undone."""
+    """Describe an action on a staff member, and ask for their number if it can't be undone.
+
+    Withdrawing an invitation doesn't need the number.
+    """
     return _irreversible_action_page(_find_row(number), act)
 
 
@@ -127,7 +130,7 @@ def _act_on_member(row: StaffOverview, act: str) -> tuple[str, int]:
     """Perform an action on a staff member, and return a description of it and the number of ended sessions."""
     installation, actor, now = get_installation_actor_and_time()
     address = staff_actions.parse_member_address(row.member.email)
-    if act in IRREVERSIBLE_ACTIONS:
+    if act in IRREVERSIBLE_ACTIONS and not (act == "removal" and row.is_invited):
         require_number_typed_to_confirm(row.member.id)
     if act == "role":
         role = staff_actions.STAFF_ROLES[read_form(RoleForm).role]

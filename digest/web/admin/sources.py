@@ -349,6 +349,7 @@ def _adding_page(
         problems=problems,
         refusal=refusal,
         tried=probed_source,
+        now=get_app_state().clock(),
         describing=probed_source is not None or form is not None,
         imported=imported,
     )

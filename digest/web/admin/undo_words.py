@@ -23,7 +23,7 @@ UNDO_WORDS: Mapping[str, str | Mapping[str, str]] = {
     "admin.begin_search": NOTHING,
     "admin.change_member": {
         "role": "You can change the role back.",
-        "invitation": "Sending an invitation or a link can’t be undone, but resetting sign-in ends every link.",
+        "invitation": "You can’t unsend an email, but its link stops working if you withdraw the invitation.",
         "link": "Sending an invitation or a link can’t be undone, but resetting sign-in ends every link.",
         "sessions": "Ending sessions can’t be undone, but the team member can sign in again.",
         "reset": "You can’t undo this. The team member has to set up signing in again.",

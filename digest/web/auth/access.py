@@ -136,9 +136,12 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
     """Redirect to the page that confirms a staff member's identity and then leads back here.
 
     If a form was submitted, it redirects to the form's page, and the form is kept if that's allowed.
+    A file isn't kept, so that page says to choose it again.
     """
     if _is_read_request():
         back = _here()
+    elif ROUTE_RULES[request.endpoint or ""].max_bytes is not None:
+        back = f"{_find_nearest_page()}?file=again"  # without reading the form, which can be long
     else:
         back = request.form.get("back", "")
         back = back if _is_staff_path(back) else _find_nearest_page()
@@ -147,9 +150,9 @@ def redirect_to_confirm_identity(_: ConfirmationRequiredError | None = None) -> 
 
 
 def _keep_form(back: str) -> None:
-    """Keep the form of this request, unless it has a file or is about the staff member's own account."""
-    app_state, rule = get_app_state(), ROUTE_RULES[request.endpoint or ""]
-    if rule.max_bytes is not None or request.blueprint == "auth":
+    """Keep the form of this request, unless it's about the staff member's own account."""
+    app_state = get_app_state()
+    if request.blueprint == "auth":
         return
     form = capture_kept_form(request, back, now=app_state.clock())
     if form is not None:

@@ -242,7 +242,7 @@ def test_only_proven_addresses_of_the_staff_get_one_and_no_message_repeats_an_ad
     for to, why in (
         ([ADA], "Test address 1 doesn't belong to a team member"),
         ([SAM, "nonsense"], "Test address 2 doesn't belong to a team member"),
-        ([EVE], "staff 1 hasn't verified their address yet"),
+        ([EVE], "Team member 1 hasn't verified their address yet"),
     ):
         with pytest.raises(SendError, match=why) as caught:
             sent(world, scripted(), to=to)

@@ -143,17 +143,40 @@ def test_an_admin_withdraws_an_invitation_that_nobody_accepted(world: Any) -> No
     for page in ("/admin/staff", f"/admin/staff/{number}"):
         assert f'href="/admin/staff/{number}/removal">Withdraw invitation…' in admin.get(page).text
     assert re.search(r"<h1>\d team members?, 1 invited</h1>", admin.get("/admin/staff").text)
-    for page in (f"/admin/staff/{number}", f"/admin/staff/{number}/role"):
-        shown = admin.get(page).text
-        assert ("The invitation that was sent still works" in shown, "signed out" in shown) == (True, False)
+    shown = admin.get(f"/admin/staff/{number}").text
+    for words in ("signed out", "Email a sign-in link", "End all sessions", "Reset sign-in"):
+        assert words not in shown
     asked = admin.get(f"/admin/staff/{number}/removal").text
     assert f"<h1>Withdraw the invitation of {SAM}</h1>" in asked
-    answer = admin.post(f"/admin/staff/{number}/removal", data=hidden_fields(asked) | {"number": str(number)})
+    answer = admin.post(f"/admin/staff/{number}/removal", data=hidden_fields(asked))
     page = admin.get(answer.location).text
     assert (f"The invitation of team member {number} was withdrawn." in page, SAM in page) == (True, False)
     assert "withdrew the invitation of" in admin.get("/admin/audit").text
     invitee = world.client
     assert "no longer works" in invitee.get(path).text
+
+
+def test_another_role_in_an_invitation_emails_a_new_one_and_is_told_as_such(world: Any) -> None:
+    admin = world.signed_in_client("admin")
+    prove(world, "ann@newsroom.example")  # the only admin, who's emailed about their own actions
+    invite(admin, name="Sam Okafor")
+    number, path = member(world).id, emailed_link(world, SAM, "as an editor")
+    page = admin.get(f"/admin/staff/{number}/role").text
+    assert "<h1>Change the invitation of Sam Okafor to admin</h1>" in page
+    changed = admin.post(f"/admin/staff/{number}/role", data=hidden_fields(page), follow_redirects=True).text
+    assert "A new invitation is on its way" in changed
+    told = [str(mail["Subject"]) for mail in send_notices(world.install, now=NOW) if mail["To"] != SAM]
+    assert (
+        sum(f"changed the invitation of Sam Okafor (team member {number}) to admin" in subject for subject in told) == 1
+    )
+    invitee = world.client
+    assert "no longer works" in invitee.get(path).text
+    with world.database.read() as session:
+        row = session.scalars(select(AuditEntry).where(AuditEntry.act == "staff invitation changed")).one()
+    assert (row.subject, row.detail) == (f"staff {number}", {"role": "admin", "before": "editor"})
+    log = re.sub(r"\s*<[^>]+>\s*", " ", admin.get("/admin/audit").text)
+    assert re.search(r"invited Sam Okafor \(team member \d\) to the team", log)
+    assert re.search(r"changed the invitation of Sam Okafor \(team member \d\)", log)
 
 
 def test_an_invitation_that_was_accepted_is_not_offered_to_be_withdrawn(world: Any) -> None:
@@ -235,7 +258,9 @@ def test_the_member_concerned_is_warned_of_a_link_too(world: Any) -> None:
         for mail in send_notices(world.install, now=NOW, by=Delivery.due_at)
         if mail["To"] == "eve@newsroom.example" and "emailed" in str(mail["Subject"])
     ]
-    assert [str(mail["Subject"]) for mail in warned] == [f"staff 1 emailed a sign-in link to staff {number}"]
+    assert [str(mail["Subject"]) for mail in warned] == [
+        f"team member 1 emailed a sign-in link to team member {number}"
+    ]
     body = warned[0].get_body(("plain",))
     assert body is not None
     assert "This change affects your own account." in body.get_content()

@@ -129,7 +129,7 @@ def test_a_guarded_setting_takes_a_confirmation_and_tells_the_other_admins(
     assert submit(admin_client(filed), table, **fields).status_code == 303
     assert file.read_text("utf-8") != before
     (email,) = sent_emails(filed)
-    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, f"staff 2 changed settings under {name}")
+    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, f"team member 2 changed settings under {name}")
     text = text_of(email)
     assert "on the website, on November 19, 2026" in text
     assert MEMBERS["admin"] not in email.as_string()
@@ -155,12 +155,12 @@ def test_pausing_takes_a_confirmation_and_its_own_email_leaves_all_the_same(worl
     with world.database.read() as session:
         assert installation_hold.read_current_hold(session) is not None
     (email,) = sent_emails(world)
-    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, "staff 2 paused all sending")
+    assert (email["To"], email["Subject"]) == (OTHER_ADMIN, "team member 2 paused all sending")
     press_pause(admin_client(world), "release")
     assert [str(each["Subject"]) for each in sent_emails(world)][-1:] != []
     assert {str(each["Subject"]) for each in sent_emails(world)} == {
-        "staff 2 paused all sending",
-        "staff 2 resumed sending",
+        "team member 2 paused all sending",
+        "team member 2 resumed sending",
     }
 
 
@@ -177,8 +177,8 @@ def test_a_sole_admin_is_told_too_and_alerts_that_are_off_change_nothing(filed: 
     submit(admin, "alerts", mail="off")
     submit(admin, "sender", reply_to="elsewhere@example.com")
     assert {(email["To"], str(email["Subject"])) for email in sent_emails(filed)} == {
-        (MEMBERS["admin"], "staff 1 changed settings under Alerts: Send alerts to"),
-        (MEMBERS["admin"], "staff 1 changed settings under Sender: Reply to"),
+        (MEMBERS["admin"], "team member 1 changed settings under Alerts: Send alerts to"),
+        (MEMBERS["admin"], "team member 1 changed settings under Sender: Reply to"),
     }
 
 
@@ -190,8 +190,8 @@ def test_an_admin_who_is_removed_is_told_of_it_and_of_what_came_before(world: An
     sending_pause.pause_all_sending(install, reason="", actor=actor, now=NOW)
     staff.remove_staff_member(install, actor, read_address(OTHER_ADMIN), now=NOW)
     assert {(email["To"], str(email["Subject"])) for email in sent_emails(world)} == {
-        (OTHER_ADMIN, f"{ann} paused all sending"),
-        (OTHER_ADMIN, f"{ann} removed staff 2"),
+        (OTHER_ADMIN, "team member 1 paused all sending"),
+        (OTHER_ADMIN, "team member 1 removed team member 2"),
     }
 
 
@@ -245,7 +245,10 @@ def test_during_a_pause_only_warnings_and_the_teams_links_leave(world: Any) -> N
     sending_pause.pause_all_sending(world.install, reason="a doubt", actor=ADMIN, now=NOW)
     staff.add_staff_member(world.install, ADMIN, read_address("sam@newsroom.example"), "admin", now=NOW)
     emails = {str(email["Subject"]): text_of(email) for email in sent_emails(world)}
-    assert set(emails) == {"eve (at a terminal) paused all sending", "eve (at a terminal) added staff 2 as an admin"}
+    assert set(emails) == {
+        "eve (at a terminal) paused all sending",
+        "eve (at a terminal) invited team member 2 as an admin",
+    }
     paused = emails["eve (at a terminal) paused all sending"]
     assert "eve (at a terminal) paused all sending, on November 19, 2026" in paused
     with world.database.read() as session:
@@ -377,7 +380,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
                 )
             return [str(email["Subject"]) for email in relay.taken]
 
-        assert send(NOW) == ["staff 2 changed settings under Sender: Address, Reply to"]
+        assert send(NOW) == ["team member 2 changed settings under Sender: Address, Reply to"]
         (email,) = relay.taken
         assert (str(email["From"]), email["Reply-To"]) == (
             '"HLS.Today" <digest@news.example.org>',
@@ -393,7 +396,7 @@ def test_a_changed_sender_cannot_hold_back_the_warning_of_its_own_change_or_late
             found = list_attention_findings(session, NOW + timedelta(days=5), filed.install.settings.file)
         assert [finding.sentence for finding in found if finding.kind == "undelivered-warnings"] != []
         submit(admin, "sender", address="digest@news.example.org")
-        assert "staff 2 changed settings under Consent: Consent text" in send(NOW + timedelta(days=6)) + send(
+        assert "team member 2 changed settings under Consent: Consent text" in send(NOW + timedelta(days=6)) + send(
             NOW + timedelta(days=7)
         )
         with filed.database.read() as session:
@@ -429,7 +432,7 @@ def test_actions_on_addresses_are_told_once_a_day_without_an_address(world: Any)
     assert {email["To"] for email in emails} == {OTHER_ADMIN, MEMBERS["admin"]}
     for email in emails:
         text = text_of(email)
-        assert "staff 2 viewed a subscriber’s full record (3 times)" in text
+        assert "team member 2 viewed a subscriber’s full record (3 times)" in text
         assert "eve (at a terminal) looked up a subscriber by address" in text
         assert ADA_ADDRESS.partition("@")[0] not in email.as_string()
     next_day = NOW + timedelta(days=1)
@@ -446,7 +449,7 @@ def test_an_email_names_who_acted_without_any_part_of_their_address(world: Any) 
         world.install, reason="", actor=Actor(name, Role.ADMIN, ActionEntryPoint.DESK, NOW), now=NOW
     )
     (email,) = sent_emails(world)
-    assert str(email["Subject"]) == f"Ann <address> ({name}) paused all sending"
+    assert str(email["Subject"]) == "Ann <address> (team member 2) paused all sending"
 
 
 def test_a_settings_page_says_which_changes_are_guarded_before_anything_is_typed(filed: Any) -> None:

@@ -1,9 +1,11 @@
 """A form that requires a recent sign-in is kept until the sender signs in again, and is then submitted as filled in."""
 
 import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyotp
 import pytest
@@ -16,6 +18,7 @@ from digest.settings import load_settings
 from digest.store.models import AuditEntry
 from digest.web.kept_forms import KeptForm, KeptForms
 from digest.web.server import open_page_server
+from tests.app.settings.test_brand_images import draw_logo
 from tests.browser import follow, page_faults, press_by_keyboard, sign_in, write_by_keyboard
 from tests.moments import DRAFTING as NOW
 from tests.web.admin.settings.test_setting_pages import submit
@@ -45,7 +48,7 @@ def confirm(client: Any, secret: str, asked: Any) -> Any:
     """Sign in again where a form led to."""
     path, _, next_path = asked.location.partition("?next=")
     code = pyotp.TOTP(secret).at(NOW)
-    fields = {"password": PASSWORD, "code": code, "next": next_path}
+    fields = {"password": PASSWORD, "code": code, "next": unquote(next_path)}
     return client.post(path, data=fetch_token(client, "/desk/sources") | fields)
 
 
@@ -150,6 +153,29 @@ def test_some_forms_are_not_kept(world: Any, fields: dict[str, Any]) -> None:
     asked = client.post("/admin/readers/find", data=fetch_token(client) | fields)
     assert confirm(client, secret, asked).location == "/admin/readers", "the nearest page"
     assert client.get(FORM_PAGE).location == "/desk/"
+
+
+@pytest.mark.parametrize(
+    ("page", "path", "field"),
+    [
+        ("/admin/import", "/admin/import", "file"),
+        ("/admin/readers/suppressions", "/admin/readers/suppressions", "file"),
+        ("/admin/settings/branding", "/admin/settings/branding/logos", "header"),
+    ],
+)
+def test_a_file_that_was_lost_has_to_be_chosen_again(filed: Any, page: str, path: str, field: str) -> None:
+    client, secret = stale_admin(filed)
+    token = fetch_token(client, "/desk/sources")
+    fingerprint = re.findall(r'name="fingerprint" value="([^"]+)"', client.get("/admin/settings/branding").text)[0]
+    asked = client.post(
+        path, data=token | {"fingerprint": fingerprint, field: (io.BytesIO(draw_logo("#123456", (1120, 200))), "x.png")}
+    )
+    assert unquote(asked.location) == f"/desk/confirm?next={page}?file=again"
+    assert "Your file wasn’t uploaded. Choose it again afterward." in client.get(asked.location).text
+    back = confirm(client, secret, asked)
+    assert back.location == f"{page}?file=again"
+    assert "<b>Your file wasn’t uploaded,</b>" in client.get(back.location).text
+    assert "Your file wasn’t uploaded" not in client.get(page).text
 
 
 def test_a_form_of_ones_own_account_is_not_kept(world: Any) -> None:

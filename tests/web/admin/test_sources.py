@@ -106,6 +106,9 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     found = submit(client, "/admin/sources/look", on="/desk/sources", address=site)
     assert "Found: Port News" in found.text
     assert "Port reopens" in found.text
+    assert "The newest item is from" not in found.text
+    assert '<option value="news" selected>News</option>' in found.text
+    assert re.search(r'Add source</button>.*?</div>\s*<p class="hint">You can undo this', found.text)
     assert f'name="url" value="{site}feed"' in found.text
     assert acts(filed) == [], "nothing is added before somebody says so"
     answer = submit(
@@ -119,7 +122,7 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     )
     assert answer.status_code == 303
     page = client.get(answer.location).text
-    assert "Source added. The next collection will read it." in page
+    assert "Source added. The next collection (Nov. 20, 5:00 a.m.) will read it." in page
     source = load_settings(tmp_path / "digest.toml", {}).file.sources[1]
     assert (source.name, source.weight, source.images, source.primary) == ("Port News", 1.5, "licensed", True)
     assert source.license == "CC BY 4.0"
@@ -127,6 +130,22 @@ def test_a_source_is_added_by_its_sites_address_after_what_was_found_is_shown(
     assert acts(filed) == [("source added", f"{site}feed")]
     again = submit(client, "/admin/sources/look", address=site)
     assert (again.status_code, "already has the URL" in again.text) == (409, True)
+
+
+def test_of_a_long_feed_the_newest_items_are_shown_and_an_old_one_is_warned_about(
+    filed: Any, httpserver: HTTPServer
+) -> None:
+    items = "".join(
+        f"<item><title>Item {n}</title><link>https://port.example.org/{n}</link>"
+        f"<pubDate>{n:02} Jul 2025 09:00:00 GMT</pubDate></item>"
+        for n in range(1, 13)
+    )
+    feed = f'<rss version="2.0"><channel><title>Port News</title>{items}</channel></rss>'
+    httpserver.expect_request("/old").respond_with_data(feed, content_type="application/rss+xml")
+    page = submit(filed.signed_in_client("admin"), "/admin/sources/look", address=httpserver.url_for("/old")).text
+    assert "The newest item is from July 12, 2025." in page
+    assert "The 8 newest:" in page
+    assert re.findall(r"<b>Item (\d+)</b>", page) == [str(n) for n in range(12, 4, -1)]
 
 
 @pytest.mark.parametrize(

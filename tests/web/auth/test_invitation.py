@@ -91,7 +91,7 @@ def test_the_button_behind_the_mailed_link_proves_the_address_and_signs_in_and_l
     for method in ("GET", "HEAD", "OPTIONS"):
         assert both.client.open(path, method=method).status_code == 200
     page = both.client.get(path).text
-    assert "s•••@newsroom.example was added to the team as an" in page
+    assert "s•••@newsroom.example was invited to the team as an" in page
     assert "as an editor" in page
     assert SAM not in page
     assert both.dump() == before
@@ -167,7 +167,7 @@ def test_who_comes_back_gets_another_number_and_proves_the_address_anew(both: An
 
 def test_nobody_is_added_twice_and_nobody_proves_twice(both: Any) -> None:
     add(both)
-    with pytest.raises(StaffError, match="staff 1 already has this address and is an editor") as caught:
+    with pytest.raises(StaffError, match="Team member 1 already has this address and is an editor") as caught:
         add(both, SAM.upper())
     assert "sam" not in str(caught.value).lower()
     press(both.client, link_of(mails(both)[0]))

@@ -22,7 +22,14 @@ from digest.app.upkeep.audit_topics import list_value_changes
 from digest.app.upkeep.background_backups import BackupRunningError
 from digest.backups.archive import BackupError
 from digest.installation.action_words import name_actor
-from digest.settings import SECTION_FIELD_TITLES, ScheduleSettings, SectionSettings, Settings, SettingsError
+from digest.settings import (
+    SECTION_FIELD_TITLES,
+    ConsentSettings,
+    ScheduleSettings,
+    SectionSettings,
+    Settings,
+    SettingsError,
+)
 from digest.settings.file_edits import SettingsConflictError
 from digest.settings.misspelled_names import find_table
 from digest.settings.table_values import SettingsValueError
@@ -105,6 +112,8 @@ def _save_sections(form: Mapping[str, str]) -> bool:
 def _save_table(table: str, form: Mapping[str, str]) -> bool:
     installation, actor, now = get_installation_actor_and_time()
     values = setting_fields.read_form_values(getattr(installation.settings.file, table), form)
+    if table == "consent" and values.get("text") == installation.settings.mail_frequency.consent:
+        values["text"] = ""  # so that it continues to follow the language and the schedule
     fingerprint, sure = form.get("fingerprint", ""), {name for name in values if form.get(f"{name}-sure")}
     return setting_changes.change_settings(
         installation, actor, table, values, fingerprint=fingerprint, sure=sure, now=now
@@ -115,8 +124,16 @@ def _overtaken_page(table: str, form: Mapping[str, str], refusal: SettingsError)
     """Show the input next to the values that someone else saved in the meantime."""
     if table == "sections":  # the input is by position in the list, and the list has changed
         return _settings_page(table, refusal=refusal)
-    problems = setting_fields.describe_saved_values(getattr(get_app_state().settings.file, table), form)
+    saved = _fill_in_standard_text(getattr(get_app_state().settings.file, table))
+    problems = setting_fields.describe_saved_values(saved, form)
     return _settings_page(table, form=form, problems=problems, refusal=refusal)
+
+
+def _fill_in_standard_text(values: SettingsTable) -> SettingsTable:
+    """Return a table as its form shows it: with the standard consent text if there's no other."""
+    if isinstance(values, ConsentSettings) and not values.text:
+        return values.model_copy(update={"text": get_app_state().settings.mail_frequency.consent})
+    return values
 
 
 def _lead_to_saved(table: str, *, changed: bool) -> ResponseReturnValue:
@@ -201,7 +218,11 @@ def _settings_page(
         "consent": lambda: {"wordings": consent_texts.view_consent_texts(installation, actor, now=now)},
     }
     parts = _NO_PARTS | (find_parts[table]() if table in find_parts else {})
-    fields = [] if parts["rows"] else setting_fields.build_displayed_fields(earlier or values, form, problems)
+    fields = (
+        []
+        if parts["rows"]
+        else setting_fields.build_displayed_fields(_fill_in_standard_text(earlier or values), form, problems)
+    )
     renews = bool(parts["backups"] and parts["backups"].progress)
     page = render_template(
         "web/admin/settings.html",

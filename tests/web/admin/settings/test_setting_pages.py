@@ -65,7 +65,7 @@ def test_a_saved_schedule_counts_at_once_and_the_log_has_what_was_before(filed: 
     assert answer.status_code == 303
     page = client.get(answer.location).text
     assert ">Saved.</p>" in page
-    assert "Send time: <del>fri 06:00</del> <ins>thu 07:15</ins>" in page
+    assert "Send time: <del>Friday, 6:00 a.m.</del> <ins>Thursday, 7:15 a.m.</ins>" in page
     (restore,) = re.findall(r'href="([^"]+)">Restore earlier values…</a>', page)
     (note,) = re.findall(r"<div class=\"note\".*?</div>", client.get(unescape(restore)).text, re.DOTALL)
     assert "The fields have the values from before this change." in note
@@ -101,7 +101,7 @@ def test_subscribers_pages_and_every_hour_follow_a_saved_publication(filed: Any)
 
 def test_changed_words_of_consent_are_a_new_version_and_each_subscriber_keeps_their_own(filed: Any) -> None:
     client, shipped = filed.signed_in_client("admin"), build_consent_text(filed.install.settings).text
-    assert "Current text. It becomes a version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
+    assert "Current text. It becomes a new version when the first subscriber sees it." in client.get(CONSENT_PAGE).text
     refused = submit(client, "consent", text="Yes, send me {nmae} by mail.")
     assert (refused.status_code, "a placeholder; use only {name}, for" in refused.text) == (400, True)
     first = confirm_by_form(filed, "first@county.example")
@@ -121,6 +121,19 @@ def test_changed_words_of_consent_are_a_new_version_and_each_subscriber_keeps_th
         assert verify_ledger(session, filed.install.keys).sound
     assert submit(client, "consent", text="Yes, send me the weekly mail.").status_code == 303
     assert "include HLS.Today, so it" in client.get(CONSENT_PAGE).text
+
+
+def test_the_standard_text_of_consent_is_in_its_field_and_stays_standard_until_a_word_changes(filed: Any) -> None:
+    client = filed.signed_in_client("admin")
+    page = client.get(CONSENT_PAGE).text
+    (text,) = (unescape(field) for field in re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL))
+    assert text == filed.install.settings.mail_frequency.consent
+    assert submit(client, "consent", text=text).status_code == 303
+    assert filed.install.settings.file.consent.text == ""
+    answer = submit(client, "consent", text=text.replace("Yes, email", "Please email"))
+    page = client.get(answer.location).text
+    assert f"Consent text: <del>standard text</del> <ins>{text.replace('Yes, email', 'Please email')}</ins>" in page
+    assert filed.install.settings.file.consent.text.startswith("Please email me {name}")
 
 
 def confirm_by_form(world: Any, address: str) -> int:
@@ -464,7 +477,7 @@ def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> 
     assert 'href="/admin/settings/sign-up-form"' in admin.get("/admin/settings/publication").text
     page = admin.get("/admin/settings/sign-up-form").text
     assert 'href="/admin/settings/sign-up-form" aria-current="page"' in page
-    assert "This page only shows the form. Its texts are changed elsewhere" in page
+    assert "The form’s other texts are fixed." in page
     website, wordpress = (unescape(text) for text in re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL))
     docs = (Path(__file__).parents[4] / "docs" / "embedding.md").read_text("utf-8")
     (code,) = re.findall(r"```html\n(.*?)\n```", docs, re.DOTALL)
@@ -478,5 +491,5 @@ def test_the_sign_up_forms_code_is_that_of_the_docs_and_signs_up(filed: Any) -> 
     submit(admin, "preferences", topics="off")
     page = admin.get("/admin/settings/sign-up-form").text
     assert 'href="/admin/settings/sign-up-form" aria-current="page"' in page
-    assert "This page only shows the form. Its texts are changed elsewhere" in page
+    assert "The form’s other texts are fixed." in page
     assert "doesn’t offer topics" in page

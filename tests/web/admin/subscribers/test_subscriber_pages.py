@@ -274,7 +274,7 @@ def test_an_address_is_shown_after_a_reason_for_a_quarter_of_an_hour_and_its_own
     assert ADA_ADDRESS not in admin.get("/admin/readers").text
     with both.database.read() as session:
         (seen,) = disclosures.list_disclosures(session, both.ada)
-    assert (seen.to_whom, seen.why, seen.reference) == ("our staff", "The subscriber asked", "staff 1, sign-in 1")
+    assert (seen.to_whom, seen.why, seen.reference) == ("our staff", "The subscriber asked", "team member 1, sign-in 1")
     assert acts(both)[-1] == ("subscriber address shown", f"person {both.ada}")
 
 
@@ -340,7 +340,7 @@ def test_a_record_calls_nothing_agreed_words_that_nobody_agreed_to(world: Any) -
     assert "Agreed to: a text not included in the export from Mailchimp." in agreed
     assert "Import 1 (audience.csv from Mailchimp), Mailchimp (imported)" in agreed
     assert "Signed up: March 2, 2024, 9:11 a.m. ET. Agreed: March 2, 2024, 9:12 a.m. ET." in agreed
-    assert re.search(r"Import 1, row 2, by [^ ]+ \(staff \d+\)\.", agreed)
+    assert re.search(r"Import 1, row 2, by [^ ]+ \(team member \d+\)\.", agreed)
     assert ("Agreed to" in listed, "Import 1, row 3" in listed) == (False, True)
     dated = client.get(f"/admin/readers/{world.ada + 3}").text
     assert "Signed up: March 1, 2024. Agreed: March 2, 2024. " in dated, "the file has no hours"
@@ -400,7 +400,7 @@ def test_a_record_says_who_renewed_the_links_and_why(both: Any) -> None:
     post_form(admin, f"{record}/links", reason="forwarded an email", number=str(both.ada))
     history = " ".join(re.sub(r"<[^>]+>", " ", admin.get(record).text).split())
     assert "Renewed links. Links in earlier emails work only for unsubscribing." in history
-    assert "Reason: forwarded an email (entered by an admin). By: ann (staff" in history
+    assert "Reason: forwarded an email (entered by an admin). By: ann (team member" in history
     assert "failed verification" not in history
 
 

@@ -498,7 +498,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
-    assert "Next try: at the next collection" in page
+    assert "Next try: at the next collection (" in page
     assert "The publisher denied access (403); ask them. Blocked since Nov. 19, 5:30 p.m.<" in page
     assert "Failing since Nov. 11, 5:30 p.m. (14 tries)." in page
     assert "Failing for a week" in page
