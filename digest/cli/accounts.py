@@ -67,7 +67,7 @@ def add_member(context: CommandContext, address: Address, role: StaffRole, name:
 @role_option
 @pass_command_context
 def change_role(context: CommandContext, address: Address, role: StaffRole) -> None:
-    """Change the role of EMAIL and sign them out everywhere."""
+    """Change the role of EMAIL. They're signed out everywhere, or get a new invitation if they haven't accepted theirs."""
     with prefix_refusals("Not changed"):
         member = context.act(staff_actions.change_staff_role, address, role, now=context.now())
     click.echo(f"The role of team member {member.id} is now {member.role}.")
