@@ -560,16 +560,16 @@ FAULTS = (
     Fault(
         "opening-names",
         FindingLevel.WARNING,
-        "doesn't mention “Nadia” or “Gulf”",
+        "No story mentions “Nadia” or “Gulf”",
         _said(subject="Hurricane Nadia crosses the Gulf"),
     ),
     Fault(
-        "opening-names", FindingLevel.WARNING, "doesn't mention “Nadia”", _said(preheader="Also: Nadia comes ashore")
+        "opening-names", FindingLevel.WARNING, "No story mentions “Nadia”", _said(preheader="Also: Nadia comes ashore")
     ),
     Fault(
         "opening-names",
         FindingLevel.WARNING,
-        "doesn't mention “Nadia”",
+        "No story mentions “Nadia”",
         _said(preheader="Also: ports get ten days, and Nadia comes ashore"),
     ),
     Fault(
@@ -579,6 +579,21 @@ FAULTS = (
         lambda: replace(
             _said(preheader="Also: ports get ten days, and record family crossings")(),
             removed_headlines=("Families crossing border reach all-time high",),
+        ),
+    ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "No story mentions “Nadia”. Write another subject",
+        lambda: examined(replace(sound(), subject="Ports brace for Nadia", intro="Nadia is near.")),
+    ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "No story mentions “Nadia”. “Hurricane Nadia reaches the Gulf” was removed. Change the intro",
+        lambda: replace(
+            examined(replace(sound(), intro="Nadia is gone. Ports count modems.")),
+            removed_headlines=("Hurricane Nadia reaches the Gulf",),
         ),
     ),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
