@@ -63,12 +63,13 @@ def test_the_sentence_names_what_the_score_holds(lead: CandidateArticle, others:
     assert said(lead, others) == sentence
 
 
-def test_the_publishers_that_the_edition_lists_are_counted() -> None:
-    """Readers see one number: pages with an earlier stage are neither listed nor counted."""
+def test_all_publishers_of_the_articles_are_counted() -> None:
+    """The count is that of the story's panel, so articles that the edition doesn't list count, too."""
     live, earlier = article("Herald", title="Live updates: ransomware hits a port"), article("Times", title="Alarm")
-    scored = score(Story(article("Wire"), (article("Press"),), (live, earlier, article("Wire", title="A port is hit"))))
-    assert phrase_placement_reason(scored, ENGLISH) == "two publishers carried it"
-    alone = score(Story(article("Wire"), (), (live, earlier)))
+    story = Story(article("Wire"), (article("Press"),), (live, earlier, article("Wire", title="A port is hit")))
+    assert len(story.publishers) == 4
+    assert phrase_placement_reason(score(story), ENGLISH) == "four publishers carried it"
+    alone = score(Story(article("Wire"), (), (article("Wire", title="A port is hit"),)))
     assert phrase_placement_reason(alone, ENGLISH) == "it’s the only story that we found on this topic"
 
 

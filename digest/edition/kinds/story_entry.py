@@ -301,7 +301,7 @@ def _rank_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
 
 def _coverage_clause(scored: ScoredStory, language: SubscriberLanguage) -> str:
     story = scored.story
-    other_count = len(story.also_reported)  # only those that the edition lists
+    other_count = len(story.publishers) - 1
     official = any(a.primary for a in story.members)
     if not other_count:
         return language.gettext("it comes from an official source") if official else ""

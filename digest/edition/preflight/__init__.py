@@ -4,4 +4,4 @@ Every rule has a name, a level, and a section in `docs/preflight.md`. An edition
 be approved.
 """
 
-from digest.edition.preflight import content_rules, contrast_rules, message_rules, opening_rules  # noqa: F401 - each registers its rules
+from digest.edition.preflight import content_rules, contrast_rules, message_rules, opening_rules, weekday_rules  # noqa: F401 - each registers its rules

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from digest.collect.texts.written_times import MONTH_NAMES
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.preflight.rule_registry import (
+    INTRO_PLACE,
     PREHEADER_PLACE,
     SUBJECT_PLACE,
     PreflightFinding,
@@ -58,31 +59,71 @@ def check_first_sentence_is_news(examined: PreflightInput) -> Iterator[Preflight
 
 @preflight_rule("opening-names")
 def check_opening_names_stories(examined: PreflightInput) -> Iterator[PreflightFinding]:
-    """The subject and preheader are about stories that are in the edition, not one that was removed."""
-    content, mentioned = examined.content, set(significant_words(examined.text))
+    """The subject, preheader, and intro are about stories that are in the edition, not one that was removed."""
+    content = examined.content
+    mentioned = set(significant_words(" ".join(_list_story_texts(examined))))
     for place, text in ((SUBJECT_PLACE, content.subject), (PREHEADER_PLACE, content.preheader)):
-        if fault := _find_missing_names(text, mentioned) or _find_removed_story(text, mentioned, examined):
+        fault = _find_missing_names(text, mentioned) or _find_removed_story(text, mentioned, examined)
+        if fault := fault or _find_removed_names(text, mentioned, examined):
             yield warning_finding(fault, f"Write another {place.lower()}, or add the story.", place)
+    if fault := _find_removed_names(strip_inline_markup(content.intro), mentioned, examined):
+        yield warning_finding(fault, "Change the intro, or add the story.", INTRO_PLACE)
+
+
+def _list_story_texts(examined: PreflightInput) -> Iterator[str]:
+    """Yield the texts of stories and blocks, without the subject, preheader, and intro, which may repeat each other."""
+    content = examined.content
+    yield from (examined.file.publication.name, content.editor)
+    for section in content.sections:
+        yield section.title
+        for entry in section.entries:
+            links = (*entry.also, *entry.related)
+            yield from (entry.headline, entry.kicker, entry.summary, entry.note, entry.why, entry.source, entry.credit)
+            yield from (text for link in links for text in (link.text, link.headline))
+            yield from entry.details
+            yield from (day.text for day in (entry.when, entry.due) if day)
+            yield from (entry.since.headline, entry.since.news) if entry.since else ()
+    for block in content.blocks:
+        yield from (block.headline, block.name, block.text)
+
+
+def _find_removed_names(text: str, mentioned: set[str], examined: PreflightInput) -> str:
+    """Return a sentence about a name that a text shares only with a removed story's headline, or "" if there's none.
+
+    Other names are the writer's choice, such as that of a holiday.
+    """
+    unmentioned = set(significant_words(text)) - mentioned
+    for headline in examined.removed_headlines:
+        names = _find_names(text).union(_find_names(headline)).intersection(unmentioned, significant_words(headline))
+        if names:
+            found = (word for word in _WORD.findall(text) if names.intersection(significant_words(word)))
+            words = [f"“{word}”" for word in dict.fromkeys(found)]
+            return f"No story mentions {join_words(words, conjunction='or')}. “{headline}” was removed."
+    return ""
+
+
+def _find_names(text: str) -> frozenset[str]:
+    return find_capitalized_words([_NO_NAME.sub(lambda word: word[0].lower(), text)])
 
 
 def _find_missing_names(text: str, mentioned: set[str]) -> str:
-    """Return a sentence with the names in a text, or in one of its phrases, if the email mentions none of them.
+    """Return a sentence with the names in a text, or in one of its phrases, if no story mentions any of them.
 
     Return "" if there's no such phrase.
     """
-    all_names = find_capitalized_words([_NO_NAME.sub(lambda word: word[0].lower(), text)])
+    all_names = _find_names(text)
     for phrase in (text, *_list_phrases(text)):
         names = all_names.intersection(significant_words(phrase))
         if names and names.isdisjoint(mentioned):
             words = [f"“{word}”" for word in _WORD.findall(phrase) if names.intersection(significant_words(word))]
-            return f"The email doesn't mention {join_words(words, conjunction='or')}."
+            return f"No story mentions {join_words(words, conjunction='or')}."
     return ""
 
 
 def _find_removed_story(text: str, mentioned: set[str], examined: PreflightInput) -> str:
     """Return a sentence about a phrase that shares words with a removed story's headline, or "" if there's none.
 
-    The email has to be without at least one of these words.
+    The stories have to be without at least one of these words.
     """
     for phrase, headline in product(_list_phrases(text), examined.removed_headlines):
         shared = set(significant_words(phrase)).intersection(significant_words(headline))

@@ -235,6 +235,14 @@ def _said(**changes: object) -> Callable[[], PreflightInput]:
     return lambda: replace(examined(), content=replace(sound(), **changes))  # type: ignore[arg-type]
 
 
+def _dated(headline: str, day: str, summary: str = "") -> PreflightInput:
+    """Change the lead's texts and date, and leave the message."""
+    section, *others = sound().sections
+    lead = replace(section.entries[0], headline=headline, date=day, summary=summary)
+    sections = (replace(section, entries=(lead, *section.entries[1:])), *others)
+    return replace(examined(), content=replace(sound(), sections=sections))
+
+
 def _html(before: str, after: str) -> Callable[[], PreflightInput]:
     """Change the HTML part, once, where `before` matches."""
 
@@ -560,16 +568,16 @@ FAULTS = (
     Fault(
         "opening-names",
         FindingLevel.WARNING,
-        "doesn't mention “Nadia” or “Gulf”",
+        "No story mentions “Nadia” or “Gulf”",
         _said(subject="Hurricane Nadia crosses the Gulf"),
     ),
     Fault(
-        "opening-names", FindingLevel.WARNING, "doesn't mention “Nadia”", _said(preheader="Also: Nadia comes ashore")
+        "opening-names", FindingLevel.WARNING, "No story mentions “Nadia”", _said(preheader="Also: Nadia comes ashore")
     ),
     Fault(
         "opening-names",
         FindingLevel.WARNING,
-        "doesn't mention “Nadia”",
+        "No story mentions “Nadia”",
         _said(preheader="Also: ports get ten days, and Nadia comes ashore"),
     ),
     Fault(
@@ -580,6 +588,27 @@ FAULTS = (
             _said(preheader="Also: ports get ten days, and record family crossings")(),
             removed_headlines=("Families crossing border reach all-time high",),
         ),
+    ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "No story mentions “Nadia”. Write another subject",
+        lambda: examined(replace(sound(), subject="Ports brace for Nadia", intro="Nadia is near.")),
+    ),
+    Fault(
+        "opening-names",
+        FindingLevel.WARNING,
+        "No story mentions “Nadia”. “Hurricane Nadia reaches the Gulf” was removed. Change the intro",
+        lambda: replace(
+            examined(replace(sound(), intro="Nadia is gone. Ports count modems.")),
+            removed_headlines=("Hurricane Nadia reaches the Gulf",),
+        ),
+    ),
+    Fault(
+        "weekdays",
+        FindingLevel.WARNING,
+        "“Friday” (November 13) in “The port closed Friday”",
+        lambda: _dated("The port closed Friday", "Nov 13"),
     ),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the subject", lambda: bare(subject="Good morning")),
     Fault("first-sentence", FindingLevel.WARNING, "repeats the preheader", lambda: bare(preheader="Good morning.")),
@@ -740,6 +769,24 @@ def test_a_planted_fault_is_found_by_its_rule(fault: Fault) -> None:
     findings: tuple[PreflightFinding, ...] = run_preflight_rules(fault.plant())
     mine = [f for f in findings if f.rule == fault.rule and f.level == fault.level]
     assert any(fault.words in f.sentence for f in mine), findings
+
+
+@pytest.mark.parametrize(
+    ("summary", "day", "found"),
+    [
+        ("It closed on Friday.", "Nov 18", True),  # the send date is Friday, Nov. 20
+        ("It closed on Friday.", "Nov 20", False),
+        ("It closed on Saturday.", "Nov 15", False),  # six days before
+        ("It closed on Thursday, and it will open soon.", "Nov 12", True),
+        ("It closed on Thursday, Nov. 12.", "Nov 12", False),
+        ("It will open on Monday. It opens by Tuesday, or next Friday.", "Nov 11", False),
+        ("Sales of Black Friday, and our Malware Monday.", "Nov 11", False),
+        ("It closed on Friday.", "", False),
+    ],
+)
+def test_weekdays_are_found_only_if_a_reader_would_take_them_for_others(summary: str, day: str, *, found: bool) -> None:
+    mine = [f for f in run_preflight_rules(_dated("A port", day, summary)) if f.rule == "weekdays"]
+    assert bool(mine) == found
 
 
 def test_the_first_sentence_may_be_the_headline_that_the_subject_says_too_or_the_intro() -> None:

@@ -106,7 +106,7 @@ class PoolRow(NamedTuple):
     def publishers(self) -> str:
         """The publishers of the story, such as "Perimeter and 2 more"."""
         story = self.scored.story
-        other_count = len(story.also_reported)  # as the edition lists them
+        other_count = len(story.publishers) - 1
         return f"{story.lead.publisher} and {other_count} more" if other_count else story.lead.publisher
 
     @property

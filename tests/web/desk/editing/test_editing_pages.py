@@ -498,11 +498,12 @@ def test_a_story_of_the_list_is_added_and_moved_to_any_section_and_place(week: S
     assert week.anchors("topics")[0] == listed[0]
 
 
-def test_the_list_counts_the_publishers_that_the_email_names(week: SampleWeek) -> None:
+def test_the_list_counts_the_publishers_of_all_articles(week: SampleWeek) -> None:
     listed = unescape(page(week, "?filter=used"))
-    for entry, anchor in zip(week.entries("featured"), week.anchors("featured"), strict=True):
+    for placed, anchor in zip(week.state.arrangement.sections["featured"], week.anchors("featured"), strict=True):
         (row,) = re.findall(rf'<li class="cand used" data-story="{anchor}">.+?</li>', listed, re.DOTALL)
-        assert bool(entry["also"]) == (f" and {len(entry['also'])} more. In <b>" in row)
+        others = len(placed.original.story.publishers) - 1
+        assert (f" and {others} more. In <b>" in row) == bool(others)
 
 
 def test_the_lead_article_and_its_publisher_come_before_the_fields(week: SampleWeek) -> None:
