@@ -652,10 +652,11 @@
     menu.append(fresh);
   };
 
-  // Clicking the text of a row opens its fields, like its "Edit" button.
+  // Clicking the text of a row opens its fields, like its "Edit" button, but the focus stays on the row, so that keys still work.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
-    if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
+    const link = row && !event.target.closest("a, button") && find(".acts a[href*='open=']", row);
+    if (link) visit(link.href.replace("headline", row.id));
   });
 
   document.addEventListener("submit", (event) => {
@@ -948,7 +949,6 @@
     e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review", h: "History",
   };
   let going = 0;
-  const go = (key) => findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(goTo[key]))?.click();
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), l: () => press("lead"), p: () => press("pin", "unpin"),
@@ -984,7 +984,11 @@
       return press(event.key === "ArrowUp" ? "up" : "down");
     }
     if (!letters || isCommand || event.altKey) return;
-    if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
+    const there = Date.now() - going < 1500 && goTo[event.key];
+    if (there) {
+      going = 0;
+      return findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(there))?.click();
+    }
     const does = KEYS[event.key];
     // Holding down a key acts once, except for J and K.
     if (does) { event.preventDefault(); if (!event.repeat || "jk".includes(event.key)) does(); }
