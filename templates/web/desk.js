@@ -176,8 +176,8 @@
       return list && putRow(row, list, rows[position - 1] || null);
     },
     drop: (row) => {
-      const kept = describeFocus(document.activeElement), held = document.activeElement, back = putRow(row, null);
-      if (!held.isConnected || held === document.body) restoreFocus(document.body, kept);
+      const near = row.nextElementSibling || row.previousElementSibling, back = putRow(row, null), next = near || find("#edition li.st");
+      if (next && document.activeElement === document.body) focusRow(next);
       return back;
     },
     keep: (row) => SHOWS.drop(row),
@@ -267,10 +267,9 @@
     const rows = stories.map((one) => document.getElementById(one)).filter((one) => one?.matches(".st")), [row] = rows;
     say("Saving…");
     if (refused?.story === story) refused = null;
-    // When a story is removed, the preview shows the one that takes its place.
-    const next = row && ["drop", "keep"].includes(word) ? row.nextElementSibling || row.previousElementSibling : row;
-    const at = next?.dataset.place || place;
     if (SHOWS[word]) showAtOnce(word, rows, { main: story, ...extra });
+    // When a story is removed, the preview shows the one that has the focus now.
+    const at = (row?.isConnected === false ? document.activeElement.closest(ROWS) : row)?.dataset.place || place;
     for (const one of rows) one.setAttribute("aria-busy", "true");
     send(value, extra, at).then(() => {
       underWay.delete(key);
@@ -309,10 +308,11 @@
   };
   // "Remove “Ports get ten days”?"
   const nameAct = (value) => {
-    const [word, story, ...others] = value.split(" "), question = QUESTIONS[word] || `${word[0].toUpperCase()}${word.slice(1)} …`;
-    if (!story) return `${find(`[value=${word}]`)?.title || word}?`;
-    const words = others.length ? `${others.length + 1} stories` : `“${find(`[data-story="${story}"] :is(h3, b)`)?.textContent}”`;
-    return `${question.replace("…", () => words)}?`;
+    const [word, story, ...others] = value.split(" "), button = find(`button[value="${value}"]`);
+    if (button?.title) return `${button.title}?`;
+    const named = find(`[data-story="${story}"] :is(h3, b)`) || find(".hidden", button), words = `“${named.textContent.trim()}”`;
+    const question = QUESTIONS[word] || `${word[0].toUpperCase()}${word.slice(1)} …`;
+    return `${question.replace("…", () => others.length ? `${others.length + 1} stories` : words)}?`;
   };
   const unlessApproved = (question, work) => {
     if (!mustAsk()) return work();
@@ -652,10 +652,11 @@
     menu.append(fresh);
   };
 
-  // Clicking the text of a row opens its fields, like its "Edit" button.
+  // Clicking the text of a row opens its fields, like its "Edit" button, but the focus stays on the row, so that keys still work.
   document.addEventListener("click", (event) => {
     const row = event.target.closest(".st h3, .st .thumb, .st .meta")?.closest(".st");
-    if (row && !event.target.closest("a, button")) follow(".acts a[href*='open=']", row);
+    const link = row && !event.target.closest("a, button") && find(".acts a[href*='open=']", row);
+    if (link) visit(link.href.replace("headline", row.id));
   });
 
   document.addEventListener("submit", (event) => {
@@ -948,8 +949,6 @@
     e: "Edition", c: "Calendar", o: "Sources", t: "Sent", a: "Admin", s: "Send a test", r: "Review", h: "History",
   };
   let going = 0;
-  const go = (key) => findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(goTo[key]))?.click();
-  const view = (number) => findAll(".seg a")[number - 1]?.click();
 
   const KEYS = {
     j: () => step(1), k: () => step(-1), l: () => press("lead"), p: () => press("pin", "unpin"),
@@ -962,7 +961,7 @@
     n: () => reach("#own-url", 0), v: () => reach(".seg [aria-current]", 2),
     "/": () => reach("#words", 0), "?": showKeys, g: () => { going = Date.now(); },
   };
-  for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => view(number);
+  for (const number of [1, 2, 3, 4, 5, 6]) KEYS[number] = () => findAll(".seg a")[number - 1]?.click();
 
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.isComposing || find("dialog[open]")) return;
@@ -985,7 +984,11 @@
       return press(event.key === "ArrowUp" ? "up" : "down");
     }
     if (!letters || isCommand || event.altKey) return;
-    if (Date.now() - going < 1500 && goTo[event.key]) { going = 0; return go(event.key); }
+    const there = Date.now() - going < 1500 && goTo[event.key];
+    if (there) {
+      going = 0;
+      return findAll(".top nav a, .head a, .state a").find((one) => one.textContent.trim().startsWith(there))?.click();
+    }
     const does = KEYS[event.key];
     // Holding down a key acts once, except for J and K.
     if (does) { event.preventDefault(); if (!event.repeat || "jk".includes(event.key)) does(); }

@@ -224,7 +224,7 @@ def build_approval_overview(installation: Installation, edition: Edition) -> App
         versions = approval.list_approvals(session, edition)
         compared = next((version for version in versions if version.stood_at is not None), None)
         parts, rule = approval.read_authorship(session, edition, versions, installation.settings)
-        members = map(staff_actor, list_staff_members(session)) if rule.is_alone else ()
+        members = map(staff_actor, list_staff_members(session)) if len(rule.staff) == 1 else ()
         return ApprovalOverview(
             edition=edition,
             versions=versions,
@@ -353,7 +353,8 @@ def explain_approver_rule(overview: ApproverRuleOverview, viewer: str = "") -> l
         signed = join_words([overview.name_actor(actor) for actor in rule.signed])
         sentences.append(f"{len(rule.signed)} of {total} approvals{f' (by {signed})' if signed else ''}.")
     sentences += [_describe_author(overview, author, viewer) for author in rule.authors]
-    awaits_invited = rule.is_alone and overview.invited and viewer in rule.staff
+    may_approve_alone = rule.is_alone or not (rule.written or rule.signed)
+    awaits_invited = may_approve_alone and overview.invited and viewer in rule.staff
     if rule.is_alone and not awaits_invited:
         sentences.append(_explain_alone(is_viewer=viewer in rule.staff))
     if awaits_invited:

@@ -9,6 +9,8 @@ from digest.app.approval import edition_approval
 from digest.app.editions.edition_status import read_edition_status
 from tests.actors import EDITOR
 from tests.browser import axe_report, follow
+from tests.web.desk.editing.test_editing_pages import write_headline
+from tests.web.desk.editing.test_selection_pages import suggest
 from tests.web.desk.sample_week import later
 from tests.web.desk.test_history import acts
 from tests.web.desk.test_queue_in_browser import (
@@ -136,6 +138,49 @@ def test_an_approved_edition_is_asked_about_once_a_form_is_left_and_its_texts_ar
     page.locator(".fields [name=summary]").focus()
     expect(page.locator("#unsaved")).to_have_text("")
     expect(asked).to_have_count(0)
+
+
+# Presses each button that would change an edition, and answers no; gives the questions.
+LIST_QUESTIONS = """async () => {
+  const questions = [];
+  for (const button of document.querySelectorAll("button[name=act]:not([disabled], #selected *)")) {
+    button.click();
+    const dialog = document.querySelector("dialog");
+    questions.push(dialog.querySelector("p").textContent.split("? The edition")[0]);
+    const closed = new Promise((done) => dialog.addEventListener("close", done, { once: true }));
+    dialog.querySelector("button.quiet").click();
+    await closed;
+  }
+  return questions;
+}"""
+
+
+def test_each_question_about_an_approved_edition_says_what_would_be_done_to_which_story(served: ServedWeek) -> None:
+    week = served.week
+    first, second, *_ = week.state.arrangement.sections["featured"]
+    suggest(week, (first.url, second.url))
+    lead, *_, removed = week.anchors("featured")
+    under, gone = week.headlines("topics")[0], week.headlines("featured")[-1]
+    served.act_as_sam(f"under {week.anchors('topics')[0]}", main=lead)
+    served.act_as_sam(f"drop {removed}")
+    week.app.config["WTF_CSRF_ENABLED"] = False
+    write_headline(week, lead, week.headlines("featured")[0], "Cranes wait")
+    week.app.config["WTF_CSRF_ENABLED"] = True
+    approve(served)
+    page = served.open(WIDE, f"?open={lead}")
+    asked = page.evaluate(LIST_QUESTIONS)
+    other = week.headlines("featured")[1]
+    assert {
+        f"Remove “{under}”",
+        f"Restore “{gone}”",
+        "Use the original headline",
+        f"Move “{other}” up",
+        f"Merge “Featured 1: Cranes wait” with “Featured 2: {other}”",
+        f"Put “Featured 2: {other}” under “Featured 1: Cranes wait”",
+        f"Dismiss “Featured 1: Cranes wait” and “Featured 2: {other}” as duplicates",
+        "Split off selected articles from “Cranes wait”",
+    } <= set(asked), asked
+    assert not [words for words in asked if not re.match("[A-Z][a-z]+ (?!“undefined)[a-z“]", words)]
 
 
 def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(served: ServedWeek) -> None:
@@ -314,6 +359,15 @@ def test_the_keyboard_goes_on_from_the_story_that_an_action_was_about(served: Se
     press_key(page, second, "z")
     expect_order(page, [third, first, second])
     expect(row(page, first)).to_be_focused()
+    # After the last story of a section, that's the one before it, also in the preview.
+    *_, stays, last = served.week.anchors("featured")
+    title = served.week.headlines("featured")[-2]
+    press_key(page, last, "x")
+    expect(row(page, stays)).to_be_focused()
+    mail = page.frame_locator(".frame iframe")
+    expect(mail.locator("a.hl", has_text=title).first).to_be_in_viewport()
+    expect(page.locator("#saved")).to_have_text(re.compile("^Saved "))
+    expect(row(page, stays)).to_be_focused()
     explain_keys_of_the_list(page, third)
     search_before_the_panel_arrives(page, served, first)
 

@@ -373,15 +373,23 @@ def test_a_field_is_saved_on_leaving_it_and_the_preview_shows_it(desk: Page, ser
     assert any("Typed and not left." in text for text in edited_texts(week))
 
 
-def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goes_with_the_form(
-    desk: Page, served: tuple[SampleWeek, str]
-) -> None:
-    week, address = served
-    intro, subject = desk.get_by_label("Intro"), desk.get_by_label("Subject")
+def retype_the_intro(desk: Page) -> None:
+    """Type another intro, and don't leave the field."""
+    intro = desk.get_by_label("Intro")
     follow(desk.get_by_role("link", name="Edit the intro"))
     expect(intro).to_be_focused()
     intro.fill("Radios were  out for\neleven hours.")
     expect(desk.locator("#head .lab em").nth(2)).to_have_text("34 of 90 characters. Not saved yet")
+
+
+def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goes_with_the_form(
+    desk: Page, served: tuple[SampleWeek, str]
+) -> None:
+    week, address = served
+    subject, in_email = desk.get_by_label("Subject"), desk.locator("[data-fresh=email-intro]")
+    retype_the_intro(desk)
+    # What the email shows of the intro is about the saved one.
+    expect(in_email).to_have_css("visibility", "hidden")
     subject.fill("Radios were out in eleven counties on Monday")
     expect(desk.locator("#head .lab em").first).to_have_text("44 of 60 characters, about 40 on a phone. Not saved yet")
     subject.fill("Radios were out in eleven counties " * 2)
@@ -392,6 +400,8 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     expect(desk.get_by_role("img", name=re.compile("HLS.Today, Radios were out, "))).to_have_count(1)
     subject.press("Tab")
     expect(desk.locator("#unsaved")).to_have_text("")
+    expect(in_email).to_have_text("The email shows all of it.")
+    expect(in_email).to_have_css("visibility", "visible")
     expect(desk.locator(".inboxline [data-shows=subject]")).to_have_text("Radios were out")
     anchor = week.anchors("featured")[0]
     desk.goto(f"{address}{week.path}?open={anchor}")

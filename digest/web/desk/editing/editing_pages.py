@@ -399,7 +399,7 @@ def _tell_news(name: str) -> dict[str, object]:
     last = state.edits[-1] if state and state.edits else None
     return {
         "seq": state.last_seq if state else 0,
-        "changed": render_news_text("changed", last, overview) if last else "",
+        "changed": render_news_text("changed", last, overview, current_actor().name) if last else "",
         "tray": len(tray),
         "waiting": render_news_text("waiting", tray),
         "standing": {

@@ -76,6 +76,7 @@ def test_the_page_hears_who_changed_the_edition_last(week: SampleWeek, clock: Cl
     heard = beat(week, "dana", place="")
     assert heard["seq"] == 1
     assert heard["changed"] == "Sam changed it, 5:35 p.m."
+    assert beat(week, "sam", place="")["changed"] == "You changed it, 5:35 p.m."
     assert ">Saved 5:35 p.m.</span>" in week.client().get(week.path).text
     clock.now += timedelta(days=1)
     assert beat(week, "dana", place="")["changed"] == "Sam changed it, Nov. 19, 5:35 p.m."
