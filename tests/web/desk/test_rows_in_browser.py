@@ -397,7 +397,7 @@ def test_a_search_goes_through_everything_as_it_is_typed_and_back_restores_the_f
     expect(tabs).to_have_text(
         [
             re.compile(f"^{title} {number}$")
-            for title, number in (("Unused", r"\d+"), ("Used", r"[1-9]\d*"), ("Left out", r"\d+"), ("All", r"[1-9]\d*"))
+            for title, number in (("Suggested", r"\d+"), ("Used", r"[1-9]\d*"), ("Unused", r"\d+"), ("All", r"[1-9]\d*"))
         ]
     )
     expect(page.locator(".chips [aria-current]")).to_have_text(re.compile("^All "))

@@ -52,7 +52,7 @@ desk_pages = Blueprint("desk", __name__, url_prefix="/desk")
 
 # The filters that don't show all stories.
 _PLACED = {"used": True, "left-out": False}
-STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Left out"))
+STORY_FILTERS = (("unused", "All"), ("used", "Used"), ("left-out", "Unused"))
 
 
 @desk_pages.app_errorhandler(UnknownEditionError)

@@ -34,7 +34,7 @@ MAX_CACHED_ANCHORS = 16_384
 MAX_POOL_STORIES = 24  # stories per page of the list
 # The number of stories shown by scrolling, after which there's a link to the next page.
 MAX_SCROLLED_STORIES = 90
-_FILTER_TITLES = {"unused": "Unused", "used": "Used", "left-out": "Left out", "all": "All"}
+_FILTER_TITLES = {"unused": "Suggested", "used": "Used", "left-out": "Unused", "all": "All"}
 POOL_FILTERS = tuple(_FILTER_TITLES.items())
 _LONG_WORD = re.compile(r"\w{4,}")
 _WORD = re.compile(r"\w+")
@@ -268,8 +268,8 @@ def build_story_pool_page(
     kinds = {
         "all": hits,
         "used": [row for row in hits if row.place],
-        "unused": [row for row in unplaced if query.words or (row.is_worth_suggesting and not row.is_removed)],
-        "left-out": [row for row in hits if row.reason],
+        "unused": [row for row in unplaced if row.is_worth_suggesting and not row.is_removed],
+        "left-out": unplaced,
     }
     order_key = _POOL_ORDER_KEYS.get(query.order, _by_score)
     fitting_rows = sorted(kinds.get(query.filter, hits), key=lambda row: (-row.word_count, order_key(row)))

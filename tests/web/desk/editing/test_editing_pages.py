@@ -113,7 +113,7 @@ def test_a_long_tray_and_a_full_clipboard_are_shown_in_part_and_the_rest_is_foun
     tray = re.search(r'<section class="tray".*?</section>', page(week, "?panel=tray"), re.DOTALL)
     assert tray is not None
     assert tray[0].count("<li ") == MAX_POOL_STORIES
-    assert "5 more are in the list below, under Unused." in tray[0]
+    assert "5 more are in the list below, under Suggested." in tray[0]
     found = [page(week, f"?q=waited+for&start={start}") for start in (0, MAX_POOL_STORIES)]
     assert sum(one.count('<li class="cand"') for one in found) == MAX_POOL_STORIES + 5
     for anchor in re.findall(r'<li class="cand" data-story="([^"]+)"', "".join(found))[:25]:
@@ -213,7 +213,7 @@ def list_scored(week: SampleWeek) -> list[ScoredStory]:
 def search_stories(week: SampleWeek, query: str) -> tuple[dict[str, int], list[str]]:
     """Search as the page's script does; return the number of hits in each tab, and the anchors of those in the open one."""
     shown = week.client().get(f"{week.path}?part=results&{query}").text
-    counts = re.findall(r">([A-Z][a-z ]+) (\d+)</a>", shown.partition("</nav>")[0])
+    counts = re.findall(r">([A-Z][a-z]+) (\d+)</a>", shown.partition("</nav>")[0])
     return {title: int(count) for title, count in counts}, re.findall(
         r'<li class="cand[^"]*" data-story="([^"]+)"', shown
     )
@@ -228,14 +228,15 @@ def test_a_search_goes_through_every_tab_and_counts_the_hits_in_each(week: Sampl
     assert search_stories(week, "q=crane&filter=used")[0] == counts
     assert len(search_stories(week, "q=crane&filter=used")[1]) == counts["Used"]
     assert search_stories(week, "q=zyx+wvut")[0] == dict.fromkeys(counts, 0)
+    assert counts["Suggested"] <= counts["Unused"]
     # Without scripts, a form does the same, whatever tab is open; the same search again keeps the tab.
     form = page(week, "?filter=unused&q=port")
     assert re.search(r'name="was-q" value="port"', form)
     for words, filter_key in (("crane", ""), ("port", "unused")):
         answer = page(week, f"?was-q=port&q={words}&filter=unused")
-        current = re.findall(r'href="[^"]+"(?: aria-current="true")?>([A-Z][a-z ]+) \d+</a>', answer)
+        current = re.findall(r'href="[^"]+" title="[^"]+"(?: aria-current="true")?>([A-Z][a-z]+) \d+</a>', answer)
         assert current
-        assert ('aria-current="true">Unused' in answer) == bool(filter_key)
+        assert ('aria-current="true">Suggested' in answer) == bool(filter_key)
     results = page(week, "?was-q=&q=crane&filter=unused")
     assert f"{counts['All']} results for \u201ccrane\u201d" in results
     assert re.search(r"<mark>crane", results, re.IGNORECASE)
@@ -267,10 +268,10 @@ def test_the_summaries_of_a_storys_articles_are_searched(week: SampleWeek) -> No
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        ("q=port&filter=unused", "Not in the edition, but can be added."),
+        ("q=port&filter=unused", "Unused stories to consider first, such as those next in line for a section."),
         ("filter=used", "In the edition."),
-        ("filter=left-out", "Not chosen, or removed by an editor. The reason is under Why."),
-        ("q=port", "All of this week’s stories, whether or not they’re in the edition."),
+        ("filter=left-out", "Not in the edition. The reason is under Why."),
+        ("q=port", "All of this week’s stories, used and unused."),
     ],
 )
 def test_the_tabs_of_the_list_say_which_stories_they_have(week: SampleWeek, query: str, words: str) -> None:
