@@ -381,7 +381,7 @@ def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goe
     follow(desk.get_by_role("link", name="Edit the intro"))
     expect(intro).to_be_focused()
     intro.fill("Radios were  out for\neleven hours.")
-    expect(desk.locator("#head .lab em").nth(2)).to_have_text("34 of 90 characters. Not saved yet")
+    expect(desk.locator("#head .lab em").nth(2)).to_have_text("34 of 240 characters. Not saved yet")
     subject.fill("Radios were out in eleven counties on Monday")
     expect(desk.locator("#head .lab em").first).to_have_text("44 of 60 characters, about 40 on a phone. Not saved yet")
     subject.fill("Radios were out in eleven counties " * 2)
