@@ -140,7 +140,8 @@ def test_the_first_fact_is_within_500_px(
     featured, *others = full_content.sections
     renamed = [replace(e, headline=h) for e, h in zip(featured.entries, headlines, strict=False)]
     entries = (*renamed, *featured.entries[len(renamed) :])
-    content = replace(full_content, sections=(replace(featured, entries=entries), *others))
+    intro = "Good morning. Two notices ask for the same thing: know what is plugged in.\n\nMore is below."
+    content = replace(full_content, sections=(replace(featured, entries=entries), *others), intro=intro)
     pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
     with ShownMail(browser, join_fragments(pieces, "html").text, width=390) as shown:
         fact = look_measures.find_text_top(shown.page, "A joint notice asks")
