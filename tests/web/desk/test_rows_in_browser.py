@@ -323,7 +323,7 @@ def test_the_preview_is_as_high_as_its_column_and_leads_to_each_storys_form(serv
     # Another view leaves it open, and the focus where it is.
     page.locator("#preview .seg").get_by_text("Wide").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("#preview iframe")).to_have_attribute("title", re.compile("scaled down"))
+    expect(page.locator("#preview iframe")).to_have_attribute("title", re.compile("On a desktop"))
     expect(page.locator("#preview .seg").get_by_text("Wide")).to_be_focused()
     expect(headline).to_have_value(week.headlines("featured")[1])
     assert page.evaluate("window.isTheSame")
@@ -397,7 +397,12 @@ def test_a_search_goes_through_everything_as_it_is_typed_and_back_restores_the_f
     expect(tabs).to_have_text(
         [
             re.compile(f"^{title} {number}$")
-            for title, number in (("Suggested", r"\d+"), ("Used", r"[1-9]\d*"), ("Unused", r"\d+"), ("All", r"[1-9]\d*"))
+            for title, number in (
+                ("Suggested", r"\d+"),
+                ("Used", r"[1-9]\d*"),
+                ("Unused", r"\d+"),
+                ("All", r"[1-9]\d*"),
+            )
         ]
     )
     expect(page.locator(".chips [aria-current]")).to_have_text(re.compile("^All "))

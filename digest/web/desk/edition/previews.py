@@ -43,7 +43,7 @@ class PreviewMode:
 
 PREVIEW_MODES = (
     PreviewMode("phone", "Phone", "On a phone"),
-    PreviewMode("wide", "Wide", "On a desktop, scaled down"),
+    PreviewMode("wide", "Wide", "On a desktop"),
     PreviewMode("dark", "Dark", "On a phone in dark mode"),
     PreviewMode("noimages", "No images", "With images blocked, as in many email apps"),
     PreviewMode("text", "Text", "As plain text, for subscribers who prefer it", has_places=False),

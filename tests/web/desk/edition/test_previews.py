@@ -157,8 +157,8 @@ def test_the_size_says_when_gmail_would_cut_the_mail() -> None:
 def test_the_edition_page_leads_to_every_way_of_looking(week: SampleWeek) -> None:
     page = week.client().get(week.path).text
     assert "Gmail hides everything after 102 KB" in page
-    for path in ("/preview?view=phone", "/preview?view=aloud", "/history"):
-        assert f'href="{week.path}{path}"' in page
+    for path in (f"/desk/preview/{week.name}/phone", f"{week.path}/preview?view=aloud", f"{week.path}/history"):
+        assert f'href="{path}"' in page
 
 
 def test_the_edition_page_shows_the_mail_of_a_subscriber_who_left_sections_out_and_keeps_that_in_its_links(
@@ -291,8 +291,9 @@ def test_a_storys_link_covers_all_of_it_and_nothing_else() -> None:
 
 
 def test_the_mail_alone_opens_beside_the_desk(week: SampleWeek) -> None:
-    page = week.client().get(f"{week.path}/preview").text
-    assert re.search(r'target="_blank" rel="noopener">Open the email in a new tab</a>\.', page)
+    page, preview = week.client().get(week.path).text, week.client().get(f"{week.path}/preview").text
+    assert re.search(r'target="_blank" rel="noopener">Full size</a>', page)
+    assert re.search(r'target="_blank" rel="noopener">Open the email in a new tab</a>\.', preview)
 
 
 def test_all_that_waits_in_the_tray_can_be_asked_for() -> None:
