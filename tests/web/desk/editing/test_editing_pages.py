@@ -333,9 +333,9 @@ def test_the_list_shows_as_many_as_came_while_one_scrolled(week: SampleWeek) -> 
 
 def test_the_list_says_when_an_event_takes_place_and_until_when_a_call_is_open(week: SampleWeek) -> None:
     listed = "".join(re.findall(r'<li class="cand.+?</li>', page(week, "?filter=all&q=calendar"), re.DOTALL))
-    assert re.search(r"<p class=\"meta\">Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
+    assert re.search(r"<p class=\"meta\"[^>]*>Event: \w+day, \w+ \d+, [^<]+\. ", listed), listed
     every = page(week, "?filter=all&topic_filter=&order=newest") + page(week, "?filter=all&start=40")
-    assert re.search(r"<p class=\"meta\">Deadline: \w+day, \w+ \d+", every)
+    assert re.search(r"<p class=\"meta\"[^>]*>Deadline: \w+day, \w+ \d+", every)
 
 
 def test_a_section_of_dates_says_which_of_its_stories_the_mail_sorts_by_date_before_the_sections(
