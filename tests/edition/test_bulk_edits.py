@@ -131,3 +131,9 @@ def test_the_story_next_in_line_is_within_the_limit_of_stories_per_topic() -> No
         arrangement = arrange_edition(ProposalWithLateStories(proposal), history, file, RELEASE_DAY)
         assert arrangement.outcomes[-1].replacement_urls == (), "editors decide whether to fill the place"
         assert arrangement.next_up["topics"] == following
+    for url, is_chosen in ((best, False), (next_best, True)):
+        drop = EditDraft(EditKind.DROP, third.scored.url, {})
+        history = make_history(drop, EditDraft(EditKind.PLACE, url, {"section": "topics"}))
+        arrangement = arrange_edition(ProposalWithLateStories(proposal), history, file, RELEASE_DAY)
+        (added,) = [story for story in arrangement.sections["topics"] if story.url == url]
+        assert added.placed.is_chosen is is_chosen

@@ -161,7 +161,8 @@ class StoryBoard:
     def place_stories(self, edit: Edit) -> str:
         """Place stories in a section: after a given story, at a position, or at the end.
 
-        Like all methods that take an edit, return why it has no effect, or "".
+        Editors chose a story if they added it or made it the edition's lead, unless it's the one that the program would
+        add next. Like all methods that take an edit, return why it has no effect, or "".
         """
         section, stories = edit.text("section"), self._find_stories(edit.targets)
         if not stories:
@@ -169,8 +170,10 @@ class StoryBoard:
         if section not in self.sections:
             return f"section {section} doesn't exist"
         before = {key: list(placed) for key, placed in self.sections.items()}
+        next_up = self.find_next(section)
         for story in stories:
-            story.is_chosen |= story.state in {StoryState.WAITING, StoryState.LEFT_OUT}
+            is_added = story.state in {StoryState.WAITING, StoryState.LEFT_OUT}
+            story.is_chosen |= is_added and story is not next_up
             self._take_away(story)
         first = self._wanted_position(edit, section)
         for position, story in enumerate(stories, first):
@@ -181,9 +184,14 @@ class StoryBoard:
         blocking = self.sections[section][first]
         if self.sections == before and blocking not in stories and blocking.pinned_at is not None:
             return f"No. {first + 1} of {self.settings[section].title} is pinned"
+        lead = self.sections[section][0]
+        lead.is_chosen |= self._leads_edition(section) and lead in stories and lead not in before[section][:1]
         for story in stories:
             story.edits.append(edit.seq)
         return ""
+
+    def _leads_edition(self, section: str) -> bool:
+        return SECTION_KINDS[self.settings[section].kind].leads_edition
 
     def _move_topic(self, moved: BoardStory, before: Sequence[BoardStory]) -> None:
         """Move a story's topic past those that the story was moved past, at least in part."""

@@ -1,4 +1,4 @@
-"""The reason under a story that an editor added: that editors chose it, not its rank on a topic."""
+"""The reason under a story that an editor added or made the lead: that editors chose it."""
 
 from digest.edition.drafting.content_builder import build_content
 from digest.edition.editing.edits import EditDraft, EditKind
@@ -6,7 +6,7 @@ from subscribers.subscriber_language import ENGLISH
 from tests.edition.edited_weeks import FILE, IDENTITY, arrange, grown_weeks, make_history
 
 WEEK = grown_weeks()[-1].last
-REMOVED = WEEK.proposal.sections["featured"][0].scored.url
+REMOVED, SECOND = (placed.scored.url for placed in WEEK.proposal.sections["featured"][:2])
 LEFT_OUT = next(out.scored.url for out in WEEK.proposal.left_out if out.admitted)
 
 
@@ -22,6 +22,12 @@ def place(url: str) -> EditDraft:
 
 def test_an_added_story_is_one_that_editors_chose() -> None:
     assert explain(LEFT_OUT, place(LEFT_OUT)).startswith("Our editors chose it")
+
+
+def test_a_story_that_an_editor_made_the_lead_is_chosen_but_not_one_that_became_it() -> None:
+    assert "editors" not in explain(SECOND)
+    assert explain(SECOND, place(SECOND)).startswith("Our editors chose it")
+    assert "editors" not in explain(SECOND, EditDraft(EditKind.DROP, REMOVED, {}))
 
 
 def test_a_moved_or_restored_story_keeps_its_reason() -> None:
