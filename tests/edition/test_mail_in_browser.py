@@ -140,8 +140,7 @@ def test_the_first_fact_is_within_500_px(
     featured, *others = full_content.sections
     renamed = [replace(e, headline=h) for e, h in zip(featured.entries, headlines, strict=False)]
     entries = (*renamed, *featured.entries[len(renamed) :])
-    intro = "Good morning. Two notices ask for the same thing: know what is plugged in.\n\nMore is below."
-    content = replace(full_content, sections=(replace(featured, entries=entries), *others), intro=intro)
+    content = replace(full_content, sections=(replace(featured, entries=entries), *others))
     pieces = render_edition(content, build_publication_context(OURS), create_mail_environment(OURS))
     with ShownMail(browser, join_fragments(pieces, "html").text, width=390) as shown:
         fact = look_measures.find_text_top(shown.page, "A joint notice asks")

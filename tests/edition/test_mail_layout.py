@@ -155,12 +155,6 @@ def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() ->
     contents = [layout_of(short, *others).contents for others in ((short, short), (long, short), (long, long))]
     assert [len(listed.entries) if listed else 0 for listed in contents] == [2, 2, 0]
     assert layout_of(short, short, short, calls=(30,)).contents
-    two_lines, six_lines = (replace(edition(3), intro="w" * length) for length in (88, 238))
-    assert arrange_email(two_lines).contents
-    full = replace(six_lines.sections[0], entries=(SectionEntry(short, "https://example.org/"),) * 3)
-    long_intro = arrange_email(replace(six_lines, sections=(full,)))
-    assert long_intro.contents is None
-    assert not long_intro.has_late_intro, "the editor chose its length"
 
 
 def test_the_list_is_left_out_before_the_intro_moves_below_the_lead(full_content: EditionContent) -> None:

@@ -11,17 +11,10 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import combinations
 
-from digest.edition.content.edition_content import (
-    MAX_OPENING_LENGTH,
-    EditionContent,
-    EditionSection,
-    EntryDate,
-    SectionEntry,
-)
+from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
 from digest.edition.content.fragment_names import LINES_HEAD, MAX_SHORT_LINES, list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionStyle
-from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.settings import NEWS_SECTION
 from subscribers.part_keys import join_part_key, make_topic_slug
 from subscribers.subscriber_language import mark_message
@@ -29,11 +22,9 @@ from subscribers.subscriber_language import mark_message
 SOON = timedelta(days=14)  # after the release; later dates stay in their section
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 2  # in addition to the lead's headline, which is directly below
-# Maximum number of lines before the lead's first sentence on a screen 390 px wide. The intro, or its
-# link, takes at least two.
-MAX_EARLY_LINES = 10
-_CONTENTS_WIDTH, _LEAD_WIDTH, _INTRO_WIDTH = 38, 26, 44  # characters per line on such a screen
-MIN_INTRO_LINES = 2
+# Maximum number of lines before the lead's first sentence, including an intro, on a screen 390 px wide.
+MAX_EARLY_LINES = 8
+_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line on such a screen
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 # Values for a welcome email.
 BEST_FACTS = (
@@ -274,12 +265,6 @@ def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: 
     return lines + (1 if _is_same_story(lead, due.entry) else _count_lines(due.entry.headline))
 
 
-def _count_intro_lines(intro: str) -> int:
-    """Return the approximate number of lines of an intro in the email, which has only its beginning."""
-    opening = "".join(split_paragraphs(intro)[:1])[:MAX_OPENING_LENGTH]
-    return max(_count_lines(opening, _INTRO_WIDTH), MIN_INTRO_LINES)
-
-
 def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
     return (lead.headline, lead.url) == (entry.headline, entry.url)
 
@@ -294,7 +279,7 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     deadlines = _list_next_deadlines(dated)
-    contents = _list_contents(leading, next(iter(deadlines), None), content.intro)
+    contents = _list_contents(leading, next(iter(deadlines), None))
     return MailLayout(
         contents=contents,
         next_deadlines=deadlines,
@@ -406,15 +391,15 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     return UpcomingDates(start, end, last_day, tuple(soon))
 
 
-def _list_contents(leading: EditionSection | None, due: DatedEntry | None, intro: str) -> FirstScreenHeadlines | None:
+def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
     """Return the two headlines that follow the lead's in the leading section, or None if they don't fit.
 
-    A single headline is no list. A long intro leaves no room for one.
+    A single headline is no list.
     """
     if leading is None or len(leading.entries) <= CONTENTS_HEADLINES:
         return None
     lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
-    if _count_early_lines(lead, others, due) + _count_intro_lines(intro) > MAX_EARLY_LINES:
+    if _count_early_lines(lead, others, due) > MAX_EARLY_LINES:
         return None
     return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), tuple(others))
 
