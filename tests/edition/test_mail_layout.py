@@ -100,7 +100,6 @@ def test_the_first_screen_has_two_headlines_besides_the_leads_and_the_next_deadl
     assert layout.next_deadline.entry.headline == "call-1"
     assert not layout.is_lead(layout.next_deadline)
     assert arrange_email(edition(1)).contents is None, "there's no other headline"
-    assert arrange_email(edition(2)).contents is None, "a single other headline is no list"
 
 
 def with_due(content: EditionContent, place: tuple[int, int], days: int) -> EditionContent:
@@ -153,13 +152,16 @@ def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() ->
         return arrange_email(replace(edition(), sections=(replace(featured, entries=entries), *others)))
 
     contents = [layout_of(short, *others).contents for others in ((short, short), (long, short), (long, long))]
-    assert [len(listed.entries) if listed else 0 for listed in contents] == [2, 2, 0]
-    assert layout_of(short, short, short, calls=(30,)).contents
+    assert [len(listed.entries) for listed in contents if listed] == [2, 2, 1]
+    assert not layout_of(short, long, short).has_late_intro
+    assert not layout_of(short, short, short, calls=(30,)).has_late_intro
+    assert layout_of(short, long * 2, short).has_late_intro
 
 
-def test_the_list_is_left_out_before_the_intro_moves_below_the_lead(full_content: EditionContent) -> None:
+def test_a_headline_is_left_out_before_the_intro_moves_below_the_lead(full_content: EditionContent) -> None:
     layout = arrange_email(full_content)
-    assert layout.contents is None
+    assert layout.contents is not None
+    assert [entry.headline for entry in layout.contents.entries] == [full_content.sections[0].entries[1].headline]
     assert not layout.has_late_intro
     assert not arrange_email(edition(0, events=(1,))).has_late_intro
 

@@ -56,9 +56,7 @@ def small_targets(page: Page) -> list[str]:
 
 def first_headline_top(page: Page) -> int:
     """Return where the first linked headline begins, in CSS pixels."""
-    return int(
-        page.evaluate("Math.round(document.querySelector('[role=list] a, h2 a').getBoundingClientRect().y + scrollY)")
-    )
+    return int(page.evaluate("Math.round(document.querySelector('[role=list] a').getBoundingClientRect().y + scrollY)"))
 
 
 _TEXT_TOP = """start => {

@@ -223,7 +223,7 @@ class MailLayout:
     sections: tuple[RemainingSection, ...]
     short: ShortEditionStoryList | None
     has_tall_masthead: bool = False
-    starts_with_lead: bool = False  # True if there's no intro and no list of headlines
+    starts_with_lead: bool = False  # True if there's no intro and no other headline to list first
 
     def is_lead(self, dated: DatedEntry) -> bool:
         """Return True if a date belongs to the lead story."""
@@ -233,10 +233,15 @@ class MailLayout:
     def has_late_intro(self) -> bool:
         """True if the intro is below the lead.
 
-        This is the case if the masthead fills the first screen, or if there's no intro. The intro's
-        row also has the link to the web edition.
+        This is the case if the masthead or the headlines fill the first screen, or if there's no
+        intro. The intro's row also has the link to the web edition.
         """
-        return self.lead is not None and (self.has_tall_masthead or self.starts_with_lead)
+        if self.lead is None:
+            return False
+        if self.has_tall_masthead or self.starts_with_lead:
+            return True
+        listed = self.contents.entries if self.contents else ()
+        return _count_early_lines(self.lead.entry, listed, self.next_deadline) > MAX_EARLY_LINES
 
     @property
     def next_deadline(self) -> DatedEntry | None:
@@ -327,8 +332,9 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
     Each story has a `_url` and a `_note`, and the deadline has a `_when` and a `_url`. Missing
     values are empty. A story without a URL gets `page`, the URL of the edition's page.
     """
-    leading = next(iter(list_lead_sections(content.sections)), None)
-    entries = leading.entries[: len(_BEST_NAMES)] if leading else ()
+    layout = arrange_email(content)
+    first = (layout.lead.entry,) if layout.lead else ()
+    entries = (*first, *(layout.contents.entries if layout.contents else ()))
     facts = dict.fromkeys(BEST_FACTS, "")
     for name, entry in zip(_BEST_NAMES, entries, strict=False):
         facts[name] = entry.headline
@@ -392,16 +398,17 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
 
 
 def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
-    """Return the two headlines that follow the lead's in the leading section, or None if they don't fit.
+    """Return the headlines that follow the lead's in the leading section.
 
-    A single headline is no list.
+    There are two, or one if the first screen is full. The intro precedes the second one. It's below
+    the lead only if a single headline leaves no room for it.
     """
-    if leading is None or len(leading.entries) <= CONTENTS_HEADLINES:
+    if leading is None or len(leading.entries) < 2:
         return None
     lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
-    if _count_early_lines(lead, others, due) > MAX_EARLY_LINES:
-        return None
-    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), tuple(others))
+    has_room = _count_early_lines(lead, others, due) <= MAX_EARLY_LINES
+    entries = tuple(others if has_room else others[:1])
+    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), entries)
 
 
 def _list_sections(
