@@ -32,9 +32,10 @@ log = get_logger("imports")
 class ImportUndoPreview:
     """The numbers of people whom undoing an import would affect.
 
-    `corrections` is the number of unconfirmed address changes that are canceled. `suppressed` is the number of people who unsubscribed elsewhere and stay suppressed, and
-    `unsubscribed` the number of those who had been subscribed here. `known` is the number of people
-    whom the import didn't change.
+    `corrections` is the number of unconfirmed address changes that are canceled. `suppressed` is
+    the number of people who unsubscribed elsewhere and stay suppressed, and `unsubscribed` the
+    number of those who had been subscribed here. `known` is the number of people whom the import
+    didn't change.
     """
 
     batch: int

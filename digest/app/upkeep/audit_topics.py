@@ -155,8 +155,10 @@ def describe_subject(subject: str, names: Mapping[str, str]) -> str:
     kind, _, number = subject.partition(" ")
     if kind == "person" and _is_row_number(number):
         return f"subscriber {int(number):,}"
-    if _EDITION_NAME.fullmatch(subject) or _UPLOAD_NAME.fullmatch(subject):
-        return f"edition {subject}" if _EDITION_NAME.fullmatch(subject) else "an uploaded file"
+    if _EDITION_NAME.fullmatch(subject):
+        return f"edition {subject}"
+    if _UPLOAD_NAME.fullmatch(subject):
+        return "an uploaded file"
     return names.get(subject) or _find_table_title(subject) or name_member_number(subject)
 
 

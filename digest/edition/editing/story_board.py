@@ -161,8 +161,8 @@ class StoryBoard:
     def place_stories(self, edit: Edit) -> str:
         """Place stories in a section: after a given story, at a position, or at the end.
 
-        Editors chose a story if they added it or made it the edition's lead, unless it's the one that the program would
-        add next. Like all methods that take an edit, return why it has no effect, or "".
+        Editors chose a story if they made it the edition's lead, or added it though it wasn't next in
+        line. Like all methods that take an edit, return why it has no effect, or "".
         """
         section, stories = edit.text("section"), self._find_stories(edit.targets)
         if not stories:
