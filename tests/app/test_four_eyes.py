@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from digest.edition.editing.edits import Edit, EditionField, EditKind, StoryFiel
 from digest.edition.edition_queries import find_edition
 from digest.installation.audited_actions import SCHEDULER, ActionEntryPoint, Actor, Role, make_terminal_actor
 from digest.installation.opened_installation import Installation
+from digest.settings.values import redact_url
 from digest.store.account_models import SignInAttempt
 from digest.store.approval_models import Approval, ApprovalSignature, ApprovalState
 from digest.store.audit import SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, record_audit
@@ -661,6 +663,32 @@ def add_source_named_by_an_address(install: Installation) -> str:
     return "https://evil.example/?login"
 
 
+def change_url_of_source(install: Installation) -> str:
+    return log_url_changes(install, "https://desk.example/feed", "https://evil.example/?feed=1")
+
+
+def change_url_of_source_that_moved_on(install: Installation) -> str:
+    return log_url_changes(install, *(f"https://{host}.example/?feed=1" for host in ("desk", "evil", "third", "last")))
+
+
+def change_url_of_source_and_undo_it(install: Installation) -> str:
+    return log_url_changes(
+        install, "https://desk.example/feed", "https://evil.example/feed", "https://desk.example/feed"
+    )
+
+
+def log_url_changes(install: Installation, *urls: str) -> str:
+    """Log that Dana gave a source its second URL and someone else each later one, and return its publisher."""
+    moved_from = None if urls[-1] in urls[:-1] else urls[-2]
+    with install.database.write() as session:
+        session.add(Source(url=urls[-1], moved_from=moved_from, name="The Desk", publisher="The Desk", topics={}))
+        for place, (before, after) in enumerate(pairwise(urls)):
+            detail = {"before": {"url": redact_url(before)}, "after": {"url": redact_url(after)}}
+            actor = SCHEDULER.name if place else DANA.name
+            record_audit(session, SOURCE_CHANGED, before, detail, actor=actor, now=NOW + timedelta(milliseconds=place))
+    return "The Desk"
+
+
 def change_topics_of_source(install: Installation) -> str:
     log_change(install, SOURCE_CHANGED, "https://a.example.org/feed", {"after": {"topics": {"x": "Free bets"}}})
     return "Free bets"
@@ -695,6 +723,9 @@ def show_words(install: Installation, name: str, words: str) -> None:
         change_publisher,
         mark_source_as_official,
         add_source_named_by_an_address,
+        change_url_of_source,
+        change_url_of_source_that_moved_on,
+        change_url_of_source_and_undo_it,
         change_topics_of_source,
         change_default_topic,
         change_topic_list,

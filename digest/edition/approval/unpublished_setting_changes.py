@@ -20,7 +20,8 @@ from digest.store.models import AuditEntry, Edition, EditionEdit, Source
 # Settings tables with texts, links, or images that subscribers see.
 SHOWN_TABLES = ("publication", "branding", "sections", "sender")
 _SOURCE_TOPICS = {"topics", "default_topic"}
-_SHOWN_SOURCE_NAMES = {"name", "publisher", "primary", "images"} | _SOURCE_TOPICS
+# A source's URL isn't shown, but it determines whose articles are.
+_SHOWN_SOURCE_NAMES = {"url", "name", "publisher", "primary", "images"} | _SOURCE_TOPICS
 _SHOWN_ACTIONS = (SETTINGS_CHANGED, SOURCE_ADDED, SOURCE_CHANGED, LOGO_KEPT)
 _WRITTEN_OVER = ("intro", "editor")  # publication settings that an edition's text of the same name replaces
 # The latest time at which a sent edition's settings could have been read.
@@ -100,10 +101,10 @@ def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[
 
     The rows of the log aren't verified here. The caller must do that.
     """
-    entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)))
-    logged = (LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries)
+    entries = session.scalars(select(AuditEntry).where(AuditEntry.act.in_(_SHOWN_ACTIONS)).order_by(AuditEntry.id))
+    logged = [LoggedAction(e.at, e.actor, e.act, e.subject, parse_audit_detail(e.detail)) for e in entries]
     by_staff = list(filter(_is_by_staff, logged))
-    publishers = dict(session.execute(select(Source.url, Source.publisher)).all()) if by_staff else {}
+    publishers = _read_publishers(session, logged) if by_staff else {}
     shown_words = _read_shown_words(edition.content) if by_staff else set()
     hidden = {
         place: (change, words)
@@ -117,6 +118,23 @@ def _find_hidden_changes(session: Session, edition: Edition, showings: Sequence[
         rest = {p: (c, words - seen_words if showing.at > c.at else words) for p, (c, words) in hidden.items()}
         hidden = {place: (change, words) for place, (change, words) in rest.items() if words}
     return (change for change, _ in hidden.values())
+
+
+def _read_publishers(session: Session, logged: Sequence[LoggedAction]) -> dict[str, str]:
+    """Return the sources' publishers by their URLs, including earlier ones.
+
+    `logged` has the changes of URLs, oldest first. The log redacts new URLs.
+    """
+    rows = session.execute(select(Source.url, Source.moved_from, Source.publisher)).all()
+    publishers = {url: publisher for url, _, publisher in rows}
+    for _, earlier_url, publisher in rows:
+        if earlier_url:
+            publishers.setdefault(earlier_url, publisher)
+    for change in reversed(logged):
+        if new_url := _read_side(change, "after").get("url"):
+            found = next((publisher for url, publisher in publishers.items() if redact_url(url) == new_url), "")
+            publishers.setdefault(change.subject, found)
+    return publishers
 
 
 def _read_sent_content(session: Session, edition_id: int) -> Any:

@@ -71,18 +71,32 @@ def submit(client: Any, path: str, *, on: str = "/admin/sources/add", **fields: 
 
 def test_pages_of_sources_say_before_saving_that_someone_else_must_approve(filed: Any, site: str) -> None:
     client, number = filed.signed_in_client("admin"), source_number(filed, "https://alpha.example/feed")
+    path = f"/admin/sources/{number}"
     why = "as your text, so someone else must approve the next edition."
-    sentences = (
-        f"A new source counts {why}",
-        f"New sources count {why}",
-        f"official status count {why} Pausing it doesn’t count.",
-    )
+    changes = "Changes to its URL, name, publisher, default topic, image rights, and official status count"
+    sentences_by_label = {
+        "Add source": f"A new source counts {why}",
+        "Import feeds": f"New sources count {why}",
+        "Save source": f"{changes} {why} Pausing it doesn’t count.",
+        "Update URL": f"A new URL counts {why}",
+        "Undo the URL change": f"The earlier URL counts {why}",
+    }
     for told in (False, True):
         adding = submit(client, "/admin/sources/look", on="/desk/sources", address=site).text
-        pages = adding, adding, client.get(f"/admin/sources/{number}").text
-        for page, sentence, label in zip(pages, sentences, ("Add source", "Import feeds", "Save source"), strict=True):
-            before_button = re.escape(sentence) + rf'</p>\s*<(?:p|div) class="acts"><button[^>]*>{label}<'
-            assert bool(re.search(before_button, page)) is told
+        source_page = client.get(path).text
+        with filed.database.write() as session:
+            session.get_one(Source, number).moved_to = "https://alpha.example/news"
+        moved = client.get(f"{path}/address").text
+        with filed.database.write() as session:
+            source = session.get_one(Source, number)
+            source.moved_to, source.moved_from = None, "https://alpha.example/old"
+        pages = adding, adding, source_page, moved, client.get(path).text
+        for page, (label, sentence) in zip(pages, sentences_by_label.items(), strict=True):
+            assert f">{label}<" in page
+            assert (
+                bool(re.search(rf"{re.escape(sentence)}</p>\s*<[^>]*>(?:<[^>]*>)*\s*<button[^>]*>{label}<", page))
+                is told
+            )
             assert told or "someone else" not in page
         filed.session_cookie("editor")  # before, no one else could approve
 

@@ -122,8 +122,14 @@ def test_authors_are_told_why_they_cannot_approve_and_a_colleague_may(week: Samp
     assert week.state.approved
 
 
-def test_an_admin_who_changed_the_sources_reads_why_they_cannot_approve_beside_the_deadline(week: SampleWeek) -> None:
-    for act, detail in ((SOURCE_CHANGED, {"after": {"paused": True}}), (SOURCE_ADDED, {"publisher": "New"})):
+@pytest.mark.parametrize(
+    "change",
+    [(SOURCE_ADDED, {"publisher": "New"}), (SOURCE_CHANGED, {"after": {"url": "https://b.example.org/feed"}})],
+)
+def test_an_admin_who_changed_the_sources_reads_why_they_cannot_approve_beside_the_deadline(
+    week: SampleWeek, change: tuple[str, dict[str, Any]]
+) -> None:
+    for act, detail in ((SOURCE_CHANGED, {"after": {"paused": True}}), change):
         assert week.client("dana").get(week.path).text.count(">Review and approve<") == 2
         with week.installation.database.write() as session:
             dana = staff.staff_actor(staff.require_staff_member(session, EDITORS["dana"]))
