@@ -490,6 +490,7 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
                     failures=1,
                     message="no answer",
                     failing_since=NOW - timedelta(hours=1),
+                    next_try_at=NOW,
                 ),
                 source("epsilon", health=SourceHealth.NEW),
             ]
@@ -498,7 +499,8 @@ def test_sources_that_need_somebody_stand_first_and_say_what_to_do(world: Any) -
     order = [page.index(f"{name}<small>") for name in ("beta", "gamma", "delta", "alpha", "epsilon")]
     assert order == sorted(order)
     assert "<b>2 sources need attention and 1 feed has moved.</b>" in page
-    assert "Next try: at the next collection (" in page
+    assert page.count("Next try: Nov. 20, 5:00 a.m.<") == 2
+    assert re.search(r"Failing since Nov\. 19, 4:30 p\.m\. \(1 try\)\.\s*<small>Last success: never\. Next try: ", page)
     assert "The publisher denied access (403); ask them. Blocked since Nov. 19, 5:30 p.m.<" in page
     assert "Failing since Nov. 11, 5:30 p.m. (14 tries)." in page
     assert "Failing for a week" in page
