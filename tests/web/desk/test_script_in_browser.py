@@ -586,7 +586,7 @@ def test_who_goes_on_typing_while_a_field_is_saved_hears_that_both_are(
     desk.keyboard.press("Control+A")  # a text area isn't selected by the Tab key
     # In any font, it has as many lines as before, because only "small" changes.
     first_words = "Also: 212 other water plants could be opened from a browser. Next deadline: Nov 30"
-    assert preheader.input_value() == first_words.replace("other", "small")
+    expect(preheader).to_have_value(first_words.replace("other", "small"))
     desk.keyboard.type(first_words, delay=40)
     expect(notes.nth(0)).to_have_text(re.compile(r"^15 of 60 characters\. Saved "))
     # The page around it is up to date: the field that has the focus was not left, and is not saved half-typed.
