@@ -158,6 +158,24 @@ def test_headlines_that_fill_the_first_screen_leave_room_for_the_first_fact() ->
     assert layout_of(short, long * 2, short).has_late_intro
 
 
+def test_a_long_intro_takes_the_place_of_headlines() -> None:
+    short, long = "w" * 26, "w" * 104
+
+    def layout_of(headline: str, length: int) -> MailLayout:
+        content = edition(3)
+        entries = (SectionEntry(headline, "https://example.org/"),) * 3
+        return arrange_email(
+            replace(content, intro="w" * length, sections=(replace(content.sections[0], entries=entries),))
+        )
+
+    layouts = [layout_of(headline, length) for headline, length in ((long, 88), (long, 132), (long, 133), (long, 240))]
+    assert [len(layout.contents.entries) if layout.contents else 0 for layout in layouts] == [1, 1, 0, 0]
+    assert not any(layout.has_late_intro for layout in layouts), "the editor chose the intro's length"
+    roomy = layout_of(short, 240).contents
+    assert roomy is not None
+    assert len(roomy.entries) == 2, "short headlines leave room for it"
+
+
 def test_a_headline_is_left_out_before_the_intro_moves_below_the_lead(full_content: EditionContent) -> None:
     layout = arrange_email(full_content)
     assert layout.contents is not None

@@ -19,8 +19,9 @@ CalendarDay = date  # an alias for the class that has a field named `date`
 # Number of characters visible in an email app's list on a desktop. A phone shows as much of the
 # preheader, on two lines.
 MAX_SUBJECT_LENGTH, MAX_PREHEADER_LENGTH = 60, 90
-# Maximum number of characters of the intro in an email, which are two lines on a phone.
-MAX_OPENING_LENGTH = 90
+# Maximum number of characters of the intro in an email: two ordinary sentences, about six lines on a phone.
+MAX_OPENING_LENGTH = 240
+MAX_FOLDED_LENGTH = 90  # maximum number of characters of a longer intro in the web edition until it's opened
 PHONE_SUBJECT_LENGTH = 40  # approximate; it ranges from 33 in Gmail on Android to 48 in Mail on an iPhone
 
 

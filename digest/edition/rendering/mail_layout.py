@@ -11,10 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import combinations
 
-from digest.edition.content.edition_content import EditionContent, EditionSection, EntryDate, SectionEntry
+from digest.edition.content.edition_content import (
+    MAX_OPENING_LENGTH,
+    EditionContent,
+    EditionSection,
+    EntryDate,
+    SectionEntry,
+)
 from digest.edition.content.fragment_names import LINES_HEAD, MAX_SHORT_LINES, list_fragment_keys, section_fragment_name
 from digest.edition.kinds import SECTION_KINDS, list_lead_sections
 from digest.edition.kinds.section_kind import SectionStyle
+from digest.edition.rendering.paragraphs import split_paragraphs
 from digest.settings import NEWS_SECTION
 from subscribers.part_keys import join_part_key, make_topic_slug
 from subscribers.subscriber_language import mark_message
@@ -22,9 +29,10 @@ from subscribers.subscriber_language import mark_message
 SOON = timedelta(days=14)  # after the release; later dates stay in their section
 MAX_EARLY_DATES = 5
 CONTENTS_HEADLINES = 2  # in addition to the lead's headline, which is directly below
-# Maximum number of lines before the lead's first sentence, including an intro, on a screen 390 px wide.
-MAX_EARLY_LINES = 8
-_CONTENTS_WIDTH, _LEAD_WIDTH = 38, 26  # characters per line on such a screen
+# Maximum number of lines before the lead's first sentence, in addition to an intro of two lines or its
+# link, on a screen 390 px wide.
+MAX_EARLY_LINES, SHORT_INTRO_LINES = 8, 2
+_CONTENTS_WIDTH, _LEAD_WIDTH, _INTRO_WIDTH = 38, 26, 44  # characters per line on such a screen
 _BEST_NAMES = ("best_first", "best_second", "best_third")
 # Values for a welcome email.
 BEST_FACTS = (
@@ -270,6 +278,12 @@ def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: 
     return lines + (1 if _is_same_story(lead, due.entry) else _count_lines(due.entry.headline))
 
 
+def _count_intro_lines(intro: str) -> int:
+    """Return the approximate number of lines of an intro's beginning, which is what the email has of it."""
+    opening = "".join(split_paragraphs(intro)[:1])[:MAX_OPENING_LENGTH]
+    return _count_lines(opening, _INTRO_WIDTH)
+
+
 def _is_same_story(lead: SectionEntry, entry: SectionEntry) -> bool:
     return (lead.headline, lead.url) == (entry.headline, entry.url)
 
@@ -284,7 +298,7 @@ def arrange_email(content: EditionContent, *, has_tall_masthead: bool = False) -
     leading = next(iter(list_lead_sections(content.sections)), None)
     sections = tuple(_list_sections(content, leading, dates))
     deadlines = _list_next_deadlines(dated)
-    contents = _list_contents(leading, next(iter(deadlines), None))
+    contents = _list_contents(leading, next(iter(deadlines), None), content.intro)
     return MailLayout(
         contents=contents,
         next_deadlines=deadlines,
@@ -332,9 +346,8 @@ def describe_top_stories(content: EditionContent, page: str, today: date) -> dic
     Each story has a `_url` and a `_note`, and the deadline has a `_when` and a `_url`. Missing
     values are empty. A story without a URL gets `page`, the URL of the edition's page.
     """
-    layout = arrange_email(content)
-    first = (layout.lead.entry,) if layout.lead else ()
-    entries = (*first, *(layout.contents.entries if layout.contents else ()))
+    leading = next(iter(list_lead_sections(content.sections)), None)
+    entries = leading.entries[: len(_BEST_NAMES)] if leading else ()
     facts = dict.fromkeys(BEST_FACTS, "")
     for name, entry in zip(_BEST_NAMES, entries, strict=False):
         facts[name] = entry.headline
@@ -397,18 +410,22 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
     return UpcomingDates(start, end, last_day, tuple(soon))
 
 
-def _list_contents(leading: EditionSection | None, due: DatedEntry | None) -> FirstScreenHeadlines | None:
+def _list_contents(leading: EditionSection | None, due: DatedEntry | None, intro: str) -> FirstScreenHeadlines | None:
     """Return the headlines that follow the lead's in the leading section.
 
-    There are two, or one if the first screen is full. The intro precedes the second one. It's below
-    the lead only if a single headline leaves no room for it.
+    There are two, or one if the first screen is full. The intro precedes the second one, and a long
+    intro precedes both. A short one is below the lead if a single headline leaves no room for it.
     """
     if leading is None or len(leading.entries) < 2:
         return None
     lead, *others = leading.entries[: 1 + CONTENTS_HEADLINES]
-    has_room = _count_early_lines(lead, others, due) <= MAX_EARLY_LINES
-    entries = tuple(others if has_room else others[:1])
-    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), entries)
+    extra_lines = max(_count_intro_lines(intro) - SHORT_INTRO_LINES, 0)
+    fewest = 0 if extra_lines else 1
+    while len(others) > fewest and _count_early_lines(lead, others, due) + extra_lines > MAX_EARLY_LINES:
+        others.pop()
+    if not others:
+        return None
+    return FirstScreenHeadlines(section_fragment_name([leading.key], "contents"), tuple(others))
 
 
 def _list_sections(

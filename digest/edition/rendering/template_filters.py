@@ -12,7 +12,13 @@ from markupsafe import Markup
 
 from digest.collect.texts.text_cleanup import split_sentences
 from digest.collect.texts.urls import site_name
-from digest.edition.content.edition_content import MAX_OPENING_LENGTH, EditionImage, EditionLink, SectionEntry
+from digest.edition.content.edition_content import (
+    MAX_FOLDED_LENGTH,
+    MAX_OPENING_LENGTH,
+    EditionImage,
+    EditionLink,
+    SectionEntry,
+)
 from digest.edition.content.edition_names import format_issue, format_issue_heading
 from digest.edition.kinds import SECTION_KINDS
 from digest.edition.kinds.story_entry import format_summary_credit
@@ -98,10 +104,10 @@ def story_facts_line(entry: SectionEntry, language: SubscriberLanguage) -> str:
     return " ".join(part if part.endswith(".") else f"{part}." for part in parts if part)
 
 
-def intro_opening(intro: str) -> str:
-    """Return the first sentences of an intro, for use in emails. The web edition has the whole intro."""
+def intro_opening(intro: str, length: int = MAX_OPENING_LENGTH) -> str:
+    """Return the first sentences of an intro, up to `length` characters. The default is the email's length."""
     paragraphs = split_paragraphs(intro)
-    return shorten_markup(paragraphs[0], MAX_OPENING_LENGTH) if paragraphs else ""
+    return shorten_markup(paragraphs[0], length) if paragraphs else ""
 
 
 def cuts_off_first_sentence(intro: str) -> bool:
@@ -197,6 +203,7 @@ def template_filters(language: SubscriberLanguage) -> dict[str, Callable[..., An
         "lean": minify_css,
         "month_day": language.month_day,
         "named_sources": limit_listed_sources,
+        "folded": partial(intro_opening, length=MAX_FOLDED_LENGTH),
         "opening": intro_opening,
         "nb": keep_last_words_together,
         "paragraphs": split_paragraphs,

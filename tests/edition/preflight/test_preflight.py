@@ -556,8 +556,8 @@ FAULTS = (
     Fault(
         "intro",
         FindingLevel.WARNING,
-        "cuts off the intro's first sentence after 90 characters",
-        _said(intro=f"A hurricane, a botnet takedown, and {'a very ' * 9}low fund. They're all below."),
+        "cuts off the intro's first sentence after 240 characters",
+        _said(intro=f"A hurricane, a botnet takedown, and {'a very ' * 36}low fund. They're all below."),
     ),
     Fault(
         "first-sentence",

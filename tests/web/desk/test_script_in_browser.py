@@ -379,7 +379,7 @@ def retype_the_intro(desk: Page) -> None:
     follow(desk.get_by_role("link", name="Edit the intro"))
     expect(intro).to_be_focused()
     intro.fill("Radios were  out for\neleven hours.")
-    expect(desk.locator("#head .lab em").nth(2)).to_have_text("34 of 90 characters. Not saved yet")
+    expect(desk.locator("#head .lab em").nth(2)).to_have_text("34 of 240 characters. Not saved yet")
 
 
 def test_counts_and_the_inbox_line_follow_what_is_typed_and_a_chosen_picture_goes_with_the_form(

@@ -49,7 +49,6 @@ WORDS = {
     "confirm": ("You’re not subscribed yet", "n’est pas encore actif"),
     "confirmed": ("No. 147 arrives on Friday, November 20, 2026", "Le nº 147 paraît le vendredi 20 novembre 2026"),
     "welcome": ("What you agreed to", "Ce que vous avez accepté"),
-    "contents": ("In this issue", "Au sommaire"),
     "lead": ("Why it leads: Our editors featured it", "Pourquoi en tête : la rédaction"),
     "dates": ("Deadlines and events to December 4", "au 4 décembre"),
     "asked for": ("November 19, 2026, at news.example.org", "19 novembre 2026, sur news.example.org"),
@@ -201,7 +200,7 @@ def get_the_edition(town: SubscribersTown) -> EmailMessage:
     """Let the hour of release come; return the edition as the reader got it."""
     town.clock.now = RELEASE
     edition = town.next_mail()
-    town.tell(edition, "contents", "lead", "dates", "asked for")
+    town.tell(edition, "lead", "dates", "asked for")
     assert edition["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     return edition
 

@@ -359,7 +359,7 @@ def test_how_much_there_is_to_look_at_leads_to_the_first_of_it(week: SampleWeek)
 
 def test_what_is_to_check_in_the_intro_leads_to_its_field(week: SampleWeek) -> None:
     week.client().post(
-        f"{week.path}/head", data={"intro": "Ports list every modem on their cranes " * 4, "was-intro": ""}
+        f"{week.path}/head", data={"intro": "Ports list every modem on their cranes " * 7, "was-intro": ""}
     )
     counted = re.search(r'<a class="count warn" href="([^"]+)">1 to check</a>', page(week))
     assert counted is not None
@@ -375,7 +375,7 @@ def test_each_edit_of_the_head_leads_to_its_own_field(week: SampleWeek) -> None:
 
 def test_the_intros_field_shows_where_the_email_ends(week: SampleWeek) -> None:
     first = "Ports list their modems, and towns test their sirens."
-    for intro, shown in ((f"{first} {first}", [first]), ("Good morning.", [])):
+    for intro, shown in ((" ".join([first] * 5), [" ".join([first] * 4)]), ("Good morning.", [])):
         was = re.findall(r'name="was-intro" value="([^"]*)"', page(week, "?open=head"))[0]
         week.client().post(f"{week.path}/head", data={"intro": intro, "was-intro": was})
         assert (
@@ -674,7 +674,7 @@ def test_an_intro_keeps_its_paragraphs_and_stays_empty_where_an_editor_empties_i
     drafts = week.installation.settings.file.publication.intro
     assert drafts
     shown = write("Two  *ports*.\r\nStill one.\r\n \r\n<p>Then <b>water</b>.</p>", drafts)
-    limit = "Emails show the intro’s first sentences, up to 90 characters (about two lines on a phone)"
+    limit = "Emails show the intro’s first sentences, up to 240 characters (about six lines on a phone)"
     assert 0 < shown.index(limit) < shown.index('id="head-intro"'), "the limit is explained before the field"
     assert ">Two *ports*. Still one.\n\nThen water.</textarea>" in shown
     mail = unescape(client.get(f"/desk/preview/{week.name}/phone").text)
