@@ -16,7 +16,7 @@ define set_up
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@awk '$(BUILD_PINS)' requirements-dev.txt > $(VENV)/build-pins.txt
-	@$(PIP) --require-hashes --requirement $(1) --requirement $(VENV)/build-pins.txt
+	@$(PIP) --no-deps --require-hashes --requirement $(1) --requirement $(VENV)/build-pins.txt
 	@$(PIP) --no-deps --no-build-isolation --editable .
 endef
 

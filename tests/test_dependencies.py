@@ -3,8 +3,13 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import packages_distributions
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+from pip_requirements_parser import RequirementsFile
 
 from tests.conftest import ROOT
 
@@ -41,6 +46,40 @@ def test_every_imported_distribution_is_declared_and_every_declared_one_is_used(
     declared = {normal(re.split(r"[\[<>=~! ]", requirement)[0]) for requirement in project["dependencies"]}
     assert imported - declared == set()
     assert declared - imported == USED_OTHERWISE
+
+
+def list_needs(name: str) -> Iterator[Requirement]:
+    """List what an installed distribution requires here, with the extras of it that others ask for left aside."""
+    try:
+        texts = requires(name) or ()
+    except PackageNotFoundError:  # it's pinned for other platforms
+        return
+    for need in map(Requirement, texts):
+        if need.marker is None or need.marker.evaluate({"extra": ""}):
+            yield need
+
+
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-dev.txt"])
+def test_the_pins_are_complete_so_pip_needs_to_resolve_nothing(file: str) -> None:
+    """A resolver looks for releases: pip 23.2 tried the newest lxml, which has no pin, for lxml[html_clean]."""
+    pins = {
+        normal(pin.name): Version(pin.get_pinned_version)
+        for pin in RequirementsFile.from_file(str(ROOT / file)).requirements
+    }
+    unmet = [
+        f"{name}: {need}"
+        for name in pins
+        for need in list_needs(name)
+        if normal(need.name) not in pins or not need.specifier.contains(pins[normal(need.name)], prereleases=True)
+    ]
+    assert unmet == []
+
+
+@pytest.mark.parametrize("file", ["Makefile", ".ci/run", "tests/tools/upgrade_release.py"])
+def test_pins_are_installed_alone(file: str) -> None:
+    installs = [line for line in (ROOT / file).read_text("utf-8").splitlines() if "--require-hashes" in line]
+    assert installs
+    assert all("--no-deps" in line for line in installs)
 
 
 def test_no_file_names_a_package_registry() -> None:

@@ -222,7 +222,7 @@ def install(environment: Path, wheel: Path, pins: Path | None = None) -> None:
     pip = [str(environment / "bin" / "pip"), "--disable-pip-version-check", "--quiet", "install"]
     subprocess.run([*pip, "--no-deps", "--upgrade", str(wheel)], check=True)
     pins = pins or next(environment.glob(LIBRARIES))
-    subprocess.run([*pip, "--require-hashes", "-r", str(pins)], check=True)
+    subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(pins)], check=True)
 
 
 def install_release(commit: str, environment: Path, checkout: Path) -> None:

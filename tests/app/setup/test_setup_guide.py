@@ -31,7 +31,7 @@ def test_wherever_the_wheel_is_installed_its_pinned_versions_are_installed_by_th
     assert "--no-deps" in wheel
     # Of several wheels, pip installs none.
     assert re.search(r" (/tmp/hls_digest-\*|hls_digest-VERSION-py3-none-any)\.whl", wheel)
-    assert re.search(r"--require-hashes -r \S+/site-packages/digest/constraints\.txt$", pins)
+    assert re.search(r"--no-deps --require-hashes -r \S+/site-packages/digest/constraints\.txt$", pins)
 
 
 def mask_key(text: str) -> str:
