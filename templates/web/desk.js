@@ -310,7 +310,8 @@
   const nameAct = (value) => {
     const [word, story, ...others] = value.split(" "), button = find(`button[value="${value}"]`);
     if (button?.title) return `${button.title}?`;
-    const named = find(`[data-story="${story}"] :is(h3, b)`) || find(".hidden", button), words = `“${named.textContent.trim()}”`;
+    const named = find(`[data-story="${story}"] :is(h3, b)`) || button?.querySelector(".hidden");
+    const words = named ? `“${named.textContent.trim()}”` : "it";
     const question = QUESTIONS[word] || `${word[0].toUpperCase()}${word.slice(1)} …`;
     return `${question.replace("…", () => others.length ? `${others.length + 1} stories` : words)}?`;
   };

@@ -194,15 +194,21 @@ class ApprovalOverview(ApproverRuleOverview):
             return None
         return self.versions[0]
 
-    def compare(self, content: EditionContent, first_draft: EditionContent | None = None) -> ContentComparison | None:
+    def compare(
+        self,
+        content: EditionContent,
+        first_draft: EditionContent | None = None,
+        in_place: EditionContent | None = None,
+    ) -> ContentComparison | None:
         """Compare the last approved content with `content`.
 
         If nothing was approved yet, compare the first draft, if given. Return None if there's
-        neither, or if the last approved version is the current one.
+        neither, or if the last approved version is the current one. Stories in a new place are
+        compared with their entries in `in_place`, if given.
         """
         before = self.compared_content or first_draft
         is_current = self.current is not None and self.compared is not None and self.current.id == self.compared.id
-        return None if before is None or is_current else compare_contents(before, content)
+        return None if before is None or is_current else compare_contents(before, content, in_place)
 
     def find_version(self, number: int) -> Approval | None:
         """Return the version with this number, or None."""

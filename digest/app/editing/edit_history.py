@@ -1,7 +1,7 @@
 """The history of an edition: its edits, approvals, and notes, its past states, and undoing edits."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,7 @@ from digest.edition.approval.sent_back_notes import list_notes
 from digest.edition.content.edition_content import EditionContent
 from digest.edition.content.mailable_edition import join_fragments
 from digest.edition.drafting.composition import build_arranged_content, build_edited_content
-from digest.edition.editing.arrangement import EditionFold
+from digest.edition.editing.arrangement import ArrangedStory, EditionFold
 from digest.edition.editing.edits import (
     BLOCK_PREFIX,
     EDITION_TARGET,
@@ -143,6 +143,22 @@ class EditionHistory:
 def build_first_draft_content(installation: Installation, state: EditingState) -> EditionContent:
     """Return an edition's content as it was first drafted, without any edits."""
     return build_arranged_content(state.arrange_at(installation, 0), state.identity, installation.settings)
+
+
+def build_past_stories_in_place(installation: Installation, state: EditingState, seq: int) -> EditionContent:
+    """Return an edition's content with the stories as they were after the edit `seq`, but in their current places."""
+    past, now = state.arrange_at(installation, seq), state.arrangement
+    sections = {
+        key: tuple(_put_in_place(past.find_story(story.url) or story, story) for story in stories)
+        for key, stories in now.sections.items()
+    }
+    arrangement = replace(now, sections=sections, pictures={**now.pictures, **past.pictures})
+    return build_arranged_content(arrangement, state.identity, installation.settings)
+
+
+def _put_in_place(past: ArrangedStory, now: ArrangedStory) -> ArrangedStory:
+    """Return a past story as it would be if an editor had chosen it then, provided that one has chosen it now."""
+    return replace(past, placed=replace(past.placed, is_chosen=now.placed.is_chosen))
 
 
 def read_edition_history(installation: Installation, name: str) -> EditionHistory:

@@ -69,7 +69,7 @@ class ProbedSource:
     @property
     def newest_at(self) -> datetime | None:
         """The date of the newest item, or None if no item has one."""
-        return next((_find_moment(item) for item in self.newest_items), None)
+        return max(filter(None, map(_find_moment, self.document.items)), default=None)
 
 
 def _find_moment(item: ParsedItem) -> datetime | None:

@@ -82,11 +82,20 @@ ENTRY_FIELDS = ("headline", "kicker", "summary", "why", "note")
 _LINK_FIELDS = ("also", "related")
 
 
-def compare_contents(before: EditionContent, after: EditionContent) -> ContentComparison:
-    """Return the differences between two versions of an edition, by story and by text."""
+def compare_contents(
+    before: EditionContent, after: EditionContent, in_place: EditionContent | None = None
+) -> ContentComparison:
+    """Return the differences between two versions of an edition, by story and by text.
+
+    Sections show different texts of a story. If `in_place` is given, which has the stories of
+    `before` in the places of `after`, a story in a new place is compared with its entry there.
+    """
     head_changes = list(_list_rewritten(before, after, HEAD_FIELDS))
     new = _list_items(after)
     old = _match_changed_leads(_list_items(before), new)
+    if in_place:
+        placed = {_position(item): item.entry for item in _list_items(in_place).values()}
+        old = {key: _put_in_place(item, new.get(key), placed) for key, item in old.items()}
     story_changes, kept_stories = _compare_stories(old, new)
     block_changes = _compare_blocks(before.blocks, after.blocks)
     kept_blocks = sum(block in before.blocks for block in after.blocks)
@@ -127,6 +136,18 @@ def _match_changed_leads(old: _Items, new: _Items) -> _Items:
             lost.remove(same)
             matched[key] = matched.pop(same)
     return matched
+
+
+def _put_in_place(old: _Item, new: _Item | None, entries: Mapping[tuple[str, int], SectionEntry]) -> _Item:
+    """Return an old story with its entry in its new place, if it has a new place."""
+    if new is None or _position(old) == _position(new):
+        return old
+    entry = entries.get(_position(new))
+    return replace(old, entry=entry) if entry and entry.url == old.entry.url else old
+
+
+def _position(item: _Item) -> tuple[str, int]:
+    return item.place.section, item.place.number
 
 
 def _share_page(was: SectionEntry, now: SectionEntry) -> bool:

@@ -183,6 +183,21 @@ def test_each_question_about_an_approved_edition_says_what_would_be_done_to_whic
     assert not [words for words in asked if not re.match("[A-Z][a-z]+ (?!“undefined)[a-z“]", words)]
 
 
+def test_a_button_without_a_row_or_a_title_is_asked_about_too(served: ServedWeek) -> None:
+    approve(served)
+    page = served.open(WIDE)
+    page.evaluate(
+        """() => {
+          const button = document.createElement("button");
+          Object.assign(button, { name: "act", value: "drop gone", id: "bare", textContent: "Remove" });
+          button.setAttribute("form", "act");
+          document.querySelector("#edition").prepend(button);
+        }"""
+    )
+    page.locator("#bare").click()
+    expect(page.get_by_role("dialog", name="This revokes the approval")).to_contain_text("Remove it?")
+
+
 def test_what_was_confirmed_on_leaving_the_form_of_an_approved_edition_is_saved(served: ServedWeek) -> None:
     week = served.week
     approve(served)

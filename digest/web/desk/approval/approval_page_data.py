@@ -106,13 +106,15 @@ def build_approval_status_view(
     approver_summary: str,
     actor: str,
     first_draft: EditionContent | None = None,
+    in_place: EditionContent | None = None,
 ) -> ApprovalStatusView:
     """Return an edition's approval status as seen by `actor`.
 
     `state` is None if the edition was drafted before edits were stored. `first_draft` is compared
-    if no version has been approved.
+    if no version has been approved. Stories in a new place are compared with their entries in
+    `in_place`, if given.
     """
-    ended, comparison = overview.ended, overview.compare(content, first_draft)
+    ended, comparison = overview.ended, overview.compare(content, first_draft, in_place)
     after = overview.compared.edit_seq if overview.compared else 0
     changes = comparison.changes if comparison else ()
     rows = tuple(_describe_change(each, state, after, content.sections) for each in changes)

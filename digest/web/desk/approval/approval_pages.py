@@ -57,18 +57,20 @@ def provide_open_notes() -> dict[str, Callable[[], Sequence[OpenNote]]]:
 
 
 def read_approval_status(
-    edition: Edition, state: EditingState | None = None, *, compares_first_draft: bool = False
+    edition: Edition, state: EditingState | None = None, *, for_review: bool = False
 ) -> ApprovalStatusView:
     """Return an edition's approval status for the signed-in user.
 
-    `state` is its editing state, if already loaded. If no version has been approved and
-    `compares_first_draft` is set, the changes are those since the first draft.
+    `state` is its editing state, if already loaded. With `for_review`, the changes are those since
+    the first draft if no version has been approved, and a story in a new place is compared with
+    what it would have had there.
     """
     app_state, viewer = get_app_state(), current_actor().name
     overview = approval_overviews.build_approval_overview(app_state.installation, edition)
     state = state or editing_state.find_editing_state(app_state.installation, edition)
     sections = app_state.settings.file.sections
-    is_first = compares_first_draft and state is not None and overview.compared is None
+    installation, seq = app_state.installation, overview.compared.edit_seq if overview.compared else 0
+    reviewed = state if state and for_review and state.last_seq > seq else None
     return build_approval_status_view(
         overview,
         state,
@@ -77,9 +79,10 @@ def read_approval_status(
         sentences=tuple(approval_overviews.explain_approval_state(overview, viewer)),
         approver_summary=approval_overviews.explain_draft_approvers_briefly(overview, viewer),
         actor=viewer,
-        first_draft=edit_history.build_first_draft_content(app_state.installation, state)
-        if state and is_first
+        first_draft=edit_history.build_first_draft_content(installation, reviewed)
+        if reviewed and not overview.compared
         else None,
+        in_place=edit_history.build_past_stories_in_place(installation, reviewed, seq) if reviewed else None,
     )
 
 

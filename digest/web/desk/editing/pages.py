@@ -251,7 +251,7 @@ def _review_page(name: str, visited: Sequence[PreflightFinding] | None = None) -
         is_admin=is_admin(),
         checks=summarize_checks(word_findings_for_viewer(mail.findings if visited is None else visited), outline),
         visited=visited is not None,
-        standing=read_approval_status(view.edition, compares_first_draft=True),
+        standing=read_approval_status(view.edition, for_review=True),
         hosts=approval_overviews.list_edition_link_hosts(installation, view.edition.name),
         outdated=outdated,
         changed=edit_application.find_settings_change_after_draft(installation, view.edition) if outdated else None,

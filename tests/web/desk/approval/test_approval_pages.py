@@ -318,6 +318,26 @@ def test_what_changed_since_the_last_approved_version_stands_in_words_and_side_b
     assert frame != unmarked(week.client().get(f"/desk/preview/{week.name}/phone").text)
 
 
+@pytest.mark.parametrize("is_approved", [False, True])
+def test_a_story_that_became_the_lead_is_compared_with_what_it_would_say_there(
+    week: SampleWeek, *, is_approved: bool
+) -> None:
+    if is_approved:
+        approve(week, "sam")
+    anchor, headline = week.anchors("topics")[0], week.headlines("topics")[0]
+    assert week.act(f"lead {anchor}").status_code == 303
+    lead = week.entry("featured", 0)
+    assert lead["headline"] == headline
+    words = page(week, "sam")
+    assert "Moved to Featured 1" in words
+    assert not re.search(r"Featured \d, ", words)
+    fields = {"why": "The ports asked.", "was-why": lead["why"], "seq": week.state.last_seq}
+    assert week.client().post(f"{week.path}/story/{anchor}", data={"close": "1", **fields}).status_code == 303
+    words = page(week, "sam")
+    assert re.findall(r"Featured \d, (why it leads|\w+) ", words) == ["why it leads"]
+    assert f"Before {lead['why']} After The ports asked." in words
+
+
 def test_the_same_words_approved_again_are_said_to_be_the_same(week: SampleWeek) -> None:
     approve(week, "sam")
     assert week.client().post(f"{week.path}/void").status_code == 303
