@@ -190,7 +190,7 @@ def _meet_a_colleague(desk: ImageDesk) -> None:
             "Ports get ten days to check crane modems",
         )
         desk.wait(minutes=3)
-        page.locator("li.st.sel input[name=headline]").fill("Ten days for every crane modem")
+        page.locator("li.st.sel [name=headline]").fill("Ten days for every crane modem")
         follow(page.get_by_role("button", name="Save and close"))
         desk.take("two-versions.png", page, "main .body")
 
