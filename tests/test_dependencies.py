@@ -49,7 +49,7 @@ def test_every_imported_distribution_is_declared_and_every_declared_one_is_used(
 
 
 def list_needs(name: str) -> Iterator[Requirement]:
-    """List what an installed distribution requires here, with the extras of it that others ask for left aside."""
+    """List what an installed distribution requires on this platform without its extras."""
     try:
         texts = requires(name) or ()
     except PackageNotFoundError:  # it's pinned for other platforms

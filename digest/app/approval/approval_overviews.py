@@ -203,8 +203,8 @@ class ApprovalOverview(ApproverRuleOverview):
         """Compare the last approved content with `content`.
 
         If nothing was approved yet, compare the first draft, if given. Return None if there's
-        neither, or if the last approved version is the current one. Stories in a new place are
-        compared with their entries in `in_place`, if given.
+        neither, or if the last approved version is the current one. Moved stories are compared with
+        their entries in `in_place`, if given.
         """
         before = self.compared_content or first_draft
         is_current = self.current is not None and self.compared is not None and self.current.id == self.compared.id

@@ -157,7 +157,7 @@ def build_past_stories_in_place(installation: Installation, state: EditingState,
 
 
 def _put_in_place(past: ArrangedStory, now: ArrangedStory) -> ArrangedStory:
-    """Return a past story as it would be if an editor had chosen it then, provided that one has chosen it now."""
+    """Return a past story, marked as chosen by an editor if it is now, because that changes its reason."""
     return replace(past, placed=replace(past.placed, is_chosen=now.placed.is_chosen))
 
 

@@ -87,8 +87,8 @@ def compare_contents(
 ) -> ContentComparison:
     """Return the differences between two versions of an edition, by story and by text.
 
-    Sections show different texts of a story. If `in_place` is given, which has the stories of
-    `before` in the places of `after`, a story in a new place is compared with its entry there.
+    `in_place` has the stories of `before` in their places in `after`. If it's given, a moved story is
+    compared with its entry there, because sections show different texts of a story.
     """
     head_changes = list(_list_rewritten(before, after, HEAD_FIELDS))
     new = _list_items(after)
@@ -139,7 +139,7 @@ def _match_changed_leads(old: _Items, new: _Items) -> _Items:
 
 
 def _put_in_place(old: _Item, new: _Item | None, entries: Mapping[tuple[str, int], SectionEntry]) -> _Item:
-    """Return an old story with its entry in its new place, if it has a new place."""
+    """Return an old story. If it moved, it has its entry from its new place."""
     if new is None or _position(old) == _position(new):
         return old
     entry = entries.get(_position(new))

@@ -279,7 +279,7 @@ def _count_early_lines(lead: SectionEntry, others: Iterable[SectionEntry], due: 
 
 
 def _count_intro_lines(intro: str) -> int:
-    """Return the approximate number of lines of an intro's beginning, which is what the email has of it."""
+    """Return the approximate number of lines that an intro takes up in the email, which shows only its beginning."""
     opening = "".join(split_paragraphs(intro)[:1])[:MAX_OPENING_LENGTH]
     return _count_lines(opening, _INTRO_WIDTH)
 
@@ -413,8 +413,9 @@ def _choose_upcoming_dates(content: EditionContent, dated: list[DatedEntry]) -> 
 def _list_contents(leading: EditionSection | None, due: DatedEntry | None, intro: str) -> FirstScreenHeadlines | None:
     """Return the headlines that follow the lead's in the leading section.
 
-    There are two, or one if the first screen is full. The intro precedes the second one, and a long
-    intro precedes both. A short one is below the lead if a single headline leaves no room for it.
+    There are two, or one if the first screen is full, because the intro is more important than the
+    second. A long intro may replace both. A short one is below the lead if a single headline leaves
+    no room for it.
     """
     if leading is None or len(leading.entries) < 2:
         return None

@@ -111,8 +111,8 @@ def build_approval_status_view(
     """Return an edition's approval status as seen by `actor`.
 
     `state` is None if the edition was drafted before edits were stored. `first_draft` is compared
-    if no version has been approved. Stories in a new place are compared with their entries in
-    `in_place`, if given.
+    if no version has been approved. Moved stories are compared with their entries in `in_place`, if
+    given.
     """
     ended, comparison = overview.ended, overview.compare(content, first_draft, in_place)
     after = overview.compared.edit_seq if overview.compared else 0

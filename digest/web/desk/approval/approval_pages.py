@@ -62,8 +62,8 @@ def read_approval_status(
     """Return an edition's approval status for the signed-in user.
 
     `state` is its editing state, if already loaded. With `for_review`, the changes are those since
-    the first draft if no version has been approved, and a story in a new place is compared with
-    what it would have had there.
+    the first draft if no version has been approved, and a moved story is compared with what it would
+    have said in its new place.
     """
     app_state, viewer = get_app_state(), current_actor().name
     overview = approval_overviews.build_approval_overview(app_state.installation, edition)
